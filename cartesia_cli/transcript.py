@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from operator import le
@@ -82,6 +82,7 @@ class Segment:
             "timing": self.timing,
         }
         if self.languages:
+            document["language"] = self.languages[0].language
             document["languages"] = [language.to_dict() for language in self.languages]
         return document if self.speaker is None else document | {"speaker": self.speaker}
 
@@ -306,7 +307,23 @@ def from_batch(
         words=None if words is None else drop_implausible_times(words, duration),
     )
     whole: Timing = "audio" if reported is None else "server"
-    return replace(transcript, segments=tuple(_split_sentences(transcript, whole)))
+    segments = _with_languages(_split_sentences(transcript, whole), response.languages or ())
+    return replace(transcript, segments=tuple(segments))
+
+
+def _with_languages(segments: Iterable[Segment], spans: Sequence[DetectedLanguage]) -> Iterator[Segment]:
+    """Segments with the language that is spoken in the middle of each, if the language of the recording changes.
+
+    spans   the languages in order, with their times
+    """
+    if len({span.language for span in spans}) < 2:
+        yield from segments
+        return
+    for segment in segments:
+        middle = (segment.start + segment.end) / 2
+        span = next((span for span in reversed(spans) if (span.start or 0.0) <= middle), spans[0])
+        heard = DetectedLanguage(span.language, span.confidence)
+        yield replace(segment, language=span.language, languages=(heard,))
 
 
 def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -> BatchResponse:

@@ -26,7 +26,16 @@ from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import BATCH_MODELS, ENCODINGS, HINT_LANGUAGES, HTTP_ROUTES, LANGUAGES, MODELS
+from cartesia_cli.protocol import (
+    BATCH_MODELS,
+    CHINESE_SCRIPTS,
+    ENCODINGS,
+    HINT_LANGUAGES,
+    HTTP_ROUTES,
+    LANGUAGE_NAMES,
+    LANGUAGES,
+    MODELS,
+)
 
 PACKAGE = Path(cli.__file__).parent
 SCHEMAS = PACKAGE / "schemas"
@@ -133,24 +142,6 @@ none           no completions
 others         one of VALUES; of `format` and `mode`, several with commas
 """
 
-LANGUAGE_NAMES = dict(
-    entry.strip().split(" ", 1)
-    for entry in """
-    en English, zh Chinese, de German, es Spanish, ru Russian, ko Korean, fr French, ja Japanese, pt Portuguese,
-    tr Turkish, pl Polish, ca Catalan, nl Dutch, ar Arabic, sv Swedish, it Italian, id Indonesian, hi Hindi,
-    fi Finnish, vi Vietnamese, he Hebrew, uk Ukrainian, el Greek, ms Malay, cs Czech, ro Romanian, da Danish,
-    hu Hungarian, ta Tamil, no Norwegian, th Thai, ur Urdu, hr Croatian, bg Bulgarian, lt Lithuanian, la Latin,
-    mi Maori, ml Malayalam, cy Welsh, sk Slovak, te Telugu, fa Persian, lv Latvian, bn Bengali, sr Serbian,
-    az Azerbaijani, sl Slovenian, kn Kannada, et Estonian, mk Macedonian, br Breton, eu Basque, is Icelandic,
-    hy Armenian, ne Nepali, mn Mongolian, bs Bosnian, kk Kazakh, sq Albanian, sw Swahili, gl Galician, mr Marathi,
-    pa Punjabi, si Sinhala, km Khmer, sn Shona, yo Yoruba, so Somali, af Afrikaans, oc Occitan, ka Georgian,
-    be Belarusian, tg Tajik, sd Sindhi, gu Gujarati, am Amharic, yi Yiddish, lo Lao, uz Uzbek, fo Faroese,
-    ht Haitian Creole, ps Pashto, tk Turkmen, nn Nynorsk, mt Maltese, sa Sanskrit, lb Luxembourgish, my Burmese,
-    bo Tibetan, tl Tagalog, mg Malagasy, as Assamese, tt Tatar, haw Hawaiian, ln Lingala, ha Hausa, ba Bashkir,
-    jw Javanese, su Sundanese, yue Cantonese, or Odia
-    """.split(",")
-)
-
 WHISPER = ("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3")
 
 VALUES = {
@@ -163,7 +154,7 @@ VALUES = {
     "endpoint": HTTP_ROUTES,
     "format": dict.fromkeys(FORMATS, ""),
     "mode": {"batch": "whole recordings", "auto": "live, turns", "manual": "live, finalize"},
-    "language": {code: LANGUAGE_NAMES.get(code, "") for code in LANGUAGES},
+    "language": {"auto": "detect it"} | {code: LANGUAGE_NAMES.get(code, "") for code in (*LANGUAGES, *CHINESE_SCRIPTS)},
     "language-hint": {code: LANGUAGE_NAMES.get(code, "") for code in HINT_LANGUAGES},
     "model": dict.fromkeys(MODELS, ""),
     "schema": {file.stem: json.loads(file.read_text("utf-8"))["title"] for file in sorted(SCHEMAS.glob("*.json"))},

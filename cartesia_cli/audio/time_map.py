@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..protocol import BatchResponse, Word
+from ..protocol import BatchResponse, DetectedLanguage, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,17 @@ class TimeMap:
     def restore(self, response: BatchResponse, duration: float | None = None) -> BatchResponse:
         """The response as if the whole recording, of `duration` seconds, had been sent."""
         words = None if response.words is None else tuple(map(self._restore_word, response.words))
-        return replace(response, words=words, duration=response.duration if duration is None else duration)
+        languages = None if response.languages is None else tuple(map(self._restore_language, response.languages))
+        duration = response.duration if duration is None else duration
+        return replace(response, words=words, languages=languages, duration=duration)
 
     def _index(self, seconds: float) -> int:
         return max(0, bisect_right(self.parts, seconds, key=lambda part: part.start) - 1)
+
+    def _restore_language(self, heard: DetectedLanguage) -> DetectedLanguage:
+        if heard.start is None or heard.end is None:
+            return heard
+        return replace(heard, start=self.to_recording(heard.start), end=self.to_recording(heard.end))
 
     def _restore_word(self, word: Word) -> Word:
         if word.start is None or word.end is None:

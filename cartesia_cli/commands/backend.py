@@ -219,16 +219,21 @@ def open_backend(
 
 
 def open_live_server(
-    choice: BackendConfig, model: str, local_model: str | None, reporter: Reporter
+    choice: BackendConfig,
+    model: str,
+    local_model: str | None,
+    reporter: Reporter,
+    language: str | None = None,
 ) -> AbstractContextManager[RunningServer]:
-    """The chosen server, for a live session with this model. A local server runs until the end of the block."""
+    """The chosen server, for a live session with this model and language. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engines() -> tuple[Engine, Engine | None]:
         from ..server import engine
 
-        load_engine = engine.load_batch_engine if is_whisper(model) else engine.load_live_engine
-        return load_engine(local_model, observer), None
+        if is_whisper(model):
+            return engine.load_batch_engine(local_model, observer), None
+        return engine.load_live_engine(local_model, observer, language), None
 
     return open_server(choice, load_engines, observer)
 

@@ -223,14 +223,16 @@ class Fetcher:
 
     def _fetched(self, job: Job, answer: CachedResponse, local: bool | None) -> Fetched:
         """The transcript that a response is. `local`: None if the response came from the cache."""
-        response = usable_response(answer.response, job, self._reporter)
+        usable = usable_response(answer.response, job, self._reporter)
+        response = in_recording(usable, job.media)
+        report_languages(response, job.input.source, self._reporter)
         transcript = from_batch(
-            in_recording(response, job.media),
+            response,
             source=job.input.source,
             model=self._config.options.model,
             measured_duration=job.seconds,
         )
-        billed = 0.0 if local is None else response.duration or transcript.duration or 0.0
+        billed = 0.0 if local is None else usable.duration or transcript.duration or 0.0
         return Fetched(job, transcript, answer.body, billed, local=bool(local))
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
@@ -375,6 +377,20 @@ def duration_to_pay(job: Job, budget: Budget) -> float:
 
     rate = 16_000
     return sum(len(block) for block in decode_file(job.input.path, rate=rate)) / rate
+
+
+def report_languages(response: BatchResponse, source: str, reporter: Reporter) -> None:
+    """Say which languages were detected, if that was asked for: `detected language: German (97 %)`."""
+    from ..protocol import language_name
+    from ..timestamps import clock_time
+
+    found = list[str]()
+    for heard in response.languages or ():
+        since = f"from {clock_time(heard.start)} " if found and heard.start is not None else ""
+        sure = "" if heard.confidence is None else f" ({heard.confidence:.0%})".replace("%", " %")
+        found.append(f"{since}{language_name(heard.language)}{sure}")
+    if found:
+        reporter.info(f"{source}: detected language{'s' * (len(found) > 1)}: {', '.join(found)}")
 
 
 def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> BatchResponse:

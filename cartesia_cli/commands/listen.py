@@ -182,7 +182,7 @@ def listen(
     endpoint = session_options.endpoint(finalize)
     manual = endpoint.name == "manual"
     vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
-    options = session_options.options(endpoint, reporter, local=choice.base_url is None, by_level=vad_ends)
+    options = session_options.options(endpoint, reporter, base_url=choice.base_url, by_level=vad_ends)
     wire = stream_options.wire_format(replay=False)
     assert wire is not None
     wire_encoding, rate = wire
@@ -255,7 +255,12 @@ def listen(
         captured=lambda: opened.captured,
         microphone=key_actions,
     )
-    with backend.open_live_server(choice, session_options.model, backend_options.local_model, reporter) as server, kept:
+    with (
+        backend.open_live_server(
+            choice, options.model, backend_options.local_model, reporter, options.language
+        ) as server,
+        kept,
+    ):
         try:
             with exec_hook or nullcontext():
                 give = exec_hook.submit if exec_hook else None

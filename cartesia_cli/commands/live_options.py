@@ -16,7 +16,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .options import Model, number_option, path_option
+from .options import Model, number_option, path_option, sent_language
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
@@ -90,8 +90,9 @@ TurnTimeout = Annotated[
 ]  # fmt: skip
 Language = Annotated[
     str | None,
-    typer.Option("--language", "-l", metavar="CODE", help="Spoken language, such as de; ink-whisper only, default en."),
-]
+    typer.Option("--language", "-l", metavar="CODE",
+                 help="Spoken language, such as de; in the cloud for ink-whisper only, default en."),
+]  # fmt: skip
 LanguageHint = Annotated[
     list[str] | None,
     typer.Option(metavar="CODE", help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
@@ -189,22 +190,30 @@ class SessionOptions:
 
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(self, endpoint: Endpoint, reporter: Reporter, *, local: bool, by_level: bool) -> RealtimeOptions:
+    def options(
+        self, endpoint: Endpoint, reporter: Reporter, *, base_url: str | None, by_level: bool
+    ) -> RealtimeOptions:
         """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
 
-        local      whether the local engine answers
+        base_url   of the server; None: the local engine answers
         by_level   whether voice activity ends utterances
         """
         from ..model_cache import known_models
         from ..protocol import (
+            AUTO_LANGUAGE,
+            CHINESE_SCRIPTS,
             HINT_LANGUAGES,
             LANGUAGES,
             MANUAL,
             MODELS,
             RealtimeOptions,
             TurnConfig,
+            is_loopback,
             takes_language_hints,
         )
+
+        local = base_url is None
+        takes_language = base_url is None or is_loopback(base_url)  # at any endpoint, if it is the server of `serve`
 
         thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
@@ -221,15 +230,21 @@ class SessionOptions:
                 raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
             if value is not None and not value.isprintable():
                 raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+        language = self.language
+        if language == AUTO_LANGUAGE and not takes_language and not self._is_whisper:
+            language = None  # these models detect it if none is named
+        language = sent_language(language, base_url, reporter)
         known = MODELS if self.model in MODELS else tuple(model.id for model in known_models(None))
         doubts = {
             f"{self.model!r} is not a known model ({', '.join(known)}): sent as it is": self.model not in known,
-            "--mode auto has no language parameter: not sent": self.language is not None and endpoint is not MANUAL,
-            "--language is for ink-whisper; other models detect the language": (
-                self.language is not None and endpoint is MANUAL and not self._is_whisper
+            "--mode auto has no language parameter: not sent": (
+                language is not None and endpoint is not MANUAL and not takes_language
             ),
-            f"{self.language!r} is not a known language code: sent as it is": (
-                self.language is not None and self.language not in LANGUAGES
+            "--language is for ink-whisper; other models detect the language": (
+                language is not None and endpoint is MANUAL and not self._is_whisper and not takes_language
+            ),
+            f"{language!r} is not a known language code: sent as it is": (
+                language is not None and language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS)
             ),
             "ink-whisper has no auto mode; use --mode manual": self._is_whisper and endpoint is not MANUAL,
             f"{self.model} rejects language hints: they are for ink-preview": (
@@ -247,7 +262,7 @@ class SessionOptions:
         }
         options = RealtimeOptions(
             model=self.model,
-            language=self.language,
+            language=language if endpoint is MANUAL or takes_language else None,
             keyterms=keyterms,
             language_hints=hints,
             min_volume=self.min_volume,

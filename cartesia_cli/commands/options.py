@@ -149,8 +149,9 @@ Retries = Annotated[
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model that transcribes.")]
 Language = Annotated[
     str | None,
-    typer.Option("--language", "-l", metavar="CODE", help="Language that is spoken, such as de; en by default."),
-]
+    typer.Option("--language", "-l", metavar="CODE",
+                 help="Language that is spoken, such as de; en by default. auto detects it, on this machine only."),
+]  # fmt: skip
 Encoding = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Encoding of headerless audio (mono): pcm_s16le, pcm_s32le, pcm_f16le, "
@@ -313,6 +314,21 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
     return encoding
 
 
+def sent_language(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
+    """The value of --language as a server takes it. UsageError if it can't be asked for.
+
+    base_url   of the server; None: this machine. One that is reached on this machine may be `serve`, which takes more
+               than the API
+    """
+    from ..protocol import CHINESE_SCRIPTS, api_language, is_loopback
+
+    if base_url is None or is_loopback(base_url):
+        return language
+    if language in CHINESE_SCRIPTS:
+        reporter.info(f"warning: the API knows no scripts: {language} is sent as {api_language(language)}")
+    return api_language(language)
+
+
 def warn_unknown(
     reporter: Reporter, options: BatchOptions, keyterms: list[str] | None, base_url: str | None = None
 ) -> None:
@@ -322,7 +338,7 @@ def warn_unknown(
 
     UsageError for control characters in a model or language.
     """
-    from ..protocol import BATCH_MODELS, LANGUAGES
+    from ..protocol import AUTO_LANGUAGE, BATCH_MODELS, CHINESE_SCRIPTS, LANGUAGES
 
     known: tuple[str, ...] = BATCH_MODELS
     if options.model not in known:
@@ -335,7 +351,7 @@ def warn_unknown(
             raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
     if options.model not in known:
         reporter.info(f"warning: unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
-    if options.language and options.language not in LANGUAGES:
+    if options.language and options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):
         reporter.info(f"warning: unknown language code {options.language!r} is sent as it is")
     if keyterms:
         reporter.info("warning: key terms are not sent: the batch endpoint does not take them")

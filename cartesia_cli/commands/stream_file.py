@@ -99,7 +99,7 @@ def stream_file(
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
     by_level = endpoint.name == "manual" and finalize != "none"
-    options = session_options.options(endpoint, reporter, local=choice.base_url is None, by_level=by_level)
+    options = session_options.options(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
     stream_options.check(file, targets.values(), force=output_options.force)
@@ -157,7 +157,9 @@ def stream_file(
         force=output_options.force,
     )
     try:
-        with backend.open_live_server(choice, session_options.model, backend_options.local_model, reporter) as server:
+        with backend.open_live_server(
+            choice, options.model, backend_options.local_model, reporter, options.language
+        ) as server:
             live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):

@@ -160,7 +160,7 @@ class RecordingOptions:
 
         options = BatchOptions(
             model=self.model,
-            language=self.language,
+            language=given.sent_language(self.language, base_url, reporter),
             word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
             encoding=given.checked_encoding(self.encoding, self.sample_rate),
             sample_rate=self.sample_rate,

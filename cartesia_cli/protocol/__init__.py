@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         encode_error,
         malformed_fields,
     )
+    from .languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGE_NAMES, api_language, language_name
     from .models import (
         BATCH,
         MODELS_AT_RELEASE,
@@ -104,14 +105,17 @@ if TYPE_CHECKING:
 __all__ = [
     "API_VERSION",
     "AUTO",
+    "AUTO_LANGUAGE",
     "BASE_URL",
     "BATCH",
     "BATCH_MODELS",
+    "CHINESE_SCRIPTS",
     "DEFAULT_LANGUAGE",
     "ENCODINGS",
     "HINT_LANGUAGES",
     "HTTP_ROUTES",
     "LANGUAGES",
+    "LANGUAGE_NAMES",
     "LEGACY_EAGER_END_THRESHOLD",
     "MANUAL",
     "MAX_COMMAND_CHARS",
@@ -149,6 +153,7 @@ __all__ = [
     "UnreadableText",
     "Word",
     "api_error",
+    "api_language",
     "batch_credits",
     "build_url",
     "check_base_url",
@@ -170,6 +175,7 @@ __all__ = [
     "is_whisper",
     "keyterms_problem",
     "language_hints_problem",
+    "language_name",
     "malformed_fields",
     "realtime_credits",
     "request_headers",
@@ -184,7 +190,9 @@ if not TYPE_CHECKING:
         (PEP 562): a batch request starts faster without them.
         """
         if name in __all__:
-            for module in (import_module(f".{name}", __name__) for name in ("events", "realtime", "models")):
+            for module in (
+                import_module(f".{name}", __name__) for name in ("events", "realtime", "models", "languages")
+            ):
                 if hasattr(module, name):
                     return getattr(module, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

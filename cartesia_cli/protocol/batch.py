@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import ApiError, ProtocolError
 from .constants import ENCODINGS
-from .json_fields import Word, load_first_object, take_valid_fields, to_json_fields, usable_words
+from .json_fields import DetectedLanguage, Word, load_first_object, take_valid_fields, to_json_fields, usable_words
 
 MAX_DURATION_SECONDS = 3_600_000.0
 """A thousand hours: a longer duration in a response is malformed."""
@@ -28,12 +28,13 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
 class BatchResponse:
     """The successful response of the batch endpoint.
 
-    text       the transcript; the only required field
-    language   an echo of the parameter, not a detection
-    duration   seconds of the input audio
-    words      only when word timestamps were requested
-    extra      unknown fields, and malformed ones, as received
-    trailing   how many characters followed the JSON object; they are ignored
+    text        the transcript; the only required field
+    language    an echo of the parameter; with AUTO_LANGUAGE, what was detected for the longest time
+    duration    seconds of the input audio
+    words       only when word timestamps were requested
+    languages   with AUTO_LANGUAGE: the languages in the order in which they are spoken. Not part of the API
+    extra       unknown fields, and malformed ones, as received
+    trailing    how many characters followed the JSON object; they are ignored
     """
 
     text: str
@@ -41,6 +42,7 @@ class BatchResponse:
     duration: float | None = None
     words: tuple[Word, ...] | None = None
     request_id: str | None = None
+    languages: tuple[DetectedLanguage, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     trailing: int = 0
 
@@ -85,7 +87,8 @@ class BatchOptions:
     """The parameters of a batch request.
 
     model             such as `ink-whisper`
-    language          ISO-639-1; None: the server's default, DEFAULT_LANGUAGE, not a detection
+    language          ISO-639-1; None: the server's default, DEFAULT_LANGUAGE, not a detection. The local server also
+                      takes AUTO_LANGUAGE and CHINESE_SCRIPTS
     word_timestamps   times for each word
     encoding          one of ENCODINGS for headerless audio; None: given by the container
     sample_rate       Hz, with `encoding`

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import ProtocolError
@@ -39,15 +39,17 @@ class DetectedLanguage:
 
     language     its code, such as `hi`
     confidence   0 to 1; None if the server gave none
+    start, end   the seconds of the recording in which it is spoken; only in batch responses of the local server
     """
 
     language: str
     confidence: float | None = None
+    start: float | None = None
+    end: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As in an event, and in JSON documents."""
-        document: dict[str, Any] = {"language": self.language}
-        return document if self.confidence is None else document | {"confidence": self.confidence}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
@@ -249,8 +251,9 @@ def _read_languages(name: str, value: Any) -> tuple[DetectedLanguage, ...]:
 def _read_language(item: Any) -> DetectedLanguage:
     if not isinstance(item, dict) or not isinstance(item.get("language"), str):
         raise _type_error("languages", item, "languages")
-    confidence = item.get("confidence")
-    return DetectedLanguage(item["language"], None if confidence is None else _read_seconds("confidence", confidence))
+    names = ("confidence", "start", "end")
+    numbers = {name: _read_seconds(name, item[name]) for name in names if item.get(name) is not None}
+    return DetectedLanguage(item["language"], **numbers)
 
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {

@@ -138,7 +138,8 @@ MANUAL = Endpoint(
     "done",
     ("language", "min_volume", "max_silence_duration_secs"),
 )
-AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, tuple(f"turn_{f.name}" for f in fields(TurnConfig)))
+# This endpoint of the API has no language: only the local server takes one.
+AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, ("language", *(f"turn_{f.name}" for f in fields(TurnConfig))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,8 @@ class RealtimeOptions:
 
     encoding                                 of the audio that is sent: one of ENCODINGS, always mono
     sample_rate                              Hz of the audio that is sent
-    language                                 manual endpoint with ink-whisper only
+    language                                 manual endpoint with ink-whisper; the local server takes it with any
+                                             model, and AUTO_LANGUAGE and CHINESE_SCRIPTS besides
     keyterms                                 not with ink-whisper; at most 100, with at most 1200 characters in all
                                              (keyterms)
     language_hints                           ink-preview only: at most 6 base codes, such as `pt` (stt/languages)

@@ -122,11 +122,10 @@ def create_scripted_app(script: Script, config: ServerConfig | None = None) -> S
 
 def list_models(engine: Engine, live: Engine) -> tuple[Model, ...]:
     """The models that these engines stand for, with the languages that they recognize. All are for both modes."""
-    engines = {model: engine if is_whisper(model) else live for model in MODELS}
-    return tuple(
-        Model(model, (STREAM, BATCH), tuple(code for code in LANGUAGES if code in engines[model].languages))
-        for model in MODELS
-    )
+    # What the live engine doesn't know is recognized by the other one.
+    every = tuple(code for code in LANGUAGES if code in engine.languages or code in live.languages)
+    own = tuple(code for code in LANGUAGES if code in engine.languages)
+    return tuple(Model(model, (STREAM, BATCH), own if is_whisper(model) else every) for model in MODELS)
 
 
 def identify_engines(model: str | None, engine: Engine, live: Engine | None) -> ServerIdentity:

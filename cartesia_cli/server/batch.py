@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import BinaryIO
 from uuid import uuid4
 
@@ -21,9 +22,10 @@ from starlette.responses import Response
 from ..audio.files import decode_open_file, decode_raw
 from ..audio.pcm import RATE, Samples
 from ..errors import ApiError, InputError
-from ..protocol import MODELS, BatchOptions, BatchResponse, Word, api_error, encode_batch
+from ..protocol import AUTO_LANGUAGE, MODELS, BatchOptions, BatchResponse, Word, api_error, encode_batch
 from .access import AccessControl
 from .engine import EngineExecutor, split_at_silence
+from .language_detection import SpokenLanguages
 from .observer import AUDIO_SECONDS, RECORDING_HEADER, ServerObserver
 from .responses import error_response
 from .uploads import Uploads
@@ -76,6 +78,7 @@ class BatchEndpoint:
             message = "The model is not valid, make sure it is a valid model ID."
             raise api_error(400, "Invalid model", message, "model_not_found")
         self._executor.check_language(language)
+        spoken = SpokenLanguages() if language == AUTO_LANGUAGE else None
         words: list[Word] = []
         is_own_client = RECORDING_HEADER in request.headers
         done = 0
@@ -84,14 +87,21 @@ class BatchEndpoint:
         while batch := await self._executor.run(list, islice(windows, self._executor.batch_size)):
             if await request.is_disconnected():
                 raise api_error(400, "Client closed request", "The client left before the response was ready.")
-            for window, recognized in zip(batch, await self._executor.recognize_batch(batch, language), strict=True):
-                words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
-                done += len(window)
+            languages = [language] * len(batch)
+            if spoken is not None:
+                languages = [spoken.add(await self._executor.detect_language(w), len(w) / RATE) for w in batch]
+            for language, run in groupby(zip(batch, languages, strict=True), key=itemgetter(1)):
+                windows_of_run = [window for window, _ in run]
+                found = await self._executor.recognize_batch(windows_of_run, language)
+                for window, recognized in zip(windows_of_run, found, strict=True):
+                    words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
+                    done += len(window)
             setattr(request.state, AUDIO_SECONDS, done / RATE)
             self._observer.audio_recognized(request.headers.get(RECORDING_HEADER, ""), done / RATE)
         return BatchResponse(
             text="".join(word.word for word in words).strip(),
-            language=language,
+            language=language if spoken is None else spoken.main,
+            languages=spoken.spans or None if spoken is not None else None,
             duration=round(done / RATE, 3),
             words=tuple(_sent_word(word, is_own_client) for word in words) if options.word_timestamps else None,
             request_id=request_id,

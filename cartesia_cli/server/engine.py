@@ -26,7 +26,7 @@ import numpy as np
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import Word, api_error, excerpt
+from ..protocol import AUTO_LANGUAGE, DEFAULT_LANGUAGE, DetectedLanguage, Word, api_error, excerpt
 from .observer import ServerObserver
 
 T = TypeVar("T")
@@ -88,7 +88,9 @@ class Engine(Protocol):
 
     @property
     def languages(self) -> Container[str]:
-        """The language codes that it recognizes; others are refused before it is called."""
+        """The language codes that it recognizes; others are refused before it is called. With AUTO_LANGUAGE among them,
+        it detects the language.
+        """
 
     @property
     def workers(self) -> int:
@@ -96,6 +98,9 @@ class Engine(Protocol):
 
     def start(self, language: str) -> Utterance:
         """A new utterance, independent of all others."""
+
+    def detect_language(self, samples: Samples) -> DetectedLanguage | None:
+        """The language that is spoken in some audio, of which the first 30 s of speech count; None if nobody speaks."""
 
 
 def recognize(engine: Engine, samples: Samples, language: str) -> Sequence[RecognizedWord]:
@@ -149,8 +154,9 @@ class EngineExecutor:
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
-            problem = f"{self.engine.name} doesn't support the language {excerpt(language)}"
-            raise api_error(400, "Unsupported language", f"{problem}; serve a multilingual model with --local-model.")
+            wish = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
+            cure = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
+            raise api_error(400, "Unsupported language", f"{self.engine.name} {wish}; {cure}")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
         """Recognize a complete utterance when its turn comes; returns its words."""
@@ -161,6 +167,10 @@ class EngineExecutor:
         if isinstance(self.engine, BatchEngine):
             return await self.run(self.engine.recognize_batch, utterances, language)
         return [await self.recognize(samples, language) for samples in utterances]
+
+    async def detect_language(self, samples: Samples) -> DetectedLanguage | None:
+        """The language of some audio when its turn comes: see `Engine.detect_language`."""
+        return await self.run(self.engine.detect_language, samples)
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Call `work` in one of the threads, when its turn comes."""
@@ -200,11 +210,17 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
     return TimedEngine(whisper.load(model, observer, workers))
 
 
-def load_live_engine(model: str | None, observer: ServerObserver) -> Engine:
-    """The engine for the other models: text that grows during speech. EngineError when it can't be loaded."""
+def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:
+    """The engine for the other models: text that grows during speech. EngineError when it can't be loaded.
+
+    language   of the session: a language that Moonshine doesn't know is recognized by the batch engine
+    """
     from . import moonshine
 
-    return moonshine.load() if model is None and moonshine.is_installed() else load_batch_engine(model, observer)
+    is_known = (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES
+    if model is None and is_known and moonshine.is_installed():
+        return moonshine.load()
+    return load_batch_engine(model, observer)
 
 
 def load_engines(model: str | None, observer: ServerObserver, workers: int = 1) -> tuple[Engine, Engine | None]:

@@ -16,6 +16,7 @@ import onnxruntime
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
+from ..protocol import DetectedLanguage
 from .engine import (
     M_MMAP_THRESHOLD,
     RecognizedWord,
@@ -27,6 +28,8 @@ from .engine import (
 )
 
 PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
+
+NAME, LANGUAGES = "Moonshine tiny", frozenset({"en"})
 
 WEIGHTS = Path("assets", "tiny-en")
 """Where the weights are in the package's folder."""
@@ -78,12 +81,14 @@ Token = tuple[bytes, float]
 class MoonshineEngine:
     """A loaded Moonshine model."""
 
-    name = "Moonshine tiny"
-    languages = frozenset({"en"})
+    name, languages = NAME, LANGUAGES
     workers = 1  # a second one would make the text of all sessions later
 
     def __init__(self, model: Model) -> None:
         self._model = model
+
+    def detect_language(self, samples: Samples) -> DetectedLanguage | None:
+        return DetectedLanguage("en")  # never called: detection is not among its languages
 
     def start(self, language: str) -> MoonshineUtterance:
         return MoonshineUtterance(self._model)

@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..audio.pcm import Resampler, Samples, decode_pcm, whole_samples
 from ..errors import ApiError
 from ..protocol import (
+    DEFAULT_LANGUAGE,
     ENCODINGS,
     MANUAL,
     Close,
@@ -84,7 +85,7 @@ class RealtimeEndpoint:
         try:
             self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
             options = RealtimeOptions.parse(endpoint, websocket.query_params.multi_items())
-            self._executor_for(options).check_language(options.language or "en")
+            self._executor_for(options).check_language(options.language or DEFAULT_LANGUAGE)
             with self._access.admit():
                 await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
                 session = RealtimeSession(websocket, endpoint, options, request_id, self._idle_seconds)
@@ -128,13 +129,18 @@ class RealtimeEndpoint:
         return TurnResponder(LiveRecognizer(recognize, longest, times=times), send, options, times)
 
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
-        return self._executor if is_whisper(options.model) else self._live_executor
+        """The live engine, unless the session needs word times or another language."""
+        live = self._live_executor
+        known = self._executor.engine.languages
+        hints = (hint for hint in options.language_hints if hint in live.engine.languages or hint in known)
+        language = options.language or next(hints, DEFAULT_LANGUAGE)
+        return live if language in live.engine.languages and not is_whisper(options.model) else self._executor
 
 
 def _language(options: RealtimeOptions, engine: Engine) -> str:
     """The language to recognize: the one that is asked for, else the first hint that the engine knows, else English."""
     hints = (hint for hint in options.language_hints if hint in engine.languages)
-    return options.language or next(hints, "en")
+    return options.language or next(hints, DEFAULT_LANGUAGE)
 
 
 class RealtimeSession:

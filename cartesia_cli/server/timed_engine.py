@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..audio.pcm import Samples
+from ..protocol import DetectedLanguage
 from .engine import BatchEngine, Engine, RecognizedWord, Utterance, recognize
 from .word_times import Span, correct
 
@@ -108,6 +109,9 @@ class TimedEngine:
             recognized = [recognize(self._engine, samples, language) for samples in utterances]
         pairs = zip(recognized, utterances, strict=True)
         return [self._aligner.correct_times(words, samples, language) for words, samples in pairs]
+
+    def detect_language(self, samples: Samples) -> DetectedLanguage | None:
+        return self._engine.detect_language(samples)
 
 
 class TimedUtterance:

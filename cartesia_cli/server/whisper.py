@@ -11,6 +11,7 @@ import faster_whisper
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
+from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage
 from .capacity import max_workers, read_machine
 from .engine import (
     M_ARENA_MAX,
@@ -21,7 +22,7 @@ from .engine import (
 )
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
-from .whisper_decoding import recognize
+from .whisper_decoding import detect_language, recognize
 
 TOKENIZER = "tokenizer.json"
 
@@ -47,7 +48,8 @@ class WhisperEngine:
         # faster-whisper names all languages that any model knows.
         tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
         is_multilingual = model.model.is_multilingual
-        self.languages = frozenset(code for code in tokens if tokens[code] is not None or not is_multilingual)
+        codes = frozenset(code for code in tokens if tokens[code] is not None or not is_multilingual)
+        self.languages = codes | {AUTO_LANGUAGE, *CHINESE_SCRIPTS} if is_multilingual else codes
         self.workers: int = model.model.num_workers
         self._model = model
 
@@ -55,7 +57,14 @@ class WhisperEngine:
         return WhisperUtterance(self, language)
 
     def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
-        return recognize(self._model, utterances, language)
+        if language != AUTO_LANGUAGE:
+            return recognize(self._model, utterances, language)
+        heard = [self.detect_language(samples) for samples in utterances]
+        pairs = zip(utterances, heard, strict=True)
+        return [recognize(self._model, [samples], found.language)[0] if found else () for samples, found in pairs]
+
+    def detect_language(self, samples: Samples) -> DetectedLanguage | None:
+        return detect_language(self._model, samples)
 
 
 class WhisperUtterance:

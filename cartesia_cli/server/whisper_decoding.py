@@ -20,6 +20,7 @@ from faster_whisper.vad import SpeechTimestampsMap, get_speech_timestamps
 from numpy.typing import NDArray
 
 from ..audio.pcm import RATE, Samples
+from ..protocol import CHINESE_SCRIPTS, DetectedLanguage
 from .engine import RecognizedWord, amplify_quiet
 
 BEAM_SIZE = 5
@@ -41,6 +42,15 @@ of its tokens isn't above the second (Whisper's own thresholds).
 OPENING_MARKS, CLOSING_MARKS = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Punctuation that belongs to the word after it and to the word before it."""
 
+PROMPTS = {
+    "zh": "以下是普通话的句子。",
+    "zh-Hans": "以下是普通话的句子。",
+    "zh-Hant": "以下是普通話的句子。",
+}
+"""Text that Whisper continues in the same characters: "the following are sentences in Mandarin", in simplified and in
+traditional ones. Without it, Whisper base writes traditional ones for most recordings.
+"""
+
 Alignment = list[dict[str, Any]]
 """The words of a window as faster-whisper aligns them: `word`, `start`, `end`, `probability`."""
 
@@ -55,12 +65,23 @@ def recognize(model: WhisperModel, windows: Sequence[Samples], language: str) ->
     if spoken:
         joined = [np.concatenate([loud[k][part["start"] : part["end"]] for part in speech[k]]) for k in spoken]
         mels = [model.feature_extractor(samples)[..., :-1] for samples in joined]
-        tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=language)
+        code = CHINESE_SCRIPTS.get(language, language)
+        tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
         encoded = [_encode(model, mel) for mel in mels]
-        found = _decode(model, tokenizer, encoded, [mel.shape[-1] for mel in mels])
+        found = _decode(model, tokenizer, encoded, [mel.shape[-1] for mel in mels], PROMPTS.get(language, ""))
         for k, alignment in zip(spoken, found, strict=True):
             words[k] = _place_words(alignment, speech[k])
     return words
+
+
+def detect_language(model: WhisperModel, samples: Samples) -> DetectedLanguage | None:
+    """The language of the first 30 s of speech; None if nobody speaks."""
+    loud = amplify_quiet(samples)
+    speech = [loud[part["start"] : part["end"]] for part in get_speech_timestamps(loud)]
+    if not speech:
+        return None
+    language, confidence, _ = model.detect_language(np.concatenate(speech))
+    return DetectedLanguage(language, round(float(confidence), 3))
 
 
 def _encode(model: WhisperModel, mel: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,18 +95,21 @@ def _decode(
     tokenizer: Tokenizer,
     encoded: Sequence[NDArray[np.float32]],
     frames: Sequence[int],
+    prompt: str,
     repetition_penalty: float = 1.0,
 ) -> list[Alignment]:
     """The words of each window, with times in its audio without silence.
 
     encoded   each window
     frames    how many hundredths of a second of audio each window has
+    prompt    text that each window continues, or empty
     """
+    before = [tokenizer.sot_prev, *tokenizer.encode(f" {prompt}")] if prompt else []
     # By default, a text that is unlikely or repeats itself would be replaced by random samples, which depend on
     # everything that the same worker did before. Of the unlikely ones, none was replaced by a likelier one.
     results = model.model.generate(
         StorageView.from_array(np.concatenate(encoded)),
-        [[*tokenizer.sot_sequence, tokenizer.no_timestamps]] * len(encoded),
+        [[*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]] * len(encoded),
         beam_size=BEAM_SIZE,
         max_length=model.max_length,
         suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
@@ -100,11 +124,13 @@ def _decode(
         if result.no_speech_prob > MAX_NO_SPEECH and log_probability <= MIN_LOG_PROBABILITY:
             texts[k] = []
     tokens = [[token for token in text if token < tokenizer.eot] for text in texts]
+    if prompt:  # what isn't speech may be recognized as the prompt itself
+        tokens = [[] if tokenizer.decode(text).strip() == prompt else text for text in tokens]
     found = [_align(model, tokenizer, *window) for window in zip(tokens, encoded, frames, strict=True)]
     if repetition_penalty == 1.0:
         loops = [k for k, text in enumerate(tokens) if _repeats_itself(tokenizer.decode(text))]
         if loops:
-            again = [encoded[k] for k in loops], [frames[k] for k in loops]
+            again = [encoded[k] for k in loops], [frames[k] for k in loops], prompt
             for k, alignment in zip(loops, _decode(model, tokenizer, *again, REPETITION_PENALTY), strict=True):
                 found[k] = alignment
     return found
