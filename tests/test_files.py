@@ -231,7 +231,7 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
 class Listener:
     """An engine that keeps what it hears."""
 
-    name, languages, workers = "Listener", frozenset({"en"}), 1
+    name, languages, workers, is_quick = "Listener", frozenset({"en"}), 1, True
 
     def __init__(self) -> None:
         self.heard: list[Samples] = []

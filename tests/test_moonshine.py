@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import Engine, RecognizedWord, amplify_quiet, verify_weights
+from cartesia_cli.server.engine import Engine, RecognizedWord, amplify_quiet
 from cartesia_cli.server.moonshine import MoonshineEngine
+from cartesia_cli.server.weights import verify_weights
 
 from .speech import RATE, say, silence
 

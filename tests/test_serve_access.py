@@ -306,7 +306,7 @@ def test_identity_depends_on_engine_weights_and_script(tmp_path: Path) -> None:
 
     class Named:
         def __init__(self, name: str) -> None:
-            self.name, self.languages, self.workers = name, frozenset({"en"}), 1
+            self.name, self.languages, self.workers, self.is_quick = name, frozenset({"en"}), 1, True
 
         def start(self, language: str) -> Any:
             raise NotImplementedError
@@ -493,7 +493,7 @@ import sys, time
 from cartesia_cli.__main__ import main
 from cartesia_cli.server import engine
 class Slow:
-    name, languages, workers = "Slow", {"en"}, 1
+    name, languages, workers, is_quick = "Slow", {"en"}, 1, True
     def start(self, language): return self
     def push(self, samples): print("hearing", flush=True)
     def finish(self): time.sleep(600)

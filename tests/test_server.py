@@ -25,10 +25,11 @@ from cartesia_cli.protocol import ENCODINGS, BatchOptions
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
-from cartesia_cli.server.engine import EngineExecutor, RecognizedWord, amplify_quiet, split_at_silence, verify_weights
+from cartesia_cli.server.engine import EngineExecutor, RecognizedWord, amplify_quiet, split_at_silence
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
 from cartesia_cli.server.packaged_models import TINY_EN
 from cartesia_cli.server.runner import BackgroundServer, bind
+from cartesia_cli.server.weights import verify_weights
 from tests import speech
 
 

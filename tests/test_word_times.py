@@ -187,6 +187,7 @@ class FixedEngine:
     name: str = "fixed"
     languages: Sequence[str] = ("en", "de")
     workers: int = 1
+    is_quick: bool = True
     blocks: list[Samples] = field(default_factory=list)
 
     def start(self, language: str) -> FixedEngine:

@@ -140,7 +140,7 @@ def choose_backend(
         return BackendConfig(address or BASE_URL, api_version=version)
     found = credential(settings) if needs_key else None
     if found is None and address is None and not cloud:
-        return BackendConfig(None, reason="no CARTESIA_API_KEY: transcribing on this machine")
+        return BackendConfig(None, reason=f"no CARTESIA_API_KEY: {local_extra.LOCAL}")
     if found is None and not optional_key and not is_loopback(address or BASE_URL):
         raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
     return BackendConfig(address or BASE_URL, found, api_version=version)
@@ -225,7 +225,7 @@ def open_live_server(
     reporter: Reporter,
     language: str | None = None,
 ) -> AbstractContextManager[RunningServer]:
-    """The chosen server, for a live session with this model and language. A local one runs until the end of the block."""
+    """The chosen server, for a live session in this language. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engines() -> tuple[Engine, Engine | None]:

@@ -135,7 +135,7 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, interaction, live_session, recovery
+    from . import backend, interaction, live_session, local_extra, recovery
     from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
@@ -191,8 +191,7 @@ def listen(
     targets = output_options.plan(formats).targets([source])[0]
     stream_options.check(None, (*targets.values(), append), force=output_options.force)
 
-    if choice.reason:
-        reporter.info(choice.reason)
+    local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     recovery.report_orphans(reporter)
     view = context.with_resource(live_session.live_view(reporter))
 

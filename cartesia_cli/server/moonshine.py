@@ -21,11 +21,10 @@ from .engine import (
     M_MMAP_THRESHOLD,
     RecognizedWord,
     amplify_quiet,
-    package_folder,
     set_malloc_options,
     split_at_silence,
-    verify_weights,
 )
+from .weights import package_folder, verify_weights
 
 PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
 
@@ -81,7 +80,7 @@ Token = tuple[bytes, float]
 class MoonshineEngine:
     """A loaded Moonshine model."""
 
-    name, languages = NAME, LANGUAGES
+    name, languages, is_quick = NAME, LANGUAGES, True
     workers = 1  # a second one would make the text of all sessions later
 
     def __init__(self, model: Model) -> None:

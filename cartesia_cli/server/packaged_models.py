@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EngineError
-from .engine import package_folder, verify_weights
+from .weights import package_folder, verify_weights
 
 WEIGHTS = "model.bin"
+
+LICENCE = "MIT licence"
+"""Of the models' maker, for all of them."""
 
 CHUNK_BYTES = 1 << 20
 

@@ -34,7 +34,7 @@ from ..protocol import (
 )
 from .access import AccessControl
 from .engine import Engine, EngineExecutor, RecognizedWord
-from .live_recognizer import LiveRecognizer
+from .live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
@@ -118,15 +118,17 @@ class RealtimeEndpoint:
             return executor.recognize(samples, _language(session.options, executor.engine))
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
-            return executor.run(self._aligner.align, words, samples, options.language or "en")
+            return executor.run(self._aligner.align, words, samples, options.language or DEFAULT_LANGUAGE)
 
         has_word_times = is_whisper(options.model)
-        longest = WORD_TIMES_WINDOW_SECONDS if has_word_times else LIVE_WINDOW_SECONDS
+        is_quick = executor.engine.is_quick
+        longest = LIVE_WINDOW_SECONDS if is_quick and not has_word_times else WORD_TIMES_WINDOW_SECONDS
         times = LiveWordTimes(align) if options.word_timestamps and not has_word_times else None
+        idle = longest if endpoint is MANUAL else IDLE_BUFFER_SECONDS
+        recognizer = LiveRecognizer(recognize, longest, idle, times, has_partials=is_quick)
         if endpoint is MANUAL:
-            recognizer = LiveRecognizer(recognize, longest, idle_buffer_seconds=longest, times=times)
             return ManualResponder(recognizer, send, options, has_word_times=has_word_times, times=times)
-        return TurnResponder(LiveRecognizer(recognize, longest, times=times), send, options, times)
+        return TurnResponder(recognizer, send, options, times)
 
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
         """The live engine, unless the session needs word times or another language."""

@@ -92,6 +92,10 @@ class TimedEngine:
         return self._engine.languages
 
     @property
+    def is_quick(self) -> bool:
+        return self._engine.is_quick
+
+    @property
     def workers(self) -> int:
         return self._engine.workers
 

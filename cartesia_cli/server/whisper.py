@@ -32,6 +32,9 @@ share the cores: with up to four threads, a packaged model's results are the sam
 aren't.
 """
 
+MAX_QUICK_BYTES = 100_000_000
+"""Size of weights up to which a second of speech is recognized in less: of the tiny models. Base takes 1.2 s."""
+
 MIN_THREADS = 2
 """Fewest threads for one call, where there are as many cores, so that workers without work don't slow down the others.
 When all have work, it costs no CPU time.
@@ -43,8 +46,8 @@ class WhisperEngine:
 
     batch_size = 4  # eight at once were no quicker
 
-    def __init__(self, model: faster_whisper.WhisperModel, name: str) -> None:
-        self.name = name
+    def __init__(self, model: faster_whisper.WhisperModel, name: str, *, is_quick: bool) -> None:
+        self.name, self.is_quick = name, is_quick
         # faster-whisper names all languages that any model knows.
         tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
         is_multilingual = model.model.is_multilingual
@@ -124,7 +127,8 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         raise EngineError(message, hint="check its permissions") from error
     try:
         machine = read_machine()
-        workers = min(workers, max_workers(machine, sum(path.stat().st_size for path in source.weights)))
+        size = sum(path.stat().st_size for path in source.weights)
+        workers = min(workers, max_workers(machine, size))
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
         loaded = faster_whisper.WhisperModel(
@@ -137,7 +141,7 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         )
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(source.name, error) from error
-    return WhisperEngine(loaded, source.name)
+    return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
 
 
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
