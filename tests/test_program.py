@@ -50,7 +50,10 @@ def test_sample_is_transcribed_offline_with_a_word_table(run: Run) -> None:
     assert word_errors(speech.SAMPLE, text) <= 0.03
     assert table.splitlines()[0].split() == ["#", "start", "end", "length", "gap", "ch/s", "word"]
     assert len(table.splitlines()) - 2 == len(text.split())
-    assert done.stderr == b"no CARTESIA_API_KEY: transcribing on this machine with Whisper tiny.en (English, MIT licence)\n"
+    assert (
+        done.stderr
+        == b"no CARTESIA_API_KEY: transcribing on this machine with Whisper tiny.en (English, MIT licence)\n"
+    )
 
 
 @pytest.mark.engine

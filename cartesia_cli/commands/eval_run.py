@@ -41,7 +41,7 @@ from .batch_progress import BatchObserver, BatchSummary
 from .cache import open_cache
 from .credits import Budget
 from .live_options import SessionOptions, StreamOptions
-from .options import warn_unknown
+from .options import sent_language, warn_unknown
 from .prepare import ShowProgress, TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
 from .upload_audio import choose_upload
@@ -201,7 +201,8 @@ class BatchTranscriber:
     def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared) -> None:
         self._system, self._limit, self._shared = system, limit, shared
         config, reporter = shared.config, shared.reporter
-        request = BatchOptions(model=system.model, language=config.language, word_timestamps=True)
+        language = sent_language(config.language, config.backend.base_url, reporter)
+        request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_unknown(reporter, request, None)
         responses = open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
         self._fetcher = Fetcher(
@@ -270,7 +271,7 @@ class LiveTranscriber:
         self._endpoint = options.endpoint(None)
         self._finalizes = self._endpoint is MANUAL
         self._request = options.options(
-            self._endpoint, shared.reporter, local=shared.config.local, by_level=self._finalizes
+            self._endpoint, shared.reporter, base_url=shared.config.backend.base_url, by_level=self._finalizes
         )
         self._endpointing = options.endpointing()
         self._stack = ExitStack()
@@ -280,7 +281,9 @@ class LiveTranscriber:
 
     def __enter__(self) -> LiveTranscriber:
         began, system, shared = time.monotonic(), self._system, self._shared
-        opening = backend.open_live_server(shared.config.backend, system.model, system.local_model, shared.reporter)
+        opening = backend.open_live_server(
+            shared.config.backend, system.model, system.local_model, shared.reporter, self._request.language
+        )
         self._server = self._stack.enter_context(opening)
         self.opening_seconds = time.monotonic() - began
         return self
