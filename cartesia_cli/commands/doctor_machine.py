@@ -287,8 +287,8 @@ def check_engine(examined: Examined, found: Found) -> Result:
 
 def check_weights(examined: Examined, found: Found) -> Result:
     from ..server import moonshine
-    from ..server.engine import verify_weights
     from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
+    from ..server.weights import verify_weights
 
     names = []
     for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
