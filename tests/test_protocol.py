@@ -291,7 +291,7 @@ def test_the_wrong_kind_of_command_is_refused() -> None:
 
 def test_handshake_queries_are_written_as_documented() -> None:
     options = protocol.RealtimeOptions(
-        model="ink-2", keyterms=("Ink 2", "Cartesia"), language="en", turn=protocol.TurnConfig(end_threshold=0.3)
+        model="ink-2", keyterms=("Ink 2", "Cartesia"), turn=protocol.TurnConfig(end_threshold=0.3)
     )
     base = "https://api.cartesia.ai/proxy"
     assert protocol.build_url(base, protocol.AUTO.path, options.query(protocol.AUTO), websocket=True) == (

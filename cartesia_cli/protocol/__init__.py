@@ -191,7 +191,7 @@ if not TYPE_CHECKING:
         """
         if name in __all__:
             for module in (
-                import_module(f".{name}", __name__) for name in ("events", "realtime", "models", "languages")
+                import_module(f".{name}", __name__) for name in ("languages", "events", "realtime", "models")
             ):
                 if hasattr(module, name):
                     return getattr(module, name)
