@@ -13,7 +13,7 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # Debian packages for the tests: shells, a speech synthesiser, ffmpeg, a sound server, a tracer.
 SYSTEM := bash chromium chromium-driver curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 mandoc pulseaudio pulseaudio-utils strace tmux zsh
 
-.PHONY: run test test-fast coverage check format completions sample bench faults fuzz golden clean
+.PHONY: run test test-fast coverage check format completions sample bench pictures faults fuzz golden clean
 
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
@@ -49,6 +49,10 @@ sample: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(JUDGES)/.done
 	@status=0; for script in startup upload many journal kill_resume endpointing capture latency subtitles pacing live_engines engines word_times live local local_jobs lost_connections soak; do $(BIN)/python benchmarks/$$script.py || status=1; done; exit $$status
+
+# Commit the pictures together with what they show.
+pictures: $(VENV)/.dev
+	@$(BIN)/python scripts/pictures.py
 
 faults: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults
