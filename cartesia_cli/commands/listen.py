@@ -166,7 +166,8 @@ def listen(
             wanted = recovery.RecoveryConfig(
                 plan=output_options.plan(formats),
                 layout=layout,
-                language=session_options.language,
+                language=given.sent_language(session_options.language, choice.base_url, reporter),
+                base_url=choice.base_url,
                 append=append,
                 save_audio=stream_options.save_audio,
                 copy=copy,

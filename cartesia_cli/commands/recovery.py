@@ -20,7 +20,7 @@ from ..output import Layout
 from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import write_stdout
-from ..protocol import BatchOptions
+from ..protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
 from ..transcript import Segment, Transcript
 from . import batch, batch_fetch, batch_plan
 from .append_file import AppendFile
@@ -100,6 +100,7 @@ class RecoveryConfig:
     """How recordings are transcribed, and where results go.
 
     language     spoken in them; None: that of their sessions
+    base_url     of the server; None: this machine
     append       file that gets a line for each segment, or None
     save_audio   where a single recording is moved instead of being removed, or None
     copy         whether the text goes to the clipboard
@@ -109,6 +110,7 @@ class RecoveryConfig:
     plan: OutputPlan
     layout: Layout
     language: str | None
+    base_url: str | None = None
     timeout: float | None = None
     append: Path | None = None
     save_audio: Path | None = None
@@ -145,7 +147,9 @@ def transcribe_recordings(
     for recording, item, files in zip(recordings, items, targets, strict=True):
         reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
         options = BatchOptions(
-            model=BATCH_MODEL, language=wanted.language or recording.asked.get("language"), word_timestamps=True
+            model=BATCH_MODEL,
+            language=wanted.language or _session_language(recording, wanted.base_url),
+            word_timestamps=True,
         )
         order = batch_fetch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
@@ -164,6 +168,16 @@ def transcribe_recordings(
             "copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is not a terminal"
         )
     return failed
+
+
+def _session_language(recording: OrphanedRecording, base_url: str | None) -> str | None:
+    """The language of a session, as the batch endpoint of a server takes it; None if it was to be detected, and the
+    server can't do that.
+    """
+    language: str | None = recording.asked.get("language")
+    if base_url is None or is_loopback(base_url):
+        return language
+    return None if language == AUTO_LANGUAGE else api_language(language)
 
 
 def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
