@@ -111,7 +111,7 @@ def test_classified_kinds_are_known() -> None:
 def test_values_are_those_of_the_program() -> None:
     assert [value for value, _ in VALUES["format"]] == list(FORMATS)
     assert [value for value, _ in VALUES["language"]] == ["auto", *protocol.LANGUAGES, *protocol.CHINESE_SCRIPTS]
-    assert set(generate.LANGUAGE_NAMES) == set(protocol.HINT_LANGUAGES)
+    assert set(protocol.LANGUAGE_NAMES) == {*protocol.HINT_LANGUAGES, *protocol.CHINESE_SCRIPTS}
     assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
     assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
     assert [value for value, _ in VALUES["|".join(get_args(ColorMode))]] == list(get_args(ColorMode))
