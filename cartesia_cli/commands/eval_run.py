@@ -28,6 +28,7 @@ from ..protocol import (
     HINT_LANGUAGES,
     MANUAL,
     BatchOptions,
+    is_loopback,
     is_whisper,
     realtime_credits,
     takes_language_hints,
@@ -364,12 +365,14 @@ class LiveTranscriber:
 
 def _session_options(system: System, config: EvalConfig) -> SessionOptions:
     """The options of a live session: the language and the key terms only for models that take them."""
-    language, takes_language = config.language, config.local or is_whisper(system.model)
+    language, base_url = config.language, config.backend.base_url
+    is_on_this_machine = base_url is None or is_loopback(base_url)  # `serve` takes a language at any endpoint
+    takes_language = is_on_this_machine or (system.mode == "manual" and is_whisper(system.model))
     takes_hints = not config.local and language in HINT_LANGUAGES and takes_language_hints(system.model)
     return SessionOptions(
         mode="manual" if system.mode == "manual" else "auto",
         model=system.model,
-        language=language if takes_language and system.mode == "manual" else None,
+        language=language if takes_language else None,
         language_hint=[language] if language is not None and takes_hints else None,
         keyterm=None if is_whisper(system.model) else list(config.keyterms),
     )
