@@ -121,6 +121,7 @@ KINDS = {
     "--script": "file",
     "--shard": "none",
     "--speed": "none",
+    "--stats-svg": "file",
     "--stop-after-silence": "none",
     "--timeout": "none",
     "--to": "none",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -161,9 +162,13 @@ def test_statistics_of_a_session_follow_the_schema(run: Run, environment: dict[s
     with start_program(arguments, env=environment, cwd=tmp_path, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL) as server:
         assert server.stdout is not None
         address = server.stdout.readline().decode().strip().partition("=")[2]
-        ended = run("stream-file", "short.wav", "-f", "ndjson", "--stats", "--speed", "20", "--base-url", address)
+        ended = run("stream-file", "short.wav", "-f", "ndjson", "--stats", "--stats-svg", "session.svg",
+                    "--speed", "20", "--base-url", address)  # fmt: skip
         server.terminate()
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     for line in lines:
         check("ndjson", line)
     assert lines[-1]["type"] == "end" and lines[-1]["stats"]["pacing"]
+    assert sum(lines[-1]["stats"]["timeline"]["sent"]) == pytest.approx(1.0, abs=0.01)
+    assert b"time line" in ended.stderr
+    assert ElementTree.parse(tmp_path / "session.svg").getroot().tag.endswith("svg")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..audio.pcm import RATE
 from ..audio.vad import VadEvent
 from ..session.latency import LatencyRecorder
+from ..session.time_line import TimeLine
 
 
 class LiveMetrics(LatencyRecorder):
@@ -16,6 +17,7 @@ class LiveMetrics(LatencyRecorder):
 
     captured      returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
     last_speech   position in the audio of the latest known speech, in seconds; None before any
+    time_line     when audio was sent, and what else happened
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class LiveMetrics(LatencyRecorder):
         self._samples_in = self._samples_sent = 0  # samples from the source, and samples sent
         self._requests: deque[tuple[int, float]] = deque()  # position of each key's `finalize`, and when it was pressed
         self.last_speech: float | None = None
+        self.time_line = TimeLine(clock)
 
     def finalize_requested(self) -> None:
         """The user asked for a `finalize`."""
@@ -44,6 +47,7 @@ class LiveMetrics(LatencyRecorder):
 
     def audio_sent(self, size: int) -> None:
         super().audio_sent(size)
+        self.time_line.audio_sent(size / (2 * self._rate))
         self._samples_sent += size // 2
         if self._captured is not None and size == self._chunk:  # a shorter chunk was not waited for
             self.late(self._clock() - self._captured())

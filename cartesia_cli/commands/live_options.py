@@ -149,6 +149,10 @@ WireRate = Annotated[
                  help="Sample rate on the wire (16000)."),
 ]  # fmt: skip
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
+StatsSvg = Annotated[
+    Path | None,
+    path_option(metavar="FILE", help="Draw latencies and the time line of the session as an SVG picture."),
+]
 
 DEFAULT_SILENCE_MS = 600
 NATIVE_ENCODING = "native"
@@ -328,6 +332,7 @@ class StreamOptions:
     raw_events: RawEvents = None
     control: Control = None
     stats: Stats = False
+    stats_svg: StatsSvg = None
 
     def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
         """Encoding and sample rate in Hz on the wire; None: those of the recording. Raises UsageError if unsupported.
@@ -367,7 +372,7 @@ class StreamOptions:
             from .control_file import check_control
 
             check_control(self.control)
-        mine = [file for file in (self.save_audio, self.raw_events) if file is not None]
+        mine = [file for file in (self.save_audio, self.raw_events, self.stats_svg) if file is not None]
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):
             if (own := file_identity(file)) is None:
@@ -381,3 +386,5 @@ class StreamOptions:
             check_output(self.save_audio, force=force, content="wav", creates_folder=False)
         if self.raw_events is not None:
             check_output(self.raw_events, force=force, creates_folder=False)
+        if self.stats_svg is not None:
+            check_output(self.stats_svg, force=force)

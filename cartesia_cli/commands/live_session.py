@@ -38,6 +38,7 @@ from ..output.frame_log import FrameLog
 from ..output.job_control import job_control
 from ..output.live_rows import LiveState, MicrophoneLevel
 from ..output.live_view import LiveView
+from ..output.sanitize import title
 from ..output.stats_report import render_report
 from ..output.streams import EventStream, open_stream
 from ..output.terminal_rows import is_same_terminal
@@ -324,12 +325,15 @@ class LiveSession:
                 self._reporter.info("warning: the server sent no word times: times within the text are estimated")
             elif config.layout.words:
                 self._reporter.info("warning: the server sent no word times: -w has none to show")
-        figures = self._metrics.report() if config.stream_options.stats else None
+        streaming = config.stream_options
+        figures = self._metrics.report() if streaming.stats or streaming.stats_svg else None
         if figures is not None:
             figures |= _bandwidth(config.options, self._metrics.seconds)
+            figures["timeline"] = self._metrics.time_line.report()
             if local:
                 figures.pop("credits", None)
-        facts: dict[str, Any] = {"complete": self._is_complete} | ({} if figures is None else {"stats": figures})
+        facts: dict[str, Any] = {"complete": self._is_complete}
+        facts |= {"stats": figures} if figures is not None and streaming.stats else {}
         for writing in self._streams:
             if self._has_connected or isinstance(writing, EventStream):
                 with suppress(StdoutClosed):
@@ -340,8 +344,13 @@ class LiveSession:
             failure = self._append_file.flush() or failure
         if config.copy and transcript.text.strip():
             failure = self._to_clipboard(transcript.text.strip()) or failure
-        if figures is not None:
-            self._reporter.print_lines(lambda width, encoding: render_report(figures, width, encoding=encoding))
+        if figures is not None and streaming.stats:
+            self._reporter.print_lines(lambda width, encoding: _drawn(figures, width, encoding))
+        if figures is not None and streaming.stats_svg is not None:
+            from ..output.stats_chart import svg
+
+            chart = svg(figures, f"{title(config.source)}, {config.options.model}")
+            failure = write_result(chart, streaming.stats_svg, self._reporter) or failure
         credits = realtime_credits(
             config.options.model, self._metrics.seconds
         )  # audio that is sent twice is billed twice
@@ -390,6 +399,7 @@ class LiveSession:
 
     def _publish(self, update: Update) -> None:
         """Add an update to the transcript and to every output stream."""
+        self._metrics.time_line.updated(update)
         if isinstance(update, Segment):
             self._segments.append(update)
         elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
@@ -577,6 +587,14 @@ async def _run_quietly(session: Awaitable[None], reporter: Reporter) -> None:
 
 def _ignore_frame(direction: str, frame: str | bytes) -> None:
     """The tap of a session whose frames aren't logged."""
+
+
+def _drawn(figures: dict[str, Any], width: int, encoding: str) -> str:
+    """Statistics and time line for a terminal."""
+    from ..output.stats_chart import render_time_line
+
+    line = render_time_line(figures, width, encoding=encoding)
+    return render_report(figures, width, encoding=encoding) + (f"\n{line}" if line else "")
 
 
 def _bandwidth(options: RealtimeOptions, seconds: float) -> dict[str, Any]:
