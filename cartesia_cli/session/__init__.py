@@ -6,7 +6,7 @@ dispatcher    passes events to the tracker, and distributes the tracker's facts
 sent_configs  keeps changes of settings for the next connection
 reconnect     decides which lost connections are replaced, how soon, and how fast the backlog is sent
 latency       how late the server's answers are, how well audio keeps real time, what was sent
-latency       measures delays, pacing and cost
+time_line     when audio was sent and text came, and when there was no connection
 interfaces    what a session needs from others: source, connection, observer, stop signal
 """
 
