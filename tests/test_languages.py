@@ -226,15 +226,16 @@ def test_whisper_base_detects_the_language_of_a_recording(server: str, tmp_path:
 
 @pytest.mark.engine
 @pytest.mark.waits
-def test_live_session_in_another_language_is_recognized_by_whisper(server: str) -> None:
-    url = f"{server.replace('http', 'ws')}{AUTO.path}?model=ink-2&encoding=pcm_s16le&sample_rate=16000&language=de"
+def test_language_of_a_live_session_is_detected_by_whisper_and_named_with_each_turn(server: str) -> None:
+    url = f"{server.replace('http', 'ws')}{AUTO.path}?model=ink-2&encoding=pcm_s16le&sample_rate=16000&language=auto"
     audio = (np.concatenate([say("de", GERMAN), speech.silence(0.5)]) * 32767).astype("<i2").tobytes()
     with connect(url, additional_headers=VERSION, proxy=None) as session:
         session.send(audio)
         session.send('{"type": "close"}')
         events = [json.loads(frame) for frame in session]
-    text = "".join(event["transcript"] for event in events if event["type"] == "turn.end")
-    assert "Damen und Herren" in text
+    turns = [event for event in events if event["type"] == "turn.end"]
+    assert "Damen und Herren" in "".join(turn["transcript"] for turn in turns)
+    assert [found["language"] for found in turns[0]["languages"]] == ["de"]
 
 
 @pytest.mark.engine

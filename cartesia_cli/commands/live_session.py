@@ -206,7 +206,7 @@ class LiveSession:
                 config.source,
                 config.options.model,
                 live=file is None,
-                language=config.options.language,
+                language=config.options.named_language,
             )
             for name, file in config.targets.items()
         ]
@@ -503,7 +503,7 @@ class LiveSession:
             self._segments,
             source=config.source,
             model=config.options.model,
-            language=config.options.language,
+            language=config.options.named_language,
             duration=round(self._clock.elapsed, 3),
             request_id=self._request_id,
             notices=self._notices,

@@ -15,6 +15,7 @@ from ..errors import ApiError, ProtocolError, UsageError
 from .batch import api_error, excerpt, parse_sample_rate
 from .constants import ENCODINGS, HINT_LANGUAGES, MODELS, is_whisper, takes_language_hints
 from .json_fields import load_object
+from .languages import AUTO_LANGUAGE
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200
@@ -169,6 +170,11 @@ class RealtimeOptions:
     max_silence_duration_secs: float | None = None
     turn: TurnConfig = TurnConfig()
     word_timestamps: bool = False
+
+    @property
+    def named_language(self) -> str | None:
+        """The language, unless it is to be detected."""
+        return None if self.language == AUTO_LANGUAGE else self.language
 
     def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
         """The query parameters of the handshake. UsageError for key terms or hints beyond their limits."""

@@ -17,17 +17,21 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from ..audio.pcm import Resampler, Samples, decode_pcm, whole_samples
 from ..errors import ApiError
 from ..protocol import (
+    AUTO_LANGUAGE,
     DEFAULT_LANGUAGE,
     ENCODINGS,
     MANUAL,
     Close,
     Config,
     Connected,
+    Delta,
+    DetectedLanguage,
     Done,
     Endpoint,
     Error,
     Event,
     RealtimeOptions,
+    TurnEnd,
     decode_command,
     encode,
     is_whisper,
@@ -111,11 +115,26 @@ class RealtimeEndpoint:
 
     def _make_responder(self, session: RealtimeSession) -> Responder:
         """The responder of a session. ApiError for turn thresholds out of order."""
-        endpoint, options, send = session.endpoint, session.options, session.send
+        endpoint, options = session.endpoint, session.options
         executor = self._executor_for(options)
+        heard: DetectedLanguage | None = None
 
-        def recognize(samples: Samples) -> Awaitable[Sequence[RecognizedWord]]:
-            return executor.recognize(samples, _language(session.options, executor.engine))
+        async def recognize(samples: Samples) -> Sequence[RecognizedWord]:
+            nonlocal heard
+            language = _language(session.options, executor.engine)
+            if language == AUTO_LANGUAGE:
+                if (found := await executor.detect_language(samples)) is None:
+                    return ()
+                heard, language = found, found.language
+            return await executor.recognize(samples, language)
+
+        async def send(event: Event) -> None:
+            """Send an event, with the language of its text if that was to be detected."""
+            if heard is not None and isinstance(event, TurnEnd):
+                event = replace(event, languages=(heard,))
+            elif heard is not None and isinstance(event, Delta):
+                event = replace(event, languages=(heard,), language=None)
+            await session.send(event)
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
             return executor.run(self._aligner.align, words, samples, options.language or DEFAULT_LANGUAGE)
