@@ -39,6 +39,7 @@ from .fault_server import (
     tunnels,
     write_wav,
 )
+from .november_server import november
 from .realtime_server import PARTIAL, RealtimeServer, Script, ServerConnection
 
 HEADER, SECOND = 44, 32_000
@@ -716,6 +717,11 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("error event about the key", LIVE, live(realtime.fails_at_once(401)), 4, refusal(401, LIVE), KEYS),
         Fault("error event whose status is a string", LIVE, live(realtime.fails(402, status_code="402")), 5,
               refusal(402, LIVE), CREDITS, out=BEGUN),
+        Fault("language hints that the server rejects", LIVE,
+              live(november, options=("--language-hint", "de")), 5,
+              "HOST: Invalid language hints: ink-2 does not take language hints (status 400, request id ID)",
+              "--language-hint is for ink-preview, with codes of its languages; leave it out for other models",
+              notes=["warning: ink-2 rejects language hints: they are for ink-preview"]),
         Fault("status 400 for the second of three files", BATCH,
               three("names_the_file", refuses(400), "names_the_file", requests=3), 1,
               out="words of a.wav\nwords of c.wav\n",

@@ -204,6 +204,37 @@ def test_steps_on_config_and_open() -> None:
     assert heard[0] == [{"type": "welcome"}, CONNECTED, *turn("start"), *turn("ok")]
 
 
+CONFIG = '{"type": "config", "language_hints": ["de"]}'
+
+
+@pytest.mark.parametrize("dialect", [MANUAL, AUTO], ids=lambda dialect: dialect.name)
+def test_a_config_that_ink_2_does_not_take_is_refused_and_the_session_goes_on(dialect: Endpoint) -> None:
+    heard, code, _ = said([{"at": 1, "text": "x"}], CONFIG, audio(1), CLOSE[dialect.name], dialect=dialect)
+    (refused,) = [wire for wire in heard if wire["type"] == "error"]
+    assert (refused["status_code"], refused["title"]) == (400, "Invalid language hints")
+    assert any(wire["type"] in ("transcript", "turn.end") for wire in heard)
+    assert code == 1000
+
+
+def test_a_script_refuses_every_config() -> None:
+    refusal = {"type": "error", "status_code": 400, "title": "Invalid config", "message": "no"}
+    script = [{"on": "config", "answer": False, "say": refusal}]
+    heard, _, _ = said(script, '{"type": "config", "keyterms": ["x"]}', '{"type": "config", "turn": 1}', "close")
+    assert heard == [refusal, refusal, DONE]
+
+
+@pytest.mark.parametrize("dialect", [MANUAL, AUTO], ids=lambda dialect: dialect.name)
+def test_language_hints_that_ink_2_does_not_take_get_an_error_event_and_1008(dialect: Endpoint) -> None:
+    options = RealtimeOptions(model="ink-2", language_hints=("de",))
+    with playing([]) as base_url:
+        address = build_url(base_url, dialect.path, options.query(dialect), websocket=True)
+        with connect(address, proxy=None, additional_headers=VERSION) as line:
+            assert event(line)["title"] == "Invalid language hints"
+            with pytest.raises(ConnectionClosed) as closed:
+                line.recv(SOON)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+
+
 def test_command_of_the_other_endpoint_gets_error_400() -> None:
     heard, code, _ = said([], "finalize", CLOSE["auto"], dialect=AUTO)
     assert (heard[1]["type"], heard[1]["status_code"], heard[1]["title"]) == ("error", 400, "Unrecognized message type")

@@ -191,6 +191,7 @@ def test_lines_of_a_control_file_that_are_wrong_are_reported_by_number(
         {"type": "config", "language_hints": "de"},
         {"type": "config", "language_hint": ["de"]},
         {"type": "config", "turn": {"end_threshold": 3}},
+        {"type": "config", "turn": {"end_threshold": 0.5, "eager_end_threshold": 0.4}},
         {"type": "finalize"},
         {"type": "pause"},
         ["config"],
@@ -207,10 +208,11 @@ def test_lines_of_a_control_file_that_are_wrong_are_reported_by_number(
             "4: Invalid config: 'language_hints' must be a list of strings",
             "5: servers ignore 'language_hint' in a config: it is 'language_hints' there",
             "6: Invalid parameter: 'turn_end_threshold' must be a number from 0.05 to 0.5",
-            "7: in auto mode the server ends turns: 'finalize' is for --mode manual",
-            "8: not a command: its type must be config, finalize or close",
-            "9: not a JSON object",
-            "10: Too many keyterms: 1 keyterms with 20000 characters are too many",
+            "7: start_threshold (0.8) > eager_end_threshold (0.4) > end_threshold (0.5) is needed",
+            "8: in auto mode the server ends turns: 'finalize' is for --mode manual",
+            "9: not a command: its type must be config, finalize or close",
+            "10: not a JSON object",
+            "11: Too many keyterms: 1 keyterms with 20000 characters are too many",
         )
     ]
     assert [json.loads(text).get("keyterms") for text in server.records[0].texts] == [None, ["last"], None]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CliError, ProtocolError, UsageError
-from ..protocol import MANUAL, MAX_COMMAND_CHARS, Close, Command, Endpoint, Finalize, decode_config
+from ..protocol import MANUAL, MAX_COMMAND_CHARS, Close, Command, Endpoint, Finalize, decode_config, turn_order_problem
 from ..protocol.json_fields import load_object
 from .live_session import Controls
 
@@ -122,7 +122,11 @@ class _Follower:
             case "config":
                 if "language_hint" in members:
                     raise UsageError("servers ignore 'language_hint' in a config: it is 'language_hints' there")
-                return decode_config(self._endpoint, members)
+                config = decode_config(self._endpoint, members)
+                problem = turn_order_problem(self._controls.settings().merged(config).turn)
+                if config.turn.to_dict() and problem is not None:
+                    raise UsageError(problem)
+                return config
             case "finalize" if self._endpoint is MANUAL:
                 return Finalize()
             case "finalize":

@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         encode_command,
         keyterms_problem,
         language_hints_problem,
+        turn_order_problem,
     )
 
 __all__ = [
@@ -180,6 +181,7 @@ __all__ = [
     "realtime_credits",
     "request_headers",
     "takes_language_hints",
+    "turn_order_problem",
     "unusable_fields",
 ]
 

@@ -307,6 +307,15 @@ _CONFIG_FIELDS = ("turn", "language_hints", "keyterms")
 _TURN_FIELDS = tuple(f.name for f in fields(TurnConfig))
 
 
+def turn_order_problem(turn: TurnConfig) -> str | None:
+    """How thresholds are out of order, with defaults for those that aren't set; None if they are in order (turns)."""
+    names = ("start_threshold", "eager_end_threshold", "end_threshold")
+    values = [getattr(TURN_DEFAULTS.merged(turn), name) for name in names]
+    if values == sorted(set(values), reverse=True):
+        return None
+    return f"{' > '.join(f'{name} ({value:g})' for name, value in zip(names, values, strict=True))} is needed"
+
+
 def _string_list(name: str, value: Any) -> tuple[str, ...] | None:
     if value is None:
         return None
