@@ -348,6 +348,14 @@ def test_sdk_auto_session_has_ordered_turn_events(sdk_sessions: dict[str, Any], 
         text = told
 
 
+def test_sdk_session_goes_on_after_a_refused_config(sdk_sessions: dict[str, Any]) -> None:
+    session = sdk_sessions["auto config"]
+    assert session["close_code"] == 1000
+    (error,) = [event for event in session["events"] if event["type"] == "error"]
+    assert (error["status_code"], error["title"]) == (400, "Invalid language hints")
+    assert errors("".join(session["turns"]), " ".join(SAID)) <= 2
+
+
 @pytest.mark.parametrize("session", AUTO)
 def test_turns_joined_are_the_text(sdk_sessions: dict[str, Any], session: str) -> None:
     text = "".join(sdk_sessions[session]["turns"])

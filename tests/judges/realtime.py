@@ -8,6 +8,7 @@ stt-manual-finalize-websocket and stt-auto-finalize-websocket, guide migrate-fro
     manual at once  all audio without a pause, `finalize` and `close`, and only then the events
     auto            a sender in a thread, JSON `close` at the end, events until the end
     async auto      the same, with a receiver beside the sender
+    auto config     language hints in the handshake, then `config` twice, of which the second has to be refused
 
 Run with the Python of `.venv-judges`.
 """
@@ -132,11 +133,27 @@ async def _async_auto(ask: Asked, hear: Hear) -> int:
         return close_code(connection)
 
 
+def auto_config(ask: Asked, hear: Hear) -> int:
+    client = cartesia.Cartesia(api_key=ask.key, base_url=ask.base_url)
+    audio = AUDIO | {"model": "ink-preview"}
+    with client.stt.auto_finalize.websocket(**audio, extra_query={"language_hint": "en"}) as connection:
+        connection.send({"type": "config", "language_hints": ["en", "de"], "keyterms": ["river"]})
+        connection.send({"type": "config", "language_hints": ["en"] * 7})
+        for file in ask.files:
+            for chunk in chunks(file):
+                connection.send_raw(chunk)
+        connection.send({"type": "close"})
+        for event in connection:
+            hear(event)
+        return close_code(connection)
+
+
 SESSIONS: dict[str, Session] = {
     "manual": manual,
     "async manual": lambda ask, hear: asyncio.run(_async_manual(ask, hear)),
     "manual at once": manual_at_once,
     "auto": auto,
+    "auto config": auto_config,
     "async auto": lambda ask, hear: asyncio.run(_async_auto(ask, hear)),
 }
 
