@@ -1,4 +1,5 @@
-"""Measures the word times of the offline engine: as Whisper gives them, corrected by loudness, and by alignment, too.
+"""Measures the word times of the offline engines: as Whisper gives them, corrected by loudness, and by alignment, too,
+and those of live text.
 
 The speech is synthesised (`tests/speech.py`), with pauses; the voice says how long each phoneme lasts. Measured are the
 starts of words that were recognised as they were spoken, and words of which more than 150 ms are in a pause. Targets:
@@ -9,6 +10,7 @@ and a CPU time of at most a tenth of Whisper's.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import random
 import sys
 import time
@@ -22,10 +24,16 @@ from measuring import ROOT, Report
 sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
+from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import whisper
-from cartesia_cli.server.engine import RecognizedWord
+from cartesia_cli.server.engine import Engine, EngineExecutor, RecognizedWord, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner
+from cartesia_cli.server.live_recognizer import LiveRecognizer
+from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
+from cartesia_cli.server.responders import TurnResponder
+from cartesia_cli.server.timed_engine import WordAligner
 from cartesia_cli.server.word_times import Span, correct
 from tests.speech import SpokenWord, recite, say, say_words
 from tests.word_errors import most_in_a_pause, start_errors
@@ -145,6 +153,48 @@ def measure(
         )
 
 
+def measure_live(
+    name: str, distort: Callable[[Samples], Samples], lines: Sequence[str], engine: Engine, report: Report
+) -> None:
+    """Add the row of live text in auto mode. Audio is sent as fast as it is taken."""
+    found = Figures()
+    texts = estimated = 0
+    for speech, spoken in recordings(lines):
+        words = asyncio.run(live_words(distort(speech), engine))
+        aligned = [word for word in words if not word.estimated]
+        texts, estimated = texts + len(words), estimated + len(words) - len(aligned)
+        found.errors += np.abs(start_errors(spoken, aligned)).tolist()
+        found.in_pauses += sum(most_in_a_pause(spoken, word) > MAX_IN_PAUSE_SECONDS for word in words)
+    mean, median, most = np.mean(found.errors), np.median(found.errors), np.percentile(found.errors, 95)
+    goal, met = "", None
+    if distort is clean:
+        goal = f"{MEAN_GOAL_MS}, {MOST_GOAL_MS} ms; 0"
+        met = mean <= MEAN_GOAL_MS and most <= MOST_GOAL_MS and not found.in_pauses
+    report.row(
+        f"  live, {name}: {texts} words, {estimated} estimated, not counted",
+        f"{mean:.0f}, {median:.0f}, {most:.0f} ms", str(found.in_pauses), "", "", goal, met=met,
+    )  # fmt: skip
+
+
+async def live_words(audio: Samples, engine: Engine) -> list[Word]:
+    """The words of a live session's turns."""
+    executor, aligner = EngineExecutor(engine), WordAligner()
+    words: list[Word] = []
+
+    async def note(event: Event) -> None:
+        if isinstance(event, TurnEnd):
+            words.extend(event.words or ())
+
+    times = LiveWordTimes(lambda texts, samples: executor.run(aligner.align, texts, samples, "en"))
+    recognizer = LiveRecognizer(lambda samples: executor.recognize(samples, "en"), LIVE_WINDOW_SECONDS, times=times)
+    responder = TurnResponder(recognizer, note, RealtimeOptions(model="ink-2", word_timestamps=True), times)
+    for at in range(0, len(audio), RATE // 10):
+        await responder.push_audio(audio[at : at + RATE // 10], caught_up=True)
+    await responder.execute(Close())
+    executor.close()
+    return words
+
+
 def own_times(words: Sequence[RecognizedWord]) -> list[Span]:
     return [(word.start or 0.0, word.end or 0.0) for word in words]
 
@@ -154,6 +204,7 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=50, help="read the first N of sentences.txt (50: all)")
     given = parser.parse_args()
     engine = whisper.load("tiny.en", SilentObserver())
+    live = load_live_engine(None, SilentObserver())
     lines = sentences()[: given.sentences]
     report = Report("", "start: mean, median, 95 %", "in pauses", "CPU of Whisper's", "of real time", "goal")
     for name, distort in (
@@ -162,6 +213,7 @@ def main() -> int:
         (f"babble, {SNR_DB} dB", with_babble),
     ):
         measure(name, distort, lines, engine, report)
+        measure_live(name, distort, lines, live, report)
     return report.end()
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..alignment import covering_words, covers
+from ..alignment import covering_words, covers, is_spoken
 from ..protocol import Delta, DetectedLanguage, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
@@ -258,7 +258,7 @@ class ManualTracker:
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
             return
-        timing, timed = said.timing, [] if said.untimed.strip() else said.words or []
+        timing, timed = said.timing, [] if is_spoken(said.untimed) else said.words or []
         if (times := bounds(timed)) is not None:
             span, timing = times, "server"
         half = said.text[-1:] if ends_within_character(said.text) and not whole else ""
