@@ -137,7 +137,7 @@ class RealtimeEndpoint:
             await session.send(event)
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
-            return executor.run(self._aligner.align, words, samples, options.language or DEFAULT_LANGUAGE)
+            return executor.run(self._aligner.align, words, samples, _language(session.options, executor.engine))
 
         has_word_times = is_whisper(options.model)
         is_quick = executor.engine.is_quick
