@@ -120,9 +120,9 @@ def test_batch_catch_up_joins_texts_with_a_space_and_keeps_words(
     assert [word["word"] for word in document["words"]] == ["Hello there.", *SPOKEN.split()]
     run_with_backlog("ndjson", said="Hello there.", words=True)
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
-    assert [line for line in lines if line["type"] == "segment"] == [
-        {"type": "segment"} | segment for segment in document["segments"]
-    ]
+    segments = [line for line in lines if line["type"] == "segment"]
+    assert [word for segment in segments for word in segment.pop("words")] == document["words"]
+    assert segments == [{"type": "segment"} | segment for segment in document["segments"]]
     assert (lines[-1]["text"], lines[-1]["words"]) == (document["text"], document["words"])
 
 

@@ -495,10 +495,10 @@ def test_key_after_any_bytes_and_a_pause_is_recognised(noise: bytes, key: str) -
 @pytest.mark.parametrize(
     ("manual", "push_to_talk", "keys"),
     [
-        (False, False, "p m u + - ? q"),
-        (True, False, "Enter/Space p m u ? q"),
-        (False, True, "Space p m u + - ? q"),
-        (True, True, "Space Enter p m u ? q"),
+        (False, False, "p m u + - l k ? q"),
+        (True, False, "Enter/Space p m u l k ? q"),
+        (False, True, "Space p m u + - l k ? q"),
+        (True, True, "Space Enter p m u l k ? q"),
     ],
 )
 def test_help_lists_the_keys_of_the_mode(manual: bool, push_to_talk: bool, keys: str) -> None:

@@ -203,7 +203,7 @@ def test_saved_audio_replaces_only_wav_files(tmp_path: Path) -> None:
             check_output(tmp_path / name, force=False, content="wav")
 
 
-@pytest.mark.parametrize("ending", [".ass", ".docx", ".pdf", ".wav", ".mp3", ".rtf", ".log"])
+@pytest.mark.parametrize("ending", [".ssa", ".docx", ".pdf", ".wav", ".mp3", ".rtf", ".log"])
 @pytest.mark.parametrize("command", ["transcribe", "stream-file", "listen", "render"])
 def test_unknown_output_suffix_is_a_usage_error(command: str, ending: str, run: Run, tmp_path: Path) -> None:
     talk_json(tmp_path)

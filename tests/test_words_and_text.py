@@ -29,6 +29,15 @@ def timed(spellings: Sequence[str]) -> list[Word]:
     return [Word(spelling, 0.4 * k, 0.4 * k + 0.3) for k, spelling in enumerate(spellings)]
 
 
+def without_frame(written: str, form: str) -> str:
+    """What a format writes of a transcript, without the page or the header around it."""
+    if form == "html":
+        parts = re.findall(r"<main.*?</main>|<script type=.*?</script>", written, re.DOTALL)
+        assert len(parts) == 2, written
+        return "\n".join(parts)
+    return written.partition("[Events]")[2] if form == "ass" else written
+
+
 def shown(transcript: Transcript, form: str) -> list[str]:
     """The words of a transcript as a format shows them, without what it adds."""
     written = writer(form)(transcript, Layout())
@@ -42,6 +51,8 @@ def shown(transcript: Transcript, form: str) -> list[str]:
     if form == "table":
         lines = written.splitlines()[1:]
         return spoken(" ".join(lines))
+    if form == "html":
+        written = "\n".join(re.findall(r"<main.*?</main>", written, re.DOTALL))
     if form == "md":
         written = written.split("\n\n", 2)[2]
     return spoken(re.sub(r"^\[\w+:[^0-9\n].*$|^NOTE(?:.+\n)*|^WEBVTT.*$", "", written, flags=re.MULTILINE))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -53,7 +53,7 @@ def describe_engine(model: str | None, language: str | None, *, live: bool = Fal
                 return f"{moonshine.NAME} ({spoken}, {LICENCE})"
     except ImportError:
         return ""
-    packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
+    packaged = None if model is not None and os.path.isdir(model) else find_packaged(model)
     return f"{model} ({spoken})" if packaged is None else f"{packaged.title} ({spoken}, {LICENCE})"
 
 

@@ -34,7 +34,7 @@ class PageMedia:
             return found
         folder = Path.cwd() if page is None else page.parent.resolve()
         link = os.path.relpath(self._recording.resolve(), folder)
-        return Media(quote(link.replace(os.sep, "/")), peaks=found.peaks, peak_seconds=found.peak_seconds)
+        return Media(quote(os.fsencode(link.replace(os.sep, "/"))), peaks=found.peaks, peak_seconds=found.peak_seconds)
 
     def _prepare(self) -> Media:
         if self._recording is None:

@@ -43,10 +43,10 @@ def html(transcript: Transcript, layout: Layout) -> str:
     )
     found = paragraphs(transcript)
     parts = {
-        "language": f' lang="{escape(transcript.language)}"' if transcript.language else "",
+        "language": f' lang="{escape(printable(transcript.language, keep=""))}"' if transcript.language else "",
         "policy": policy,
         "title": escape(title(transcript.source)),
-        "facts": escape(" · ".join(_facts(transcript))),
+        "facts": escape(printable(" · ".join(_facts(transcript)), keep="")),
         "paragraphs": "\n".join(_paragraphs(found)),
         "data": _data(transcript, found, layout),
         "style": style,
