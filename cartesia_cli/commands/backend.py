@@ -7,7 +7,7 @@ Audio leaves this machine only if the user configured a key or a server, or aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
@@ -76,7 +76,7 @@ class RunningServer(NamedTuple):
 class Backend:
     """A client for batch requests, and facts about its server.
 
-    local   whether the server runs in this process
+    local   whether the server runs on this machine, for this user alone
     """
 
     def __init__(
@@ -205,7 +205,8 @@ def open_backend(
         return engine.load_batch_engine(local_model, observer, jobs), None
 
     with (
-        open_server(choice, load_engines, observer) as server,
+        # A running server has one worker, unless it was given more.
+        open_server(choice, load_engines, observer, local_model, may_share=jobs == 1) as server,
         BatchClient(
             server.base_url,
             server.credential,
@@ -235,7 +236,7 @@ def open_live_server(
             return engine.load_batch_engine(local_model, observer), None
         return engine.load_live_engine(local_model, observer, language), None
 
-    return open_server(choice, load_engines, observer)
+    return open_server(choice, load_engines, observer, local_model)
 
 
 @contextmanager
@@ -243,8 +244,15 @@ def open_server(
     choice: BackendConfig,
     load_engines: Callable[[], tuple[Engine, Engine | None]],
     observer: local_extra.LocalServerObserver,
+    local_model: str | None,
+    *,
+    may_share: bool = True,
 ) -> Iterator[RunningServer]:
-    """The chosen server. `load_engines` loads those of a local one, for batch requests and for live sessions."""
+    """The chosen server.
+
+    load_engines   loads those of a local one, for batch requests and for live sessions
+    may_share      whether the local one may be a `serve` of this user, with the same model
+    """
     if choice.base_url is not None:
         yield RunningServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
         return
@@ -255,8 +263,15 @@ def open_server(
             raise
         hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
-    from ..server import app, runner
+    from ..server import announcement, app, runner
 
+    found = announcement.find(local_model) if may_share else None
+    if found is not None:
+        observer.reporter.detail(f"using the running server (pid {found.pid})")
+        with closing(found):
+            found.report(observer)
+            yield RunningServer(found.base_url, Credential(found.token, "the running server"), local=True)
+        return
     engine, live = load_engines()
     import secrets  # start-up: requests to other servers don't need it
 

@@ -104,7 +104,7 @@ class LocalServerObserver:
         """The progress of a recording that is about to be sent; followed as long as the caller has it."""
         from ..server.observer import RECORDING_HEADER
 
-        name = str(next(self._numbers))
+        name = f"{os.getpid()}-{next(self._numbers)}"  # a running server has other clients
         self._recordings[name] = progress = RecordingProgress({RECORDING_HEADER: name})
         return progress
 

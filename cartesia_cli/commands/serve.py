@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # --help does without
     from starlette.applications import Starlette
 
     from ..server.app import ServerConfig
+    from ..server.engine import EngineExecutor
     from ..server.observer import Exchange
 
 EXAMPLES = """
@@ -132,7 +134,9 @@ def serve(
         reporter.info(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
-    if not runner.serve(server, [listener] if loopback is None else [listener, loopback]):
+    with _announced(server, config, local_model):
+        is_idle = runner.serve(server, [listener] if loopback is None else [listener, loopback])
+    if not is_idle:
         os._exit(0)  # the engine may be busy for minutes with work whose result isn't needed any more
 
 
@@ -182,6 +186,29 @@ def _engine_server(local_model: str | None, observer: LocalServerObserver, worke
     batch, live = engine.load_engines(local_model, observer, workers)
     identity = app.identify_engines(local_model, batch, live)
     return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
+
+
+@contextmanager
+def _announced(server: Starlette, config: ServerConfig, local_model: str | None) -> Iterator[None]:
+    """Let `--local` commands of this user find a server with engines: on an address and with a token of their own."""
+    from ..server import announcement, app, origins, runner
+
+    executors: tuple[EngineExecutor, EngineExecutor] | None = getattr(server.state, "executors", None)
+    path = announcement.socket_path(local_model) if executors else None
+    if path is None or executors is None:
+        yield
+        return
+    token = secrets.token_urlsafe(24)
+    announced = announcement.Announcement(config.observer)
+    # What the options limit is the use by others.
+    private = replace(
+        config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=origins.OriginPolicy(), observer=announced
+    )
+    with (
+        runner.BackgroundServer(app.share_engines(*executors, private)) as background,
+        announced.publish(path, background.base_url, token),
+    ):
+        yield
 
 
 def _script_server(path: Path) -> MakeServer:

@@ -90,10 +90,14 @@ def create_app(engine: Engine, live: Engine | None = None, config: ServerConfig 
     engine   for recordings and ink-whisper: has word times
     live     for the other models, which have no word times: quick enough for text that grows; None: `engine`, too
     """
-    config = config or ServerConfig()
-    access = config.access_control()
     executor = EngineExecutor(engine)
-    live_executor = executor if live is None else EngineExecutor(live)
+    return share_engines(executor, executor if live is None else EngineExecutor(live), config or ServerConfig())
+
+
+def share_engines(executor: EngineExecutor, live_executor: EngineExecutor, config: ServerConfig) -> Starlette:
+    """A server with the engines of these executors, which others may have, too."""
+    access = config.access_control()
+    engine, live = executor.engine, None if live_executor is executor else live_executor.engine
     app = _build_app(
         BatchEndpoint(executor, access, config.uploads(), config.observer).answer,
         RealtimeEndpoint(executor, live_executor, access, idle_seconds=config.idle_seconds).answer,
@@ -133,11 +137,16 @@ def identify_engines(model: str | None, engine: Engine, live: Engine | None) -> 
 
     model   what the user named: a folder, a name, or None
     """
-    parts = [live.name] if live is not None else []
-    if model is not None and Path(model).is_dir():
-        stats = [file.stat() for file in sorted(Path(model).iterdir()) if file.is_file()]
-        parts += [str(Path(model).resolve()), *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)]
+    parts = [*([live.name] if live is not None else []), *identify_folder(model)]
     return ServerIdentity.of(engine.name if live is None else f"{engine.name} (live: {live.name})", model, parts)
+
+
+def identify_folder(model: str | None) -> list[str]:
+    """Which weights are in a folder that the user named, by their sizes and dates; nothing for another model."""
+    if model is None or not Path(model).is_dir():
+        return []
+    stats = [file.stat() for file in sorted(Path(model).iterdir()) if file.is_file()]
+    return [str(Path(model).resolve()), *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)]
 
 
 def _build_app(

@@ -145,11 +145,13 @@ class EngineExecutor:
     @contextmanager
     def session(self) -> Iterator[None]:
         """For the time of a live session: keeps calls of others short."""
-        self._sessions += 1
+        with self._lock:
+            self._sessions += 1
         try:
             yield
         finally:
-            self._sessions -= 1
+            with self._lock:
+                self._sessions -= 1
 
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""

@@ -16,7 +16,8 @@ from .responses import error_response
 
 RECORDING_HEADER = "Cartesia-CLI-Recording"
 """Header in which a client of this program names the recording of a batch request, to follow how much of it is done,
-and to be told which word times are estimates. Not part of the API: it is only sent to a server in the same process.
+and to be told which word times are estimates. Not part of the API: it is only sent to a server in the same process,
+or to a `serve` of the same user that was found by its socket.
 """
 
 AUDIO_SECONDS = "audio_seconds"

@@ -1,0 +1,170 @@
+"""A running `serve` is used by `--local` commands of its user, and by nobody else; it is never needed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from cartesia_cli.server import announcement
+from cartesia_cli.server.announcement import Announcement, find, socket_path
+from cartesia_cli.server.observer import SilentObserver
+from tests import speech
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache directory with a short path, as sockets need one."""
+    folder = tmp_path_factory.mktemp("c")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    monkeypatch.setattr(announcement, "MAX_PATH_BYTES", 107)
+    return folder
+
+
+def place() -> Path:
+    path = socket_path("tiny.en")
+    assert path is not None
+    return path
+
+
+@contextmanager
+def published(feed: Announcement) -> Iterator[None]:
+    with feed.publish(place(), "http://127.0.0.1:9", "secret"):
+        yield
+
+
+def test_server_is_found_with_its_token_by_version_and_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find("tiny.en") is None
+    with published(Announcement(SilentObserver())):
+        found = find("tiny.en")
+        assert found is not None
+        assert (found.base_url, found.token, found.pid) == ("http://127.0.0.1:9", "secret", os.getpid())
+        found.close()
+        assert find("small") is None
+        monkeypatch.setattr(announcement, "__version__", "0.0.1")
+        assert find("tiny.en") is None
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert find("tiny.en") is None
+    assert not list(cache.rglob("*.sock*"))
+
+
+def test_socket_is_for_its_user_only(cache: Path) -> None:
+    with published(Announcement(SilentObserver())):
+        assert stat.S_IMODE(place().stat().st_mode) == 0o600
+        place().chmod(0o666)  # somebody else may have it
+        assert find("tiny.en") is None
+
+
+def test_socket_of_another_user_is_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with published(Announcement(SilentObserver())):
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        assert find("tiny.en") is None
+
+
+def test_socket_of_a_killed_server_is_replaced(cache: Path) -> None:
+    place().parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(place()))
+    assert place().exists() and find("tiny.en") is None
+    with published(Announcement(SilentObserver())):
+        found = find("tiny.en")
+        assert found is not None
+        found.close()
+
+
+def test_second_server_leaves_the_first_one_its_socket(cache: Path) -> None:
+    with published(Announcement(SilentObserver())):
+        with Announcement(SilentObserver()).publish(place(), "http://127.0.0.1:10", "other"):
+            pass
+        found = find("tiny.en")
+        assert found is not None and found.token == "secret"
+        found.close()
+
+
+def test_whatever_else_is_at_the_place_of_the_socket_is_no_server(cache: Path) -> None:
+    place().parent.mkdir(parents=True)
+    place().write_text("{}")
+    assert find("tiny.en") is None
+    place().unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(place()))
+        place().chmod(0o600)
+        other.listen()
+
+        def answer() -> None:
+            with other.accept()[0] as connection:
+                connection.sendall(b"[]\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert find("tiny.en") is None
+
+
+def test_progress_reaches_the_client_until_it_leaves(cache: Path) -> None:
+    class Listener(SilentObserver):
+        def __init__(self) -> None:
+            self.heard: list[tuple[str, float]] = []
+            self.came = threading.Event()
+
+        def audio_recognized(self, recording: str, seconds: float) -> None:
+            self.heard.append((recording, seconds))
+            self.came.set()
+
+    feed, listener = Announcement(SilentObserver()), Listener()
+    with published(feed):
+        found = find("tiny.en")
+        assert found is not None
+        found.report(listener)
+        for _ in range(200):  # the server may not have noted the connection yet
+            feed.audio_recognized("7", 30.0)
+            if listener.came.wait(0.05):
+                break
+        assert listener.heard[0] == ("7", 30.0)
+        found.close()
+        for _ in range(20):
+            feed.audio_recognized("7", 60.0)
+
+
+@pytest.mark.engine
+@pytest.mark.waits
+def test_running_server_gives_the_same_bytes_as_the_own_engine(cache: Path, tmp_path: Path) -> None:
+    recording = speech.write_wav(tmp_path / "talk.wav", speech.say("The last train left at noon."))
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    command = [sys.executable, "-m", "cartesia_cli"]
+
+    def transcribe(*options: str) -> tuple[list[str], str]:
+        done = subprocess.run(
+            [*command, "transcribe", recording, "--local", "--local-model", "tiny.en", "--no-cache", "-f", "json", "-w",
+             "-v", *options],
+            env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if "request_id" not in line], done.stderr
+
+    own, talk = transcribe()
+    assert "running server" not in talk
+    serve = [*command, "serve", "--port", "0", "--local-model", "tiny.en", "--require-key", "--max-bytes", "1"]
+    with subprocess.Popen(serve, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None and "listens on" in server.stderr.readline()
+            deadline = threading.Event()
+            while not list(cache.rglob("*.sock")):
+                assert not deadline.wait(0.05)
+            shared, talk = transcribe()
+            assert f"using the running server (pid {server.pid})" in talk
+            assert shared == own
+            server.send_signal(signal.SIGINT)
+            server.wait(30)
+            assert not list(cache.rglob("*.sock"))
+        finally:
+            with suppress(ProcessLookupError):
+                server.kill()
