@@ -1,34 +1,27 @@
 """Measures the offline engines with `cartesia-cli eval`: word and character errors, speed and memory by language.
 
-People speak the prompts of Debian's packages asterisk-core-sounds-* (CC-BY-SA 3.0, 8 kHz, one speaker for each
-language), whose texts come with them. Packages that aren't installed are downloaded by apt and unpacked into a
-temporary folder. English is also spoken by the synthetic voice of the tests. These are figures without targets;
-`local.py` and `live_engines.py` have targets for English.
+People speak prompts (see `prompts.py`); English is also spoken by the synthetic voice of the tests. These are figures
+without targets: `local.py`, `live_engines.py` and `languages.py` have targets.
 
-CPU time is that of whole processes, with the start of the engine, per second of audio. Prompts are short, and Whisper
-takes as much time for each as for half a minute: long recordings need less.
+CPU time is that of whole processes, with the start of the engine, per second of audio. Whisper takes as much time for a
+prompt as for half a minute: long recordings need less.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import random
-import subprocess
 import sys
 import tempfile
-import wave
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from measuring import CLI, ROOT, Report, environment, run
+from prompts import prompts
 
-PROMPTS = 20
-"""Of each language. They are drawn at random, but always the same."""
-
-MIN_WORDS, MAX_SECONDS = 4, 15.0
+PROMPTS, SENTENCES = 12, 20
+"""Recordings of each language, and sentences of the synthetic voice."""
 
 LIVE_SPEED = 4
 """How many times faster than real time recordings are replayed: the text is the same as long as the engine keeps up."""
@@ -55,48 +48,6 @@ CASES = (
 )
 
 
-def unpack(language: str, folder: Path) -> Path:
-    """The root below which the packages of a language are installed; `folder`, into which they are unpacked, if they
-    aren't.
-    """
-    if texts_of(language, Path("/")).exists() and any(sounds_of(language, Path("/"))):
-        return Path("/")
-    names = [f"asterisk-core-sounds-{language}", f"asterisk-core-sounds-{language}-wav"]
-    subprocess.run(["apt-get", "download", "-qq", *names], cwd=folder, check=True, stderr=subprocess.DEVNULL)
-    for name in names:
-        for package in folder.glob(f"{name}_*.deb"):
-            subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    return folder
-
-
-def texts_of(language: str, root: Path) -> Path:
-    return root / f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
-
-
-def sounds_of(language: str, root: Path) -> list[Path]:
-    """The folders with the recordings of a language."""
-    return list((root / "usr/share/asterisk/sounds").glob(f"{language}_*"))
-
-
-def prompts(language: str, folder: Path, count: int) -> list[tuple[Path, str]]:
-    """Recordings of whole sentences with their texts."""
-    root = unpack(language, folder)
-    (sounds,) = sounds_of(language, root)
-    found = []
-    for line in gzip.decompress(texts_of(language, root).read_bytes()).decode("utf-8-sig").splitlines():
-        name, colon, text = line.partition(": ")
-        path = sounds / f"{name}.wav"
-        is_sentence = len(text.split()) >= MIN_WORDS and not set(text) & set("[]<>()/;")
-        if not line.startswith(";") and colon and is_sentence and path.is_file() and seconds(path) <= MAX_SECONDS:
-            found.append((path, text.strip()))
-    return random.Random(0).sample(sorted(found), count)
-
-
-def seconds(path: Path) -> float:
-    with wave.open(str(path)) as file:
-        return file.getnframes() / file.getframerate()
-
-
 def synthesize(folder: Path, count: int) -> None:
     """Write sentences as recordings with their texts. Runs in a process of its own, because it takes much memory."""
     sys.path.insert(0, str(ROOT))
@@ -112,7 +63,7 @@ def write_manifests(folder: Path, count: int) -> dict[tuple[str, str], Path]:
     """A manifest for each language and each kind of speech."""
     spoken = folder / "synthetic"
     spoken.mkdir()
-    worker = get_context("spawn").Process(target=synthesize, args=(spoken, count))
+    worker = get_context("spawn").Process(target=synthesize, args=(spoken, SENTENCES))
     worker.start()
     worker.join()
     rows = {
@@ -137,11 +88,13 @@ def main() -> int:
         folder = Path(name)
         manifests = write_manifests(folder, count)
         for case in CASES:
+            if (manifest := manifests[case.language, case.speech]).stat().st_size == 0:
+                report.row(f"{case.language}, {case.speech}", "not installed", "", "", "", "", "")
+                continue
             options = ["-l", case.language, "--compare", case.mode, "--speed", str(LIVE_SPEED)]
             options += ["--local-model", case.model] if case.model else []
-            manifest = str(manifests[case.language, case.speech])
             fixed = ("--local", "-j", "1", "--no-cache", "-q", "-f", "json")
-            done = run([CLI, "eval", manifest, *options, *fixed], environment(name)).checked()
+            done = run([CLI, "eval", str(manifest), *options, *fixed], environment(name)).checked()
             found = json.loads(done.stdout)
             low, high = found["wer_interval"]
             report.row(
