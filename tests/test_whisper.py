@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -88,3 +89,37 @@ def test_memory_limits_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) ->
     room_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, room_for_one))
     assert whisper.load("tiny.en", SilentObserver(), 8).workers == 1
+
+
+class GpuReports(SilentObserver):
+    def __init__(self) -> None:
+        self.used: list[str] = []
+        self.failed: list[str] = []
+
+    def gpu_used(self, model: str) -> None:
+        self.used.append(model)
+
+    def gpu_failed(self, model: str, reason: str) -> None:
+        self.failed.append(reason)
+
+
+def test_gpu_that_cannot_be_used_leaves_the_work_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)  # there is none: loading fails
+    reports = GpuReports()
+    engine = whisper.load("tiny.en", reports)
+    assert reports.failed and not reports.used
+    assert "missing" in "".join(word.word for word in engine.recognize_batch([speech.say(SENTENCE)], "en")[0])
+
+
+def test_gpu_is_used_once_it_has_recognized_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu, asked = whisper.faster_whisper.WhisperModel, []
+
+    def load(folder: str, **options: Any) -> Any:
+        asked.append((options["device"], options["compute_type"]))
+        return on_cpu(folder, **options | {"device": "cpu", "compute_type": "float32"})
+
+    monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(whisper.faster_whisper, "WhisperModel", load)
+    reports = GpuReports()
+    whisper.load("tiny.en", reports)
+    assert (asked, reports.used, reports.failed) == ([("cuda", "float16")], ["Whisper tiny.en"], [])

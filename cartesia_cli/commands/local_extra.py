@@ -111,6 +111,12 @@ class LocalServerObserver:
     def model_download_started(self, model: str) -> None:
         self.reporter.info(f"downloading the model {model!r} from Hugging Face (once)")
 
+    def gpu_used(self, model: str) -> None:
+        self.reporter.detail(f"{model} works on the GPU")
+
+    def gpu_failed(self, model: str, reason: str) -> None:
+        self.reporter.info(f"the GPU can't be used ({reason}): {model} works on the CPU")
+
     def audio_recognized(self, recording: str, seconds: float) -> None:
         if (progress := self._recordings.get(recording)) is not None:
             progress.recognized_seconds = seconds

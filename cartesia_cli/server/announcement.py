@@ -153,6 +153,12 @@ class Announcement:
     def model_download_started(self, model: str) -> None:
         self._observer.model_download_started(model)
 
+    def gpu_used(self, model: str) -> None:
+        self._observer.gpu_used(model)
+
+    def gpu_failed(self, model: str, reason: str) -> None:
+        self._observer.gpu_failed(model, reason)
+
     def audio_recognized(self, recording: str, seconds: float) -> None:
         line = json.dumps({"recording": recording, "seconds": seconds}).encode() + b"\n"
         for connection in list(self._connections):

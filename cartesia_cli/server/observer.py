@@ -50,6 +50,12 @@ class ServerObserver(Protocol):
     def model_download_started(self, model: str) -> None:
         """A named model is about to be downloaded from Hugging Face, for the first time on this machine."""
 
+    def gpu_used(self, model: str) -> None:
+        """A model is on the GPU."""
+
+    def gpu_failed(self, model: str, reason: str) -> None:
+        """There is a GPU, but a model can't be used there: the CPU does the work."""
+
     def audio_recognized(self, recording: str, seconds: float) -> None:
         """Report how much of the recording of a batch request is done: called after each of its windows.
 
@@ -64,6 +70,12 @@ class SilentObserver:
     """A ServerObserver that ignores all reports."""
 
     def model_download_started(self, model: str) -> None:
+        """Nothing."""
+
+    def gpu_used(self, model: str) -> None:
+        """Nothing."""
+
+    def gpu_failed(self, model: str, reason: str) -> None:
         """Nothing."""
 
     def audio_recognized(self, recording: str, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from .engine import (
     set_malloc_options,
     split_at_silence,
 )
+from .gpu import load_on_gpu
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
 from .whisper_decoding import detect_language, recognize
@@ -98,14 +99,14 @@ class _Source:
     name          shown to users
     weights       the files of its weights
     max_threads   most threads for one call
-    files         what is loaded from memory instead, if anything
+    files         verifies the files, and returns those that are loaded from memory instead, if any; they are read once
     """
 
     folder: str
     name: str
     weights: Sequence[Path]
     max_threads: int
-    files: dict[str, bytes | ReadOnce] | None = None
+    files: Callable[[], dict[str, bytes | ReadOnce] | None] = lambda: None
 
 
 def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
@@ -130,15 +131,21 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         size = sum(path.stat().st_size for path in source.weights)
         workers = min(workers, max_workers(machine, size))
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
+
+        def load_on(device: str, numbers: str) -> faster_whisper.WhisperModel:
+            return faster_whisper.WhisperModel(
+                source.folder,
+                device=device,
+                compute_type=numbers,
+                cpu_threads=threads,
+                num_workers=workers,
+                files=source.files(),
+            )
+
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
-        loaded = faster_whisper.WhisperModel(
-            source.folder,
-            device="cpu",
-            compute_type="float32",
-            cpu_threads=threads,
-            num_workers=workers,
-            files=source.files,
-        )
+        loaded = load_on_gpu(source.name, load_on, observer) or load_on("cpu", "float32")
+    except EngineError:
+        raise
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(source.name, error) from error
     return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
@@ -148,8 +155,8 @@ def _find_source(model: str | None, observer: ServerObserver) -> _Source:
     """The model that is meant. EngineError when it is missing or its weights are not the published ones."""
     packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
     if packaged is not None:
-        files = packaged.verified_files()
-        return _Source(str(packaged.folder), packaged.title, packaged.weights, MAX_PACKAGED_THREADS, files)
+        folder, title = str(packaged.folder), packaged.title
+        return _Source(folder, title, packaged.weights, MAX_PACKAGED_THREADS, packaged.verified_files)
     assert model is not None
     folder, name = _find_model(model, observer)
     return _Source(folder, name, [Path(folder, WEIGHTS)], MAX_THREADS)
