@@ -15,8 +15,8 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from ..audio.pcm import RATE
-from .engine import package_folder
 from .observer import ServerObserver
+from .weights import package_folder
 
 LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
 """Of the package nvidia-cublas-cu12 on Linux, each after what it needs."""
