@@ -233,7 +233,7 @@ def test_muted_microphone_is_named(run: Run, studio: Studio) -> None:
 
 @pytest.mark.parametrize(("amplitude", "state"), [(0.1, "ok"), (3.0, "warning")])
 def test_level_is_measured_and_clipping_named(run: Run, studio: Studio, amplitude: float, state: str) -> None:
-    tone = np.clip(amplitude * np.sin(np.arange(8 * RATE) * (440 * 2 * np.pi / RATE)), -1, 1).astype(np.float32)
+    tone = np.clip(amplitude * np.sin(np.arange(30 * RATE) * (440 * 2 * np.pi / RATE)), -1, 1).astype(np.float32)
 
     def play() -> None:
         with suppress(subprocess.CalledProcessError):  # at the end, the studio closes before the tone is over

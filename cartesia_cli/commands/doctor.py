@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,10 @@ from .option_sources import CHOSEN, PROBLEM, configured
 from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
+    from ..output.console import Reporter
+    from ..settings import Settings
     from .diagnosis import Check, Result, State
+    from .doctor_machine import Examined
 
 EXAMPLES = """
 cartesia-cli doctor
@@ -39,19 +43,42 @@ Device = Annotated[
 ]
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """Which server is asked: as for all commands, but no model is loaded, and no key is needed."""
+
+    local: given.Local = False
+    cloud: given.Cloud = False
+    base_url: given.BaseUrl = None
+    insecure_http: given.InsecureHttp = None
+    insecure_http_key: given.InsecureHttpKey = None
+    api_version: given.ApiVersion = None
+
+    def choose(self, settings: Settings) -> str | None:
+        """Its base URL; None: this machine transcribes. UsageError for one to which nothing may be sent."""
+        from .backend import choose_backend
+
+        return choose_backend(
+            settings, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=False,
+            insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key,
+        ).base_url  # fmt: skip
+
+    def sends_key(self, settings: Settings, base_url: str | None) -> bool:
+        from ..protocol import is_unencrypted
+        from .backend import is_switched_on
+
+        unencrypted = base_url is not None and is_unencrypted(base_url)
+        return not unencrypted or is_switched_on(settings, "insecure_http_key", self.insecure_http_key)
+
+
+@expand_groups(server=ServerOptions, verbosity=given.VerbosityOptions)
 def doctor(
     context: typer.Context,
     *,
     checks: Checks = None,
     offline: Offline = False,
     device: Device = None,
-    local: given.Local = False,
-    cloud: given.Cloud = False,
-    base_url: given.BaseUrl = None,
-    insecure_http: given.InsecureHttp = None,
-    insecure_http_key: given.InsecureHttpKey = None,
-    api_version: given.ApiVersion = None,
+    server: ServerOptions,
     form: given.Listing = "table",
     verbosity: given.VerbosityOptions,
 ) -> None:
@@ -63,40 +90,19 @@ def doctor(
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
     from ..output.files import write_stdout
-    from ..protocol import API_VERSION, is_loopback, is_unencrypted
-    from .backend import choose_backend, is_switched_on
+    from ..protocol import is_loopback
     from .diagnosis import State, run_checks, select
-    from .doctor_machine import MACHINE_CHECKS, Examined
-    from .doctor_network import NETWORK_CHECKS, NO_SERVER, round_trip_credits
+    from .doctor_machine import MACHINE_CHECKS
+    from .doctor_network import NETWORK_CHECKS, round_trip_credits
 
     table = (*MACHINE_CHECKS, *NETWORK_CHECKS)
     names = [check.name for check in table]
     if unknown := next((name for name in checks or () if name not in names), None):
         raise UsageError(f"unknown check {unknown!r}", hint=f"checks: {', '.join(names)}")
-    problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, True
-    choice = {name: setting.value for name, setting in context.meta.get(CHOSEN, {}).items()}
-    if problem is None:
-        settings = configured(**choice)
-        try:
-            address = choose_backend(
-                settings, local=local, cloud=cloud, base_url=base_url, needs_key=False,
-                insecure_http=insecure_http, insecure_http_key=insecure_http_key,
-            ).base_url  # fmt: skip
-        except UsageError as error:
-            if base_url is not None:
-                raise
-            problem = error  # in CARTESIA_BASE_URL or the file
-        unencrypted = address is not None and is_unencrypted(address)
-        sends_key = not unencrypted or is_switched_on(settings, "insecure_http_key", insecure_http_key)
-    unasked = "--offline" if offline else "--local" if local else NO_SERVER if address is None else None
-    examined = Examined(
-        settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
-        api_version=api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
-        colored=reporter.is_colored(), environ=os.environ, add_secret=reporter.add_secret,
-    )  # fmt: skip
+    examined = _find_out(context, reporter, server, device, offline=offline)
     chosen = select(table, checks or ())
     credits = round_trip_credits(check.name for check in chosen)
-    if credits and address and not unasked and not is_loopback(address):
+    if credits and examined.base_url and not examined.unasked and not is_loopback(examined.base_url):
         reporter.info(f"the round trips cost {credits:g} credits; --offline leaves them out")
     results = []
     width = max(len(check.title) for check in chosen)
@@ -111,6 +117,33 @@ def doctor(
         reporter.info(", ".join(f"{counts[state]} {_plural(state, counts[state])}" for state in State if counts[state]))
     if counts[State.FAILURE]:
         raise typer.Exit(Exit.FAILED)
+
+
+def _find_out(
+    context: typer.Context, reporter: Reporter, server: ServerOptions, device: str | None, *, offline: bool
+) -> Examined:
+    """What is examined. A mistake in the configuration is part of it; UsageError for one on the command line."""
+    from ..protocol import API_VERSION
+    from .doctor_machine import Examined
+    from .doctor_network import NO_SERVER
+
+    choice = {name: setting.value for name, setting in context.meta.get(CHOSEN, {}).items()}
+    problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, False
+    if problem is None:
+        settings = configured(**choice)
+        try:
+            address = server.choose(settings)
+        except UsageError as error:
+            if server.base_url is not None:
+                raise
+            problem = error  # in CARTESIA_BASE_URL or the file
+        sends_key = server.sends_key(settings, address)
+    unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if address is None else None
+    return Examined(
+        settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
+        api_version=server.api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
+        colored=reporter.is_colored(), environ=os.environ, add_secret=reporter.add_secret,
+    )  # fmt: skip
 
 
 def _plural(state: State, count: int) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the module of realtime endpoints
 STEP_SECONDS = 8.0
 """Time limit of a name lookup, a connection, an answer."""
 
-ROUND_TRIP_SECONDS = 12.0
+ROUND_TRIP_SECONDS = 20.0
 
 SPOKEN_SECONDS = 1.0
 """Length of the speech that is sent to each endpoint."""
