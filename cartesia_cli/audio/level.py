@@ -95,6 +95,7 @@ class NoiseFloor:
     level       the last level, smoothed; compared with the next two
     threshold   speech begins above it
     release     speech is over below it
+    contrast    range from the floor to the loudest level, in dB
     floor       the lowest level: between syllables, even fast speech falls back to the noise (minimum statistics, after
                 Martin, IEEE Transactions on Speech and Audio Processing 9, 2001)
 
@@ -104,7 +105,7 @@ class NoiseFloor:
     """
 
     def __init__(self) -> None:
-        self.floor = DEFAULT_NOISE_DBFS
+        self.floor, self.contrast = DEFAULT_NOISE_DBFS, MIN_RANGE_DB
         self.threshold = self.release = DEFAULT_NOISE_DBFS + MIN_RANGE_DB
         self.level = SILENCE_DBFS
         self._lows: deque[float] = deque(maxlen=MAX_WINDOWS)
@@ -149,7 +150,8 @@ class NoiseFloor:
         self._lows.append(lowest)
         self._highs.append(loudest)
         self.floor, ceiling, peak = min(self._lows), min(self._highs), max(self._highs)
-        if peak - self.floor < MIN_RANGE_DB:  # all of this is noise: speech varies more
+        self.contrast = peak - self.floor
+        if self.contrast < MIN_RANGE_DB:  # all of this is noise: speech varies more
             ceiling = peak
         margin = MARGIN_DB + SWING_SHARE * (ceiling - self.floor)
         highest = self.floor + max(MIN_RANGE_DB, MAX_RANGE_SHARE * (peak - self.floor))

@@ -6,9 +6,10 @@ delay or drop audio: it only reports.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from .level import FRAME_SECONDS as FRAME_SECONDS
 from .level import SILENCE_DBFS, FrameLevels, NoiseFloor
@@ -38,6 +39,12 @@ DEFAULT_SETTINGS = VadSettings()
 
 EARLY_END_DIVISOR = 5
 """An utterance may end at a pause in the last 1/EARLY_END_DIVISOR of its maximum length."""
+
+NOISY_FLOOR_DBFS, NOISY_CONTRAST_DB = -50.0, 26.0
+"""Noise above the first level, with speech less than the second above it: a detector decides, if there is one."""
+
+SPEECH_PROBABILITY, RELEASE_PROBABILITY = 0.5, 0.35
+"""Of a detector: speech begins above the first, and is over below the second (Silero's own figures)."""
 
 Kind = Literal["onset", "pause", "resume", "end"]
 
@@ -145,14 +152,27 @@ class VadStateMachine:
         return VadEvent(kind, self.now * self._frame_seconds, frame * self._frame_seconds, capped)
 
 
+class SpeechDetector(Protocol):
+    """Tells speech from noise that is as loud, at a cost: a network, for example."""
+
+    def process(self, samples: Samples) -> list[float]:
+        """Take the next samples; returns how likely the end of each complete frame of FRAME_SECONDS is speech."""
+
+
 class Endpointer:
     """Turns a stream of samples into events, independent of block boundaries.
+
+    In loud noise, the `detector` decides what is speech, if there is one and the threshold isn't fixed.
 
     Without a fixed threshold, the first 0.3 s of sound is classified only after it, when the noise is known; at the end
     of the audio, `finish` classifies what is left.
     """
 
-    def __init__(self, settings: VadSettings = DEFAULT_SETTINGS, rate: int = RATE) -> None:
+    def __init__(
+        self, settings: VadSettings = DEFAULT_SETTINGS, rate: int = RATE, detector: SpeechDetector | None = None
+    ) -> None:
+        self._detector = detector if settings.threshold is None else None
+        self._probabilities: deque[float] = deque()  # of the frames that aren't classified yet
         self._levels, self._noise = FrameLevels(rate), NoiseFloor()
         self._frame_seconds = self._levels.frame_samples / rate
         self._machine = VadStateMachine(*self._frame_counts(settings), frame_seconds=self._frame_seconds)
@@ -220,6 +240,8 @@ class Endpointer:
     def process(self, samples: Samples) -> list[VadEvent]:
         """Take the next samples (mono, -1..1, any number); returns the events in them."""
         frames = self._noise.track(self._levels.levels(samples))
+        if self._detector is not None:
+            self._probabilities.extend(self._detector.process(samples))
         if self._undecided is None:
             return self._classify(frames)
         return self._buffer_undecided(self._undecided, frames) + self._classify(frames)
@@ -260,7 +282,11 @@ class Endpointer:
             # Smoothing bridges gaps in speech, but also prolongs clicks, which must not begin or resume an utterance.
             if smooth < level or (machine.in_speech and not machine.silence):
                 level = smooth
-            is_loud = level > (fixed if fixed is not None else noise.release if is_loud else noise.threshold)
+            probability = self._probabilities.popleft() if self._probabilities else None
+            if probability is not None and noise.floor > NOISY_FLOOR_DBFS and noise.contrast < NOISY_CONTRAST_DB:
+                is_loud = probability > (RELEASE_PROBABILITY if is_loud else SPEECH_PROBABILITY)
+            else:
+                is_loud = level > (fixed if fixed is not None else noise.release if is_loud else noise.threshold)
             if found := machine.update(is_loud):
                 events += found
         self._is_loud = is_loud

@@ -43,6 +43,7 @@ from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
 from .responses import error_response
+from .silero import make_detector
 from .timed_engine import WordAligner
 from .word_times import Span
 
@@ -145,9 +146,12 @@ class RealtimeEndpoint:
         times = LiveWordTimes(align) if options.word_timestamps and not has_word_times else None
         idle = longest if endpoint is MANUAL else IDLE_BUFFER_SECONDS
         recognizer = LiveRecognizer(recognize, longest, idle, times, has_partials=is_quick)
+        detector = make_detector()
         if endpoint is MANUAL:
-            return ManualResponder(recognizer, send, options, has_word_times=has_word_times, times=times)
-        return TurnResponder(recognizer, send, options, times)
+            return ManualResponder(
+                recognizer, send, options, has_word_times=has_word_times, times=times, detector=detector
+            )
+        return TurnResponder(recognizer, send, options, times, detector)
 
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
         """The live engine, unless the session needs word times or another language."""

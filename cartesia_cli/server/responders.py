@@ -13,7 +13,7 @@ from math import log2, log10
 from typing import Protocol
 
 from ..audio.pcm import RATE, Samples
-from ..audio.vad import Endpointer, VadEvent, VadSettings
+from ..audio.vad import Endpointer, SpeechDetector, VadEvent, VadSettings
 from ..protocol import (
     TURN_DEFAULTS,
     Command,
@@ -73,6 +73,7 @@ class ManualResponder:
     has_word_times   ink-whisper: words with times, and each utterance as a whole; otherwise text alone, as it grows
     times            of the words that the recognizer recognizes, if a client requested them for text that grows; their
                      words are sent after it, in a delta without text
+    detector         tells speech from loud noise
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ManualResponder:
         *,
         has_word_times: bool,
         times: LiveWordTimes | None = None,
+        detector: SpeechDetector | None = None,
     ) -> None:
         self._recognizer, self._send, self._has_word_times = recognizer, send, has_word_times
         self._times = times
@@ -98,7 +100,8 @@ class ManualResponder:
                 silence_ms=max(MIN_SILENCE_MS, int(silence * 1000)),
                 threshold=threshold,
                 max_utterance_seconds=LONGEST_UTTERANCE_SECONDS,
-            )
+            ),
+            detector=detector,
         )
         self._sent_until = 0.0  # seconds of audio
         self._has_sent_text = False
@@ -189,14 +192,20 @@ class TurnResponder:
 
     recognizer   recognizes the turns
     times        of the words that it recognizes, if a client requested them: sent with the end of a turn
+    detector     tells speech from loud noise
     """
 
     def __init__(
-        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, times: LiveWordTimes | None = None
+        self,
+        recognizer: LiveRecognizer,
+        send: SendEvent,
+        options: RealtimeOptions,
+        times: LiveWordTimes | None = None,
+        detector: SpeechDetector | None = None,
     ) -> None:
         self._recognizer, self._send, self._times = recognizer, send, times
         self._turn = _merge_turn_config(TURN_DEFAULTS, options.turn)
-        self._endpointer = Endpointer(_vad_settings(self._turn))
+        self._endpointer = Endpointer(_vad_settings(self._turn), detector=detector)
         self._is_eager = False  # whether an eager end was sent, and neither a resume nor the end since
         self._has_sent_text = False
         self._last_update = ""
