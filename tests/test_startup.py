@@ -18,7 +18,7 @@ from .fault_server import FaultServer, environment, write_wav
 
 PROGRAM = Path(sys.executable).with_name("cartesia-cli")
 PAGES = [[], *([command] for command in COMMANDS)]
-HEAVY = frozenset("asyncio av httpx numpy pydantic rich sounddevice soundfile soxr starlette websockets".split())
+HEAVY = frozenset("asyncio av httpx numpy pydantic rich sounddevice soundfile soxr starlette trio websockets".split())
 """Packages that take long to import."""
 
 REALTIME = frozenset(

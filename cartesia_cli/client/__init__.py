@@ -6,10 +6,17 @@ sees, in `output`.
 """
 
 import sys
+from importlib import import_module
 
 # httpx imports its own command line with rich and pygments, where they are installed: a third of its start-up.
 # It does without when that module can't be imported.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
+# httpcore imports trio, where that is installed: a third of its own start-up. Synchronous clients do without.
+_TRIO = sys.modules.setdefault("trio", None)  # type: ignore[arg-type]
+import_module("httpcore")
+if _TRIO is None:
+    del sys.modules["trio"]
 
 from ..retry import RetryPolicy
 from .batch import BatchClient
