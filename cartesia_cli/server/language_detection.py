@@ -1,7 +1,6 @@
 """Which language is spoken in a recording, from what an engine hears in each of its windows.
 
-Pure. A language is believed to go on unless another one is heard with more confidence than a passing name or an
-interjection gives.
+Pure: values in, values out.
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from dataclasses import dataclass
 from ..protocol import DEFAULT_LANGUAGE, DetectedLanguage
 
 MIN_CONFIDENCE_TO_CHANGE = 0.7
-"""Below it, a window counts as spoken in the language of the one before. In four minutes of studio prompts in four
-languages, every right detection in a whole window was above 0.9.
-"""
+"""Below it, a window counts as spoken in the language of the one before: it is likelier that a language goes on."""
 
 
 @dataclass(slots=True)
