@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..errors import EngineError
 from .weights import package_folder, verify_weights
@@ -21,6 +24,9 @@ LICENCE = "MIT licence"
 """Of the models' maker, for all of them."""
 
 CHUNK_BYTES = 1 << 20
+
+DESCRIPTORS = Path("/proc/self/fd")
+"""Linux: the open files of a process, as paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,24 @@ class ReadOnce:
     def read(self) -> bytes:
         content, self._content = self._content, b""
         return content
+
+
+@contextmanager
+def folder_in_memory(files: Mapping[str, bytes | ReadOnce]) -> Iterator[str]:
+    """A folder with these files for the length of a `with` block. Their contents are in memory (memfd_create(2)).
+
+    CTranslate2 keeps a copy of what it doesn't load by path.
+    """
+    with TemporaryDirectory(prefix="cartesia-cli-") as folder, ExitStack() as stack:
+        for name, content in files.items():
+            descriptor = os.memfd_create(name)
+            stack.callback(os.close, descriptor)
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(content if isinstance(content, bytes) else content.read())
+            link = Path(folder, name)
+            link.symlink_to(DESCRIPTORS / str(descriptor))
+            stack.callback(link.unlink)
+        yield folder
 
 
 BASE = PackagedModel(

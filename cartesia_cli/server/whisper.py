@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from .engine import (
 )
 from .gpu import load_on_gpu
 from .observer import ServerObserver
-from .packaged_models import WEIGHTS, ReadOnce, find_packaged
+from .packaged_models import DESCRIPTORS, WEIGHTS, ReadOnce, find_packaged, folder_in_memory
 from .whisper_decoding import detect_language, recognize
 
 TOKENIZER = "tokenizer.json"
@@ -133,14 +134,15 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
 
         def load_on(device: str, numbers: str) -> faster_whisper.WhisperModel:
-            return faster_whisper.WhisperModel(
-                source.folder,
-                device=device,
-                compute_type=numbers,
-                cpu_threads=threads,
-                num_workers=workers,
-                files=source.files(),
-            )
+            with _loadable(source) as (folder, files):
+                return faster_whisper.WhisperModel(
+                    folder,
+                    device=device,
+                    compute_type=numbers,
+                    cpu_threads=threads,
+                    num_workers=workers,
+                    files=files,
+                )
 
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
         loaded = load_on_gpu(source.name, load_on, observer) or load_on("cpu", "float32")
@@ -149,6 +151,17 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(source.name, error) from error
     return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
+
+
+@contextmanager
+def _loadable(source: _Source) -> Iterator[tuple[str, dict[str, bytes | ReadOnce] | None]]:
+    """The folder of a model, and the files that aren't there; on Linux, all are."""
+    files = source.files()
+    if files is None or not DESCRIPTORS.is_dir() or not hasattr(os, "memfd_create"):
+        yield source.folder, files
+        return
+    with folder_in_memory(files) as folder:
+        yield folder, None
 
 
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
