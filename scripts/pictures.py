@@ -39,7 +39,7 @@ class Session(NamedTuple):
 
 
 RUNS: Mapping[str, Session] = {
-    "first-run": Session(84, ("cartesia-cli transcribe talk.wav", "cartesia-cli transcribe talk.wav -q --to 3.4")),
+    "first-run": Session(92, ("cartesia-cli transcribe talk.wav", "cartesia-cli transcribe talk.wav -q --to 3.4")),
     "search": Session(84, ("cartesia-cli transcribe talk.wav -q --grep 'by (one|another)' -C 1",)),
     "check": Session(
         116, ("cartesia-cli transcribe talk.wav -q -o talk.srt", "cartesia-cli check talk.srt --max-cps 12")
