@@ -46,10 +46,9 @@ When all have work, it costs no CPU time.
 class WhisperEngine:
     """A loaded Whisper model. Its workers share the weights and the cores."""
 
-    batch_size = 4  # eight at once were no quicker
-
     def __init__(self, model: faster_whisper.WhisperModel, name: str, *, is_quick: bool) -> None:
         self.name, self.is_quick = name, is_quick
+        self.batch_size = 4 if is_quick else 2  # larger ones take too much memory; eight at once were no quicker
         # faster-whisper names all languages that any model knows.
         tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
         is_multilingual = model.model.is_multilingual
