@@ -88,10 +88,9 @@ def reject_other_files(name: str, head: bytes, *, trust_extension: bool) -> None
     if what is None and not trust_extension:
         what = f"an unknown format ({head[:8].hex(' ')})"
     if what:
-        raise InputError(
-            f"{name} is not a recording: it begins like {what}",
-            hint=f"a recording is one of {DOCUMENTED_FORMATS}; headerless samples need an encoding and a sample rate",
-        )
+        formats = f"a recording is one of {DOCUMENTED_FORMATS}"
+        headerless = "" if what == "text" else "; headerless samples need an encoding and a sample rate"
+        raise InputError(f"{name} is not a recording: it begins like {what}", hint=formats + headerless)
 
 
 def _is_text(head: bytes) -> bool:
