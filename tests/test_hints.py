@@ -116,11 +116,11 @@ def test_hint_clauses_with_foreign_options_are_dropped(said: str, shown: str) ->
 def test_shared_errors_name_only_options_of_the_running_command(
     run: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "diary.wav").write_text("Dear diary")
+    (tmp_path / "samples.bin").write_bytes(bytes(range(200, 256)) * 40)
     (tmp_path / "a.srt").write_text("1\n00:00:01,000 --> 00:00:01,100\nHello.\n")
     for arguments, said in (
-        (("transcribe", "diary.wav"), b"headerless samples need --encoding and --sample-rate"),
-        (("vad", "diary.wav"), b"hint: a recording is one of"),
+        (("transcribe", "samples.bin"), b"headerless samples need --encoding and --sample-rate"),
+        (("vad", "samples.bin"), b"hint: a recording is one of"),
     ):
         done = run(*arguments)
         assert said in done.stderr
