@@ -283,6 +283,8 @@ class Transcript:
                 document["timing"] = "estimated"
             elif word.estimated:
                 document["estimated"] = True
+            if word.edited:
+                document["edited"] = True
             if word.speaker is not None:
                 document["speaker"] = word.speaker
             documents.append(document)

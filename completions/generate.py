@@ -57,6 +57,8 @@ KINDS = {
     "--output-manifest": "file",
     "--transcript": "file",
     "--append": "file",
+    "edit --audio": "file",
+    "TRANSCRIPT": "file",
     "render --audio": "file",
     "--allow-host": "none",
     "--allow-origin": "none",

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from filelock import FileLock
@@ -19,6 +19,9 @@ from hypothesis import HealthCheck, settings
 
 from .fork_server import ROOT, close_fork_servers, run_program
 from .speech import SHARED
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 PROGRAMS = (
     "bash",
@@ -184,3 +187,20 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return run_program(command, env=environment | (env or {}), cwd=tmp_path, input=stdin, timeout=300)
 
     return run_in_folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window."""
+    from selenium.webdriver import Chrome, ChromeOptions
+    from selenium.webdriver.chrome.service import Service
+
+    options = ChromeOptions()
+    options.binary_location = need("chromium")
+    for switch in ("--headless=new", "--no-sandbox", "--mute-audio", "--window-size=900,700",
+                   "--autoplay-policy=no-user-gesture-required", "--force-prefers-reduced-motion"):  # fmt: skip
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = Chrome(options=options, service=Service(need("chromedriver")))
+    yield driver
+    driver.quit()

@@ -58,6 +58,7 @@ NOT_RUN = {
     r"\bpipx?\b|\bsudo\b|\bsource\b|\bfpath=|\bcp completions\b|\bgit\b": "a machine that may be changed",
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
     r"\bcartesia-cli (login|logout|doctor)\b": "a key",
+    r"\bcartesia-cli edit\b": "a browser, and somebody who corrects",
     r"\bdask (scheduler|worker|ssh)\b|--dask\b": "a cluster",
     r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
     r"\b(?:s3|gs|az)://": "a bucket",

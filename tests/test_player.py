@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -19,7 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import golden
 
-from .conftest import Run, need
+from .conftest import Run
 
 pytestmark = pytest.mark.shell
 
@@ -28,19 +26,6 @@ WORDS = [
     ("you?", 1.45, 1.8, "Anna"), ("Fine", 2.0, 2.4, "Ben"), ("😀", 2.5, 2.6, "Ben"), ("thanks.", 2.7, 3.2, "Ben"),
     ("Good.", 8.0, 8.4, "Anna"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = need("chromium")
-    for switch in ("--headless=new", "--no-sandbox", "--mute-audio", "--window-size=900,700",
-                   "--autoplay-policy=no-user-gesture-required"):  # fmt: skip
-        options.add_argument(switch)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(need("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -159,17 +144,20 @@ def test_copies_are_what_render_writes(browser: webdriver.Chrome, run: Run, fold
     assert "Good morning, how are you?" in (browser.find_element(By.ID, "query").get_attribute("value") or "")
 
 
+def violations(browser: webdriver.Chrome) -> list[tuple[str, list[str]]]:
+    """What axe-core finds on the page: rules, and the elements that break them."""
+    browser.execute_script((files("axe_core_python") / "axe.min.js").read_text("utf-8"))
+    report = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert len(report["passes"]) > 10
+    return [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in report["violations"]]
+
+
 def test_page_has_no_accessibility_violations(browser: webdriver.Chrome, run: Run, folder: Path) -> None:
-    axe = (files("axe_core_python") / "axe.min.js").read_text("utf-8")
     for scheme in ("light", "dark"):
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
         open_page(browser, rendered(run, folder))
-        browser.execute_script(axe)
-        report = browser.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
-        assert len(report["passes"]) > 10
-        found = [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in report["violations"]]
-        assert found == [], scheme
+        assert violations(browser) == [], scheme
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 

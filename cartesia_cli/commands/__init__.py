@@ -7,6 +7,7 @@ go to a writer. Heavy imports are deferred until a command runs.
 COMMANDS = (
     "transcribe",
     "render",
+    "edit",
     "check",
     "eval",
     "listen",

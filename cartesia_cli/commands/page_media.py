@@ -14,6 +14,22 @@ MAX_EMBEDDED_BYTES = 64 << 20
 """Largest recording in a page: four and a half hours."""
 
 
+def find_recording(audio: Path | None, saved: Path, source: str) -> Path | None:
+    """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
+    or beside the transcript. None if there is none; InputError if the named one isn't there.
+
+    audio    the named one, or None
+    saved    where the transcript is
+    source   what the transcript names
+    """
+    named = Path(source)
+    places = (audio,) if audio is not None else (named, saved.parent / named, saved.parent / named.name)
+    found = next((place for place in places if place.is_file()), None)
+    if audio is not None and found is None:
+        raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
+    return found
+
+
 class PageMedia:
     """Prepares a recording for the pages of its transcript, once.
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # --help does without
     from ..transcript import Transcript
     from .inputs import Input
     from .output_plan import Targets
-    from .page_media import PageMedia
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -87,6 +86,7 @@ def render(
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
     from .inputs import STDIN, find_inputs, folder_error, is_folder_or_glob, spool_stdin
+    from .page_media import PageMedia, find_recording
     from .write_results import write_results
 
     reporter = verbosity.apply_to(context.obj)
@@ -110,7 +110,10 @@ def render(
     _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=combined)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
-            media = _find_media(audio, item, transcript, reporter, embed_audio) if "html" in files else None
+            media = None
+            if "html" in files:
+                recording = find_recording(audio, item.path, transcript.source)
+                media = PageMedia(recording, reporter, linked=True, embed=embed_audio)
             write_results(transcript, files, layout, reporter, name=item.source, matches=matches, media=media)
         except CliError as error:
             if len(items) == 1:
@@ -121,20 +124,6 @@ def render(
         raise write_error
     if failed or (matches is not None and matches.found_nothing):
         raise typer.Exit(Exit.FAILED)
-
-
-def _find_media(audio: Path | None, item: Input, transcript: Transcript, reporter: Reporter, embed: bool) -> PageMedia:
-    """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
-    or beside the transcript.
-    """
-    from .page_media import PageMedia
-
-    named = Path(transcript.source)
-    places = (audio,) if audio is not None else (named, item.path.parent / named, item.path.parent / named.name)
-    found = next((place for place in places if place.is_file()), None)
-    if audio is not None and found is None:
-        raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
-    return PageMedia(found, reporter, linked=True, embed=embed)
 
 
 def _load_transcripts(

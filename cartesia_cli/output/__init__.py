@@ -52,6 +52,18 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveTarget:
+    """Where a page saves corrections, if somebody serves it.
+
+    url       relative to the page: they are PUT there
+    version   the entity tag (RFC 9110 8.8.3) of what the page was made of
+    """
+
+    url: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Options of formats.
 
@@ -63,6 +75,7 @@ class Layout:
     selection         which words are wanted; None: all
     columns           maximum width of a table for people; None: no limit
     media             the recording, for the page that plays it
+    save_target       where the page saves corrections; None: they are downloaded
     """
 
     words: bool = False
@@ -73,6 +86,7 @@ class Layout:
     selection: Selection | None = None
     columns: int | None = None
     media: Media | None = None
+    save_target: SaveTarget | None = None
 
 
 Writer = Callable[["Transcript", Layout], str]

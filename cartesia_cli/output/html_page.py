@@ -14,13 +14,14 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import subtitles
 from ..subtitles.profiles import STANDARD
 from ..timestamps import clock_time, known_time
 from ..transcript import Transcript
-from . import Layout, Media
+from . import Layout, Media, SaveTarget
+from .page_corrections import code_units, corrections
 from .paragraphs import Paragraph, md, named, paragraphs
 from .sanitize import printable, title
 from .timed_text import srt
@@ -30,15 +31,24 @@ FOLDER = Path(__file__).parent.parent / "player"
 COLOURS = 8
 """Colours of speakers in page.css; more speakers than that share them."""
 
-Place = tuple[int, int, float, float]
-"""A word or a segment: offsets of its first character and behind its last in the text, its start and end in seconds."""
+
+class Place(NamedTuple):
+    """A word or a segment: offsets of its first character and behind its last in the text, its times in seconds."""
+
+    first: int
+    last: int
+    start: float
+    end: float
 
 
 def html(transcript: Transcript, layout: Layout) -> str:
     """The whole page. Without `layout.media`, a recording can be chosen on the page."""
-    style, script = _read("page.css"), _read("page.js")
+    style, script = _read("page.css"), _read("page.js") + _read("corrections.js")
+    sources = "media-src 'self' file: blob:"
+    if layout.save_target is not None:
+        sources = "media-src 'self' blob:; connect-src 'self'"
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; media-src 'self' file: blob:; "
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; {sources}; "
         "base-uri 'none'; form-action 'none'"
     )
     found = paragraphs(transcript)
@@ -75,7 +85,8 @@ def _paragraphs(found: Sequence[Paragraph]) -> Iterator[str]:
     for name, (start, text, speaker) in named(found):
         at = "" if start is None else f'<a class="at" href="#t={max(start, 0):.2f}">{clock_time(max(start, 0))}</a> '
         colour = "" if speaker is None else f" s{speakers.index(speaker) % COLOURS}"
-        who = f'<strong class="name{colour}">{escape(printable(name, keep=""))}:</strong> ' if name else ""
+        number = "" if speaker is None else f' data-speaker="{speakers.index(speaker)}"'
+        who = f'<strong class="name{colour}"{number}>{escape(printable(name, keep=""))}:</strong> ' if name else ""
         yield f'<p>{at}{who}<span class="words" dir="auto">{escape(printable(text))}</span></p>'
 
 
@@ -86,9 +97,10 @@ def _speakers(found: Sequence[Paragraph]) -> list[str]:
 def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) -> str:
     """What the script needs, as JSON that can stand in a script element.
 
-    words    for each paragraph: offset and length in its text, start and end in milliseconds, of each word
-    cues     start and end of each subtitle, in milliseconds
-    copies   the transcript in the formats that can be copied
+    words         for each paragraph: offset and length in its text, start and end in milliseconds, of each word
+    cues          start and end of each subtitle, in milliseconds
+    copies        the transcript in the formats that can be copied
+    corrections   what saving takes, as `page_corrections` has it, or null
     """
     media = layout.media or Media()
     plain = "\n\n".join(f"{name}: {part.text.strip()}" if name else part.text.strip() for name, part in named(found))
@@ -99,10 +111,24 @@ def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) ->
         "cues": [[cue.start, cue.end] for cue in cues],
         "peaks": {"step": media.peak_seconds, "values": b64encode(media.peaks).decode("ascii")},
         "media": {"link": media.link, "type": media.type, "embedded": b64encode(media.embedded).decode("ascii")},
+        "corrections": _corrections(transcript, found, layout.save_target),
         "copies": {"text": printable(plain), "srt": srt(transcript, layout), "md": md(transcript, layout)},
     }
     text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def is_correctable(transcript: Transcript) -> bool:
+    """Whether corrections can be made on the page of a transcript."""
+    return _corrections(transcript, paragraphs(transcript), None) is not None
+
+
+def _corrections(
+    transcript: Transcript, found: Sequence[Paragraph], save_target: SaveTarget | None
+) -> dict[str, Any] | None:
+    """What saving takes; None if there are words that aren't in a paragraph."""
+    places = sum(len(numbers) for numbers in _words(transcript, found)) // len(Place._fields)
+    return corrections(transcript, _speakers(found), save_target) if places == len(transcript.words or ()) else None
 
 
 def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[int]]:
@@ -117,9 +143,9 @@ def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[
             k += 1
             if first < begin:
                 continue
-            units += _code_units(part.text[at : first - begin])
+            units += code_units(part.text[at : first - begin])
             at = first - begin
-            length = _code_units(part.text[at : min(last, end) - begin])
+            length = code_units(part.text[at : min(last, end) - begin])
             numbers += [units, length, round(1000 * start), round(1000 * max(start, stop))]
         yield numbers
         begin = end
@@ -132,15 +158,11 @@ def _places(transcript: Transcript) -> Iterator[Place]:
         spoken = [times for word, times in zip(transcript.words or (), transcript.word_times(), strict=True)
                   if word.word.strip()]  # fmt: skip
         for span, times in zip(spans, spoken, strict=True):
-            yield span.text_start, span.text_end, times.start, times.end
+            yield Place(span.text_start, span.text_end, times.start, times.end)
         return
     for span in transcript.segment_spans():
         if span.start is not None and span.end is not None:
-            yield span.text_start, span.text_end, span.start, span.end
-
-
-def _code_units(text: str) -> int:
-    return len(text) + sum(character > "\uffff" for character in text)
+            yield Place(span.text_start, span.text_end, span.start, span.end)
 
 
 def _hash(text: str) -> str:

@@ -19,7 +19,9 @@ data.words.forEach((numbers, paragraph) => {
 });
 firstWord.push(words.length);
 // Words by their start: those of several speakers may overlap, so that text isn't in the order of time.
-const byTime = words.map((_, i) => i).sort((a, b) => words[a].start - words[b].start || a - b);
+let byTime = [];
+function sortByTime() { byTime = words.map((_, i) => i).sort((a, b) => words[a].start - words[b].start || a - b); }
+sortByTime();
 
 const lit = { now: new Highlight(), hit: new Highlight() };
 lit.now.priority = 1;
@@ -243,8 +245,11 @@ main.addEventListener("click", (event) => {
   if (link) return; // the address changes, and with it the position
   if (!event.target.closest(".words") || !getSelection().isCollapsed) return;
   const found = wordAtPoint(event.clientX, event.clientY);
-  if (found >= 0) seek(words[found].start, { play: true });
+  if (found >= 0) takeWord(found);
 });
+
+function playFrom(word) { seek(words[word].start, { play: true }); }
+let takeWord = playFrom; // what a click on a word does
 
 function stepWord(step) {
   const at = begunAt(position);
@@ -253,7 +258,7 @@ function stepWord(step) {
 }
 
 function stepParagraph(step) {
-  const firsts = data.words.map((numbers) => numbers.length ? numbers[2] / 1000 : null).filter((start) => start !== null);
+  const firsts = paragraphs.map((_, k) => firstWord[k] < firstWord[k + 1] ? words[firstWord[k]].start : null).filter((start) => start !== null);
   const later = step > 0 ? firsts.find((start) => start > position + 0.01) : firsts.filter((start) => start < position - 0.5).at(-1);
   if (later !== undefined) seek(later);
 }

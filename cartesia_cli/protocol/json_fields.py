@@ -24,6 +24,7 @@ class Word:
     start, end   seconds from the start of the audio; None if the server gave no times
     speaker      who said it, from a saved transcript or by the channel of a recording; never sent or received
     estimated    whether the server says that it could not measure `start` and `end`; only the local server does
+    edited       whether somebody has corrected it, in a saved transcript; never sent or received
     """
 
     word: str
@@ -31,6 +32,7 @@ class Word:
     end: float | None = None
     speaker: str | None = None
     estimated: bool = False
+    edited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,8 @@ def _usable_words(items: Iterable[object]) -> Iterator[Word]:
             is_guess = item.values.get("timing") == "estimated"
             start, end = (None if is_guess else _usable(item.seconds, name) for name in ("start", "end"))
             is_rough = item.values.get("estimated") is True
-            yield Word(spelt, start, end, _usable(item.label, "speaker"), is_rough)
+            is_edited = item.values.get("edited") is True
+            yield Word(spelt, start, end, _usable(item.label, "speaker"), is_rough, is_edited)
 
 
 def words(items: Sequence[JsonObject] | None) -> tuple[Word, ...] | None:
@@ -141,6 +142,8 @@ def _word(item: JsonObject) -> Word:
     if spelt is None:
         raise item.missing("word")
     speaker = item.label("speaker")
+    is_edited = item.values.get("edited") is True
     if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
-        return Word(spelt, speaker=speaker)
-    return Word(spelt, item.seconds("start"), item.seconds("end"), speaker, item.values.get("estimated") is True)
+        return Word(spelt, speaker=speaker, edited=is_edited)
+    is_rough = item.values.get("estimated") is True
+    return Word(spelt, item.seconds("start"), item.seconds("end"), speaker, is_rough, is_edited)

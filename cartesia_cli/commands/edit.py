@@ -1,0 +1,141 @@
+"""`edit`: corrects the words of a saved transcript on a page in the browser, and keeps their times."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import Exit, InputError, Interrupted, UsageError
+from . import options as given
+from .options import expand_groups, path_option
+
+if TYPE_CHECKING:  # --help does without
+    from ..output import SaveTarget
+    from ..output.console import Reporter
+    from ..transcript import Transcript
+
+EXAMPLES = """
+cartesia-cli edit talk.json
+
+cartesia-cli edit talk.json --audio talk.mp3 --open
+"""
+
+
+@expand_groups(verbosity=given.VerbosityOptions)
+def edit(
+    context: typer.Context,
+    *,
+    transcript: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TRANSCRIPT",
+            readable=False,
+            help="JSON of cartesia-cli, as -f json writes it. Corrections are saved in it.",
+            show_default=False,
+        ),
+    ],
+    audio: Annotated[
+        Path | None,
+        path_option(metavar="FILE", help="The recording; by default the one that the transcript names."),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page on 127.0.0.1; 0 picks a free one.")
+    ] = 0,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    verbosity: given.VerbosityOptions,
+) -> None:
+    """Correct a transcript in the browser. The words keep their times."""
+    reporter = verbosity.apply_to(context.obj)
+    from ..output import Layout
+    from ..output.files import write_stdout
+    from ..output.html_page import html, is_correctable
+    from .edit_server import RECORDING, EditServer, SavedTranscript
+    from .inputs import STDIN, Input, read_input
+    from .output_checks import check_output
+    from .page_media import PageMedia, find_recording
+    from .render import MAX_TRANSCRIPT_BYTES
+
+    name = str(transcript)
+    if name == STDIN:
+        raise UsageError("edit saves corrections in a file, so it can't read stdin", hint="cartesia-cli edit talk.json")
+    content = read_input(Input(name, transcript, Path(transcript.name)), MAX_TRANSCRIPT_BYTES)
+    document = read_document(content, name)
+    if not is_correctable(document):
+        hint = "transcribe the recording with -f json: subtitles and some other formats have no words with times"
+        raise InputError(f"{name} has no words that could be corrected", hint=hint)
+    check_output(transcript, force=True)
+    recording = find_recording(audio, transcript, document.source)
+    media = PageMedia(recording, reporter, linked=False, embed=False).beside(None)
+    if recording is not None:
+        media = replace(media, link=RECORDING)
+    indent = 2 if b"\n" in content.strip() else None  # a document that was one line stays one
+    saved = SavedTranscript(transcript, lambda sent: checked_document(sent, indent))
+
+    def page(data: bytes, save_target: SaveTarget) -> str:
+        return html(read_document(data, name), Layout(media=media, save_target=save_target))
+
+    with EditServer(port, saved, recording, page) as server:
+        write_stdout(f"{server.url}\n")
+        reporter.info("open this page in a browser to correct the transcript; Ctrl-C ends")
+        if open_browser:
+            _open_page(server.url, reporter)
+        try:
+            server.serve_forever()
+        except Interrupted as stop:
+            saved.finish()
+            kept = f"saved the corrections in {name}; {saved.original} is as it was before"
+            reporter.info(kept if saved.saves else "nothing was saved")
+            if stop.exit_code != Exit.INTERRUPTED:
+                raise
+
+
+def read_document(content: bytes, name: str) -> Transcript:
+    """The transcript in a JSON document of cartesia-cli. InputError for anything else."""
+    from ..transcript_import import decode_document, load_transcripts
+
+    text, _ = decode_document(content, name)
+    transcripts = load_transcripts(text, name)
+    if len(transcripts) != 1 or _members(text) is None:
+        hint = f"cartesia-cli render {quote(name)} -f json -o {quote(Path(name).stem)}.cartesia.json makes one of it"
+        raise InputError(f"{name} is not a JSON document of cartesia-cli", hint=hint)
+    return transcripts[0]
+
+
+def checked_document(sent: bytes, indent: int | None) -> bytes:
+    """The JSON document that a page sends, as cartesia-cli writes it.
+
+    InputError if it isn't one, or if its words or its segments don't make up its text: something would be lost.
+    """
+    from ..output.html_page import is_correctable
+    from ..output.text_json import to_json
+    from ..text_encoding import decode_text
+
+    transcript = read_document(sent, "what was sent")
+    given = _members(decode_text(sent).text) or {}
+    words = [item["word"] for item in given.get("words", ())]
+    if [word.word for word in transcript.words or ()] != words or transcript.text != given["text"]:
+        raise InputError("the words that were sent are not those of the text")
+    if not is_correctable(transcript):
+        raise InputError("the segments that were sent are not those of the text")
+    return to_json(transcript.to_dict(), indent).encode("utf-8", "replace")
+
+
+def _members(text: str) -> dict[str, Any] | None:
+    """The members of a JSON document of cartesia-cli; None if a file is anything else."""
+    try:
+        found = json.loads(text.removeprefix("\ufeff"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and {"source", "model", "text"} <= found.keys() else None
+
+
+def _open_page(url: str, reporter: Reporter) -> None:
+    import webbrowser
+
+    if not webbrowser.open(url):
+        reporter.info("warning: no browser could be started")
