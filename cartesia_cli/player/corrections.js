@@ -204,14 +204,14 @@ function enableCorrections(record) {
     closeField(true);
     editing = on;
     byId("edit").setAttribute("aria-pressed", String(on));
-    byId("editing").hidden = !on;
+    byId("corrections").hidden = !on;
     takeWord = on ? select : playFrom;
     for (const name of names) {
       if (on) { name.setAttribute("role", "button"); name.tabIndex = 0; } else { name.removeAttribute("role"); name.removeAttribute("tabindex"); }
     }
     if (on) audio.pause();
     refresh();
-    if (on) select(Math.max(0, byTime[begunAt(position)] ?? 0)); else say(isDirty() ? "The corrections aren't saved yet." : "");
+    if (on) select(byTime[begunAt(position)] ?? 0); else if (isDirty()) tell("The corrections aren't saved yet: Edit goes back to them.");
   }
 
   function review(step) {
@@ -376,7 +376,7 @@ function enableCorrections(record) {
   })) byId(id).addEventListener("click", action);
   addEventListener("beforeunload", (event) => { if (isDirty() || commit) event.preventDefault(); });
 
-  byId("corrections").hidden = false;
+  byId("edit").hidden = false;
   refresh();
 }
 
