@@ -7,20 +7,23 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import soundfile
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
+from cartesia_cli.errors import Exit
 from tests import golden
 
 from .conftest import Run
@@ -138,7 +141,7 @@ def test_corrections_are_saved_and_rendered_with_their_times(
         press(browser, "Benjamin", Keys.ENTER)
         assert browser.find_element(By.ID, "transcript").text.count("Benjamin:") == 1
         save(browser)
-        assert said(browser) == "Saved in talk.json; talk.json.orig is as it was before."
+        assert said(browser) == "Saved in talk.json; the original is in talk.json.orig."
     after = saved(folder)
     assert (folder / "talk.json.orig").read_bytes() == content
     assert after["text"] == "Good evening, how are all you? Fine 😀thanks."
@@ -173,12 +176,13 @@ def test_every_correction_can_be_undone_and_done_again(
         first = wait(browser, text)
         press(browser, "e")
         states = [first]
-        for correct in (
+        corrections: tuple[Callable[[], None], ...] = (
             lambda: write(browser, "one two three", Keys.TAB),
             lambda: press(browser, Keys.ESCAPE, "m"),
             lambda: press(browser, Keys.DELETE),
             lambda: press(browser, Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.ARROW_LEFT, Keys.DELETE),
-        ):
+        )
+        for correct in corrections:
             correct()
             states.append(browser.execute_script(text))
         assert len(set(states)) == len(states), states
@@ -284,6 +288,21 @@ def test_odd_words_are_walked_through(
     control(browser, "z")
 
 
+def test_words_with_silence_inside_are_marked(browser: webdriver.Chrome, run: Run, folder: Path) -> None:
+    tone = 0.3 * np.sin(np.arange(16_000) / 5)
+    soundfile.write(folder / "talk.wav", np.concatenate([tone, np.zeros(9600), tone]), 16_000)
+    words = [("one", 0.0, 0.9, "A"), ("two", 0.9, 1.5, "A"), ("three", 1.5, 2.6, "A")]
+    for shift, found in ((0.0, []), (0.4, ["two"])):
+        words[1] = ("two", 0.9, 1.5 + shift, "A")
+        words[2] = ("three", 1.5 + shift, 2.6, "A")
+        (folder / "talk.json").write_text(json.dumps(document(words)))
+        open_page(browser, rendered(run, folder))
+        press(browser, "e")
+        assert browser.execute_script("return [...lit.odd].map(String)") == found
+    press(browser, "n")
+    assert said(browser) == "“two”, 0.90 to 1.90 s: there is silence inside"
+
+
 def test_page_of_render_downloads_what_was_corrected(
     browser: webdriver.Chrome, run: Run, folder: Path, environment: dict[str, str]
 ) -> None:
@@ -312,7 +331,11 @@ def asks_before_it_is_closed(browser: webdriver.Chrome) -> bool:
 
 
 def wait_for(path: Path) -> None:
-    assert WebDriverWait(path, 20).until(lambda one: one.exists())
+    for _ in range(200):
+        if path.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{path} was never written")
 
 
 def test_corrections_have_no_accessibility_violations(browser: webdriver.Chrome, run: Run, folder: Path) -> None:
@@ -325,6 +348,19 @@ def test_corrections_have_no_accessibility_violations(browser: webdriver.Chrome,
         assert violations(browser) == [], scheme
         press(browser, Keys.ESCAPE)
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_a_transcript_that_became_unreadable_is_reported(folder: Path, environment: dict[str, str]) -> None:
+    with editing(folder, environment) as page:
+        assert "connect-src 'self';" in page.request("GET", f"/{page.token}/").read().decode()
+        (folder / "talk.json").write_text("{")
+        answer = page.request("GET", f"/{page.token}/")
+        assert (answer.status, answer.read()[:35]) == (500, b"talk.json can't be read any more: t")
+        (folder / "talk.json").unlink()
+        assert page.request("GET", f"/{page.token}/").status == 500
+        assert page.put(json.dumps(document(WORDS)).encode(), '"it"').status == 409
+        page.process.terminate()
+        assert page.process.wait(20) == Exit.TERMINATED
 
 
 def test_file_that_something_else_has_changed_is_not_overwritten(
@@ -382,7 +418,7 @@ def test_requests_of_others_are_refused(folder: Path, environment: dict[str, str
         assert saved(folder)["language"] == "en"
         assert page.put(content, answer.getheader("ETag")).status == 200
         assert json.loads((folder / "talk.json.orig").read_bytes()) == json.loads(content)
-        assert "saved the corrections in talk.json; talk.json.orig is as it was before" in page.end()
+        assert "saved the corrections in talk.json; the original is in talk.json.orig" in page.end()
 
 
 @pytest.mark.parametrize(
@@ -393,6 +429,8 @@ def test_requests_of_others_are_refused(folder: Path, environment: dict[str, str
         json.dumps(document(WORDS) | {"text": "other words than these"}).encode(),
         json.dumps(document(WORDS) | {"segments": []}).replace('"Good"', '"Bad"').encode(),
         json.dumps(document(WORDS) | {"words": [{"word": "Good", "start": "soon", "end": 1}]}).encode(),
+        json.dumps(document(WORDS) | {"words": None}).encode(),
+        json.dumps(document(WORDS)).replace('"word":', '"text":').encode(),
         (json.dumps(document(WORDS)) * 2).encode(),
         b'{"source": ' * 100_000,
     ],
@@ -417,7 +455,7 @@ def test_recording_is_served_in_parts(folder: Path, environment: dict[str, str])
             ("bytes=9-3", 416, b"", "bytes */345928"),
             ("", 200, golden.SAMPLE, None),
         ):
-            answer = page.request("GET", f"/{page.token}/recording", **({"Range": wanted} if wanted else {}))
+            answer = page.request("GET", f"/{page.token}/recording", None, **({"Range": wanted} if wanted else {}))
             assert (answer.status, answer.read(), answer.getheader("Content-Range")) == (status, part, place)
         assert page.request("HEAD", f"/{page.token}/recording").getheader("Content-Length") == "345928"
 

@@ -79,7 +79,12 @@ def edit(
     def page(data: bytes, save_target: SaveTarget) -> str:
         return html(read_document(data, name), Layout(media=media, save_target=save_target))
 
-    with EditServer(port, saved, recording, page) as server:
+    def report(error: BaseException) -> None:
+        reporter.info(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
+        if reporter.debug:
+            reporter.print_traceback(error)
+
+    with EditServer(port, saved, recording, page, report) as server:
         write_stdout(f"{server.url}\n")
         reporter.info("open this page in a browser to correct the transcript; Ctrl-C ends")
         if open_browser:
@@ -88,7 +93,7 @@ def edit(
             server.serve_forever()
         except Interrupted as stop:
             saved.finish()
-            kept = f"saved the corrections in {name}; {saved.original} is as it was before"
+            kept = f"saved the corrections in {name}; the original is in {saved.original}"
             reporter.info(kept if saved.saves else "nothing was saved")
             if stop.exit_code != Exit.INTERRUPTED:
                 raise
@@ -117,7 +122,7 @@ def checked_document(sent: bytes, indent: int | None) -> bytes:
 
     transcript = read_document(sent, "what was sent")
     given = _members(decode_text(sent).text) or {}
-    words = [item["word"] for item in given.get("words", ())]
+    words = [item.get("word") for item in given.get("words") or ()]
     if [word.word for word in transcript.words or ()] != words or transcript.text != given["text"]:
         raise InputError("the words that were sent are not those of the text")
     if not is_correctable(transcript):

@@ -10,6 +10,7 @@ import hmac
 import os
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
@@ -100,6 +101,7 @@ class EditServer(ThreadingHTTPServer):
     transcript   the file
     recording    the recording, or None
     page         the page of a transcript's content, and where it saves; InputError if there is none
+    on_error     called, in any thread, with what goes wrong unexpectedly
     """
 
     daemon_threads = True
@@ -112,8 +114,10 @@ class EditServer(ThreadingHTTPServer):
         transcript: SavedTranscript,
         recording: Path | None,
         page: Callable[[bytes, SaveTarget], str],
+        on_error: Callable[[BaseException], None],
     ) -> None:
         self.transcript, self.recording, self.page = transcript, recording, page
+        self._on_error = on_error
         self.token = secrets.token_urlsafe(24)
         try:
             super().__init__(("127.0.0.1", port), _Handler)
@@ -133,7 +137,10 @@ class EditServer(ThreadingHTTPServer):
         self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a browser drops connections whenever somebody seeks."""
+        """Report the current exception, unless the connection was dropped: a browser does that when somebody seeks."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            self._on_error(error)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -204,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError as error:
             message = f"Not saved: {transcript.path.name} can't be written: {error.strerror}."
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, message)
-        message = f"Saved in {transcript.path.name}; {transcript.original.name} is as it was before."
+        message = f"Saved in {transcript.path.name}; the original is in {transcript.original.name}."
         return self._send(HTTPStatus.OK, "text/plain; charset=utf-8", message.encode("utf-8", "replace"), ETag=saved)
 
     def _send_page(self) -> None:

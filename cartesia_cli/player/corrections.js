@@ -3,7 +3,9 @@
 // A correction replaces neighbouring words of a paragraph by others ("splice"). Texts are changed in place, never built
 // again, and other words keep their times and spelling. Segments end at `cuts`: places within a word and the text before it.
 
-const LONG_SECONDS = 3;
+const LONG_SECONDS = 3, SILENT_SECONDS = 0.5;
+const SILENT_SHARE = 0.03; // of the loudest peak of the recording
+const COARSE_SECONDS = 0.2; // peaks of longer stretches don't show pauses
 const ESTIMATED_BY_US = 1, ESTIMATED_BY_SERVER = 2, EDITED = 4;
 const UNWANTED = /[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g; // no recogniser sends any, and they would show another text
 
@@ -38,12 +40,26 @@ function enableCorrections(record) {
   const wordRange = (word) => rangeOf(word.paragraph, word.offset, word.length);
   const isDirty = () => done.at(-1) !== saved;
 
+  const quiet = data.peaks.step > COARSE_SECONDS ? -1 : SILENT_SHARE * peaks.reduce((loudest, peak) => Math.max(loudest, peak), 0);
+
+  /** Whether there is a pause within a word, with sound before it and after it. */
+  function holdsSilence({ start, end }) {
+    let silent = 0, heard = false;
+    for (let i = Math.ceil(start / data.peaks.step); i < Math.min(peaks.length, Math.floor(end / data.peaks.step)); i++) {
+      if (peaks[i] <= quiet) silent += data.peaks.step;
+      else if (heard && silent > SILENT_SECONDS - 0.001) return true;
+      else [silent, heard] = [0, true];
+    }
+    return false;
+  }
+
   /** Why a word should be looked at; "" if nothing is odd about it. */
   function oddity(i) {
     const word = words[i], next = words[i + 1];
     if (word.flags & EDITED) return "";
     if (word.end <= word.start) return "it has no length";
     if (word.end - word.start > LONG_SECONDS) return `it lasts ${(word.end - word.start).toFixed(1)} s`;
+    if (holdsSilence(word)) return "there is silence inside";
     if (next && next.speaker === word.speaker && next.start < word.end - 0.0005) return "the next word begins before it ends";
     return fewEstimates && word.flags & (ESTIMATED_BY_US | ESTIMATED_BY_SERVER) ? "its times are estimated" : "";
   }
