@@ -97,6 +97,34 @@ def test_references_of_manifests_are_used_and_beat_text_files(run: Run, server: 
     assert report["insertions"] == 2
 
 
+def test_recording_with_two_texts_is_an_error_and_one_named_twice_is_not(
+    run: Run, server: CloudServer, tmp_path: Path
+) -> None:
+    record(tmp_path, "one", f"{HEARD}\n")
+    record(tmp_path, "three", None)
+    lines = [{"audio_filepath": "one.wav", "text": HEARD}, {"audio_filepath": "three.wav", "text": HEARD}]
+    (tmp_path / "set.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    report = evaluate(run, server.env, "one.wav", "three.wav", "set.jsonl")
+    assert (report["recordings"], report["wer"]) == (2, 0.0)
+
+    (tmp_path / "set.jsonl").write_text(f"{json.dumps({'audio_filepath': 'one.wav', 'text': 'else'})}\n")
+    report = evaluate(run, server.env, "one.wav", "set.jsonl", code=1)
+    assert (report["recordings"], report["wer"]) == (1, 0.0)
+    (message,) = report["unusable"]
+    assert message.endswith("one.wav is named again, with another text")
+
+
+def test_no_report_replaces_a_text_or_the_key_terms(run: Run, tmp_path: Path) -> None:
+    record(tmp_path, "one", HEARD)
+    (tmp_path / "terms.txt").write_text("fox\n")
+    for name in ("one.txt", "terms.txt"):
+        before = (tmp_path / name).read_text()
+        done = run("eval", "one.wav", "--keyterms", "terms.txt", "-o", name, "--force", env=cloud("http://127.0.0.1:1"))
+        assert done.returncode == 2
+        assert f"{name} is an input and must not be overwritten".encode() in done.stderr
+        assert (tmp_path / name).read_text() == before
+
+
 def test_cached_responses_cost_nothing(run: Run, server: CloudServer, tmp_path: Path) -> None:
     record(tmp_path, "one", HEARD)
     first = evaluate(run, server.env | {"CARTESIA_BASE_URL": server.base_url}, "one.wav")

@@ -7,7 +7,8 @@ evaluated so far is reported even if the run is interrupted.
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -151,12 +152,13 @@ def eval(
         raise UsageError("--baseline and --max-regression go together", hint="give both, or none of them")
     former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline))
     gates = Gates(max_wer, max_cer, former, max_regression)
-    files = _check_files(output or (), inputs, force=force)
+    files = _check_files(output or (), [*inputs, *([] if keyterms is None else [str(keyterms)])], force=force)
     choice = backend_options.resolve(context, reporter)
     systems = _systems(modes, model, _local_models(backend_options.local_model))
     terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
     config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
     recordings, unusable = _find_recordings(inputs, len(systems), reporter)
+    _check_references(files, recordings)
     if former is not None:
         compared = systems if any(recording.reference is not None for recording in recordings) else systems[1:]
         check_baseline(former, [system.name for system in compared], [recording.source for recording in recordings])
@@ -249,24 +251,34 @@ def _find_recordings(
     from ..protocol import BatchOptions
     from .batch_plan import Job, probe_input
     from .eval_run import Recording
-    from .inputs import STDIN, find_inputs
+    from .inputs import STDIN, find_inputs, place_of
     from .remote_inputs import RemoteInputs
 
     if STDIN in inputs:
         raise UsageError("eval doesn't read stdin", hint="name a file, with its text beside it")
     options = BatchOptions(model=MODE_MODELS["batch"])
-    recordings: list[Recording] = []
+    found: dict[object, Recording] = {}
+    broken: set[object] = set()
     unusable: list[InputError] = []
     with RemoteInputs(on_retry=reporter.info) as remote:
-        for item in find_inputs(inputs, None, remote=remote, with_fields=True):
+        for item in find_inputs(inputs, None, remote=remote, with_fields=True, with_repeats=True):
+            if isinstance(item, InputError):
+                unusable.append(item)
+                continue
+            place = place_of(item)
+            if place in broken:
+                continue
             try:
-                if isinstance(item, InputError):
-                    raise item
                 reference = _reference(item)
+                if (former := found.get(place)) is not None:
+                    found[place] = replace(former, reference=_agreed(item, former.reference, reference))
+                    continue
                 media = None if item.remote is not None else probe_input(item, options)
-                recordings.append(Recording(Job(item, media, {}), reference))
+                found[place] = Recording(Job(item, media, {}), reference)
             except InputError as problem:
                 unusable.append(problem)
+                broken.add(place)
+    recordings = list(found.values())
     if any(recording.reference is not None for recording in recordings) or systems == 1:
         for recording in recordings:
             if recording.reference is None:
@@ -294,6 +306,14 @@ def _reference(item: Input) -> str | None:
         return None
     beside = item.path.with_suffix(REFERENCE_SUFFIX)
     return _read_text(beside) if beside.is_file() else None
+
+
+def _agreed(item: Input, first: str | None, second: str | None) -> str | None:
+    """What is said in a recording that is named twice. InputError if the two texts differ."""
+    if first is not None and second is not None and first.split() != second.split():
+        hint = "correct one of its texts, or name it once; the first text is used"
+        raise InputError(f"{item.source} is named again, with another text", hint=hint)
+    return second if first is None else first
 
 
 def _read_text(path: Path) -> str:
@@ -326,7 +346,9 @@ def _describe(recordings: Sequence[Recording], systems: Sequence[System], config
 
 
 def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
-    """The output files with their formats. UsageError for one that can't be written, or whose suffix says no format."""
+    """The output files with their formats. UsageError for one that can't be written or is read, or whose suffix says no
+    format.
+    """
     from .output_checks import check_output
     from .output_plan import file_identity, input_overwrite_error
 
@@ -342,6 +364,20 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
         check_output(file, force=force)
         formats[file] = format
     return formats
+
+
+def _check_references(files: Iterable[Path], recordings: Sequence[Recording]) -> None:
+    """UsageError for an output file that has the text of a recording, which --force mustn't replace."""
+    from .output_plan import file_identity, input_overwrite_error
+
+    reports = {
+        file_identity(file): file for file in files if file.suffix.lower() == REFERENCE_SUFFIX and file.is_file()
+    }
+    reports.pop(None, None)
+    for recording in recordings if reports else ():
+        item = recording.job.input
+        if item.remote is None and (file := reports.get(file_identity(item.path.with_suffix(REFERENCE_SUFFIX)))):
+            raise input_overwrite_error(file)
 
 
 def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter) -> None:

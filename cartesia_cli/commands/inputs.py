@@ -144,6 +144,7 @@ def find_inputs(
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
     with_fields: bool = False,
+    with_repeats: bool = False,
 ) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
@@ -156,16 +157,19 @@ def find_inputs(
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
     with_fields  whether recordings of a folder get the fields that its metadata files have for them
+    with_repeats whether an input also counts where it is named again
     """
     for argument in arguments:
         check_not_url(argument, remote=remote is not None)
     seen = SeenNames()
     for found in _expand_all(arguments, files_from, _Search(spooled, remote, headerless, on_skip, with_fields)):
-        if isinstance(found, Input):
-            place = found.remote or os.path.realpath(found.path)
-            if not seen.add((place, found.segment)):
-                continue
-        yield found
+        if isinstance(found, InputError) or seen.add(place_of(found)) or with_repeats:
+            yield found
+
+
+def place_of(item: Input) -> tuple[object, ...]:
+    """What is equal for all names of an input."""
+    return item.remote or os.path.realpath(item.path), item.segment
 
 
 def check_not_url(argument: str, *, remote: bool = False) -> None:
