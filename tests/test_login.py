@@ -89,6 +89,11 @@ def test_key_that_cannot_be_checked_is_not_stored(
     assert not folder.exists()
 
 
+def test_byte_order_mark_is_no_part_of_the_key(run: Run, folder: Path) -> None:
+    said(run("login", "--with-key", "-", "--no-check", stdin=f"\ufeff{KEY}\r\n".encode()), 0)
+    assert (folder / "api-key").read_text().strip() == KEY
+
+
 def test_no_check_stores_a_key_without_a_network(run: Run, folder: Path) -> None:
     text = said(run("login", "--with-key", "-", "--no-check", stdin=KEY.encode()), 0)
     assert "not checked" in text
@@ -103,6 +108,7 @@ def test_no_check_stores_a_key_without_a_network(run: Run, folder: Path) -> None
         (["--with-key", "-"], b" \n", 4, "stdin is empty"),
         (["--with-key", "-"], f"{OTHER} {OTHER}".encode(), 4, "a space"),
         (["--with-key", "-"], b"sk_car_admin_x", 4, "admin key"),
+        (["--with-key", "-", "--no-check"], b"k" * 20_000, 4, "too long"),
         (["--with-key", "-", "--profile", "work"], KEY.encode(), 2, "no profile 'work'"),
     ],
 )

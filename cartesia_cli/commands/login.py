@@ -30,7 +30,7 @@ cartesia-cli logout
 
 CHECK_SECONDS = 15.0
 
-MAX_KEY_CHARS = 1 << 14
+MAX_KEY_BYTES = 1 << 14
 
 NOTHING_STORED = "nothing was stored"
 
@@ -148,13 +148,17 @@ def _ask() -> str:
 
 
 def _read_stdin() -> str:
-    """The key from stdin. UsageError if stdin can't be read, AuthError if it is empty."""
+    """The key from stdin. UsageError if stdin can't be read, AuthError if it is empty or too long for a key."""
     try:
-        data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_KEY_CHARS)
+        data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_KEY_BYTES + 1)
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise UsageError(f"stdin can't be read: {reason}", hint="cartesia-cli login --with-key - < key.txt") from error
-    secret = data.decode("utf-8", "replace").strip()
+    if len(data) > MAX_KEY_BYTES:
+        raise AuthError(
+            "stdin does not contain an API key: it is too long", hint=f"{NOTHING_STORED}: send the key alone"
+        )
+    secret = data.decode("utf-8-sig", "replace").strip()  # editors on Windows may put a mark first
     if not secret:
         raise AuthError("stdin is empty: no key", hint="cartesia-cli login --with-key - < key.txt")
     return secret
