@@ -218,6 +218,23 @@ def test_lines_of_a_control_file_that_are_wrong_are_reported_by_number(
     assert [json.loads(text).get("keyterms") for text in server.records[0].texts] == [None, ["last"], None]
 
 
+def test_a_control_line_that_is_too_long_is_reported_as_that(run: Run, recording: Path, tmp_path: Path) -> None:
+    ended, _ = stream(run, november, recording, *controlled(tmp_path, "x" * 200_000))
+    assert ended.returncode == 0
+    assert messages(ended) == [f"warning: {tmp_path / 'control'}, line 1: longer than 16384 bytes (ignored)"]
+
+
+@pytest.mark.parametrize("option", ["--control", "--keyterms"])
+def test_no_result_replaces_what_a_session_reads(run: Run, recording: Path, tmp_path: Path, option: str) -> None:
+    read = tmp_path / "read.txt"
+    read.write_text("\n")
+    for output in ("-o", "--stats-svg", "--raw-events"):
+        ended = run("stream-file", recording, option, read, output, read, "--force", env=KEY)
+        assert ended.returncode == 2
+        assert b"read.txt is an input and must not be overwritten" in ended.stderr
+    assert read.read_text() == "\n"
+
+
 def test_unknown_members_of_a_config_are_sent(run: Run, recording: Path, tmp_path: Path) -> None:
     config = {"type": "config", "diarize": True, "turn": {"end_threshold": 0.2, "patience": 3}}
     ended, server = stream(run, november, recording, *controlled(tmp_path, config))
@@ -281,6 +298,7 @@ def test_keyterms_come_from_a_file(run: Run, recording: Path, tmp_path: Path) ->
         (b"fine\nwith\x07bell", b"line 2: 'with\\x07bell' can't be sent"),
         ("\n".join(f"term {n}" for n in range(101)).encode(), b"101 keyterms with 698 characters are too many"),
         (b"x" * 1201, b"1 keyterms with 1201 characters are too many"),
+        (b"x\n" * 600_000, b"terms.txt is too large"),
     ],
 )
 def test_unusable_keyterms_are_refused_before_connecting(

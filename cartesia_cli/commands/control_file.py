@@ -105,7 +105,9 @@ class _Follower:
         if not was_too_long and not line.strip():
             return
         try:
-            command = self._command({} if was_too_long else _parse(line))
+            if was_too_long:
+                raise UsageError(f"longer than {MAX_COMMAND_CHARS} bytes")
+            command = self._command(_parse(line))
         except CliError as error:
             self._report(error.message)
             return

@@ -161,7 +161,7 @@ def listen(
     exec_hook = ExecHook(command, reporter.info, newline=exec_newline) if command is not None else None
     choice = backend_options.resolve(context, reporter)
     if recover:
-        stream_options.check(None, (output_options.output, append), force=output_options.force)
+        stream_options.check((), (output_options.output, append), force=output_options.force)
         with exec_hook or nullcontext():
             wanted = recovery.RecoveryConfig(
                 plan=output_options.plan(formats),
@@ -190,7 +190,7 @@ def listen(
     options = replace(options, encoding=wire_encoding, sample_rate=rate)
     source = Input("microphone", Path("microphone"), Path("microphone"))
     targets = output_options.plan(formats).targets([source])[0]
-    stream_options.check(None, (*targets.values(), append), force=output_options.force)
+    stream_options.check((session_options.keyterms,), (*targets.values(), append), force=output_options.force)
 
     local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     recovery.report_orphans(reporter)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ENDPOINTING_PANEL, TURNS_PANEL, STREAM_PANEL = "Endpointing", "Turns (auto mode)", "Streaming"
 
+MAX_KEYTERMS_BYTES = 1 << 20
+"""Largest file of key terms that is read: many times what can be sent."""
+
 Mode = Annotated[
     Literal["auto", "manual"] | None,
     typer.Option(
@@ -291,7 +294,12 @@ class SessionOptions:
 def _read_keyterms(path: Path) -> Iterator[str]:
     """The terms in a file, one a line; empty lines are skipped. UsageError if it can't be read."""
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MAX_KEYTERMS_BYTES + 1)
+        if len(data) > MAX_KEYTERMS_BYTES:
+            limits = "at most 100 terms with 1200 characters in all can be sent"
+            raise UsageError(f"--keyterms {path} is too large", hint=f"name a file with a term on each line; {limits}")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         hint = "name a text file with a term on each line"
         raise UsageError(f"--keyterms {path}: {error.strerror}", hint=hint) from error
@@ -300,7 +308,8 @@ def _read_keyterms(path: Path) -> Iterator[str]:
     for number, line in enumerate(text.split("\n"), 1):
         if term := line.strip():
             if not term.isprintable():
-                raise UsageError(f"--keyterms {path}, line {number}: {term!r} can't be sent", hint="see --keyterms")
+                hint = "remove the characters that are shown as \\x… or \\u…"
+                raise UsageError(f"--keyterms {path}, line {number}: {term!r} can't be sent", hint=hint)
             yield term
 
 
@@ -358,10 +367,10 @@ class StreamOptions:
             raise UsageError(f"--wire-encoding {self.wire_encoding!r} is not supported", hint=hint)
         return self.wire_encoding or "pcm_s16le", self.wire_rate or RATE
 
-    def check(self, source: str | None, places: Iterable[Path | None], *, force: bool) -> None:
+    def check(self, inputs: Iterable[str | Path | None], places: Iterable[Path | None], *, force: bool) -> None:
         """Raise UsageError for unusable output files, before anything is opened.
 
-        source   the recording that is replayed, which is never overwritten; or None
+        inputs   what is read, which is never overwritten: the recording that is replayed, key terms; None is nothing
         places   result files, already checked; None is stdout
         force    whether existing files may be overwritten
         """
@@ -373,11 +382,12 @@ class StreamOptions:
 
             check_control(self.control)
         mine = [file for file in (self.save_audio, self.raw_events, self.stats_svg) if file is not None]
+        read = {file_identity(file) for file in (*inputs, self.control) if file is not None}
         taken: set[object] = set()
         for file in (*filter(None, places), *mine):
             if (own := file_identity(file)) is None:
                 continue
-            if source is not None and own == file_identity(source):
+            if own in read:
                 raise input_overwrite_error(file)
             if own in taken:
                 raise UsageError(f"{file} would be written twice", hint="name another file")

@@ -102,7 +102,7 @@ def stream_file(
     options = session_options.options(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
-    stream_options.check(file, targets.values(), force=output_options.force)
+    stream_options.check((file, session_options.keyterms), targets.values(), force=output_options.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     view = context.with_resource(live_session.live_view(reporter))
