@@ -28,6 +28,9 @@ from .settings import Setting, Settings
 
 KEY_COMMAND_SECONDS = 30
 
+NOT_RUN = " (not run)"
+"""End of the description of a key whose command wasn't run."""
+
 IN_KEYRING = "keyring"
 """Content of a key file whose key is in the keyring."""
 
@@ -63,7 +66,7 @@ def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
             return Setting("present", "environment", variable)
     for source in _sources(settings):
         if isinstance(source, Setting):
-            return Setting("printed by api_key_command (not run)", source.layer, source.origin)
+            return Setting(f"printed by api_key_command{NOT_RUN}", source.layer, source.origin)
         layer = "file" if source == key_file(settings.folder, None) else "profile"
         return Setting("present in the keyring" if _is_in_keyring(source) else "present", layer, str(source))
     return None

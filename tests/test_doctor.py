@@ -23,6 +23,8 @@ from jsonschema import Draft202012Validator
 
 import cartesia_cli
 from cartesia_cli.commands.diagnosis import Check, Result, State, ok, run_checks, select, warning
+from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
+from cartesia_cli.credentials import KEY_COMMAND_SECONDS
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.clipboard import describe_support
 from tests.conftest import Run
@@ -104,6 +106,15 @@ def test_api_version_is_sent(run: Run) -> None:
     with FaultServer(VOICES) as server:
         examine(run, "access", "--api-version", "2026-08-14", "--base-url", server.base_url)
         assert {request.header("Cartesia-Version") for request in server.requests} == {"2026-08-14"}
+
+
+def test_key_of_a_command_is_checked_as_long_as_others_wait_for_it(run: Run, environment: dict[str, str]) -> None:
+    folder = Path(environment["XDG_CONFIG_HOME"]) / "cartesia-cli"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text(f"api_key_command = 'echo {KEY}'\n")
+    summary = examine(run, "key", "--offline")["key"]["summary"]
+    assert summary.startswith("printed by api_key_command: ")
+    assert next(check for check in NETWORK_CHECKS if check.name == "key").seconds > KEY_COMMAND_SECONDS
 
 
 @pytest.mark.parametrize(

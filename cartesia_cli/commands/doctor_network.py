@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from ..credentials import key_source
+from ..credentials import KEY_COMMAND_SECONDS, NOT_RUN, key_source
 from ..errors import ApiError, AuthError
 from ..protocol import batch_credits, is_loopback, realtime_credits
 from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
@@ -58,8 +58,8 @@ def check_key_present(examined: Examined, found: Found) -> Result:
     if not examined.sends_key:
         summary = f"{source.value}: {source.origin}; not sent over plain http"
         return warning(summary, "--insecure-http-key sends it, readable by anybody on the way", origin=source.origin)
-    assert examined.credential is not None  # AuthError for one that can't be a key
-    return ok(f"{source.value}: {source.origin}", origin=source.origin)
+    assert examined.credential is not None  # runs api_key_command; AuthError for what can't be a key
+    return ok(f"{source.value.removesuffix(NOT_RUN)}: {source.origin}", origin=source.origin)
 
 
 def check_proxy(examined: Examined, found: Found) -> Result:
@@ -231,7 +231,7 @@ def _duration(seconds: float) -> str:
 
 
 NETWORK_CHECKS: tuple[Check[Examined], ...] = (
-    Check("key", "Key", check_key_present, needs=("configuration",), seconds=10),
+    Check("key", "Key", check_key_present, needs=("configuration",), seconds=KEY_COMMAND_SECONDS + 5),
     Check("proxy", "Proxy", check_proxy, needs=("configuration",)),
     Check("dns", "DNS", check_dns, needs=("proxy",), seconds=STEP_SECONDS),
     Check("connection", "Connection", check_connection, needs=("dns",), seconds=STEP_SECONDS),
