@@ -200,6 +200,16 @@ def test_recording_that_fails_is_reported_and_the_others_count(run: Run, tmp_pat
     assert (report["failed"], report["words"]) == (1, 4)
 
 
+def test_system_without_any_result_is_not_called_the_reference(run: Run, tmp_path: Path) -> None:
+    record(tmp_path, "one", HEARD)
+    record(tmp_path, "two", HEARD, seconds=1.0)
+    with CloudServer(refuses(400)) as broken:
+        done = run("eval", "one.wav", "two.wav", "-o", "e.html", env=broken.env)
+    assert done.returncode == 1
+    assert b"2 failed" in done.stdout and b"reference" not in done.stdout
+    assert "reference" not in (tmp_path / "e.html").read_text("utf-8")
+
+
 def test_refused_key_ends_the_run_with_its_exit_code(run: Run, tmp_path: Path) -> None:
     record(tmp_path, "one", HEARD)
     record(tmp_path, "two-two", HEARD)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from .eval_text import FINAL_TEXT, SHOWN_COUNTS, interval_text, percent, rate_text, worst_rows
+from .eval_text import FINAL_TEXT, SHOWN_COUNTS, interval_text, no_rate, percent, rate_text, worst_rows
 from .sanitize import printable
 from .stats_report import LABELS
 
@@ -86,7 +86,7 @@ def _systems(report: Report) -> Iterator[str]:
         rows.append(
             [
                 system["system"],
-                percent(system.get("wer")) if scored else "reference",
+                percent(system.get("wer")) if scored else no_rate(report, system["system"]),
                 interval_text(system.get("wer_interval")),
                 percent(system.get("cer")) if scored else "",
                 *(system.get(name, "") for name in SHOWN_COUNTS),
@@ -128,7 +128,8 @@ def _recordings(report: Report) -> Iterator[str]:
     yield "<h2>Recordings</h2>"
     rows = []
     for row in report["rows"]:
-        result = percent(row.get("wer")) if "words" in row else "failed" if "error" in row else "reference"
+        unscored = "failed" if "error" in row else no_rate(report, row["system"])
+        result = percent(row.get("wer")) if "words" in row else unscored
         text = row["error"]["message"] if "error" in row else row["hypothesis"]
         rows.append([row["recording"], row["system"], result, percent(row.get("cer")), text])
     yield from _table(("Recording", "System", "WER", "CER", "Text"), rows, text_columns=(1, 4))

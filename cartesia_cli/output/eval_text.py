@@ -85,6 +85,13 @@ def _word_errors(row: Report) -> int:
     return int(row["substitutions"] + row["insertions"] + row["deletions"])
 
 
+def no_rate(report: Report, system: str) -> str:
+    """What is shown instead of the error rate of a system that has none: the others are compared with it, or nothing
+    could be.
+    """
+    return "reference" if system == report["reference"] else "-"
+
+
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
@@ -100,7 +107,7 @@ def _systems(report: Report, columns: int | None) -> str:
         rows.append(
             [
                 system["system"],
-                percent(system.get("wer")) if scored else "reference",
+                percent(system.get("wer")) if scored else no_rate(report, system["system"]),
                 interval_text(system.get("wer_interval")),
                 percent(system.get("cer")) if scored else "",
                 *counts,
