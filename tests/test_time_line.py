@@ -87,6 +87,14 @@ def test_picture_has_a_lane_for_everything_and_escapes_names() -> None:
     assert kinds == {"ground", "bar", *LANES}
 
 
+def test_session_that_never_started_leaves_no_picture(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "short.wav").write_bytes(golden.AUDIO["short.wav"])
+    ended = run("stream-file", "short.wav", "--stats-svg", "session.svg", "--base-url", "http://127.0.0.1:9",
+                "--reconnect", "0")  # fmt: skip
+    assert ended.returncode == 6
+    assert not (tmp_path / "session.svg").exists()
+
+
 def test_existing_picture_is_kept_without_force(run: Run, tmp_path: Path) -> None:
     (tmp_path / "short.wav").write_bytes(golden.AUDIO["short.wav"])
     (tmp_path / "session.svg").write_text("<svg/>")

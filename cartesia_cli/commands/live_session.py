@@ -346,7 +346,7 @@ class LiveSession:
             failure = self._to_clipboard(transcript.text.strip()) or failure
         if figures is not None and streaming.stats:
             self._reporter.print_lines(lambda width, encoding: _drawn(figures, width, encoding))
-        if figures is not None and streaming.stats_svg is not None:
+        if figures is not None and streaming.stats_svg is not None and self._has_connected:
             from ..output.stats_chart import svg
 
             chart = svg(figures, f"{title(config.source)}, {config.options.model}")
