@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -150,12 +151,13 @@ def eval(
     modes = _modes(compare)
     if (baseline is None) != (max_regression is None):
         raise UsageError("--baseline and --max-regression go together", hint="give both, or none of them")
-    former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline))
+    former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline), normalizer)
     gates = Gates(max_wer, max_cer, former, max_regression)
     files = _check_files(output or (), [*inputs, *([] if keyterms is None else [str(keyterms)])], force=force)
     choice = backend_options.resolve(context, reporter)
     systems = _systems(modes, model, _local_models(backend_options.local_model))
     terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
+    live_given.check_texts(("language", language), *product(["model"], model or ()), *product(["keyterm"], terms))
     config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
     recordings, unusable = _find_recordings(inputs, len(systems), reporter)
     _check_references(files, recordings)

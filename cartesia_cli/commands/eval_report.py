@@ -222,8 +222,8 @@ def _scored_rows(report: Report, system: str) -> dict[str, Report]:
     return {row["recording"]: row for row in report["rows"] if row["system"] == system and "words" in row}
 
 
-def load_baseline(text: str, source: str) -> Report:
-    """The report of an earlier evaluation. InputError for anything else."""
+def load_baseline(text: str, source: str, normalizer: Normalizer) -> Report:
+    """The report of an earlier evaluation. InputError for anything else, or if its texts were normalised otherwise."""
     import json
 
     error = InputError(f"{source} is not the JSON of an evaluation", hint="`eval ... -o FILE.json` writes it")
@@ -237,4 +237,7 @@ def load_baseline(text: str, source: str) -> Report:
             str(row["recording"]), str(row["system"])
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise error from problem
+    if (name := report.get("normalizer", normalizer.name)) != normalizer.name:
+        message = f"{source} has error rates of other texts: they were normalised by {name}, now by {normalizer.name}"
+        raise InputError(message, hint=f"name the same --language; that of the baseline is {report.get('language')}")
     return dict(report)

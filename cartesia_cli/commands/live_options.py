@@ -232,11 +232,7 @@ class SessionOptions:
             )
         _check_order(turn)
         texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
-        for name, value in (*texts, *(("keyterm", term) for term in keyterms)):
-            if value is not None and not value.strip():
-                raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
-            if value is not None and not value.isprintable():
-                raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+        check_texts(*texts, *(("keyterm", term) for term in keyterms))
         language = self.language
         if language == AUTO_LANGUAGE and not takes_language and not self._is_whisper:
             language = None  # these models detect it if none is named
@@ -289,6 +285,15 @@ class SessionOptions:
     @property
     def _is_whisper(self) -> bool:
         return self.model.startswith("ink-whisper")
+
+
+def check_texts(*texts: tuple[str, str | None]) -> None:
+    """UsageError for a value of an option that is empty, or can't be sent."""
+    for name, value in texts:
+        if value is not None and not value.strip():
+            raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
+        if value is not None and not value.isprintable():
+            raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
 
 
 def _read_keyterms(path: Path) -> Iterator[str]:
