@@ -36,6 +36,15 @@ def talk(tmp_path: Path) -> Path:
     return path
 
 
+def test_page_of_a_transcript_that_names_no_recording_does_not_play_the_transcript(run: Run, tmp_path: Path) -> None:
+    segments = [{"id": 0, "start": 0.0, "end": 2.0, "text": "Hello."}]
+    (tmp_path / "foreign.json").write_text(json.dumps({"text": "Hello.", "segments": segments}))
+    done = run("render", "foreign.json", "-f", "html")
+    assert done.returncode == 0
+    assert b"no waveform" not in done.stderr
+    assert b'"link":"foreign.json"' not in done.stdout
+
+
 # Equal to transcribe ---------------------------------------------------------------------------------------
 
 

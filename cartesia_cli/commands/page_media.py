@@ -18,13 +18,15 @@ def find_recording(audio: Path | None, saved: Path, source: str) -> Path | None:
     """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
     or beside the transcript. None if there is none; InputError if the named one isn't there.
 
+    A transcript that names no recording is called like its own file, which isn't taken for one.
+
     audio    the named one, or None
     saved    where the transcript is
     source   what the transcript names
     """
     named = Path(source)
     places = (audio,) if audio is not None else (named, saved.parent / named, saved.parent / named.name)
-    found = next((place for place in places if place.is_file()), None)
+    found = next((place for place in places if place.is_file() and (audio or not place.samefile(saved))), None)
     if audio is not None and found is None:
         raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
     return found
