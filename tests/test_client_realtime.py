@@ -380,7 +380,8 @@ KEYTERMS = "keyterm=Ink%202&keyterm=Gr%C3%B6%C3%9Fe%20%26%20Co.&keyterm=a%2Bb&ke
         (MANUAL, "language=de&min_volume=0.25&max_silence_duration_secs=1.5"),
         (
             AUTO,
-            "turn_start_threshold=0.8&turn_eager_end_threshold=0.5&turn_end_threshold=0.25&turn_end_timeout_ms=5600",
+            "language=de&turn_start_threshold=0.8&turn_eager_end_threshold=0.5&turn_end_threshold=0.25"
+            "&turn_end_timeout_ms=5600",  # the language is for the local server: commands leave it out elsewhere
         ),
     ],
     ids=["manual", "auto"],

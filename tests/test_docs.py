@@ -59,6 +59,7 @@ NOT_RUN = {
     r"\bcartesia-cli (listen|devices)\b|\barecord\b": "a microphone",
     r"\bcartesia-cli (login|logout|doctor)\b": "a key",
     r"\bcartesia-cli edit\b": "a browser, and somebody who corrects",
+    r"\bmkfifo\b|> control\b": "a named pipe with a reader",
     r"\bdask (scheduler|worker|ssh)\b|--dask\b": "a cluster",
     r"(?<!--dry-run )--cloud|-l de|_API_KEY=|https?://(?!127\.)|--local-model [a-z]|--host 0": "the network",
     r"\b(?:s3|gs|az)://": "a bucket",

@@ -189,7 +189,7 @@ def test_all_sdks_get_the_same_text(transcripts: dict[str, Any]) -> None:
         ("bad model", 400, "BadRequestError", "model_not_found", "valid model ID"),
         ("bad audio", 400, "BadRequestError", None, "can't be decoded"),
         ("empty audio", 400, "BadRequestError", None, "can't be decoded"),
-        ("unsupported language", 400, "BadRequestError", None, "doesn't support the language 'de'"),
+        ("unsupported language", 400, "BadRequestError", None, "doesn't know 'de'"),
         ("bad key", 401, "AuthenticationError", None, "not valid"),
         ("too large", 413, "APIStatusError", None, "at most 1000000 bytes"),
         ("busy", 429, "RateLimitError", "concurrency_limited", "concurrency limit"),

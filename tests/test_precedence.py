@@ -26,7 +26,15 @@ COMMANDS: dict[str, Any] = PROGRAM.commands
 LAYERS = ("flag", "environment", "profile", "file")
 """The strongest first."""
 
-OPERANDS = {"transcribe": ["a"], "render": ["a"], "check": ["a"], "stream-file": ["a"], "status": ["a"], "vad": ["a"]}
+OPERANDS = {
+    "transcribe": ["a"],
+    "eval": ["a"],
+    "render": ["a"],
+    "check": ["a"],
+    "stream-file": ["a"],
+    "status": ["a"],
+    "vad": ["a"],
+}
 
 WORDS = {
     "format": ("table", "tsv", "csv", "json"),

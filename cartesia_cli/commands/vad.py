@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import live_options as live_given
 from . import options as given
 from .options import expand_groups
+
+if TYPE_CHECKING:  # it imports numpy
+    from ..audio.pcm import Samples
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -22,6 +26,9 @@ cartesia-cli vad talk.wav -f json | jq .utterances
 
 arecord -d 10 -f cd | cartesia-cli vad -
 """
+
+STEP_SAMPLES = 1600
+"""0.1 s at 16 kHz."""
 
 SHORT_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between utterances that the suggested silence is derived from."""
@@ -67,8 +74,8 @@ def vad(
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
     events: list[VadEvent] = []
     levels: list[float] = []
-    for block in blocks:
-        events += endpointer.process(block)
+    for step in _steps(blocks):
+        events += endpointer.process(step)
         levels.append(endpointer.floor)
     events += endpointer.finish()
     found = utterances(events, until=endpointer.processed_seconds)
@@ -94,6 +101,20 @@ def vad(
     count = f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.processed_seconds:.1f} s"
     reporter.info(f"{count}; noise {noise:.0f} dBFS, speech above {threshold:.0f}")
     reporter.info(f"flags that pin these values: {flags}")
+
+
+def _steps(blocks: Iterable[Samples]) -> Iterator[Samples]:
+    """Audio in steps of STEP_SAMPLES, so that figures don't depend on how a pipe divides it."""
+    import numpy as np
+
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        whole = len(held) // STEP_SAMPLES * STEP_SAMPLES
+        yield from held[:whole].reshape(-1, STEP_SAMPLES)
+        held = held[whole:]
+    if len(held):
+        yield held
 
 
 def _suggest_silence_ms(found: list[tuple[float, float]], requested: int) -> int:
