@@ -218,6 +218,10 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
             continue
         first, second = PAIRS[exclusion.first, exclusion.second]
         known = options(COMMANDS[command])
+        if exclusion.second == "format" and second not in (choices := getattr(known["format"].type, "choices", [second])):
+            second = next(iter(choices))  # a command with formats of its own
+        if known[exclusion.first].multiple:
+            first = [first]
         for one, other in itertools.product(LAYERS, repeat=2):
             layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
             layers[one][exclusion.first] = first
