@@ -48,7 +48,7 @@ sample: $(VENV)/.dev
 	@$(BIN)/python -m tests.speech sample cartesia_cli/sample.wav
 
 bench: $(VENV)/.dev $(JUDGES)/.done
-	@status=0; for script in startup upload many journal kill_resume endpointing capture latency subtitles pacing live_engines engines languages word_times live local local_jobs lost_connections soak; do $(BIN)/python benchmarks/$$script.py || status=1; done; exit $$status
+	@status=0; for script in startup upload many journal kill_resume endpointing capture latency subtitles pacing live_engines engines languages live_text word_times player live local local_jobs lost_connections soak; do $(BIN)/python benchmarks/$$script.py || status=1; done; exit $$status
 
 # Commit the pictures together with what they show.
 pictures: $(VENV)/.dev

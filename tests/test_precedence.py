@@ -218,8 +218,9 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
             continue
         first, second = PAIRS[exclusion.first, exclusion.second]
         known = options(COMMANDS[command])
-        if exclusion.second == "format" and second not in (choices := getattr(known["format"].type, "choices", [second])):
-            second = next(iter(choices))  # a command with formats of its own
+        formats = getattr(known["format"].type, "choices", None) if exclusion.second == "format" else None
+        if formats is not None and second not in formats:  # a command with formats of its own
+            second = next(iter(formats))
         if known[exclusion.first].multiple:
             first = [first]
         for one, other in itertools.product(LAYERS, repeat=2):
