@@ -112,6 +112,8 @@ KINDS = {
     "transcribe --model": "batch-model",
     "--output": "file",
     "--output-dir": "folder",
+    "--page-port": "none",
+    "--page-token": "none",
     "--port": "none",
     "--profile": "profile",
     "--raw-events": "file",

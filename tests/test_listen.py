@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import jiwer
 import numpy as np
 import pexpect
@@ -491,14 +492,14 @@ def test_push_to_talk_finalizes_once_when_a_held_space_bar_is_released(studio: S
     assert server.records[0].commands == ["finalize", "finalize", "close"]
 
 
-def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studio, tmp_path: Path) -> None:
+def test_undo_removes_the_segment_from_append_file_page_and_grep_output(studio: Studio, tmp_path: Path) -> None:
     """`--grep` writes at the end only, also on stdout."""
     notes, out = tmp_path / "notes.txt", tmp_path / "out.csv"
     notes.write_text("before\n")
     with RealtimeServer(answers_each_finalize) as server:
         line = [
             sys.executable, "-m", "cartesia_cli", "listen", "--base-url", server.base_url, "--finalize", "key",
-            "--append", str(notes), "-f", "csv", "--grep", "Number", "--exec", "cat",
+            "--append", str(notes), "-f", "csv", "--grep", "Number", "--exec", "cat", "--page",
         ]  # fmt: skip
         command = f"exec {shlex.join(line)} > {shlex.quote(str(out))}"
         environment = studio.environment | KEY | {"TERM": "xterm-256color", "NO_COLOR": "1"}
@@ -506,6 +507,9 @@ def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studi
             "sh", ["-c", command], env=environment, timeout=30, encoding="utf-8", dimensions=(24, 100)
         )
         try:
+            program.expect(r"captions: (http://\S+)")
+            assert program.match is not None
+            page = f"{program.match[1]}events"
             for key, seen in (
                 ("u", "nothing to drop"),
                 (" ", r"Number 1\."),
@@ -514,6 +518,9 @@ def test_undo_removes_the_segment_from_append_file_and_grep_output(studio: Studi
                 ("q", r"Number 3\."),
             ):
                 program.expect("ON AIR")
+                if key == "q":
+                    with httpx.stream("GET", page, trust_env=False) as events:
+                        assert 'data: {"lines": ["Number 1."]}' in events.iter_lines()
                 program.send(key)
                 program.expect(seen)
             program.expect(pexpect.EOF)

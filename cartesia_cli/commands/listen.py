@@ -135,7 +135,7 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, interaction, live_session, local_extra, recovery
+    from . import backend, interaction, live_page, live_session, local_extra, recovery
     from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
@@ -194,6 +194,7 @@ def listen(
 
     local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     recovery.report_orphans(reporter)
+    captions = context.with_resource(live_page.served_captions(stream_options, "microphone", reporter))
     view = context.with_resource(live_session.live_view(reporter))
 
     from ..audio.microphone import Microphone, select_device
@@ -247,6 +248,7 @@ def listen(
         stream_options=stream_options,
         targets=targets,
         layout=layout,
+        captions=captions,
         seconds=stream_options.duration,
         force=output_options.force,
         append=append,

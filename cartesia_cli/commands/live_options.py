@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
 ENDPOINTING_PANEL, TURNS_PANEL, STREAM_PANEL = "Endpointing", "Turns (auto mode)", "Streaming"
+PAGE_PANEL = "Captions as a web page"
 
 MAX_KEYTERMS_BYTES = 1 << 20
 """Largest file of key terms that is read: many times what can be sent."""
@@ -156,6 +157,21 @@ StatsSvg = Annotated[
     Path | None,
     path_option(metavar="FILE", help="Draw latencies and the time line of the session as an SVG picture."),
 ]
+Page = Annotated[
+    bool,
+    typer.Option("--page", rich_help_panel=PAGE_PANEL,
+                 help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
+]  # fmt: skip
+PagePort = Annotated[
+    int | None,
+    typer.Option("--page-port", metavar="PORT", min=1, max=65535, rich_help_panel=PAGE_PANEL,
+                 help="Port of --page; by default any that is free."),
+]  # fmt: skip
+PageToken = Annotated[
+    str | None,
+    typer.Option("--page-token", metavar="TOKEN", rich_help_panel=PAGE_PANEL,
+                 help="The secret part of --page's URL; by default a new one for each session."),
+]  # fmt: skip
 
 DEFAULT_SILENCE_MS = 600
 NATIVE_ENCODING = "native"
@@ -347,6 +363,9 @@ class StreamOptions:
     control: Control = None
     stats: Stats = False
     stats_svg: StatsSvg = None
+    page: Page = False
+    page_port: PagePort = None
+    page_token: PageToken = None
 
     def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
         """Encoding and sample rate in Hz on the wire; None: those of the recording. Raises UsageError if unsupported.

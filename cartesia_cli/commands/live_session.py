@@ -90,6 +90,16 @@ class MicrophoneSwitch(Protocol):
         """A line that the user is typing, with what it is for; empty if there is none."""
 
 
+class CaptionSink(Protocol):
+    """Shows the text somewhere else. Its methods must return at once."""
+
+    def update(self, update: Update) -> None:
+        """Show what was heard."""
+
+    def undo(self) -> None:
+        """Drop the last segment."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
     """What a session streams, to which endpoint, and where its results go.
@@ -107,6 +117,7 @@ class SessionConfig:
     captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
     microphone     state of the microphone; None for a file
     speed          seconds of audio that the source delivers per second
+    captions       where a page gets the text from, or None
     """
 
     source: str
@@ -125,6 +136,7 @@ class SessionConfig:
     captured: Callable[[], float] | None = None
     microphone: MicrophoneSwitch | None = None
     speed: float = 1.0
+    captions: CaptionSink | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,6 +416,8 @@ class LiveSession:
             self._segments.append(update)
         elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
             self._notices.append(update)
+        if self._config.captions is not None:
+            self._config.captions.update(update)
         for writing in self._streams:
             writing.write(update)
 
@@ -427,6 +441,8 @@ class LiveSession:
             self._reporter.info("nothing to drop")
             return
         dropped = self._segments.pop()
+        if self._config.captions is not None:
+            self._config.captions.undo()
         where = {
             "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
             str(self._config.append): self._append_file is not None and not self._append_file.undo(),

@@ -8,12 +8,9 @@ script only, by their hashes. Control characters and bidirectional overrides are
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from html import escape
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import subtitles
@@ -23,10 +20,9 @@ from ..transcript import Transcript
 from . import Layout, Media, SaveTarget
 from .page_corrections import code_units, corrections
 from .paragraphs import Paragraph, md, named, paragraphs
+from .player_files import fill, read, source_hash
 from .sanitize import printable, title
 from .timed_text import srt
-
-FOLDER = Path(__file__).parent.parent / "player"
 
 COLOURS = 8
 """Colours of speakers in page.css; more speakers than that share them."""
@@ -43,12 +39,12 @@ class Place(NamedTuple):
 
 def html(transcript: Transcript, layout: Layout) -> str:
     """The whole page. Without `layout.media`, a recording can be chosen on the page."""
-    style, script = _read("page.css"), _read("page.js") + _read("corrections.js")
+    style, script = read("page.css"), read("page.js") + read("corrections.js")
     sources = "media-src 'self' file: blob:"
     if layout.save_target is not None:
         sources = "media-src 'self' blob:; connect-src 'self'"
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; {sources}; "
+        f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; {sources}; "
         "base-uri 'none'; form-action 'none'"
     )
     found = paragraphs(transcript)
@@ -62,8 +58,7 @@ def html(transcript: Transcript, layout: Layout) -> str:
         "style": style,
         "script": script,
     }
-    # In a single pass, so that nothing in a part can be taken for the place of another.
-    return re.sub(r"\{(\w+)\}", lambda place: parts[place[1]], _read("page.html"))
+    return fill(read("page.html"), parts)
 
 
 def _facts(transcript: Transcript) -> Iterator[str]:
@@ -163,11 +158,3 @@ def _places(transcript: Transcript) -> Iterator[Place]:
     for span in transcript.segment_spans():
         if span.start is not None and span.end is not None:
             yield Place(span.text_start, span.text_end, span.start, span.end)
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"
-
-
-def _read(name: str) -> str:
-    return (FOLDER / name).read_text("utf-8")
