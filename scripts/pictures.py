@@ -11,12 +11,14 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
 import termios
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from fcntl import ioctl
@@ -49,6 +51,21 @@ RUNS: Mapping[str, Session] = {
 }
 """Name of a picture to what it shows."""
 
+LIVE: Mapping[str, tuple[Session, float | None, tuple[str, ...]]] = {
+    "live": (
+        Session(92, ("cartesia-cli stream-file talk.wav",)), 9.5,
+        ("output/live_view.py", "output/live_rows.py", "output/status_row.py"),
+    ),
+    "stats": (
+        Session(92, ("cartesia-cli stream-file talk.wav --mode manual --vad-silence-ms 120 -q --stats -o a.txt",)),
+        None,
+        ("output/stats_report.py", "output/stats_chart.py"),
+    ),
+}  # fmt: skip
+"""Name of a picture of a live session, whose figures differ each time, to: what it shows; after how many seconds (None:
+at its end); and the modules that draw that. The picture is old when one of them has changed.
+"""
+
 THEME = TerminalTheme(
     (22, 22, 26), (232, 232, 238),
     [(60, 60, 68), (242, 164, 156), (129, 201, 149), (242, 184, 102), (138, 180, 248), (208, 168, 240), (111, 214, 214),
@@ -74,8 +91,10 @@ SVG = """\
 """
 
 
-def run(command: str, folder: Path, columns: int = 80) -> str:
-    """What a command prints on a terminal, stdout and stderr together, with its colours."""
+def run(command: str, folder: Path, columns: int = 80, seconds: float | None = None) -> str:
+    """What a command prints on a terminal, stdout and stderr together, with its colours, in its first seconds or until
+    it ends.
+    """
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_"))}
@@ -87,22 +106,24 @@ def run(command: str, folder: Path, columns: int = 80) -> str:
     )
     os.close(slave)
     output = b""
+    until = time.monotonic() + (seconds or 300)
     with suppress(OSError):  # EIO is the end of a pseudo-terminal
-        while block := os.read(master, 1 << 16):
-            output += block
+        while (left := until - time.monotonic()) > 0:
+            if select.select([master], [], [], left)[0]:
+                output += os.read(master, 1 << 16)
+    child.terminate()
     os.close(master)
     child.wait()
     return output.decode().replace("\r\n", "\n")
 
 
-def terminal_text(name: str, folder: Path) -> Text:
+def terminal_text(session: Session, folder: Path, seconds: float | None = None) -> Text:
     """The commands of a picture, and what they print."""
     text = Text()
-    session = RUNS[name]
     for command in session.commands:
         text.append("$ ", style="bold green")
         text.append(f"{command}\n")
-        text.append_text(_settled(run(command, folder, session.columns), session.columns))
+        text.append_text(_settled(run(command, folder, session.columns, seconds), session.columns))
     text.rstrip()
     return text
 
@@ -114,7 +135,7 @@ def _settled(output: str, columns: int) -> Text:
     screen = pyte.HistoryScreen(columns, 60)
     pyte.Stream(screen).feed(output.replace("\n", "\r\n"))
     text = Text()
-    for row in range(screen.cursor.y):
+    for row in range(screen.lines):
         cells = [screen.buffer[row][column] for column in range(columns)]
         line = Text()
         for cell in cells:
@@ -126,12 +147,10 @@ def _settled(output: str, columns: int) -> Text:
     return text
 
 
-def svg(name: str, text: Text) -> str:
+def svg(name: str, text: Text, columns: int) -> str:
     """A text as a picture of a terminal, without fonts from elsewhere."""
     with open(os.devnull, "w") as nowhere:
-        console = Console(
-            record=True, width=RUNS[name].columns, file=nowhere, force_terminal=True, color_system="truecolor"
-        )
+        console = Console(record=True, width=columns, file=nowhere, force_terminal=True, color_system="truecolor")
         console.print(text, soft_wrap=True)
         return console.export_svg(title="cartesia-cli", theme=THEME, code_format=SVG, unique_id=name)
 
@@ -163,6 +182,10 @@ def photograph(page: Path, picture: Path) -> None:
         browser.quit()
 
 
+def source(modules: tuple[str, ...]) -> str:
+    return "".join((ROOT / "cartesia_cli" / module).read_text("utf-8") for module in modules)
+
+
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -173,10 +196,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(ROOT / "cartesia_cli" / "sample.wav", folder / "talk.wav")
-        for picture in RUNS:
-            text = terminal_text(picture, folder)
-            (FOLDER / f"{picture}.svg").write_text(svg(picture, text), "utf-8")
+        for picture, session in RUNS.items():
+            text = terminal_text(session, folder)
+            (FOLDER / f"{picture}.svg").write_text(svg(picture, text, session.columns), "utf-8")
             digests[f"{picture}.svg"] = digest(text.plain)
+        for picture, (session, seconds, modules) in LIVE.items():
+            text = terminal_text(session, folder, seconds)
+            (FOLDER / f"{picture}.svg").write_text(svg(picture, text, session.columns), "utf-8")
+            digests[f"{picture}.svg"] = digest(source(modules))
         page = render_page(folder)
         photograph(page, FOLDER / "player.png")
         digests["player.png"] = digest(page.read_text("utf-8"))
