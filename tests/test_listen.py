@@ -240,7 +240,7 @@ def test_unplugged_microphone_exits_3_and_keeps_text_and_recording(studio: Studi
     assert "a recording was left by failed sessions" in later.stderr_text
     transcribed = run("transcribe", "--local", left, env=studio.environment)
     command = shlex.split(listener.stderr_text.partition("to transcribe it: ")[2].splitlines()[0])
-    recovered = run(*command[1:], env=studio.environment)
+    recovered = run(*command[1:], env=studio.environment | {"CARTESIA_LISTEN_LOCAL_MODEL": "tiny.en"})
     assert (recovered.returncode, recovered.stdout) == (0, transcribed.stdout)
     assert session_recordings(studio.environment) == []
 

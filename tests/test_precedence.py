@@ -28,6 +28,7 @@ LAYERS = ("flag", "environment", "profile", "file")
 
 OPERANDS = {
     "transcribe": ["a"],
+    "edit": ["a"],
     "eval": ["a"],
     "render": ["a"],
     "check": ["a"],
