@@ -7,14 +7,14 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import EngineError, UsageError
+from ..errors import EngineError, Interrupted, UsageError
 from . import local_extra
 from . import options as given
 from .local_extra import LocalServerObserver
@@ -134,7 +134,8 @@ def serve(
         reporter.info(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
-    with _announced(server, config, local_model):
+    is_idle = True
+    with suppress(Interrupted), _announced(server, config, local_model):  # Ctrl-C may come before the server's handler
         is_idle = runner.serve(server, [listener] if loopback is None else [listener, loopback])
     if not is_idle:
         os._exit(0)  # the engine may be busy for minutes with work whose result isn't needed any more
