@@ -88,7 +88,7 @@ def main() -> int:
         texts = [normalized("".join(word.word for word in words)) for words in said]
         references = [normalized(text) for _, text in pairs]
         cer, wer = jiwer.cer(references, texts), jiwer.wer(references, texts)
-        if language != "de":  # a synthesiser of formants is no person
+        if language != "de":  # German is synthetic speech, not a person's
             right, total = right + detected, total + len(pairs)
         goal = errors * TOLERANCE
         figures = (str(len(pairs)), str(detected), f"{wer:.1%}", f"{cer:.1%}", f"{goal:.1%}")

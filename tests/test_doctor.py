@@ -226,7 +226,7 @@ def test_missing_microphone_is_a_warning(run: Run, studio: Studio) -> None:
     studio.end()
     checks = examine(run, "level", **studio.environment)
     failed(checks, "microphone", "no microphone found", state="warning")
-    assert checks["level"]["summary"] == "there is no microphone"
+    assert checks["level"]["summary"] == "no microphone was found"
 
 
 def test_frozen_sound_server_ends_neither_the_other_checks_nor_the_program(run: Run, studio: Studio) -> None:

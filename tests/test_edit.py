@@ -280,7 +280,7 @@ def test_odd_words_are_walked_through(
         "it lasts 3.3 s",
     ]  # fmt: skip
     assert browser.find_element(By.ID, "odd").text == "4 to review"
-    assert browser.execute_script("return [...lit.odd].map(String)") == ["a", "b", "c", "f"]
+    assert browser.execute_script("return [...highlights.odd].map(String)") == ["a", "b", "c", "f"]
     ActionChains(browser).key_down(Keys.SHIFT).send_keys("n").key_up(Keys.SHIFT).perform()
     assert said(browser).startswith("“a”")
     write(browser, "A")
@@ -298,7 +298,7 @@ def test_words_with_silence_inside_are_marked(browser: webdriver.Chrome, run: Ru
         (folder / "talk.json").write_text(json.dumps(document(words)))
         open_page(browser, rendered(run, folder))
         press(browser, "e")
-        assert browser.execute_script("return [...lit.odd].map(String)") == found
+        assert browser.execute_script("return [...highlights.odd].map(String)") == found
     press(browser, "n")
     assert said(browser) == "“two”, 0.90 to 1.90 s: there is silence inside"
 

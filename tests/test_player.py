@@ -88,7 +88,7 @@ def test_a_click_on_a_word_plays_from_it(browser: webdriver.Chrome, run: Run, fo
                                "window.began ??= audio.currentTime })")  # fmt: skip
         click_word(browser, number)
         assert wait(browser, "return window.began ?? false") == pytest.approx(WORDS[number][1], abs=0.05)
-        shown = browser.execute_script("return [...lit.now].map(String)")
+        shown = browser.execute_script("return [...highlights.now].map(String)")
         assert shown and shown[0] in [word for word, *_ in WORDS[number : number + 2]]
     wait(browser, "return audio.currentTime > 8.2")  # it plays on
     browser.execute_script("audio.pause()")
@@ -99,7 +99,7 @@ def test_links_with_a_time_begin_there(browser: webdriver.Chrome, run: Run, fold
     open_page(browser, page, "#t=2.55")
     wait(browser, "return audio.currentTime > 2")
     assert position(browser) == pytest.approx(2.55, abs=0.01)
-    assert browser.execute_script("return [...lit.now].map(String)") == ["😀"]
+    assert browser.execute_script("return [...highlights.now].map(String)") == ["😀"]
     browser.find_elements(By.CSS_SELECTOR, ".at")[-1].click()
     wait(browser, "return position > 7.9")
     assert position(browser) == pytest.approx(8.0, abs=0.01)
@@ -128,9 +128,9 @@ def test_keys_play_skip_and_search(browser: webdriver.Chrome, run: Run, folder: 
     assert browser.find_element(By.ID, "hits").text == "1 of 2"
     press(browser, Keys.ENTER)
     assert position(browser) == pytest.approx(8.0)
-    assert browser.execute_script("return [...lit.hit].map(String)") == ["Good", "Good"]
+    assert browser.execute_script("return [...highlights.hit].map(String)") == ["Good", "Good"]
     press(browser, Keys.ESCAPE)
-    assert browser.execute_script("return lit.hit.size") == 0
+    assert browser.execute_script("return highlights.hit.size") == 0
 
 
 def test_copies_are_what_render_writes(browser: webdriver.Chrome, run: Run, folder: Path) -> None:

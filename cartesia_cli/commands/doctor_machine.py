@@ -249,7 +249,7 @@ def check_level(examined: Examined, found: Found) -> Result:
     from ..audio.level_test import record_level
 
     if "device" not in found["microphone"].facts:
-        return skipped("there is no microphone")
+        return skipped("no microphone was found")
     report = asyncio.run(record_level(select_device(examined.device), LEVEL_SECONDS))
     facts = {"peak_dbfs": round(report.peak_dbfs, 1), "rms_dbfs": round(report.rms_dbfs, 1),
              "clipped_share": round(report.clipped_share, 4)}  # fmt: skip
@@ -271,7 +271,7 @@ def check_engine(examined: Examined, found: Found) -> Result:
         require_local_extra()
     except CliError as error:
         if examined.has_local_only:
-            return failure(f"{error.message}, and there is no key: nothing can transcribe",
+            return failure(f"{error.message}, and no key is set: nothing can transcribe",
                            f"{INSTALL_COMMAND}, or cartesia-cli login")  # fmt: skip
         return skipped(f"{error.message}; only --local needs it", INSTALL_COMMAND)
     from importlib import metadata

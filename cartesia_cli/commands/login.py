@@ -133,7 +133,7 @@ def _ask() -> str:
 
     hint = "--with-key - reads the key from stdin"
     if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask for the key", hint=hint)
+        raise UsageError("the key can't be asked for without a terminal", hint=hint)
     with warnings.catch_warnings():
         warnings.simplefilter("error", getpass.GetPassWarning)  # it would show the key
         try:

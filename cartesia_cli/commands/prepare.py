@@ -68,7 +68,7 @@ def materialize(
 def _new_folder(parent: Path | None) -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="cartesia-cli-", dir=parent))
-    except OSError as error:  # also if there is no folder for temporary files
+    except OSError as error:  # also when the temporary folder is missing
         raise InputError(
             f"no temporary folder can be created: {error.strerror}", hint="set TMPDIR to another folder"
         ) from error

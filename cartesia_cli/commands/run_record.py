@@ -52,7 +52,7 @@ def open_record(
 ) -> RunRecord:
     """The record of a run. What earlier runs have written is read; nothing is written yet.
 
-    output_dir      None: results go elsewhere, and there is no journal
+    output_dir      None: results go elsewhere, and no journal is kept
     keeps_journal   False if nothing will be transcribed
     """
     if output_dir is None:

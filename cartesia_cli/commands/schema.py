@@ -35,7 +35,7 @@ def schema(context: typer.Context, *, name: Name = None, verbosity: given.Verbos
 
     names = sorted(file.stem for file in FOLDER.glob("*.json"))
     if name is not None and name not in names:
-        raise UsageError(f"there is no schema {name!r}", hint=f"schemas: {', '.join(names)}")
+        raise UsageError(f"unknown schema {name!r}", hint=f"schemas: {', '.join(names)}")
     document = _read(name) if name is not None else {one: _read(one) for one in names}
     write_stdout(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 

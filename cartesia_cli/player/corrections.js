@@ -15,11 +15,11 @@ function enableCorrections(record) {
   const done = [], undone = [];
   let editing = false, selected = -1, saved = undefined, saving = false, version = record.save?.version;
   let odd = [], commit = null;
-  lit.odd = new Highlight();
-  lit.selected = new Highlight();
-  lit.selected.priority = 2;
-  CSS.highlights.set("odd", lit.odd);
-  CSS.highlights.set("selected", lit.selected);
+  highlights.odd = new Highlight();
+  highlights.selected = new Highlight();
+  highlights.selected.priority = 2;
+  CSS.highlights.set("odd", highlights.odd);
+  CSS.highlights.set("selected", highlights.selected);
 
   record.words.forEach(([lead, leading, spelling, trailing, start, end, flags, speaker], i) => {
     Object.assign(words[i], { lead, leading, spelling, trailing, start, end, flags, speaker, cuts: [] });
@@ -172,8 +172,8 @@ function enableCorrections(record) {
 
   function refresh() {
     odd = words.map((_, i) => i).filter(oddity);
-    lit.odd.clear();
-    if (editing) for (const i of odd) lit.odd.add(wordRange(words[i]));
+    highlights.odd.clear();
+    if (editing) for (const i of odd) highlights.odd.add(wordRange(words[i]));
     byId("odd").textContent = `${odd.length} to review`;
     byId("review").disabled = !odd.length;
     byId("undo").disabled = !done.length;
@@ -198,8 +198,8 @@ function enableCorrections(record) {
   }
 
   function showSelected() {
-    lit.selected.clear();
-    if (editing && selected >= 0) lit.selected.add(wordRange(words[selected]));
+    highlights.selected.clear();
+    if (editing && selected >= 0) highlights.selected.add(wordRange(words[selected]));
   }
 
   function describe(before = "") {

@@ -1,7 +1,7 @@
 "use strict";
 // The page that `-f html` writes: a transcript with a player. Times are in seconds here, in milliseconds in the data.
 // Words are not elements: the page would be slow with 100,000 of them. A word is a place in the text of its paragraph;
-// what is lit is a Range in a Highlight (CSS Custom Highlight API).
+// what is highlighted is a Range in a Highlight (CSS Custom Highlight API).
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -23,10 +23,10 @@ let byTime = [];
 function sortByTime() { byTime = words.map((_, i) => i).sort((a, b) => words[a].start - words[b].start || a - b); }
 sortByTime();
 
-const lit = { now: new Highlight(), hit: new Highlight() };
-lit.now.priority = 1;
-CSS.highlights.set("now", lit.now);
-CSS.highlights.set("hit", lit.hit);
+const highlights = { now: new Highlight(), hit: new Highlight() };
+highlights.now.priority = 1;
+CSS.highlights.set("now", highlights.now);
+CSS.highlights.set("hit", highlights.hit);
 
 function rangeOf(paragraph, offset, length) {
   const range = new Range(), node = paragraphs[paragraph].node;
@@ -95,10 +95,10 @@ function update() {
   const at = begunAt(position), next = at < 0 ? -1 : byTime[at];
   if (next !== current) {
     current = next;
-    lit.now.clear();
+    highlights.now.clear();
     if (current >= 0) {
       const word = words[current], range = rangeOf(word.paragraph, word.offset, word.length);
-      lit.now.add(range);
+      highlights.now.add(range);
       if (following) keepInView(range, paragraphs[word.paragraph].element);
     }
   }
@@ -270,7 +270,7 @@ let hits = [], chosen = -1;
 function search() {
   const wanted = query.value.normalize("NFC").toLowerCase();
   hits = [];
-  lit.hit.clear();
+  highlights.hit.clear();
   if (wanted.trim()) {
     paragraphs.forEach(({ node }, paragraph) => {
       const text = node.data.toLowerCase();
@@ -278,7 +278,7 @@ function search() {
       for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
         const word = wordAfter(paragraph, at);
         hits.push({ paragraph, offset: at, length: wanted.length, start: word < 0 ? 0 : words[word].start });
-        lit.hit.add(rangeOf(paragraph, at, wanted.length));
+        highlights.hit.add(rangeOf(paragraph, at, wanted.length));
       }
     });
   }
