@@ -32,14 +32,12 @@ def error_of(server: FileServer, folder: Path, path: str = "/talk.mp3", **limits
     return raised.value
 
 
-def test_download_has_content_name_type_and_version(tmp_path: Path) -> None:
+def test_download_has_content_and_version(tmp_path: Path) -> None:
     progress: list[tuple[int, int | None]] = []
-    headers = {"Content-Disposition": "attachment; filename*=UTF-8''Vortr%C3%A4ge%2Fa.mp3", "ETag": '"7"',
-               "Content-Type": "Audio/MPEG; q=1"}  # fmt: skip
-    with FileServer({"/get": DATA}, headers=headers) as server, downloader() as client:
+    with FileServer({"/get": DATA}, headers={"ETag": '"7"'}) as server, downloader() as client:
         done = client.download(f"{server.url}/get", tmp_path, on_progress=lambda *one: progress.append(one))
     assert done.path.read_bytes() == DATA and done.path.parent == tmp_path
-    assert (done.filename, done.media_type, done.bytes, done.version) == ("a.mp3", "audio/mpeg", len(DATA), '"7"')
+    assert (done.bytes, done.version) == (len(DATA), '"7"')
     assert progress[-1] == (len(DATA), len(DATA))
 
 
@@ -211,13 +209,10 @@ def test_unreachable_server_is_a_network_error(tmp_path: Path) -> None:
         client.download("http://[::1/a.mp3", tmp_path)
 
 
-def test_describe_gets_size_and_type_without_the_content() -> None:
+def test_describe_gets_size_and_version_without_the_content() -> None:
     server = FileServer({"/a.mp3": DATA}, headers={"Content-Type": "audio/mpeg", "ETag": '"1"'})
     with server, downloader() as client:
-        found = client.describe(f"{server.url}/a.mp3")
-        assert (found.filename, found.media_type, found.bytes, found.version) == (
-            "a.mp3", "audio/mpeg", len(DATA), '"1"',
-        )  # fmt: skip
+        assert client.describe(f"{server.url}/a.mp3") == (len(DATA), '"1"')
         assert [request.method for request in server.requests] == ["HEAD"]
         server.statuses = [(405, {})]
         assert client.describe(f"{server.url}/a.mp3").bytes == len(DATA)

@@ -8,27 +8,25 @@ neither them nor the query, which may be a signature.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.message import Message
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import httpx
 
 from .. import __version__
 from ..errors import CliError, InputError, NetworkError
-from ..remote_url import display_url, result_name, safe_name
+from ..remote_url import display_url, result_name
 from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, parse_retry_after
+from ..transfer import FetchedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
 from .http_errors import describe_error, find_tls_reason
 from .http_transport import environment_error
@@ -71,41 +69,8 @@ HINTS = {
 }
 
 
-class DownloadProgress(Protocol):
-    """Called for each block of a download. What it raises ends the download."""
-
-    def __call__(self, received: int, size: int | None, /) -> object: ...
-
-
 class WebPageError(InputError):
     """A URL leads to a web page, a feed or a playlist instead of a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """What a server says about a file.
-
-    filename     safe as the name of one file
-    media_type   in lower case, without parameters; None if the server doesn't say
-    bytes        None if the server doesn't say
-    version      its ETag or modification time, which change when the file does; None without both
-    """
-
-    filename: str
-    media_type: str | None
-    bytes: int | None
-    version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """A file that was downloaded, and what the server said about it. `bytes` is what was received."""
-
-    path: Path
-    filename: str
-    media_type: str | None
-    bytes: int
-    version: str | None
 
 
 @dataclass(slots=True)
@@ -191,45 +156,32 @@ class Downloader:
         folder: Path,
         *,
         max_bytes: int = MAX_BYTES,
-        on_progress: DownloadProgress = lambda received, size: None,
-    ) -> Download:
+        on_progress: TransferProgress = lambda received, size: None,
+    ) -> FetchedFile:
         """Download a file into a new file in this folder, which the caller deletes.
 
         WebPageError for a page, InputError for anything else that can't be a recording, is missing or too large, or
         can't be saved; NetworkError when attempts are used up. After an error, no file is left.
         """
         name = display_url(url)
-        descriptor, path = _temporary_file(url, folder)
-        try:
-            with open(descriptor, "wb") as file:
-                partial = _Partial(file)
-                headers = self._attempts(
-                    name, lambda: self._fetch(url, partial, folder, max_bytes, on_progress), partial
-                )
-                file.flush()
-        except OSError as error:  # httpx has errors of its own
-            os.unlink(path)
-            raise _unsaved_error(name, error) from error
-        except BaseException:
-            os.unlink(path)
-            raise
-        return Download(Path(path), _filename(url, headers), _media_type(headers), partial.received, partial.version)
+        with new_file(folder, Path(result_name(url)).suffix, name) as (file, path):  # httpx has errors of its own
+            partial = _Partial(file)
+            self._attempts(lambda: self._fetch(url, partial, folder, max_bytes, on_progress), partial)
+        return FetchedFile(path, partial.received, partial.version)
 
-    def describe(self, url: str, *, once: bool = False) -> RemoteFile:
-        """Ask for a file's size and type without downloading it. Raises what `download` does, also WebPageError.
+    def describe(self, url: str, *, once: bool = False) -> RemoteState:
+        """Ask for a file's size and version without downloading it. Raises what `download` does, also WebPageError.
 
         once   whether to give up after the first attempt
         """
         try:
-            headers = self._head(url) if once else self._attempts(display_url(url), lambda: self._head(url))
+            headers = self._head(url) if once else self._attempts(lambda: self._head(url))
         except _Lost as lost:
             raise lost.error from lost
         size = None if _is_encoded(headers) else _content_length(headers)
-        return RemoteFile(_filename(url, headers), _media_type(headers), size, _version(headers))
+        return RemoteState(size, _version(headers))
 
-    def _attempts(
-        self, name: str, attempt: Callable[[], httpx.Headers], partial: _Partial | None = None
-    ) -> httpx.Headers:
+    def _attempts(self, attempt: Callable[[], httpx.Headers], partial: _Partial | None = None) -> httpx.Headers:
         """Attempt a request until it succeeds, or nothing justifies another attempt."""
         failures = 0
         while True:
@@ -258,7 +210,7 @@ class Downloader:
         return response.headers
 
     def _fetch(
-        self, url: str, partial: _Partial, folder: Path, max_bytes: int, on_progress: DownloadProgress
+        self, url: str, partial: _Partial, folder: Path, max_bytes: int, on_progress: TransferProgress
     ) -> httpx.Headers:
         """One attempt: get the file, or what is missing of it."""
         name = display_url(url)
@@ -281,7 +233,7 @@ class Downloader:
                 partial.file.write(block)
                 partial.received += len(block)
                 if partial.received > max_bytes:
-                    raise _too_large_error(name, max_bytes)
+                    raise too_large_error(name, max_bytes)
                 on_progress(partial.received, partial.size)
                 if (now := self._clock()) - started > self._stall_seconds:
                     if partial.received - counted < MIN_BYTES_PER_SECOND * self._stall_seconds:
@@ -293,18 +245,6 @@ class Downloader:
             return response.headers
 
 
-def _temporary_file(url: str, folder: Path) -> tuple[int, str]:
-    try:
-        return tempfile.mkstemp(prefix="download-", suffix=Path(result_name(url)).suffix, dir=folder)
-    except OSError as error:
-        raise _unsaved_error(display_url(url), error) from error
-
-
-def _unsaved_error(name: str, error: OSError) -> InputError:
-    message = f"{name} can't be saved in a temporary file: {error.strerror}"
-    return InputError(message, hint="set TMPDIR to a folder with more space")
-
-
 @contextmanager
 def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None]:
     """Turn errors of httpx into _Lost, or into the error to show if another attempt would fail, too."""
@@ -312,30 +252,35 @@ def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None
         yield
     except httpx.InvalidURL as error:
         raise InputError(f"{name} is not a valid URL", hint="check the spelling") from error
-    except httpx.TooManyRedirects as error:
-        raise InputError(f"{name}: more than {MAX_REDIRECTS} redirects", hint="check the URL") from error
-    except httpx.UnsupportedProtocol as error:
-        message = f"{name} has no host, or redirects to something else than http or https"
-        raise InputError(message, hint="check the URL") from error
-    except (httpx.DecodingError, httpx.LocalProtocolError) as error:
-        raise InputError(
-            f"{name}: the server's answer can't be read: {_one_line(error)}", hint="check the URL"
-        ) from error
     except httpx.HTTPError as error:
-        if (reason := find_tls_reason(error)) is not None:
-            hint = "name a private certificate authority in SSL_CERT_FILE"
-            raise NetworkError(f"{name}: can't verify the server's certificate: {reason}", hint=hint) from error
-        if isinstance(error, httpx.ProxyError):
-            message, hint = f"{name}: the proxy refuses: {_one_line(error)}", "check HTTPS_PROXY and HTTP_PROXY"
-            raise NetworkError(message, hint=hint) from error
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            message = f"{name}: the server can't be reached: {_one_line(error)}"
-            raise _Lost(NetworkError(message, hint="check the network and the URL")) from error
-        received = partial.received if partial else 0
-        size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""
-        where = f" after {_megabytes(received)}{size}" if received else ""
-        why = "nothing more came" if isinstance(error, httpx.ReadTimeout) else _one_line(error)
-        raise _Lost(NetworkError(f"{name}: the connection was lost{where}: {why}")) from error
+        raise _download_error(error, name, partial) from error
+
+
+def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None) -> CliError | _Lost:
+    why = short_reason(describe_error(error))
+    match error:
+        case httpx.TooManyRedirects():
+            return InputError(f"{name}: more than {MAX_REDIRECTS} redirects", hint="check the URL")
+        case httpx.UnsupportedProtocol():
+            message = f"{name} has no host, or redirects to something else than http or https"
+            return InputError(message, hint="check the URL")
+        case httpx.DecodingError() | httpx.LocalProtocolError():
+            return InputError(f"{name}: the server's answer can't be read: {why}", hint="check the URL")
+    if (reason := find_tls_reason(error)) is not None:
+        hint = "name a private certificate authority in SSL_CERT_FILE"
+        return NetworkError(f"{name}: can't verify the server's certificate: {reason}", hint=hint)
+    match error:
+        case httpx.ProxyError():
+            return NetworkError(f"{name}: the proxy refuses: {why}", hint="check HTTPS_PROXY and HTTP_PROXY")
+        case httpx.ConnectError() | httpx.ConnectTimeout():
+            message = f"{name}: the server can't be reached: {why}"
+            return _Lost(NetworkError(message, hint="check the network and the URL"))
+        case httpx.ReadTimeout():
+            why = "nothing more came"
+    received = partial.received if partial else 0
+    size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""
+    where = f" after {_megabytes(received)}{size}" if received else ""
+    return _Lost(NetworkError(f"{name}: the connection was lost{where}: {why}"))
 
 
 def _check_status(response: httpx.Response, name: str) -> None:
@@ -367,15 +312,11 @@ def _check_size(partial: _Partial, name: str, max_bytes: int, folder: Path) -> N
     if partial.size is None:
         return
     if partial.size > max_bytes:
-        raise _too_large_error(name, max_bytes)
+        raise too_large_error(name, max_bytes)
     free = shutil.disk_usage(folder).free
     if partial.size - partial.received > free:
         message = f"{name} is {_megabytes(partial.size)} large, but only {_megabytes(free)} are free in {folder}"
         raise InputError(message, hint="set TMPDIR to a folder with more space")
-
-
-def _too_large_error(name: str, max_bytes: int) -> InputError:
-    return InputError(f"{name} is larger than {_megabytes(max_bytes)}", hint="download it yourself, and cut it")
 
 
 def _content_length(headers: Mapping[str, str]) -> int | None:
@@ -401,18 +342,6 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 def _media_type(headers: Mapping[str, str]) -> str | None:
     found = re.match(r"\s*([\w.+-]+/[\w.+-]+)", headers.get("content-type", ""), re.ASCII)
     return found[1].lower() if found else None
-
-
-def _filename(url: str, headers: Mapping[str, str]) -> str:
-    """The name in Content-Disposition (RFC 6266), or the one in the URL."""
-    message = Message()
-    message["Content-Disposition"] = headers.get("content-disposition", "").replace("\r", " ").replace("\n", " ")
-    named = message.get_filename()
-    return safe_name(re.split(r"[/\\]", named)[-1], result_name(url)) if named else result_name(url)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in describe_error(error)).split())[:200]
 
 
 def _megabytes(count: int) -> str:

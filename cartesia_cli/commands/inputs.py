@@ -19,7 +19,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -38,6 +37,7 @@ from ..scale.manifests import (
     segment_path,
     segment_source,
 )
+from ..transfer import RemoteState
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -62,21 +62,6 @@ DOWNLOAD_COMMANDS = {
 
 LIST = "@"
 """What an argument begins with that is the name of a list of inputs."""
-
-
-class RemoteState(NamedTuple):
-    """What is known of a remote recording without its content. `version` changes when the content does."""
-
-    bytes: int | None
-    version: str | None
-
-    def to_numbers(self) -> tuple[int, ...] | None:
-        """What changes when the content does, in the order of fingerprint.State: only size and a number for the
-        version aren't 0. None if the version is unknown.
-        """
-        if self.version is None:
-            return None
-        return 0, 0, self.bytes or 0, int(sha256(self.version.encode()).hexdigest()[:12], 16), 0
 
 
 @dataclass(frozen=True, slots=True)

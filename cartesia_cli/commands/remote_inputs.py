@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..audio.probing import EXTENSIONS
 from ..errors import CliError, InputError
@@ -29,17 +29,12 @@ from ..remote_url import (
     split_bucket_url,
     url_scheme,
 )
-from .inputs import Input, RemoteState
+from ..transfer import FetchedFile, RemoteState, TransferProgress, unsaved_error
+from .inputs import Input
 
 if TYPE_CHECKING:  # httpx and an extra
     from ..client.download import Downloader
     from ..scale.buckets import Buckets
-
-
-class TransferProgress(Protocol):
-    """Called while an input is saved. What it raises ends the transfer. Sizes in bytes; `size` may be unknown."""
-
-    def __call__(self, received: int, size: int | None, /) -> object: ...
 
 
 class RemoteInputs:
@@ -127,41 +122,33 @@ class RemoteInputs:
         if item.listed is not None:
             return item.listed
         if is_bucket_url(item.remote):
-            found = self._buckets.describe(item.remote)
-            return RemoteState(found.bytes, found.version)
-        if not is_remote(item.remote):
-            return RemoteState(None, None)
-        answer = self._downloader.describe(item.remote)
-        return RemoteState(answer.bytes, answer.version)
+            return self._buckets.describe(item.remote)
+        return self._downloader.describe(item.remote) if is_remote(item.remote) else RemoteState(None, None)
 
     def save(self, item: Input, folder: Path, on_progress: TransferProgress = lambda received, size: None) -> Input:
         """The input as a new file in this folder, which the caller deletes. CliError if it can't be had or saved."""
         assert item.remote is not None
         try:
-            path, state = self._save(item.remote, folder, on_progress)
+            if is_remote(item.remote):
+                found = self._fetch(item.remote, folder, on_progress)
+                return replace(item, path=found.path, listed=RemoteState(found.bytes, found.version))
+            return replace(item, path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
         except OSError as error:
-            message = f"{item.source} can't be saved in a temporary file: {error.strerror}"
-            raise InputError(message, hint="set TMPDIR to a folder with more space") from error
-        return replace(item, path=path, listed=state)
+            raise unsaved_error(item.source, error) from error
 
-    def _save(self, remote: str, folder: Path, on_progress: TransferProgress) -> tuple[Path, RemoteState]:
-        if not is_remote(remote):
-            return _save_pipe(remote, folder), RemoteState(None, None)
+    def _fetch(self, remote: str, folder: Path, on_progress: TransferProgress) -> FetchedFile:
         from ..client.download import MAX_BYTES, WebPageError
 
         if is_bucket_url(remote):
-            fetched = self._buckets.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
-            return fetched.path, RemoteState(fetched.bytes, fetched.version)
+            return self._buckets.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
         try:
-            done = self._downloader.download(remote, folder, on_progress=on_progress)
-            return done.path, RemoteState(done.bytes, done.version)
+            return self._downloader.download(remote, folder, on_progress=on_progress)
         except WebPageError:
             from ..scale import web_pages
 
             if not web_pages.is_installed():
                 raise
-            recording = web_pages.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
-            return recording.path, RemoteState(recording.bytes, None)
+            return web_pages.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
 
     @cached_property
     def _downloader(self) -> Downloader:

@@ -7,24 +7,23 @@ AZURE_STORAGE_ACCOUNT_NAME, …). Must never put a credential into a message, or
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, NetworkError, OutputError, UsageError
 from ..remote_url import split_bucket_url
+from ..transfer import FetchedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 
 if TYPE_CHECKING:  # an extra
-    from obstore import Attributes, Bytes, GetOptions
+    from obstore import Attributes, GetOptions
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     Store = S3Store | GCSStore | AzureStore
@@ -75,21 +74,6 @@ class BucketObject:
     relative_path: str
     bytes: int
     version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """An object that was saved in a temporary file."""
-
-    path: Path
-    bytes: int
-    version: str | None
-
-
-class FetchProgress(Protocol):
-    """Called for each block of an object. What it raises ends the transfer."""
-
-    def __call__(self, received: int, size: int | None, /) -> object: ...
 
 
 def stands_for_several(url: str) -> bool:
@@ -148,12 +132,12 @@ class Buckets:
                 if wanted and relative and not key.endswith("/"):
                     yield BucketObject(f"{scheme}://{bucket}/{key}", relative, found["size"], found["e_tag"])
 
-    def describe(self, url: str) -> BucketObject:
+    def describe(self, url: str) -> RemoteState:
         """Size and version of one object. MissingObjectError if it doesn't exist."""
         store, key = self._store(url)
         with _errors(url):
             found = self._obstore.head(store, key)
-        return BucketObject(url, PurePosixPath(key).name, found["size"], found["e_tag"])
+        return RemoteState(found["size"], found["e_tag"])
 
     def exists(self, url: str) -> bool:
         """Whether there is such an object. InputError if there is no such bucket."""
@@ -169,24 +153,16 @@ class Buckets:
         folder: Path,
         *,
         max_bytes: int,
-        on_progress: FetchProgress = lambda received, size: None,
-    ) -> Fetched:
+        on_progress: TransferProgress = lambda received, size: None,
+    ) -> FetchedFile:
         """Save an object in a new file in this folder, which the caller deletes. After an error, no file is left.
 
         A transfer that breaks off is continued if the object is still the same, or else started over. InputError if
         the object is missing, too large or can't be saved, NetworkError if it can't be transferred.
         """
-        suffix = PurePosixPath(split_bucket_url(url)[2]).suffix
-        try:
-            descriptor, path = tempfile.mkstemp(prefix="object-", suffix=suffix, dir=folder)
-        except OSError as error:
-            raise _unsaved_error(url, error) from error
-        try:
-            with open(descriptor, "wb", buffering=0) as file:
-                return self._fetch(url, file, Path(path), max_bytes, on_progress)
-        except BaseException:
-            os.unlink(path)
-            raise
+        with new_file(folder, PurePosixPath(split_bucket_url(url)[2]).suffix, url) as (file, path):
+            size, version = self._fetch(url, file, max_bytes, on_progress)
+        return FetchedFile(path, size, version)
 
     def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
         """Write a whole object. OutputError if it can't be written, FileExistsError if it must not be overwritten."""
@@ -196,7 +172,8 @@ class Buckets:
         with _errors(url, writing=True):
             self._obstore.put(store, key, content, mode=mode, attributes=attributes, use_multipart=False)
 
-    def _fetch(self, url: str, file: io.FileIO, path: Path, max_bytes: int, on_progress: FetchProgress) -> Fetched:
+    def _fetch(self, url: str, file: BinaryIO, max_bytes: int, on_progress: TransferProgress) -> tuple[int, str | None]:
+        """Write an object to a file. Returns its size and version."""
         store, key = self._store(url)
         received = failures = 0
         version: str | None = None
@@ -208,14 +185,14 @@ class Buckets:
                     found = self._obstore.get(store, key, options=options)
                     size, version = found.meta["size"], found.meta["e_tag"]
                     if size > max_bytes:
-                        raise InputError(f"{url} is larger than {max_bytes / 1e6:.1f} MB", hint="cut it first")
+                        raise too_large_error(url, max_bytes)
                     for block in found.stream(min_chunk_size=BLOCK_BYTES):
-                        _write(file, block, url)
+                        file.write(block)
                         received += len(block)
                         on_progress(received, size)
                 if received != size:
                     raise NetworkError(f"{url}: {received} bytes came instead of {size}")
-                return Fetched(path, size, version)
+                return size, version
             except NetworkError as error:
                 failures = 1 if received - before >= BLOCK_BYTES else failures + 1
                 if failures >= MAX_ATTEMPTS:
@@ -277,20 +254,6 @@ def _interruptible(work: Callable[[], T]) -> T:
     return start_daemon_thread(work, "listing").result()
 
 
-def _write(file: io.FileIO, block: bytes | Bytes, url: str) -> None:
-    view = memoryview(block)
-    try:
-        while view:
-            view = view[file.write(view) or 0 :]
-    except OSError as error:
-        raise _unsaved_error(url, error) from error
-
-
-def _unsaved_error(url: str, error: OSError) -> InputError:
-    message = f"{url} can't be saved in a temporary file: {error.strerror}"
-    return InputError(message, hint="set TMPDIR to a folder with more space")
-
-
 @contextmanager
 def _errors(url: str, *, writing: bool = False) -> Iterator[None]:
     """Turn obstore's errors into ours."""
@@ -340,4 +303,4 @@ def _reason(error: Exception) -> str:
     line = str(error).partition("\n\nDebug source")[0]
     line = line.removeprefix("Generic ").partition(" error: ")[2] if line.startswith("Generic ") else line
     line = re.sub(r"^.*?Error performing [A-Z]+ \S+ in \S+(?:, after [^-]*)?\s+- ", "", line, flags=re.DOTALL)
-    return " ".join("".join(c if c.isprintable() else " " for c in line).split())[:200]
+    return short_reason(line)

@@ -10,34 +10,19 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import CliError, InputError, NetworkError
-from ..remote_url import display_url, safe_name
+from ..remote_url import display_url
+from ..transfer import FetchedFile, TransferProgress, short_reason, too_large_error
 
 STALL_SECONDS = 60.0
 
 MAX_RECORDINGS = 10_000
 """Most recordings of one page or playlist."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageRecording:
-    """A recording that was downloaded into a temporary file. `filename`: its title, safe as the name of a file."""
-
-    path: Path
-    filename: str
-    bytes: int
-
-
-class PageProgress(Protocol):
-    """Called while a recording is downloaded. What it raises ends the download."""
-
-    def __call__(self, received: int, size: int | None, /) -> object: ...
 
 
 def is_installed() -> bool:
@@ -66,8 +51,8 @@ def fetch(
     folder: Path,
     *,
     max_bytes: int,
-    on_progress: PageProgress = lambda received, size: None,
-) -> PageRecording:
+    on_progress: TransferProgress = lambda received, size: None,
+) -> FetchedFile:
     """Download the recording of a page into a new file in this folder, which the caller deletes.
 
     InputError if the page has none or several, or the recording is too large; NetworkError if it can't be downloaded.
@@ -78,7 +63,7 @@ def fetch(
         size = status.get("total_bytes") or status.get("total_bytes_estimate")
         received = int(status.get("downloaded_bytes") or 0)
         if received > max_bytes:
-            raise _too_large_error(url, max_bytes)
+            raise too_large_error(f"the recording on {display_url(url)}", max_bytes)
         on_progress(received, int(size) if size else None)
 
     def download(downloader: Any) -> Any:
@@ -103,14 +88,14 @@ def fetch(
             "max_filesize": max_bytes,
             "progress_hooks": [report],
         }
-        info = _run(download, url, options)
+        _run(download, url, options)
         files = [path for path in Path(place).iterdir() if path.is_file()]
         if not files:  # yt-dlp says so in a message only
-            raise _too_large_error(url, max_bytes)
+            raise too_large_error(f"the recording on {display_url(url)}", max_bytes)
         if len(files) > 1:
             raise InputError(f"{display_url(url)} has several recordings", hint="name the URL of one of them")
         path = files[0].rename(f"{place}{files[0].suffix}")
-    return PageRecording(path, safe_name(str(info.get("title") or "")) + path.suffix, path.stat().st_size)
+    return FetchedFile(path, path.stat().st_size)
 
 
 class _Silent:
@@ -169,14 +154,9 @@ def _reason(error: Exception) -> str:
     line = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
     line = re.sub(r"https?://\S+", lambda found: display_url(found[0]), line)
     line = re.sub(r"[;.] please report this issue.*", "", line, flags=re.DOTALL | re.IGNORECASE)
-    return " ".join("".join(c if c.isprintable() else " " for c in line).split())[:200]
+    return short_reason(line)
 
 
 def _nothing_error(url: str) -> InputError:
     hint = "name the URL of the recording itself"
     return InputError(f"{display_url(url)} is a web page, and yt-dlp finds no recording on it", hint=hint)
-
-
-def _too_large_error(url: str, max_bytes: int) -> InputError:
-    message = f"the recording on {display_url(url)} is larger than {max_bytes / 1e6:.1f} MB"
-    return InputError(message, hint="download it yourself, and cut it")

@@ -1,0 +1,84 @@
+"""What fetching a recording from elsewhere has in common, whether by HTTP, from a bucket or from a web page.
+
+Each of them saves the recording in a new file in a temporary folder, reports its progress, and fails in the same words.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, Protocol
+
+from .errors import InputError
+
+MAX_REASON_CHARS = 200
+"""Of what a server or a library says, in a message."""
+
+
+class TransferProgress(Protocol):
+    """Called while a recording is fetched. What it raises ends the transfer. Sizes in bytes; `size` may be unknown."""
+
+    def __call__(self, received: int, size: int | None, /) -> object: ...
+
+
+class RemoteState(NamedTuple):
+    """What is known of a remote recording without its content.
+
+    bytes     its size; None if the server doesn't say
+    version   its ETag or modification time, which change when the content does; None without both
+    """
+
+    bytes: int | None
+    version: str | None
+
+    def to_numbers(self) -> tuple[int, ...] | None:
+        """What changes when the content does, in the order of fingerprint.State: only size and a number for the
+        version aren't 0. None if the version is unknown.
+        """
+        if self.version is None:
+            return None
+        return 0, 0, self.bytes or 0, int(sha256(self.version.encode()).hexdigest()[:12], 16), 0
+
+
+class FetchedFile(NamedTuple):
+    """A recording that was saved in a file. `bytes` is what was received; `version` as of RemoteState."""
+
+    path: Path
+    bytes: int
+    version: str | None = None
+
+
+@contextmanager
+def new_file(folder: Path, suffix: str, name: str) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file in this folder, which is deleted if the block fails. InputError for an OSError: it can't be written.
+
+    name   of the recording, for messages
+    """
+    try:
+        descriptor, path = tempfile.mkstemp(suffix=suffix, dir=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                yield file, Path(path)
+        except BaseException:
+            os.unlink(path)
+            raise
+    except OSError as error:
+        raise unsaved_error(name, error) from error
+
+
+def unsaved_error(name: str, error: OSError) -> InputError:
+    message = f"{name} can't be saved in a temporary file: {error.strerror}"
+    return InputError(message, hint="set TMPDIR to a folder with more space")
+
+
+def too_large_error(name: str, max_bytes: int) -> InputError:
+    return InputError(f"{name} is larger than {max_bytes / 1e6:.1f} MB", hint="download it yourself, and cut it")
+
+
+def short_reason(text: str) -> str:
+    """What a server or a library says, fit for a message: one line, not too long, and nothing that moves the cursor."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_CHARS]
