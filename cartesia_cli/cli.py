@@ -70,7 +70,8 @@ def build(only: str | None = None) -> typer.Typer:
     for name in COMMANDS if only is None else (only,):
         function = name.replace("-", "_")
         module = import_module(f".commands.{function}", __package__)
-        app.command(name, epilog=module.EXAMPLES, cls=ConfiguredCommand)(getattr(module, function))
+        examples = module.EXAMPLES.replace("\n", "\n\n")  # to Typer, lines without an empty one between are a paragraph
+        app.command(name, epilog=examples, cls=ConfiguredCommand)(getattr(module, function))
     return app
 
 

@@ -25,4 +25,4 @@ COMMANDS = (
     "schema",
     "skill",
 )
-"""In the order of --help. Each is a module here, with a function of that name and its EXAMPLES."""
+"""In the order of --help. Each is a module here, with a function of that name and its EXAMPLES, one a line."""

@@ -20,9 +20,7 @@ if TYPE_CHECKING:  # every --help comes by here
 
 EXAMPLES = """
 cartesia-cli cache
-
 cartesia-cli cache clear
-
 cartesia-cli transcribe talk.mp3 --no-cache
 """
 
@@ -31,12 +29,9 @@ NOT_OURS = "remove the directory, or set XDG_CACHE_HOME to another one"
 AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 """Seconds of each unit, the largest first."""
 
-NoCache = Annotated[
-    bool,
-    typer.Option("--no-cache", help="Don't use or update the cache; see `cache`.", rich_help_panel=given.BACKEND_PANEL),
-]
+NoCache = Annotated[bool, given.backend_option("--no-cache", help="Don't use or update the cache; see `cache`.")]
 Action = Annotated[
-    str | None, typer.Argument(metavar="[clear]", help="Remove all cached responses.", show_default=False)
+    str | None, typer.Argument(metavar="[clear]", show_default=False, help="Remove all cached responses.")
 ]
 
 

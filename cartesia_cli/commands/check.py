@@ -27,11 +27,8 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli check talk.srt
-
 cartesia-cli check *.vtt --subtitle-profile bbc
-
 cartesia-cli check talk.srt --transcript talk.json
-
 cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .counts
 """
 
@@ -42,21 +39,14 @@ KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SUBTITLES...",
-        callback=nonempty_path,
-        help="SRT or VTT files, quoted globs, or - for stdin.",
-        show_default=False,
-    ),
-]
+    typer.Argument(metavar="SUBTITLES...", callback=nonempty_path, show_default=False,
+                   help="SRT or VTT files, quoted globs, or - for stdin."),
+]  # fmt: skip
 Transcript = Annotated[
     str | None,
-    typer.Option(
-        metavar="FILE",
-        callback=nonempty_path,
-        help="Transcript with word times, to mark violations that no other cues could avoid.",
-    ),
-]
+    typer.Option(metavar="FILE", callback=nonempty_path,
+                 help="Transcript with word times, to mark violations that no other cues could avoid."),
+]  # fmt: skip
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for forced violations and suggestions, too.")]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]

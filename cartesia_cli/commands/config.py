@@ -20,18 +20,15 @@ from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli config show
-
 cartesia-cli config show transcribe
-
 cartesia-cli config show --profile work -f json | jq .commands.transcribe.language
-
 cartesia-cli transcribe talk.mp3 --config project.toml
 """
 
 Action = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[show [COMMAND...]]", help="Commands whose options are shown; all of them by default.",
-                   show_default=False),
+    typer.Argument(metavar="[show [COMMAND...]]", show_default=False,
+                   help="Commands whose options are shown; all of them by default."),
 ]  # fmt: skip
 
 

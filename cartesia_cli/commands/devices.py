@@ -16,9 +16,7 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli devices
-
 cartesia-cli devices -f json
-
 cartesia-cli listen --device 'Monitor of'
 """
 

@@ -24,17 +24,14 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli doctor
-
 cartesia-cli doctor --offline -f json
-
 cartesia-cli doctor microphone level --device Headset
-
 cartesia-cli doctor --profile work
 """
 
 Checks = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[CHECK...]", help="Only these checks, and those that they need.", show_default=False),
+    typer.Argument(metavar="[CHECK...]", show_default=False, help="Only these checks, and those that they need."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")]
 Device = Annotated[

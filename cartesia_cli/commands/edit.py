@@ -12,7 +12,7 @@ import typer
 
 from ..errors import Exit, InputError, Interrupted, UsageError
 from . import options as given
-from .options import expand_groups, path_option
+from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from ..output import SaveTarget
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli edit talk.json
-
 cartesia-cli edit talk.json --audio talk.mp3 --open
 """
 
@@ -41,7 +40,9 @@ def edit(
     ],
     audio: Annotated[
         Path | None,
-        path_option(metavar="FILE", help="The recording; by default the one that the transcript names."),
+        typer.Option(
+            metavar="FILE", readable=False, help="The recording; by default the one that the transcript names."
+        ),
     ] = None,
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page on 127.0.0.1; 0 picks a free one.")

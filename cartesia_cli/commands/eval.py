@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -20,7 +21,7 @@ from . import live_options as live_given
 from . import options as given
 from .cache import NoCache
 from .options import expand_groups
-from .output_options import OUTPUT_PANEL, Force
+from .output_options import Force, output_option
 from .transcribe import MAX_JOBS
 
 if TYPE_CHECKING:  # --help does without
@@ -31,11 +32,8 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli eval test-set.jsonl
-
 cartesia-cli eval talk.wav --compare auto,manual
-
 cartesia-cli eval recordings/ -l de --local --local-model base -o eval.html
-
 cartesia-cli eval test-set.jsonl --max-wer 0.08 --baseline eval.json --max-regression 0.01
 """
 
@@ -51,7 +49,8 @@ TEXT_FIELDS = ("text", "transcription", "sentence")
 REFERENCE_SUFFIX = ".txt"
 MAX_REFERENCE_BYTES = 16 << 20
 
-GATES_PANEL, COMPARE_PANEL = "Gates", "What is compared"
+gate_option = partial(typer.Option, rich_help_panel="Gates")
+compare_option = partial(typer.Option, rich_help_panel="What is compared")
 
 Inputs = Annotated[
     list[str],
@@ -60,57 +59,49 @@ Inputs = Annotated[
 ]  # fmt: skip
 Compare = Annotated[
     str,
-    typer.Option(metavar="MODE,...", rich_help_panel=COMPARE_PANEL,
-                 help="Endpoints to compare: batch, and auto and manual, which replay recordings in real time."),
+    compare_option(metavar="MODE,...",
+                   help="Endpoints to compare: batch, and auto and manual, which replay recordings in real time."),
 ]  # fmt: skip
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", metavar="MODEL", rich_help_panel=COMPARE_PANEL,
-                 help="Model to evaluate (repeatable); by default ink-whisper for batch, ink-2 for live."),
+    compare_option("--model", "-m", metavar="MODEL",
+                   help="Model to evaluate (repeatable); by default ink-whisper for batch, ink-2 for live."),
 ]  # fmt: skip
 OutputFormat = Annotated[
-    Literal["table", "json", "csv", "html"],
-    typer.Option("--format", "-f", help="Format on stdout.", rich_help_panel=OUTPUT_PANEL),
+    Literal["table", "json", "csv", "html"], output_option("--format", "-f", help="Format on stdout.")
 ]
 OutputFiles = Annotated[
     list[Path] | None,
-    given.path_option("--output", "-o", metavar="FILE", rich_help_panel=OUTPUT_PANEL,
-                      help="Also write the report to this file: .json, .csv, .html or .txt (repeatable)."),
+    output_option("--output", "-o", metavar="FILE", readable=False,
+                  help="Also write the report to this file: .json, .csv, .html or .txt (repeatable)."),
 ]  # fmt: skip
-Worst = Annotated[
-    int,
-    typer.Option(metavar="N", min=0, help="Show the differences in the N worst recordings.",
-                 rich_help_panel=OUTPUT_PANEL),
-]  # fmt: skip
+Worst = Annotated[int, output_option(metavar="N", min=0, help="Show the differences in the N worst recordings.")]
 MaxWer = Annotated[
     float | None,
-    given.number_option(metavar="RATE", min=0, help="Fail if a word error rate is higher, such as 0.08.",
-                        rich_help_panel=GATES_PANEL),
+    gate_option(metavar="RATE", min=0, callback=given.finite,
+                help="Fail if a word error rate is higher, such as 0.08."),
 ]  # fmt: skip
 MaxCer = Annotated[
     float | None,
-    given.number_option(metavar="RATE", min=0, help="Fail if a character error rate is higher.",
-                        rich_help_panel=GATES_PANEL),
-]  # fmt: skip
+    gate_option(metavar="RATE", min=0, callback=given.finite, help="Fail if a character error rate is higher."),
+]
 Baseline = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="JSON of an earlier evaluation, for --max-regression.",
-                 rich_help_panel=GATES_PANEL),
-]  # fmt: skip
+    Path | None, gate_option(metavar="FILE", help="JSON of an earlier evaluation, for --max-regression.")
+]
 MaxRegression = Annotated[
     float | None,
-    given.number_option(metavar="RATE", min=0, rich_help_panel=GATES_PANEL,
-                        help="Fail if a word error rate exceeds that of the baseline by more, such as 0.01."),
+    gate_option(metavar="RATE", min=0, callback=given.finite,
+                help="Fail if a word error rate exceeds that of the baseline by more, such as 0.01."),
 ]  # fmt: skip
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS, rich_help_panel=given.BACKEND_PANEL,
-                 help="Recordings at once; by default as `transcribe`, and one live session on this machine."),
+    given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
+                         help="Recordings at once; by default as `transcribe`, and one live session on this machine."),
 ]  # fmt: skip
 Speed = Annotated[
     float,
-    given.number_option(metavar="FACTOR", min=0.1, max=100, rich_help_panel=given.BACKEND_PANEL,
-                        help="Playback speed of live sessions: 2 is twice real time; then no latencies are measured."),
+    given.backend_option(metavar="FACTOR", min=0.1, max=100, callback=given.finite,
+                         help="Playback speed of live sessions: 2 is twice real time; then no latencies are measured."),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,75 +31,46 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 cartesia-cli listen
-
 cartesia-cli listen --mode manual --finalize both -o notes.md
-
 cartesia-cli listen --push-to-talk --copy
-
 cartesia-cli listen --device 'Monitor of' -f srt > meeting.srt
-
 cartesia-cli listen --exec 'wtype -' --append dictation.txt
-
 cartesia-cli listen --recover
 """
 
-KEEPING_PANEL = "What is kept"
-RECOVERY_PANEL = "Recordings of failed sessions"
+keeping_option = partial(typer.Option, rich_help_panel="What is kept")
+recovery_option = partial(typer.Option, rich_help_panel="Recordings of failed sessions")
 
 Device = Annotated[
-    str | None,
-    typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name."),
+    str | None, typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name.")
 ]
 Finalize = Annotated[
     Literal["vad", "key", "both", "none"] | None,
-    typer.Option(
-        help="What sends `finalize`: voice activity, the Enter key, both or none. Implies --mode manual.",
-        rich_help_panel=live_given.ENDPOINTING_PANEL,
-    ),
-]
+    live_given.endpointing_option(help="What sends `finalize`: voice activity, the Enter key, both or none. Implies "
+                                       "--mode manual."),
+]  # fmt: skip
 PushToTalk = Annotated[
-    bool,
-    typer.Option("--push-to-talk", help="Send audio only while the space bar is held, or between two taps."),
+    bool, typer.Option("--push-to-talk", help="Send audio only while the space bar is held, or between two taps.")
 ]
 StopAfterSilence = Annotated[
     float | None,
-    given.number_option(metavar="SECONDS", min=0.5, help="Stop after this much silence.",
-                 rich_help_panel=live_given.ENDPOINTING_PANEL),
+    live_given.endpointing_option(metavar="SECONDS", min=0.5, callback=given.finite,
+                                  help="Stop after this much silence."),
 ]  # fmt: skip
 Append = Annotated[
-    Path | None,
-    given.path_option(
-        metavar="FILE", help="Append each final segment to a file, as a line.", rich_help_panel=KEEPING_PANEL
-    ),
+    Path | None, keeping_option(metavar="FILE", readable=False, help="Append each final segment to a file, as a line.")
 ]
-Copy = Annotated[
-    bool,
-    typer.Option("--copy", help="Copy the text to the terminal's clipboard at the end.", rich_help_panel=KEEPING_PANEL),
-]
+Copy = Annotated[bool, keeping_option("--copy", help="Copy the text to the terminal's clipboard at the end.")]
 Exec = Annotated[
     str | None,
-    typer.Option("--exec", metavar="CMD", rich_help_panel=KEEPING_PANEL,
-                 help="Run a command for each final segment, with its text on stdin; no shell."),
+    keeping_option("--exec", metavar="CMD",
+                   help="Run a command for each final segment, with its text on stdin; no shell."),
 ]  # fmt: skip
-ExecNewline = Annotated[
-    bool,
-    typer.Option("--exec-newline", help="End the text for --exec with a line break.", rich_help_panel=KEEPING_PANEL),
-]
-Recover = Annotated[
-    bool,
-    typer.Option("--recover", help="Transcribe recordings of failed sessions.", rich_help_panel=RECOVERY_PANEL),
-]
-Listing = Annotated[
-    bool, typer.Option("--list", help="With --recover: only list them.", rich_help_panel=RECOVERY_PANEL)
-]
-Discard = Annotated[
-    bool,
-    typer.Option("--discard", help="With --recover: delete them without transcribing.", rich_help_panel=RECOVERY_PANEL),
-]
-Recording = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="With --recover: only this one.", rich_help_panel=RECOVERY_PANEL),
-]
+ExecNewline = Annotated[bool, keeping_option("--exec-newline", help="End the text for --exec with a line break.")]
+Recover = Annotated[bool, recovery_option("--recover", help="Transcribe recordings of failed sessions.")]
+Listing = Annotated[bool, recovery_option("--list", help="With --recover: only list them.")]
+Discard = Annotated[bool, recovery_option("--discard", help="With --recover: delete them without transcribing.")]
+Recording = Annotated[Path | None, recovery_option(metavar="FILE", help="With --recover: only this one.")]
 
 
 @expand_groups(

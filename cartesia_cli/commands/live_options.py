@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,82 +17,62 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .options import Model, number_option, path_option, sent_language
+from .options import Model, finite, sent_language
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
     from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
-ENDPOINTING_PANEL, TURNS_PANEL, STREAM_PANEL = "Endpointing", "Turns (auto mode)", "Streaming"
-PAGE_PANEL = "Captions as a web page"
+endpointing_option = partial(typer.Option, rich_help_panel="Endpointing")
+turn_option = partial(typer.Option, rich_help_panel="Turns (auto mode)")
+stream_option = partial(typer.Option, rich_help_panel="Streaming")
+page_option = partial(typer.Option, rich_help_panel="Captions as a web page")
 
 MAX_KEYTERMS_BYTES = 1 << 20
 """Largest file of key terms that is read: many times what can be sent."""
 
 Mode = Annotated[
     Literal["auto", "manual"] | None,
-    typer.Option(
-        "--mode",
-        help="auto (default): the server detects turns; manual: `finalize` ends utterances.",
-        rich_help_panel=ENDPOINTING_PANEL,
-    ),
+    endpointing_option("--mode", help="auto (default): the server detects turns; manual: `finalize` ends utterances."),
 ]
 VadThreshold = Annotated[
     float | None,
-    number_option(
-        metavar="DBFS",
-        max=0,
-        help="Level that counts as speech, such as -40; by default relative to the noise.",
-        rich_help_panel=ENDPOINTING_PANEL,
-    ),
-]
+    endpointing_option(metavar="DBFS", max=0, callback=finite,
+                       help="Level that counts as speech, such as -40; by default relative to the noise."),
+]  # fmt: skip
 VadSilence = Annotated[
     int,
-    typer.Option(
-        "--vad-silence-ms",
-        metavar="MS",
-        min=100,
-        max=10000,
-        help="Silence that ends an utterance.",
-        rich_help_panel=ENDPOINTING_PANEL,
-    ),
+    endpointing_option("--vad-silence-ms", metavar="MS", min=100, max=10000, help="Silence that ends an utterance."),
 ]
 MinVolume = Annotated[
     float | None,
-    number_option(
-        metavar="LEVEL",
-        min=0,
-        max=1,
-        help="Volume below which ink-whisper hears silence (server-side endpointing).",
-        rich_help_panel=ENDPOINTING_PANEL,
-    ),
-]
+    endpointing_option(metavar="LEVEL", min=0, max=1, callback=finite,
+                       help="Volume below which ink-whisper hears silence (server-side endpointing)."),
+]  # fmt: skip
 MaxSilence = Annotated[
     float | None,
-    number_option(
-        "--max-silence-secs",
-        metavar="SECONDS",
-        min=0,
-        help="Silence before ink-whisper finalizes (server-side endpointing).",
-        rich_help_panel=ENDPOINTING_PANEL,
-    ),
-]
+    endpointing_option("--max-silence-secs", metavar="SECONDS", min=0, callback=finite,
+                       help="Silence before ink-whisper finalizes (server-side endpointing)."),
+]  # fmt: skip
 TurnStart = Annotated[
-    float | None, number_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, rich_help_panel=TURNS_PANEL,
-                          help="Score above which a turn starts.")
+    float | None,
+    turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, callback=finite,
+                help="Score above which a turn starts."),
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
-    float | None, number_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
-                          rich_help_panel=TURNS_PANEL, help="Score below which the turn may have ended.")
+    float | None,
+    turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, callback=finite,
+                help="Score below which the turn may have ended."),
 ]  # fmt: skip
 TurnEnd = Annotated[
-    float | None, number_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, rich_help_panel=TURNS_PANEL,
-                          help="Score below which the turn ends.")
+    float | None,
+    turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, callback=finite,
+                help="Score below which the turn ends."),
 ]  # fmt: skip
 TurnTimeout = Annotated[
-    int | None, typer.Option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, rich_help_panel=TURNS_PANEL,
-                             help="Longest silence before a turn ends.")
-]  # fmt: skip
+    int | None,
+    turn_option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, help="Longest silence before a turn ends."),
+]
 Language = Annotated[
     str | None,
     typer.Option("--language", "-l", metavar="CODE",
@@ -109,68 +90,54 @@ Keyterms = Annotated[
 ]
 Control = Annotated[
     Path | None,
-    typer.Option(metavar="FILE|FIFO", rich_help_panel=STREAM_PANEL,
-                 help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
+    stream_option(metavar="FILE|FIFO",
+                  help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
 ]  # fmt: skip
-ChunkMs = Annotated[
-    int, typer.Option(metavar="MS", min=10, max=1000, help="Audio per frame.", rich_help_panel=STREAM_PANEL)
-]
+ChunkMs = Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")]
 Duration = Annotated[
-    float | None,
-    number_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.", rich_help_panel=STREAM_PANEL),
+    float | None, stream_option(metavar="SECONDS", min=0.1, callback=finite, help="Stop after this much audio.")
 ]
-SaveAudio = Annotated[
-    Path | None,
-    path_option(metavar="FILE", help="Save the audio as a WAV file.", rich_help_panel=STREAM_PANEL),
-]
+SaveAudio = Annotated[Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")]
 RawEvents = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE",
-        readable=False,
-        help="Log all frames in both directions; `serve --script` replays the log.",
-        rich_help_panel=STREAM_PANEL,
-    ),
-]
-Reconnect = Annotated[
-    float,
-    number_option(metavar="SECONDS", min=0, rich_help_panel=STREAM_PANEL,
-           help="How long to try to reconnect; 0: never."),
+    stream_option(metavar="FILE", readable=False,
+                  help="Log all frames in both directions; `serve --script` replays the log."),
 ]  # fmt: skip
+Reconnect = Annotated[
+    float, stream_option(metavar="SECONDS", min=0, callback=finite, help="How long to try to reconnect; 0: never.")
+]
 CatchUp = Annotated[
     Literal["batch", "live"],
-    typer.Option("--catch-up", rich_help_panel=STREAM_PANEL,
-                 help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
+    stream_option("--catch-up",
+                  help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
 ]  # fmt: skip
 WireEncoding = Annotated[
     str | None,
-    typer.Option("--wire-encoding", metavar="NAME", rich_help_panel=STREAM_PANEL,
-                 help="Encoding on the wire (pcm_s16le); native: that of the recording."),
+    stream_option("--wire-encoding", metavar="NAME",
+                  help="Encoding on the wire (pcm_s16le); native: that of the recording."),
 ]  # fmt: skip
 WireRate = Annotated[
-    int | None,
-    typer.Option("--wire-rate", metavar="HZ", min=8000, max=48000, rich_help_panel=STREAM_PANEL,
-                 help="Sample rate on the wire (16000)."),
-]  # fmt: skip
+    int | None, stream_option("--wire-rate", metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000).")
+]
 Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
 StatsSvg = Annotated[
     Path | None,
-    path_option(metavar="FILE", help="Draw latencies and the time line of the session as an SVG picture."),
-]
+    typer.Option(metavar="FILE", readable=False,
+                 help="Draw latencies and the time line of the session as an SVG picture."),
+]  # fmt: skip
 Page = Annotated[
     bool,
-    typer.Option("--page", rich_help_panel=PAGE_PANEL,
-                 help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
+    page_option("--page",
+                help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
 ]  # fmt: skip
 PagePort = Annotated[
     int | None,
-    typer.Option("--page-port", metavar="PORT", min=1, max=65535, rich_help_panel=PAGE_PANEL,
-                 help="Port of --page; by default any that is free."),
-]  # fmt: skip
+    page_option("--page-port", metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free."),
+]
 PageToken = Annotated[
     str | None,
-    typer.Option("--page-token", metavar="TOKEN", rich_help_panel=PAGE_PANEL,
-                 help="The secret part of --page's URL; by default a new one for each session."),
+    page_option("--page-token", metavar="TOKEN",
+                help="The secret part of --page's URL; by default a new one for each session."),
 ]  # fmt: skip
 
 DEFAULT_SILENCE_MS = 600

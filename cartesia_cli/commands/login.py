@@ -20,11 +20,8 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli login
-
 cartesia-cli login --with-key - < key.txt
-
 cartesia-cli login --profile work --keyring
-
 cartesia-cli logout
 """
 
@@ -47,7 +44,7 @@ def _only_stdin(value: str | None) -> str | None:
 
 WithKey = Annotated[
     str | None,
-    typer.Option(metavar="-", help="Read the key from stdin instead of asking for it.", callback=_only_stdin),
+    typer.Option(metavar="-", callback=_only_stdin, help="Read the key from stdin instead of asking for it."),
 ]
 Keyring = Annotated[
     bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra [keyring].")

@@ -10,7 +10,6 @@ from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli logout
-
 cartesia-cli logout --profile work
 """
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli models
-
 cartesia-cli models -f json | jq -r '.models[] | select(.modes | index("batch")).id'
-
 cartesia-cli models --base-url http://127.0.0.1:8000
 """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -58,22 +59,11 @@ def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
     return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
 
 
-def number_option(*names: str, **settings: Any) -> Any:
-    """`typer.Option` for a float. Refuses `nan` and `inf`, which pass the bounds that Typer checks."""
-
-    def finite(value: float | None) -> float | None:
-        if value is not None and not isfinite(value):
-            raise typer.BadParameter(f"{value} is not a finite number.")
-        return value
-
-    return typer.Option(*names, callback=finite, **settings)
-
-
-def path_option(*names: str, **settings: Any) -> Any:
-    """`typer.Option` for a path that is written to. `output_checks` checks whether it can be; Typer by itself would ask
-    for permission to read it.
-    """
-    return typer.Option(*names, readable=False, **settings)
+def finite(value: float | None) -> float | None:
+    """A callback for numbers. BadParameter for `nan` and `inf`, which pass the bounds that Typer checks."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def nonempty_path(files: Any) -> Any:
@@ -95,56 +85,49 @@ def _check_api_version(version: str | None) -> str | None:
     return version
 
 
-BACKEND_PANEL, MESSAGES_PANEL = "Backend", "Messages on stderr"
+# Where a command has several panels of options, each has a function for its own. `readable=False` is for paths that are
+# written to: `output_checks` checks whether they can be, and Typer by itself would ask for permission to read them.
+backend_option = partial(typer.Option, rich_help_panel="Backend")
+message_option = partial(typer.Option, rich_help_panel="Messages on stderr")
 
 NUMBERED = "numbered"
 """Value of --speakers-by-channel without names."""
 
-Local = Annotated[
-    bool, typer.Option("--local", help="Transcribe on this machine, offline.", rich_help_panel=BACKEND_PANEL)
-]
-Cloud = Annotated[
-    bool, typer.Option("--cloud", help="Transcribe with Cartesia's API; needs a key.", rich_help_panel=BACKEND_PANEL)
-]
+Local = Annotated[bool, backend_option("--local", help="Transcribe on this machine, offline.")]
+Cloud = Annotated[bool, backend_option("--cloud", help="Transcribe with Cartesia's API; needs a key.")]
 LocalModel = Annotated[
     str | None,
-    typer.Option(
-        metavar="DIR|NAME",
-        help="Use another Whisper model: a folder, or a name such as small (downloaded once).",
-        rich_help_panel=BACKEND_PANEL,
-    ),
-]
+    backend_option(metavar="DIR|NAME",
+                   help="Use another Whisper model: a folder, or a name such as small (downloaded once)."),
+]  # fmt: skip
 BaseUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", help="Use another server, such as http://127.0.0.1:8000.", rich_help_panel=BACKEND_PANEL
-    ),
+    str | None, backend_option(metavar="URL", help="Use another server, such as http://127.0.0.1:8000.")
 ]
 InsecureHttp = Annotated[
     bool | None,
-    typer.Option("--insecure-http", rich_help_panel=BACKEND_PANEL, show_default=False,
-                 help="Allow plain http to another machine, as of a server of your own. No key is sent."),
+    backend_option("--insecure-http", show_default=False,
+                   help="Allow plain http to another machine, as of a server of your own. No key is sent."),
 ]  # fmt: skip
 InsecureHttpKey = Annotated[
     bool | None,
-    typer.Option("--insecure-http-key", rich_help_panel=BACKEND_PANEL, show_default=False,
-                 help="The same, and send the key, which anybody on the way can read."),
+    backend_option("--insecure-http-key", show_default=False,
+                   help="The same, and send the key, which anybody on the way can read."),
 ]  # fmt: skip
 ApiVersion = Annotated[
     str | None,
-    typer.Option("--api-version", metavar="DATE", callback=_check_api_version, rich_help_panel=BACKEND_PANEL,
-                 help="Version of the API to ask for; 2026-03-01 by default."),
+    backend_option("--api-version", metavar="DATE", callback=_check_api_version,
+                   help="Version of the API to ask for; 2026-03-01 by default."),
 ]  # fmt: skip
 Timeout = Annotated[
     float | None,
-    number_option(metavar="SECONDS", min=0.1, help="Give up after this time; by default it depends on the file's size.",
-           rich_help_panel=BACKEND_PANEL),
+    backend_option(metavar="SECONDS", min=0.1, callback=finite,
+                   help="Give up after this time; by default it depends on the file's size."),
 ]  # fmt: skip
 Retries = Annotated[
     int | None,
-    typer.Option(metavar="N", min=0, max=20, rich_help_panel=BACKEND_PANEL,
-                 help="Retries after a failure; 2 by default. If given, uploads whose response was lost are "
-                 "repeated, too, which may be billed twice."),
+    backend_option(metavar="N", min=0, max=20,
+                   help="Retries after a failure; 2 by default. If given, uploads whose response was lost are "
+                        "repeated, too, which may be billed twice."),
 ]  # fmt: skip
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model that transcribes.")]
 Language = Annotated[
@@ -154,8 +137,9 @@ Language = Annotated[
 ]  # fmt: skip
 Encoding = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Encoding of headerless audio (mono): pcm_s16le, pcm_s32le, pcm_f16le, "
-                 "pcm_f32le, pcm_mulaw or pcm_alaw."),
+    typer.Option(metavar="NAME",
+                 help="Encoding of headerless audio (mono): pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw or "
+                      "pcm_alaw."),
 ]  # fmt: skip
 SampleRate = Annotated[
     int | None,
@@ -163,18 +147,18 @@ SampleRate = Annotated[
 ]
 Keyterm = Annotated[
     list[str] | None,
-    typer.Option(metavar="TERM", help="Term to expect, with ink-2 in live sessions only (repeatable).", hidden=True),
+    typer.Option(metavar="TERM", hidden=True, help="Term to expect, with ink-2 in live sessions only (repeatable)."),
 ]
-Config = Annotated[str | None, typer.Option("--config", metavar="FILE", help=CONFIG_HELP, rich_help_panel=PANEL)]
+Config = Annotated[str | None, typer.Option("--config", metavar="FILE", rich_help_panel=PANEL, help=CONFIG_HELP)]
 ConfigurationProfile = Annotated[
-    str | None, typer.Option("--profile", metavar="NAME", help=PROFILE_HELP, rich_help_panel=PANEL)
+    str | None, typer.Option("--profile", metavar="NAME", rich_help_panel=PANEL, help=PROFILE_HELP)
 ]
 Listing = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show errors only.", rich_help_panel=MESSAGES_PANEL)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show more details.", rich_help_panel=MESSAGES_PANEL)]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", rich_help_panel=MESSAGES_PANEL)]
+Quiet = Annotated[bool, message_option("--quiet", "-q", help="Show errors only.")]
+Verbose = Annotated[bool, message_option("--verbose", "-v", help="Show more details.")]
+Debug = Annotated[bool, message_option("--debug", help="Show tracebacks of errors.")]
 ColorMode = Literal["auto", "always", "never"]
-Color = Annotated[ColorMode, typer.Option(help="When to use colour on stderr.", rich_help_panel=MESSAGES_PANEL)]
+Color = Annotated[ColorMode, message_option(help="When to use colour on stderr.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import UsageError
-from .options import number_option, path_option
+from .options import finite
 
 if TYPE_CHECKING:  # --help does without
     from ..output import Layout, Selection
@@ -21,116 +22,70 @@ if TYPE_CHECKING:  # --help does without
     from .matches import MatchWriter
     from .output_plan import OutputPlan
 
-OUTPUT_PANEL, FORMAT_PANEL, ROWS_PANEL, SUBTITLES_PANEL = "Output", "Text and words", "Selecting words", "Subtitles"
+output_option = partial(typer.Option, rich_help_panel="Output")
+format_option = partial(typer.Option, rich_help_panel="Text and words")
+row_option = partial(typer.Option, rich_help_panel="Selecting words")
+subtitle_option = partial(typer.Option, rich_help_panel="Subtitles")
 
 Format = Annotated[
     str | None,
-    typer.Option("--format", "-f", metavar="FORMAT,...", rich_help_panel=OUTPUT_PANEL,
-                 help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; "
-                 "several need --output-dir."),
+    output_option("--format", "-f", metavar="FORMAT,...",
+                  help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; several need "
+                       "--output-dir."),
 ]  # fmt: skip
-Json = Annotated[bool, typer.Option("--json", help="Short for -f json.", rich_help_panel=OUTPUT_PANEL)]
+Json = Annotated[bool, output_option("--json", help="Short for -f json.")]
 Output = Annotated[
     Path | None,
-    path_option("--output", "-o", metavar="FILE", help="Write to this file; its suffix implies the format.",
-                 rich_help_panel=OUTPUT_PANEL),
+    output_option("--output", "-o", metavar="FILE", readable=False,
+                  help="Write to this file; its suffix implies the format."),
 ]  # fmt: skip
 OutputDir = Annotated[
     Path | None,
-    path_option(
-        metavar="DIR", help="Write a file for each input and format to this folder.", rich_help_panel=OUTPUT_PANEL
-    ),
+    output_option(metavar="DIR", readable=False, help="Write a file for each input and format to this folder."),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.", rich_help_panel=OUTPUT_PANEL)]
+Force = Annotated[bool, output_option("--force", help="Overwrite existing files.")]
 WordTimestamps = Annotated[
-    bool,
-    typer.Option("--word-timestamps", "-w", rich_help_panel=FORMAT_PANEL,
-                 help="Add a table of words with their times to the text."),
-]  # fmt: skip
-Paragraphs = Annotated[
-    bool,
-    typer.Option(
-        "--paragraphs", help="Divide the text into paragraphs at pauses in speech.", rich_help_panel=FORMAT_PANEL
-    ),
+    bool, format_option("--word-timestamps", "-w", help="Add a table of words with their times to the text.")
 ]
+Paragraphs = Annotated[bool, format_option("--paragraphs", help="Divide the text into paragraphs at pauses in speech.")]
 Grep = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REGEX",
-        help="Select words and phrases that match; exit code 1 if none does.",
-        rich_help_panel=ROWS_PANEL,
-    ),
+    str | None, row_option(metavar="REGEX", help="Select words and phrases that match; exit code 1 if none does.")
 ]
-IgnoreCase = Annotated[
-    bool,
-    typer.Option("--ignore-case", "-i", help="Ignore case in --grep.", rich_help_panel=ROWS_PANEL),
-]
-Context = Annotated[
-    int,
-    typer.Option(
-        "--context", "-C", metavar="N", min=0, help="Words of context around a match.", rich_help_panel=ROWS_PANEL
-    ),
-]
+IgnoreCase = Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case in --grep.")]
+Context = Annotated[int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")]
 Since = Annotated[
     float | None,
-    number_option(
-        "--from", metavar="SECONDS", min=0, help="Select words from this time on.", rich_help_panel=ROWS_PANEL
-    ),
+    row_option("--from", metavar="SECONDS", min=0, callback=finite, help="Select words from this time on."),
 ]
 Until = Annotated[
-    float | None,
-    number_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.", rich_help_panel=ROWS_PANEL),
+    float | None, row_option("--to", metavar="SECONDS", min=0, callback=finite, help="Select words up to this time.")
 ]
 LongestGaps = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N", min=1, help="Select the words before the N longest silences.", rich_help_panel=ROWS_PANEL
-    ),
+    int | None, row_option(metavar="N", min=1, help="Select the words before the N longest silences.")
 ]
-EmbedAudio = Annotated[
-    bool,
-    typer.Option("--embed-audio", help="Put a copy of the recording into the html page.", rich_help_panel=OUTPUT_PANEL),
-]
+EmbedAudio = Annotated[bool, output_option("--embed-audio", help="Put a copy of the recording into the html page.")]
 SubtitleProfile = Literal["netflix", "bbc", "shorts", "none"]
 Profile = Annotated[
-    SubtitleProfile | None,
-    typer.Option("--subtitle-profile", rich_help_panel=SUBTITLES_PANEL,
-                 help="Style guide for subtitles; netflix by default."),
-]  # fmt: skip
-LineWidth = Annotated[
-    int | None, typer.Option(metavar="N", min=2, help="Columns per line; 42.", rich_help_panel=SUBTITLES_PANEL)
+    SubtitleProfile | None, subtitle_option("--subtitle-profile", help="Style guide for subtitles; netflix by default.")
 ]
-LineCount = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Lines per cue; 2.", rich_help_panel=SUBTITLES_PANEL)
-]
-WordsPerLine = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Words per line; unlimited.", rich_help_panel=SUBTITLES_PANEL)
-]
+LineWidth = Annotated[int | None, subtitle_option(metavar="N", min=2, help="Columns per line; 42.")]
+LineCount = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Lines per cue; 2.")]
+WordsPerLine = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Words per line; unlimited.")]
 MinCue = Annotated[
-    float | None,
-    number_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.", rich_help_panel=SUBTITLES_PANEL),
+    float | None, subtitle_option(metavar="SECONDS", min=0, callback=finite, help="Minimum duration of a cue; 5/6.")
 ]
 MaxCue = Annotated[
-    float | None,
-    number_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.", rich_help_panel=SUBTITLES_PANEL),
+    float | None, subtitle_option(metavar="SECONDS", min=0.001, callback=finite, help="Maximum duration of a cue; 7.")
 ]
 MinGap = Annotated[
-    float | None,
-    number_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.", rich_help_panel=SUBTITLES_PANEL),
+    float | None, subtitle_option(metavar="SECONDS", min=0, callback=finite, help="Minimum gap between cues; 0.083.")
 ]
 MaxCps = Annotated[
     float | None,
-    number_option(
-        metavar="N",
-        min=0.1,
-        help="Maximum reading speed, in characters per second; 20.",
-        rich_help_panel=SUBTITLES_PANEL,
-    ),
+    subtitle_option(metavar="N", min=0.1, callback=finite, help="Maximum reading speed, in characters per second; 20."),
 ]
-Crlf = Annotated[bool, typer.Option("--crlf", help="Use Windows line endings in srt.", rich_help_panel=SUBTITLES_PANEL)]
-HighlightWords = Annotated[
-    bool, typer.Option("--highlight-words", help="Give each word of vtt its own time.", rich_help_panel=SUBTITLES_PANEL)
-]
+Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings in srt.")]
+HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

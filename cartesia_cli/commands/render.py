@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
-from .options import VerbosityOptions, expand_groups, nonempty_path, path_option
-from .output_options import OUTPUT_PANEL, EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions
+from .options import VerbosityOptions, expand_groups, nonempty_path
+from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -27,17 +27,11 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli render talk.json
-
 cartesia-cli render talk.json -o talk.srt --subtitle-profile bbc
-
 cartesia-cli render assemblyai.json -f vtt
-
 cartesia-cli render whisper.json -f table --longest-gaps 10
-
 cartesia-cli transcribe talk.mp3 -w --json | tee talk.json | cartesia-cli render - -f vtt
-
 cartesia-cli render all.ndjson -f srt,vtt --output-dir out
-
 cartesia-cli render talk.json -o talk.html --audio talk.mp3
 """
 
@@ -49,21 +43,15 @@ MAX_SOURCE_NAME_BYTES = 200
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="TRANSCRIPT...",
-        callback=nonempty_path,
-        help="JSON of cartesia-cli, Whisper and other services, SRT, WebVTT; quoted globs; - for stdin.",
-        show_default=False,
-    ),
-]
+    typer.Argument(metavar="TRANSCRIPT...", callback=nonempty_path, show_default=False,
+                   help="JSON of cartesia-cli, Whisper and other services, SRT, WebVTT; quoted globs; - for stdin."),
+]  # fmt: skip
 
 
 Audio = Annotated[
     Path | None,
-    path_option(
-        metavar="FILE", help="The recording, for the html page; by default the one that the transcript names.",
-        rich_help_panel=OUTPUT_PANEL,
-    ),
+    output_option(metavar="FILE", readable=False,
+                  help="The recording, for the html page; by default the one that the transcript names."),
 ]  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli schema document > transcript.schema.json
-
 cartesia-cli schema | jq keys
 """
 
@@ -22,8 +21,8 @@ FOLDER = Path(__file__).parent.parent / "schemas"
 
 Name = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Only this schema; by default an object with all of them.",
-                   show_default=False),
+    typer.Argument(metavar="[NAME]", show_default=False,
+                   help="Only this schema; by default an object with all of them."),
 ]  # fmt: skip
 
 

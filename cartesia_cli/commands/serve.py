@@ -29,13 +29,9 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli serve
-
 CARTESIA_BASE_URL=http://127.0.0.1:8000 cartesia-cli transcribe talk.mp3
-
 cartesia-cli serve --port 9000 --require-key --local-model small
-
 cartesia-cli serve -v --allow-origin https://app.example
-
 cartesia-cli serve --script flaky.ndjson
 """
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli status out
-
 cartesia-cli status out -f json
 """
 

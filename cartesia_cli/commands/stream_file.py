@@ -25,39 +25,30 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 cartesia-cli stream-file talk.wav
-
 cartesia-cli stream-file talk.mp3 --mode manual --stats
-
 cartesia-cli stream-file talk.m4a -f ndjson | jq -r 'select(.type == "segment").text'
-
 cartesia-cli stream-file meeting.wav --channel 2 -o meeting.srt -m ink-whisper
-
 arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s16le --sample-rate 16000
 """
 
 File = Annotated[
     str,
-    typer.Argument(
-        metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False
-    ),
-]
+    typer.Argument(metavar="FILE", callback=given.nonempty_path, show_default=False,
+                   help="A recording, or - for stdin."),
+]  # fmt: skip
 Finalize = Annotated[
     Literal["vad", "none"] | None,
-    typer.Option(
-        help="What sends `finalize`: voice activity (vad), or only the end of the file. Implies --mode manual.",
-        rich_help_panel=live_given.ENDPOINTING_PANEL,
-    ),
-]
+    live_given.endpointing_option(help="What sends `finalize`: voice activity (vad), or only the end of the file. "
+                                       "Implies --mode manual."),
+]  # fmt: skip
 Speed = Annotated[
     float,
-    given.number_option(metavar="FACTOR", min=0.1, max=100, help="Playback speed: 2 is twice real time.",
-                 rich_help_panel=live_given.STREAM_PANEL),
+    live_given.stream_option(metavar="FACTOR", min=0.1, max=100, callback=given.finite,
+                             help="Playback speed: 2 is twice real time."),
 ]  # fmt: skip
 Channel = Annotated[
-    int | None,
-    typer.Option(metavar="N", min=1, help="Only this channel; by default all are mixed.",
-                 rich_help_panel=live_given.STREAM_PANEL),
-]  # fmt: skip
+    int | None, live_given.stream_option(metavar="N", min=1, help="Only this channel; by default all are mixed.")
+]
 
 
 @expand_groups(

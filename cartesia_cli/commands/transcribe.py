@@ -17,7 +17,7 @@ from ..errors import Exit, UsageError
 from . import options as given
 from .cache import NoCache
 from .options import expand_groups
-from .output_options import OUTPUT_PANEL, EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions
+from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -25,15 +25,10 @@ if TYPE_CHECKING:  # --help does without
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
-
 cartesia-cli transcribe talk.mp3 -w
-
 cartesia-cli transcribe talk.mp4 -o talk.srt
-
 cartesia-cli transcribe talk.mp3 --grep 'by (one|another)' -C 3
-
 cartesia-cli transcribe lectures/ -f text,vtt --output-dir out
-
 ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 """
 
@@ -51,52 +46,41 @@ FilesFrom = Annotated[
                  help="Read more inputs from this list, one on each line; - is stdin."),
 ]  # fmt: skip
 Sample = Annotated[
-    bool,
-    typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first."),
+    bool, typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="List what would be sent, with durations and costs; send nothing.")
 ]
 KeepJson = Annotated[
     Path | None,
-    given.path_option(
-        metavar="DIR", help="Save the server's responses in this folder, unchanged.", rich_help_panel=OUTPUT_PANEL
-    ),
+    output_option(metavar="DIR", readable=False, help="Save the server's responses in this folder, unchanged."),
 ]
 OutputManifest = Annotated[
     Path | None,
-    given.path_option(metavar="FILE", rich_help_panel=OUTPUT_PANEL,
-                      help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
+    output_option(metavar="FILE", readable=False,
+                  help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
 ]  # fmt: skip
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Skip inputs that already have results.", rich_help_panel=OUTPUT_PANEL),
-]
-RetryFailed = Annotated[
-    bool,
-    typer.Option("--retry-failed", help="Only inputs that failed before in --output-dir.",
-                 rich_help_panel=OUTPUT_PANEL),
-]  # fmt: skip
+Resume = Annotated[bool, output_option("--resume", help="Skip inputs that already have results.")]
+RetryFailed = Annotated[bool, output_option("--retry-failed", help="Only inputs that failed before in --output-dir.")]
 ShardOption = Annotated[
     str | None,
-    typer.Option("--shard", metavar="I/N", rich_help_panel=OUTPUT_PANEL,
-                 help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
+    output_option("--shard", metavar="I/N",
+                  help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
 ]  # fmt: skip
 Endpoint = Annotated[
-    Literal["stt", "openai"],
-    typer.Option(help="The API's own route, or its OpenAI-compatible one.", rich_help_panel=given.BACKEND_PANEL),
+    Literal["stt", "openai"], given.backend_option(help="The API's own route, or its OpenAI-compatible one.")
 ]
 
 Jobs = Annotated[
     int | None,
-    typer.Option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS, rich_help_panel=given.BACKEND_PANEL,
-                 help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline "
-                      "by cores and memory."),
+    given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
+                         help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline by "
+                              "cores and memory."),
 ]  # fmt: skip
 MaxCredits = Annotated[
     float | None,
-    given.number_option(metavar="N", min=0, help="Stop before a run costs more than this many credits.",
-                        rich_help_panel=given.BACKEND_PANEL),
+    given.backend_option(metavar="N", min=0, callback=given.finite,
+                         help="Stop before a run costs more than this many credits."),
 ]  # fmt: skip
 SpeakersByChannel = Annotated[
     str | None,
@@ -105,15 +89,12 @@ SpeakersByChannel = Annotated[
 ]  # fmt: skip
 Dask = Annotated[
     str | None,
-    typer.Option("--dask", metavar="ADDRESS", rich_help_panel=given.BACKEND_PANEL, show_default=False,
-                 help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
+    given.backend_option("--dask", metavar="ADDRESS", show_default=False,
+                         help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
 ]  # fmt: skip
 
 
-Notify = Annotated[
-    bool,
-    typer.Option("--notify", help="Show a desktop notification at the end.", rich_help_panel=given.MESSAGES_PANEL),
-]
+Notify = Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,11 +19,8 @@ if TYPE_CHECKING:  # it imports numpy
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
-
 cartesia-cli vad talk.wav --vad-silence-ms 900
-
 cartesia-cli vad talk.wav -f json | jq .utterances
-
 arecord -d 10 -f cd | cartesia-cli vad -
 """
 
