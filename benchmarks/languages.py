@@ -84,7 +84,7 @@ def main() -> int:
             continue
         heard = [engine.detect_language(samples) for samples, _ in pairs]
         detected = sum(found is not None and found.language == language for found in heard)
-        said = [engine.recognize_batch([samples], language)[0] for samples, _ in pairs]
+        said = [engine.recognize([samples], language)[0] for samples, _ in pairs]
         texts = [normalized("".join(word.word for word in words)) for words in said]
         references = [normalized(text) for _, text in pairs]
         cer, wer = jiwer.cer(references, texts), jiwer.wer(references, texts)

@@ -71,9 +71,8 @@ class Recognition:
 
 def recognize(engine: Engine, audio: Samples) -> Recognition:
     cpu, wall = time.process_time(), time.perf_counter()
-    utterance = engine.start("en")
-    utterance.push(audio)
-    text = "".join(word.word for word in utterance.finish())
+    (words,) = engine.recognize([audio], "en")
+    text = "".join(word.word for word in words)
     return Recognition(text, time.process_time() - cpu, time.perf_counter() - wall)
 
 

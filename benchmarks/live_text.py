@@ -68,9 +68,7 @@ def add_noise(samples: Samples, seed: int) -> Samples:
 
 
 def recognize(engine: moonshine.MoonshineEngine, samples: Samples) -> Sequence[RecognizedWord]:
-    utterance = engine.start("en")
-    utterance.push(samples)
-    return utterance.finish()
+    return engine.recognize([samples], "en")[0]
 
 
 async def live(engine: moonshine.MoonshineEngine, samples: Samples, mode: str) -> tuple[str, list[float]]:

@@ -33,7 +33,7 @@ from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import TurnResponder
-from cartesia_cli.server.timed_engine import WordAligner
+from cartesia_cli.server.word_aligner import WordAligner
 from cartesia_cli.server.word_times import Span, correct
 from tests.speech import SpokenWord, recite, say, say_words
 from tests.word_errors import most_in_a_pause, start_errors
@@ -123,9 +123,7 @@ def measure(
     for speech, spoken in recordings(lines):
         audio = distort(speech)
         began = time.process_time()
-        utterance = engine.start("en")
-        utterance.push(audio)
-        words = utterance.finish()
+        (words,) = engine.recognize([audio], "en")
         recognition += time.process_time() - began
         seconds += len(audio) / RATE
         for kind, correct_times in kinds.items():

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -231,19 +231,14 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
 class Listener:
     """An engine that keeps what it hears."""
 
-    name, languages, workers, is_quick = "Listener", frozenset({"en"}), 1, True
+    name, languages, workers, batch_size, is_quick = "Listener", frozenset({"en"}), 1, 1, True
 
     def __init__(self) -> None:
         self.heard: list[Samples] = []
 
-    def start(self, language: str) -> Listener:
-        return self
-
-    def push(self, samples: Samples) -> None:
-        self.heard.append(samples)
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        return ()
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        self.heard += utterances
+        return [()] * len(utterances)
 
 
 @pytest.fixture(scope="module")

@@ -46,11 +46,8 @@ def engine() -> MoonshineEngine:
     return moonshine.load()
 
 
-def heard(engine: Engine, *blocks: Samples) -> Sequence[RecognizedWord]:
-    utterance = engine.start("en")
-    for block in blocks:
-        utterance.push(block)
-    return utterance.finish()
+def heard(engine: Engine, samples: Samples) -> Sequence[RecognizedWord]:
+    return engine.recognize([samples], "en")[0]
 
 
 def text(words: Sequence[RecognizedWord]) -> str:
@@ -109,7 +106,6 @@ def test_hum_has_no_words(engine: MoonshineEngine) -> None:
 
 
 def test_utterance_without_audio_has_no_words(engine: MoonshineEngine) -> None:
-    assert heard(engine) == ()
     assert heard(engine, silence(0)) == ()
 
 
@@ -161,20 +157,17 @@ def test_quiet_audio_is_amplified_within_max_gain(peak: float, loud: float) -> N
     assert amplify_quiet(wave).dtype == np.float32
 
 
-def test_result_depends_on_neither_blocks_nor_earlier_utterances(engine: MoonshineEngine) -> None:
+def test_result_does_not_depend_on_earlier_utterances(engine: MoonshineEngine) -> None:
     said = say(WEATHER)
     whole = heard(engine, said)
     heard(engine, say(BROTHER))
-    assert heard(engine, *np.array_split(said, 40)) == whole
+    assert heard(engine, said) == whole
     assert heard(moonshine.load(), said) == whole
 
 
 def test_utterances_are_independent(engine: MoonshineEngine) -> None:
-    first, second = engine.start("en"), engine.start("en")
-    first.push(say(WEATHER))
-    second.push(say(BROTHER))
-    assert text(second.finish()) == spoken(BROTHER)
-    assert text(first.finish()) == spoken(WEATHER)
+    found = engine.recognize([say(WEATHER), say(BROTHER)], "en")
+    assert [*map(text, found)] == [spoken(WEATHER), spoken(BROTHER)]
 
 
 def test_long_speech_is_recognized_to_its_end(engine: MoonshineEngine) -> None:
@@ -182,7 +175,7 @@ def test_long_speech_is_recognized_to_its_end(engine: MoonshineEngine) -> None:
     sentences = SENTENCES + SENTENCES[::-1]
     said = np.concatenate([part for sentence in sentences for part in (say(sentence), silence(0.6))])
     assert len(said) > 1.2 * moonshine.MAX_PIECE_SECONDS * RATE
-    assert text(heard(engine, *np.array_split(said, 100))) == " ".join(map(spoken, sentences))
+    assert text(heard(engine, said)) == " ".join(map(spoken, sentences))
 
 
 @pytest.mark.parametrize("seconds", [8, 11, 19.9])
@@ -208,7 +201,7 @@ def test_memory_does_not_grow(engine: MoonshineEngine) -> None:
             start, seconds = dice.integers(0, len(said) // 2), dice.uniform(0.1, 2)
             heard(engine, said[start : start + int(seconds * RATE)])
 
-    heard(engine, said, said, said)
+    heard(engine, np.concatenate([said, said, said]))
     hear_some(20)
     before = resident()
     hear_some(100)
@@ -285,7 +278,7 @@ def test_release_without_weights_raises_engine_error(monkeypatch: pytest.MonkeyP
 def test_package_code_is_never_run_and_nothing_is_printed() -> None:
     script = (
         "import sys, numpy\nfrom cartesia_cli.server import moonshine\n"
-        "utterance = moonshine.load().start('en')\nutterance.push(numpy.full(16000, 0.1, 'f4'))\nutterance.finish()\n"
+        "moonshine.load().recognize([numpy.full(16000, 0.1, 'f4')], 'en')\n"
         "assert moonshine.PACKAGE not in sys.modules and 'faster_whisper' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

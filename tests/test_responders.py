@@ -272,9 +272,7 @@ def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()
 
     async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
-        utterance = engine.start("en")
-        utterance.push(samples)
-        return utterance.finish()
+        return engine.recognize([samples], "en")[0]
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")

@@ -308,9 +308,6 @@ def test_identity_depends_on_engine_weights_and_script(tmp_path: Path) -> None:
         def __init__(self, name: str) -> None:
             self.name, self.languages, self.workers, self.is_quick = name, frozenset({"en"}), 1, True
 
-        def start(self, language: str) -> Any:
-            raise NotImplementedError
-
     weights = tmp_path / "model.bin"
     weights.write_bytes(b"weights")
     one = identify_engines(str(tmp_path), Named("One"), None)
@@ -493,10 +490,10 @@ import sys, time
 from cartesia_cli.__main__ import main
 from cartesia_cli.server import engine
 class Slow:
-    name, languages, workers, is_quick = "Slow", {"en"}, 1, True
-    def start(self, language): return self
-    def push(self, samples): print("hearing", flush=True)
-    def finish(self): time.sleep(600)
+    name, languages, workers, batch_size, is_quick = "Slow", {"en"}, 1, 1, True
+    def recognize(self, utterances, language):
+        print("hearing", flush=True)
+        time.sleep(600)
 engine.load_engines = lambda model, observer, workers: (Slow(), None)
 sys.argv = ["cartesia-cli", "serve", "--port", "0"]
 main()

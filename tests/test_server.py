@@ -38,6 +38,7 @@ class Echo:
 
     name = "Echo"
     languages = frozenset({"en", "fr"})
+    batch_size = 1
 
     def __init__(self, workers: int = 1) -> None:
         self.workers = workers
@@ -45,26 +46,15 @@ class Echo:
         self.go.set()
         self.heard: list[str] = []
 
-    def start(self, language: str) -> EchoUtterance:
-        return EchoUtterance(self, language)
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        self.busy.set()
+        self.wait()
+        self.heard.append(language)
+        # Times beyond the window, as an engine may guess them.
+        return [(RecognizedWord(" heard", -0.5, len(samples) / RATE + 1.0, estimated=True),) for samples in utterances]
 
     def wait(self) -> None:
         self.go.wait(20)
-
-
-class EchoUtterance:
-    def __init__(self, engine: Echo, language: str) -> None:
-        self.engine, self.language, self.samples = engine, language, 0
-
-    def push(self, samples: Samples) -> None:
-        self.samples += len(samples)
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        self.engine.busy.set()
-        self.engine.wait()
-        self.engine.heard.append(self.language)
-        # Times beyond the window, as an engine may guess them.
-        return (RecognizedWord(" heard", -0.5, self.samples / RATE + 1.0, estimated=True),)
 
 
 @contextmanager
@@ -281,7 +271,7 @@ class BatchEcho(Echo):
 
     batch_size = 4
 
-    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
         self.heard.append(str(len(utterances)))
         return [(RecognizedWord(f" {len(utterances)}", 0.5, 1.0),) for _ in utterances]
 
@@ -303,12 +293,11 @@ def test_calls_are_short_while_a_live_session_is_open() -> None:
     with executor.session():
         assert executor.batch_size == 1
     assert executor.batch_size == 4
-    assert EngineExecutor(Echo()).batch_size == 1
 
 
 def test_engine_exception_gets_500_in_json() -> None:
     class Broken(Echo):
-        def start(self, language: str) -> EchoUtterance:
+        def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
             raise MemoryError("out of memory")
 
     with serving(Broken()) as client:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -42,7 +42,7 @@ class Counter:
 
     name = "Counter"
     languages = frozenset({"en", "fr"})
-    workers = 1
+    workers = batch_size = 1
     is_quick = True
 
     def __init__(self, *, timed: bool = False) -> None:
@@ -52,26 +52,18 @@ class Counter:
         self.go = threading.Event()
         self.go.set()
 
-    def start(self, language: str) -> CounterUtterance:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
         self.languages_used.add(language)
-        return CounterUtterance(self)
-
-
-class CounterUtterance:
-    def __init__(self, engine: Counter) -> None:
-        self.engine, self.samples = engine, np.zeros(0, np.float32)
-
-    def push(self, samples: Samples) -> None:
-        self.samples = np.concatenate((self.samples, samples))
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        self.engine.calls += 1
-        self.engine.go.wait(20)
-        if self.engine.fails:
+        self.calls += 1
+        self.go.wait(20)
+        if self.fails:
             raise RuntimeError("out of order")
+        return [self._words(samples) for samples in utterances]
+
+    def _words(self, samples: Samples) -> tuple[RecognizedWord, ...]:
         half = RATE // 2
-        loud = [n for n in range(len(self.samples) // half) if np.abs(self.samples[n * half :][:half]).max() > 0.01]
-        times = [(n / 2, n / 2 + 0.5) if self.engine.timed else (None, None) for n in loud]
+        loud = [n for n in range(len(samples) // half) if np.abs(samples[n * half :][:half]).max() > 0.01]
+        times = [(n / 2, n / 2 + 0.5) if self.timed else (None, None) for n in loud]
         words = [RecognizedWord(f" w{n}", *time, estimated=True) for n, time in enumerate(times)]
         return tuple(words[:-1]) + ((replace(words[-1], word=f"{words[-1].word}."),) if words else ())
 

@@ -72,15 +72,14 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
 def test_words_of_an_utterance_do_not_depend_on_others_in_the_same_call() -> None:
     engine = whisper.load(None, SilentObserver())
     audio = [*utterances()[:3], speech.silence(5)]
-    together = engine.recognize_batch(audio, "en")
-    assert together == [engine.recognize_batch([samples], "en")[0] for samples in audio]
+    together = engine.recognize(audio, "en")
+    assert together == [engine.recognize([samples], "en")[0] for samples in audio]
     assert together[3] == ()
 
 
 def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
-    utterance = whisper.load("tiny.en", SilentObserver()).start("en")
-    utterance.push(np.tile(speech.say("No."), 20))
-    words = [word.word.strip(" ,.").lower() for word in utterance.finish()]
+    (found,) = whisper.load("tiny.en", SilentObserver()).recognize([np.tile(speech.say("No."), 20)], "en")
+    words = [word.word.strip(" ,.").lower() for word in found]
     assert set(words) == {"no"}
     assert 15 <= len(words) <= 25
 
@@ -108,7 +107,7 @@ def test_gpu_that_cannot_be_used_leaves_the_work_to_the_cpu(monkeypatch: pytest.
     reports = GpuReports()
     engine = whisper.load("tiny.en", reports)
     assert reports.failed and not reports.used
-    assert "missing" in "".join(word.word for word in engine.recognize_batch([speech.say(SENTENCE)], "en")[0])
+    assert "missing" in "".join(word.word for word in engine.recognize([speech.say(SENTENCE)], "en")[0])
 
 
 def test_gpu_is_used_once_it_has_recognized_something(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -33,7 +32,7 @@ from cartesia_cli.server.engine import RecognizedWord, load_batch_engine, load_l
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.spoken_form import pronounce, spell_out
-from cartesia_cli.server.timed_engine import TimedEngine, WordAligner
+from cartesia_cli.server.word_aligner import WordAligner
 from cartesia_cli.server.word_times import Span, correct, find_speech, place
 from tests.speech import recite, say_words, silence
 from tests.word_errors import are_in_order, most_in_a_pause, start_errors
@@ -179,32 +178,8 @@ def test_any_text_is_spelled_and_pronounced(text: str, following: str) -> None:
         assert word == word.lower() and pronounce(word, {}.get)
 
 
-@dataclass
-class FixedEngine:
-    """An engine that recognizes the same words in all audio."""
-
-    words: Sequence[RecognizedWord]
-    name: str = "fixed"
-    languages: Sequence[str] = ("en", "de")
-    workers: int = 1
-    is_quick: bool = True
-    blocks: list[Samples] = field(default_factory=list)
-
-    def start(self, language: str) -> FixedEngine:
-        return self
-
-    def push(self, samples: Samples) -> None:
-        self.blocks.append(samples)
-
-    def finish(self) -> Sequence[RecognizedWord]:
-        return self.words
-
-
-def recognize(engine: FixedEngine, language: str, samples: Samples) -> Sequence[RecognizedWord]:
-    utterance = TimedEngine(engine).start(language)
-    for at in range(0, len(samples), RATE):
-        utterance.push(samples[at : at + RATE])
-    return utterance.finish()
+def correct_times(words: Sequence[RecognizedWord], language: str, samples: Samples) -> tuple[RecognizedWord, ...]:
+    return WordAligner().correct_times(words, samples, language)
 
 
 def late_words(text: str, spans: Sequence[Span]) -> list[RecognizedWord]:
@@ -215,8 +190,8 @@ def late_words(text: str, spans: Sequence[Span]) -> list[RecognizedWord]:
 
 def test_words_without_times_stay_without_times() -> None:
     words = [RecognizedWord(" Hello"), RecognizedWord(" there.")]
-    assert list(recognize(FixedEngine(words), "en", tone(2))) == words
-    assert list(recognize(FixedEngine([]), "en", tone(2))) == []
+    assert list(correct_times(words, "en", tone(2))) == words
+    assert list(correct_times([], "en", tone(2))) == []
 
 
 @pytest.mark.engine
@@ -224,7 +199,7 @@ def test_words_without_times_stay_without_times() -> None:
 def test_words_are_aligned_in_english_and_snapped_in_other_languages(language: str, limit: float) -> None:
     spoken, spans = say_words(SENTENCES[0])
     words = late_words(SENTENCES[0], spans)
-    timed = recognize(FixedEngine(words), language, np.concatenate([spoken, silence(0.5)]))
+    timed = correct_times(words, language, np.concatenate([spoken, silence(0.5)]))
     assert [(word.word, word.probability) for word in timed] == [(word.word, word.probability) for word in words]
     known = [(word, *span) for word, span in zip(SENTENCES[0].split(), spans, strict=True)]
     assert np.abs(start_errors(known, timed)).mean() < limit if language == "en" else timed[-1].end != words[-1].end
@@ -233,7 +208,7 @@ def test_words_are_aligned_in_english_and_snapped_in_other_languages(language: s
 def test_without_the_aligner_words_are_snapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
-    timed = recognize(FixedEngine(words), "en", TWO_TONES)
+    timed = correct_times(words, "en", TWO_TONES)
     assert close([(word.start or 0.0, word.end or 0.0) for word in timed], [(1, 1.5), (1.5, 2)])
 
 
@@ -246,7 +221,7 @@ def test_a_failing_aligner_costs_no_words(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(forced_alignment.Aligner, "align", fail)
     words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
-    assert [word.word for word in recognize(FixedEngine(words), "en", TWO_TONES)] == [" one", " two"]
+    assert [word.word for word in correct_times(words, "en", TWO_TONES)] == [" one", " two"]
 
 
 @pytest.mark.engine
@@ -313,8 +288,8 @@ def test_placed_words_are_in_order_and_within_the_audio(places: list[Span | None
 def test_words_that_could_not_be_aligned_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
     monkeypatch.setattr(WordAligner, "align", lambda *_: [(1.1, 1.5), None])
-    assert [word.estimated for word in recognize(FixedEngine(words), "en", TWO_TONES)] == [False, True]
-    assert not any(word.estimated for word in recognize(FixedEngine(words), "de", TWO_TONES))
+    assert [word.estimated for word in correct_times(words, "en", TWO_TONES)] == [False, True]
+    assert not any(word.estimated for word in correct_times(words, "de", TWO_TONES))
 
 
 @pytest.mark.engine
@@ -353,9 +328,7 @@ def test_word_times_are_true_in_speech_with_pauses_and_in_noise() -> None:
         power = np.mean(audio[np.abs(audio) > 1e-3] ** 2)
         noise = white_noise(len(audio) / RATE, float(np.sqrt(power / 10)))
         for samples, errors in ((audio, clean), (0.5 * (audio + noise), noisy)):
-            utterance = engine.start("en")
-            utterance.push(samples.astype(np.float32))
-            words = utterance.finish()
+            (words,) = engine.recognize([samples.astype(np.float32)], "en")
             errors += np.abs(start_errors(spoken, words)).tolist()
             assert are_in_order(words, len(audio) / RATE)
             if errors is clean:

@@ -1,9 +1,8 @@
 """Speech recognition engines as the server sees them: what an engine implements, how it is called and how it is chosen.
 
-To add one, implement `Engine` (a loaded model, shared by all requests) and `Utterance` (one stretch of speech), and
-have `load_batch_engine` or `load_live_engine` return it. The server calls an engine through an `EngineExecutor` only:
-off the event loop, as many calls at once as it has workers. A call may take seconds; whatever it raises is answered
-with status 500.
+To add one, implement `Engine` (a loaded model, shared by all requests), and have `load_batch_engine` or
+`load_live_engine` return it. The server calls an engine through an `EngineExecutor` only: off the event loop, as many
+calls at once as it has workers. A call may take seconds; whatever it raises is answered with status 500.
 
 Must never import an engine's library before the engine is chosen.
 """
@@ -16,8 +15,8 @@ import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -54,26 +53,6 @@ class RecognizedWord(Word):
 
     probability: float = 0.0
 
-    def shifted(self, seconds: float) -> RecognizedWord:
-        """The same word in audio with `seconds` more before it."""
-        if self.start is None or self.end is None:
-            return self
-        return replace(self, start=self.start + seconds, end=self.end + seconds)
-
-
-class Utterance(Protocol):
-    """One stretch of speech, from its samples to its words."""
-
-    def push(self, samples: Samples) -> None:
-        """Add audio: 16 kHz, mono, float32 in -1..1. Blocks have any length."""
-
-    def finish(self) -> Sequence[RecognizedWord]:
-        """The words of all audio that was pushed, each with its leading space, so that joining them gives the text.
-
-        Called once, after the last `push`. Times are seconds from the first sample pushed, or None from an engine
-        that has none. Audio without speech has no words.
-        """
-
 
 class Engine(Protocol):
     """A loaded model."""
@@ -96,33 +75,22 @@ class Engine(Protocol):
     def workers(self) -> int:
         """How many calls it can work on at once, each from a thread of its own."""
 
-    def start(self, language: str) -> Utterance:
-        """A new utterance, independent of all others."""
+    @property
+    def batch_size(self) -> int:
+        """How many utterances to recognize in a call: several, if that takes less time than one after the other."""
+
+    def recognize(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
+        """The words of each utterance, each with its leading space, so that joining them gives the text.
+
+        The words of an utterance must not depend on the others. Times are seconds from its first sample, or None from
+        an engine that has none. Audio without speech has no words.
+
+        utterances   16 kHz, mono, float32 in -1..1, of at most WINDOW_SECONDS each
+        language     one of `languages`, but not AUTO_LANGUAGE
+        """
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         """The language that is spoken in some audio, of which the first 30 s of speech count; None if nobody speaks."""
-
-
-def recognize(engine: Engine, samples: Samples, language: str) -> Sequence[RecognizedWord]:
-    """The words of a complete utterance."""
-    utterance = engine.start(language)
-    utterance.push(samples)
-    return utterance.finish()
-
-
-@runtime_checkable
-class BatchEngine(Protocol):
-    """An engine that recognizes several utterances in one call, in less time than one after the other."""
-
-    @property
-    def batch_size(self) -> int:
-        """The most utterances in a call."""
-
-    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
-        """The words of each utterance, as `Utterance.finish` gives them: they don't depend on the other utterances.
-
-        utterances   of at most WINDOW_SECONDS each
-        """
 
 
 class EngineExecutor:
@@ -140,7 +108,7 @@ class EngineExecutor:
     @property
     def batch_size(self) -> int:
         """How many utterances to recognize in a call: one while a session waits for its own, which are short."""
-        return self.engine.batch_size if isinstance(self.engine, BatchEngine) and not self._sessions else 1
+        return 1 if self._sessions else self.engine.batch_size
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -161,14 +129,12 @@ class EngineExecutor:
             raise api_error(400, "Unsupported language", f"{self.engine.name} {wish}; {cure}")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
-        """Recognize a complete utterance when its turn comes; returns its words."""
-        return await self.run(recognize, self.engine, samples, language)
+        """Recognize one utterance when its turn comes; returns its words."""
+        return (await self.recognize_batch([samples], language))[0]
 
     async def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
-        """Recognize complete utterances, in one call if there are several: not more than `batch_size`."""
-        if isinstance(self.engine, BatchEngine):
-            return await self.run(self.engine.recognize_batch, utterances, language)
-        return [await self.recognize(samples, language) for samples in utterances]
+        """Recognize utterances, not more than `batch_size`, in one call; returns the words of each."""
+        return await self.run(self.engine.recognize, utterances, language)
 
     async def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         """The language of some audio when its turn comes: see `Engine.detect_language`."""
@@ -207,9 +173,8 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
     workers   how many calls it works on at once, if cores and memory allow it
     """
     from . import whisper
-    from .timed_engine import TimedEngine
 
-    return TimedEngine(whisper.load(model, observer, workers))
+    return whisper.load(model, observer, workers)
 
 
 def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:

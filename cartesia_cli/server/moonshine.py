@@ -7,7 +7,7 @@ opened by path and used only if their digests are the published ones; the packag
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,7 @@ import onnxruntime
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from ..protocol import DetectedLanguage
-from .engine import (
-    M_MMAP_THRESHOLD,
-    RecognizedWord,
-    amplify_quiet,
-    set_malloc_options,
-    split_at_silence,
-)
+from .engine import M_MMAP_THRESHOLD, RecognizedWord, amplify_quiet, set_malloc_options, split_at_silence
 from .weights import package_folder, verify_weights
 
 PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
@@ -81,7 +75,7 @@ class MoonshineEngine:
     """A loaded Moonshine model."""
 
     name, languages, is_quick = NAME, LANGUAGES, True
-    workers = 1  # a second one would make the text of all sessions later
+    workers = batch_size = 1  # a second worker would make the text of all sessions later
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -89,24 +83,13 @@ class MoonshineEngine:
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         return DetectedLanguage("en")  # never called: detection is not among its languages
 
-    def start(self, language: str) -> MoonshineUtterance:
-        return MoonshineUtterance(self._model)
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        """The words of each, without times."""
+        return [tuple(self._words(samples)) for samples in utterances]
 
-
-class MoonshineUtterance:
-    """Collects audio; Moonshine recognizes it at the end, in pieces if it is long."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._blocks: list[Samples] = []
-
-    def push(self, samples: Samples) -> None:
-        self._blocks.append(samples)
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        """The words, without times."""
-        pieces = split_at_silence(self._blocks, MAX_PIECE_SECONDS)
-        return tuple(word for piece in pieces for word in join_tokens(self._transcribe(piece)))
+    def _words(self, samples: Samples) -> Iterator[RecognizedWord]:
+        for piece in split_at_silence([samples], MAX_PIECE_SECONDS):
+            yield from join_tokens(self._transcribe(piece))
 
     def _transcribe(self, samples: Samples) -> list[Token]:
         if len(samples) < MIN_PIECE_SECONDS * RATE or np.abs(samples).max() < MIN_PEAK:

@@ -44,7 +44,7 @@ from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
 from .responses import error_response
 from .silero import make_detector
-from .timed_engine import WordAligner
+from .word_aligner import WordAligner
 from .word_times import Span
 
 IDLE_SECONDS = 20.0

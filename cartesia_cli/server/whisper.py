@@ -10,21 +10,16 @@ from pathlib import Path
 
 import faster_whisper
 
-from ..audio.pcm import RATE, Samples
+from ..audio.pcm import Samples
 from ..errors import EngineError
 from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage
 from .capacity import max_workers, read_machine
-from .engine import (
-    M_ARENA_MAX,
-    M_MMAP_THRESHOLD,
-    RecognizedWord,
-    set_malloc_options,
-    split_at_silence,
-)
+from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, RecognizedWord, set_malloc_options
 from .gpu import load_on_gpu
 from .observer import ServerObserver
 from .packaged_models import DESCRIPTORS, WEIGHTS, ReadOnce, find_packaged, folder_in_memory
 from .whisper_decoding import detect_language, recognize
+from .word_aligner import WordAligner
 
 TOKENIZER = "tokenizer.json"
 
@@ -44,7 +39,7 @@ When all have work, it costs no CPU time.
 
 
 class WhisperEngine:
-    """A loaded Whisper model. Its workers share the weights and the cores."""
+    """A loaded Whisper model, whose word times are corrected. Its workers share the weights and the cores."""
 
     def __init__(self, model: faster_whisper.WhisperModel, name: str, *, is_quick: bool) -> None:
         self.name, self.is_quick = name, is_quick
@@ -55,40 +50,15 @@ class WhisperEngine:
         codes = frozenset(code for code in tokens if tokens[code] is not None or not is_multilingual)
         self.languages = codes | {AUTO_LANGUAGE, *CHINESE_SCRIPTS} if is_multilingual else codes
         self.workers: int = model.model.num_workers
-        self._model = model
+        self._model, self._aligner = model, WordAligner()
 
-    def start(self, language: str) -> WhisperUtterance:
-        return WhisperUtterance(self, language)
-
-    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
-        if language != AUTO_LANGUAGE:
-            return recognize(self._model, utterances, language)
-        heard = [self.detect_language(samples) for samples in utterances]
-        pairs = zip(utterances, heard, strict=True)
-        return [recognize(self._model, [samples], found.language)[0] if found else () for samples, found in pairs]
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        words = recognize(self._model, utterances, language)
+        pairs = zip(words, utterances, strict=True)
+        return [self._aligner.correct_times(own, samples, language) for own, samples in pairs]
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         return detect_language(self._model, samples)
-
-
-class WhisperUtterance:
-    """Collects audio; Whisper recognizes it as a whole, at the end."""
-
-    def __init__(self, engine: WhisperEngine, language: str) -> None:
-        self._engine, self._language = engine, language
-        self._blocks: list[Samples] = []
-
-    def push(self, samples: Samples) -> None:
-        self._blocks.append(samples)
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        words: list[RecognizedWord] = []
-        offset = 0.0
-        for window in split_at_silence(self._blocks):
-            found = self._engine.recognize_batch([window], self._language)[0]
-            words += [word.shifted(offset) for word in found]
-            offset += len(window) / RATE
-        return tuple(words)
 
 
 @dataclass(frozen=True, slots=True)

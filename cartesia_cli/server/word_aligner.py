@@ -1,4 +1,4 @@
-"""An engine whose word times are corrected: by forced alignment for English, and by loudness for all languages.
+"""Corrects the word times of an engine: by forced alignment for English, and by loudness for all languages.
 
 Only times change: words and their order are those of the engine.
 """
@@ -8,15 +8,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..audio.pcm import Samples
-from ..protocol import DetectedLanguage
-from .engine import BatchEngine, Engine, RecognizedWord, Utterance, recognize
+from .engine import RecognizedWord
 from .word_times import Span, correct
 
 if TYPE_CHECKING:
@@ -75,60 +72,3 @@ class WordAligner:
             self._threads.aligner = Aligner()
         aligner: Aligner = self._threads.aligner
         return aligner
-
-
-class TimedEngine:
-    """Another engine, with corrected word times."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._aligner = engine, WordAligner()
-
-    @property
-    def name(self) -> str:
-        return self._engine.name
-
-    @property
-    def languages(self) -> Container[str]:
-        return self._engine.languages
-
-    @property
-    def is_quick(self) -> bool:
-        return self._engine.is_quick
-
-    @property
-    def workers(self) -> int:
-        return self._engine.workers
-
-    @property
-    def batch_size(self) -> int:
-        return self._engine.batch_size if isinstance(self._engine, BatchEngine) else 1
-
-    def start(self, language: str) -> TimedUtterance:
-        return TimedUtterance(self._engine.start(language), self._aligner, language)
-
-    def recognize_batch(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
-        if isinstance(self._engine, BatchEngine):
-            recognized = self._engine.recognize_batch(utterances, language)
-        else:
-            recognized = [recognize(self._engine, samples, language) for samples in utterances]
-        pairs = zip(recognized, utterances, strict=True)
-        return [self._aligner.correct_times(words, samples, language) for words, samples in pairs]
-
-    def detect_language(self, samples: Samples) -> DetectedLanguage | None:
-        return self._engine.detect_language(samples)
-
-
-class TimedUtterance:
-    """An utterance of another engine, with corrected times."""
-
-    def __init__(self, utterance: Utterance, aligner: WordAligner, language: str) -> None:
-        self._utterance, self._aligner, self._language = utterance, aligner, language
-        self._blocks: list[Samples] = []
-
-    def push(self, samples: Samples) -> None:
-        self._utterance.push(samples)
-        self._blocks.append(samples)
-
-    def finish(self) -> tuple[RecognizedWord, ...]:
-        words = self._utterance.finish()
-        return self._aligner.correct_times(words, np.concatenate(self._blocks), self._language) if words else ()
