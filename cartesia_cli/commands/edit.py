@@ -80,12 +80,7 @@ def edit(
     def page(data: bytes, save_target: SaveTarget) -> str:
         return html(read_document(data, name), Layout(media=media, save_target=save_target))
 
-    def report(error: BaseException) -> None:
-        reporter.info(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
-        if reporter.debug:
-            reporter.print_traceback(error)
-
-    with EditServer(port, saved, recording, page, report) as server:
+    with EditServer(port, saved, recording, page, reporter.internal_error) as server:
         write_stdout(f"{server.url}\n")
         reporter.info("open this page in a browser to correct the transcript; Ctrl-C ends")
         if open_browser:

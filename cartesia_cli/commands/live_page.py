@@ -30,7 +30,9 @@ def served_captions(options: StreamOptions, source: str, reporter: Reporter) -> 
         hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
         raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
     try:
-        page = LivePage(port=options.page_port or 0, token=options.page_token, source=source)
+        page = LivePage(
+            port=options.page_port or 0, token=options.page_token, source=source, on_error=reporter.internal_error
+        )
     except OSError as error:
         where = "loopback" if options.page_port is None else f"port {options.page_port}"
         hint = "choose another port with --page-port, or leave it out"

@@ -115,6 +115,12 @@ class Reporter:
             self._print_redacted(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
             self._print_redacted(f"hint: {one_line(todo)}")
 
+    def internal_error(self, error: BaseException) -> None:
+        """Print an error that isn't the user's and doesn't end the run."""
+        self.info(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
+        if self.debug:
+            self.print_traceback(error)
+
     def print_traceback(self, error: BaseException) -> None:
         """Print the traceback of an error. It may quote what a server sent, so it is sanitized line by line."""
         import traceback

@@ -10,8 +10,7 @@ The page is `player/live.html`, with its style and script in it. Text comes as s
 
 Must never delay the session: `Captions` only stores what is new, and a thread for each client sends it. A slow client
 skips partials, and one that takes nothing for SEND_SECONDS is disconnected; it reconnects and gets what it missed.
-Must never use more memory for a longer session, or let another page or a client without the token read anything: a
-foreign Host or Origin is refused, and a wrong token is not found.
+Must never use more memory for a longer session.
 """
 
 from __future__ import annotations
@@ -19,27 +18,20 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hmac import compare_digest
 from html import escape
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from socket import socket
-from socketserver import TCPServer
-from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..transcript import Partial, Segment, Update
+from .page_server import PageHandler, PageServer
 from .player_files import fill, read, source_hash
 from .sanitize import one_line
-
-HOST = "127.0.0.1"
 
 MAX_LINES = 5000
 """Settled lines that are kept for clients that join: those of some ten hours of talk."""
@@ -186,16 +178,23 @@ class Captions:
 class LivePage:
     """A server of the page in threads of this process, for the length of a `with` block.
 
-    port    port to listen on; 0: any. Raises OSError if it can't be used
-    token   what the URL contains; None: a random one
-    source  name of what is transcribed
+    port       port to listen on; 0: any. Raises OSError if it can't be used
+    token      what the URL contains; None: a random one
+    source     name of what is transcribed
+    on_error   called, in any thread, with what goes wrong unexpectedly
     """
 
-    def __init__(self, *, port: int = 0, token: str | None = None, source: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        token: str | None = None,
+        source: str = "",
+        on_error: Callable[[BaseException], None] = lambda error: None,
+    ) -> None:
         self.captions = Captions()
-        token = token or secrets.token_urlsafe(16)
-        self._server = _Server(port, token, self.captions, source)
-        self.url = f"http://{HOST}:{self._server.server_port}/{token}/"
+        self._server = _Server(port, token, self.captions, source, on_error)
+        self.url = self._server.url
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="serving captions", daemon=True
         )
@@ -204,25 +203,22 @@ class LivePage:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self.captions.end(GOODBYE_SECONDS)
         self._server.shutdown()
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    """Has a daemon thread for each of up to MAX_CLIENTS connections."""
+class _Server(PageServer):
+    """Serves up to MAX_CLIENTS connections at once."""
 
-    def __init__(self, port: int, token: str, captions: Captions, source: str) -> None:
-        self.token, self.captions = token, captions
+    def __init__(
+        self, port: int, token: str | None, captions: Captions, source: str, on_error: Callable[[BaseException], None]
+    ) -> None:
+        self.captions = captions
         self.page, self.policy = _page(source)
         self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
-        super().__init__((HOST, port), _Handler)
-
-    def server_bind(self) -> None:
-        """Bind, without the look-up of the host's name in HTTPServer, which may take long."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = HOST, self.server_address[1]
+        super().__init__(port, _Handler, token, on_error)
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
@@ -236,91 +232,33 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._slots.release()
 
-    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        """Ignore clients that hang up or are too slow; by default, a traceback is printed."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
 
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers one request."""
-
-    protocol_version = "HTTP/1.1"
+class _Handler(PageHandler):
+    server: _Server
     timeout = SEND_SECONDS
 
     def do_GET(self) -> None:
-        server = self._server
-        parts = urlsplit(self.path)
-        token, slash, name = parts.path.removeprefix("/").partition("/")
-        if not self._is_own():
-            self._answer(HTTPStatus.FORBIDDEN, "This page can be used at its own address only.\n")
-        elif not compare_digest(token.encode("utf-8", "replace"), server.token.encode()):
-            self._answer(HTTPStatus.NOT_FOUND, "Not found.\n")
-        elif not slash:
-            query = f"?{parts.query}" if parts.query else ""
-            self._answer(HTTPStatus.PERMANENT_REDIRECT, "", {"Location": f"/{server.token}/{query}"})
-        elif not name:
-            headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": server.policy}
-            self._answer(HTTPStatus.OK, server.page, headers)
-        elif name == "events":
-            self._stream()
-        else:
-            self._answer(HTTPStatus.NOT_FOUND, "Not found.\n")
+        match self.route():
+            case "":
+                headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": self.server.policy}
+                self.answer(HTTPStatus.OK, self.server.page, headers)
+            case "events":
+                self._stream(self.server.captions)
+            case str():
+                self.answer(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
-    def _stream(self) -> None:
-        captions = self._server.captions
+    def _stream(self, captions: Captions) -> None:
         position = captions.position(self.headers.get("Last-Event-ID", ""))
         captions.join()
         try:
-            self._begin(HTTPStatus.OK, {"Content-Type": "text/event-stream; charset=utf-8"})
-            self._send(f"retry: {RETRY_MS}\n\n")
+            self.begin(HTTPStatus.OK, {"Content-Type": "text/event-stream; charset=utf-8"})
+            self.wfile.write(f"retry: {RETRY_MS}\n\n".encode())
             has_ended = False
             while not has_ended:
                 events, position, has_ended = captions.news(position, KEEP_ALIVE_SECONDS)
-                self._send(events or ":\n\n")
+                self.wfile.write((events or ":\n\n").encode())
         finally:
             captions.leave()
-
-    def _is_own(self) -> bool:
-        """Whether the request can't come from another page: see `server/origins.py`."""
-        own = [f"{name}:{self._server.server_port}" for name in (HOST, "localhost")]
-        hosts, origins = self.headers.get_all("Host", []), self.headers.get_all("Origin", [])
-        return len(hosts) == 1 and hosts[0].lower() in own and all(
-            origin.lower() == f"http://{hosts[0].lower()}" for origin in origins
-        )  # fmt: skip
-
-    def _answer(self, status: HTTPStatus, body: str, headers: Mapping[str, str] | None = None) -> None:
-        data = body.encode()
-        defaults = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(data))}
-        self._begin(status, defaults | dict(headers or {}))
-        self.wfile.write(data)
-
-    def _begin(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        common = {
-            "Cache-Control": "no-store",
-            "Connection": "close",
-            "Cross-Origin-Resource-Policy": "same-origin",
-            "Referrer-Policy": "no-referrer",  # the URL has the token
-            "X-Content-Type-Options": "nosniff",
-        }
-        for name, value in (common | dict(headers)).items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def _send(self, text: str) -> None:
-        self.wfile.write(text.encode())
-
-    @property
-    def _server(self) -> _Server:
-        assert isinstance(self.server, _Server)
-        return self.server
-
-    def version_string(self) -> str:
-        return "cartesia-cli"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: stderr is for the session's messages."""
 
 
 def _page(source: str) -> tuple[str, str]:
