@@ -516,6 +516,7 @@ def refusal(status: int, command: str = BATCH) -> str:
 CHECK_NETWORK = "check the network, then run the same command again"
 CHECK_URL = "check the network and the base URL"
 CHECK_OPTIONS = "check the model, the language, the encoding and the sample rate"
+HAS_TLS = "is it an https server? The URL of a server with plain http begins with http://"
 TRUST = "name a private certificate authority in SSL_CERT_FILE; a wrong clock makes certificates look expired, too"
 KEYS = "the key came from the variable CARTESIA_API_KEY; keys are created at play.cartesia.ai/keys"
 CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
@@ -646,8 +647,9 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
         Fault("certificate of another host", LIVE, secure("other.example"), 6,
               "can't verify HOST's certificate: Hostname mismatch, certificate is not valid for 'HOST'.", TRUST),
-        Fault("TLS to a plain-text port", BATCH, plain_port, 6, "talk.wav: can't verify HOST's certificate: …", TRUST),
-        Fault("TLS to a plain-text port", LIVE, plain_port, 6, "can't verify HOST's certificate: …", TRUST),
+        Fault("TLS to a plain-text port", BATCH, plain_port, 6, "talk.wav: the TLS handshake with HOST failed: …",
+              HAS_TLS),
+        Fault("TLS to a plain-text port", LIVE, plain_port, 6, "the TLS handshake with HOST failed: …", HAS_TLS),
         Fault("requests through HTTPS_PROXY", BATCH, proxied, 0, out=HEARD),
         Elsewhere("requests through HTTPS_PROXY", LIVE, 0, "the transcript",
                   "test_client_realtime_faults.py::test_a_proxy_is_used_for_the_network"),

@@ -284,6 +284,13 @@ def test_unusable_token_is_refused_before_anything_is_sent(run: Run, tmp_path: P
     assert b"--page-token can't be used" in done.stderr and b"hint: 16 to 128" in done.stderr
 
 
+def test_port_without_the_page_is_a_usage_error(run: Run) -> None:
+    done = run("stream-file", "talk.wav", "--page-port", "8710", env=KEY)
+    assert (done.returncode, done.stderr) == (
+        2, b"error: --page-port needs --page\nhint: add --page, or leave --page-port out\n",
+    )  # fmt: skip
+
+
 def test_port_that_is_taken_is_refused_before_anything_is_sent(run: Run, tmp_path: Path, page: LivePage) -> None:
     (tmp_path / "talk.wav").write_bytes(golden.SAMPLE)
     port = str(urlsplit(page.url).port)

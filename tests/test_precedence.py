@@ -48,6 +48,7 @@ WORDS = {
 
 COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
            "context": {"grep": "a"}, "ignore_case": {"grep": "a"},
+           "page_port": {"page": True}, "page_token": {"page": True},
            "encoding": {"sample_rate": 8000}, "sample_rate": {"encoding": "pcm_s16le"}}  # fmt: skip
 """What an option needs to apply at all; for all layers, from the weakest."""
 
@@ -249,21 +250,21 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
 def test_option_that_does_not_apply_is_an_error_as_a_flag_and_ignored_as_a_default(
     configure: Callable[..., dict[str, Any]], requirement: Any
 ) -> None:
-    option = options(COMMANDS["transcribe"])[requirement.option]
-    value = {"encoding": "pcm_s16le", "sample_rate": 8000, "context": 2}.get(requirement.option, True)
+    command = "listen" if requirement.option.startswith("page_") else "transcribe"
+    option = options(COMMANDS[command])[requirement.option]
+    value = {
+        "encoding": "pcm_s16le", "sample_rate": 8000, "context": 2, "page_port": 8710, "page_token": "t0ken" * 4,
+    }.get(requirement.option, True)  # fmt: skip
     company = {"paragraphs": {"format": "text"}, **COMPANY}[requirement.option]
-    elsewhere = (
-        {} if requirement.option in ("encoding", "sample_rate", "context", "ignore_case") else {"format": "json"}
-    )
+    needs_format = requirement.option in ("crlf", "highlight_words", "paragraphs")
+    elsewhere = {"format": "json"} if needs_format else {}
     with pytest.raises(UsageError) as caught:
-        configure("transcribe", {"flag": {requirement.option: value, **elsewhere}})
+        configure(command, {"flag": {requirement.option: value, **elsewhere}})
     assert caught.value.hint
     for layer in LAYERS[1:]:
-        waiting = configure("transcribe", {"flag": elsewhere, layer: {requirement.option: value}})
+        waiting = configure(command, {"flag": elsewhere, layer: {requirement.option: value}})
         assert waiting[requirement.option] == option.default
-        assert (
-            configure("transcribe", {"flag": company, layer: {requirement.option: value}})[requirement.option] == value
-        )
+        assert configure(command, {"flag": company, layer: {requirement.option: value}})[requirement.option] == value
 
 
 def test_local_model_on_the_command_line_implies_local(configure: Callable[..., dict[str, Any]]) -> None:

@@ -235,7 +235,7 @@ def test_the_source_fails() -> None:
 
 
 def test_stop_is_asked() -> None:
-    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.requested.is_set() or case.stop.request())
+    case = Case(Tape(*talk(), then="wait"), on_audio=lambda case: case.stop.requested.is_set() or case.stop.interrupt())
     assert case.error is None
     assert case.wire.commands == [Finalize(), Close()]
     assert case.source.closed
@@ -244,8 +244,8 @@ def test_stop_is_asked() -> None:
 
 def test_stop_is_asked_twice() -> None:
     def insist(case: Case) -> None:
-        case.stop.request()
-        case.stop.request()
+        case.stop.interrupt()
+        case.stop.interrupt()
 
     case = Case(Tape(*talk(), then="wait"), lambda said: [Delta(text="so far")], on_audio=insist)
     assert isinstance(case.error, Interrupted)
@@ -351,7 +351,7 @@ def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
     """In each of the loop's turns around it: there is something to finish, or there is not."""
 
     async def ask(case: Case) -> None:
-        case.stop.request()
+        case.stop.interrupt()
         for _ in range(steps):
             await asyncio.sleep(0)
 

@@ -224,6 +224,18 @@ def test_a_control_line_that_is_too_long_is_reported_as_that(run: Run, recording
     assert messages(ended) == [f"warning: {tmp_path / 'control'}, line 1: longer than 16384 bytes (ignored)"]
 
 
+@BOTH
+def test_close_before_the_connection_is_open_ends_the_session_in_order(
+    run: Run, recording: Path, tmp_path: Path, mode: str
+) -> None:
+    control = controlled(tmp_path, {"type": "close"})
+    out = tmp_path / "out.json"
+    ended, server = stream(run, november, recording, "--mode", mode, *PREVIEW, "-o", out, *control)
+    assert ended.returncode == 0, ended.stderr
+    assert "no speech found" in messages(ended)
+    assert json.loads(out.read_text())["text"] == "" and not server.records[0].audio
+
+
 @pytest.mark.parametrize("option", ["--control", "--keyterms"])
 def test_no_result_replaces_what_a_session_reads(run: Run, recording: Path, tmp_path: Path, option: str) -> None:
     read = tmp_path / "read.txt"

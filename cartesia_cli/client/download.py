@@ -28,7 +28,7 @@ from ..remote_url import display_url, result_name
 from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, parse_retry_after
 from ..transfer import FetchedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
-from .http_errors import describe_error, find_tls_reason
+from .http_errors import describe_error, tls_error
 from .http_transport import environment_error
 
 MAX_BYTES = 16 << 30
@@ -266,9 +266,8 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
             return InputError(message, hint="check the URL")
         case httpx.DecodingError() | httpx.LocalProtocolError():
             return InputError(f"{name}: the server's answer can't be read: {why}", hint="check the URL")
-    if (reason := find_tls_reason(error)) is not None:
-        hint = "name a private certificate authority in SSL_CERT_FILE"
-        return NetworkError(f"{name}: can't verify the server's certificate: {reason}", hint=hint)
+    if (failure := tls_error(error, "the server")) is not None:
+        return NetworkError(f"{name}: {failure.message}", hint=failure.hint)
     match error:
         case httpx.ProxyError():
             return NetworkError(f"{name}: the proxy refuses: {why}", hint="check HTTPS_PROXY and HTTP_PROXY")

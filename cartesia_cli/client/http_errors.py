@@ -20,6 +20,7 @@ from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
 from ..protocol import Credential
 from ..redaction import LONGEST_EXCERPT, Redactor
 from ..retry import MAX_RETRY_AFTER_SECONDS, is_retryable_status, parse_retry_after
+from ..transfer import short_reason
 
 if TYPE_CHECKING:
     from ..protocol import Error
@@ -34,6 +35,10 @@ ACCOUNT_STATUSES = frozenset({402, 404, 405})
 
 CHECK_PARAMETERS = "check the model, the language, the encoding and the sample rate"
 CHECK_CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
+CHECK_CERTIFICATE = (
+    "name a private certificate authority in SSL_CERT_FILE; a wrong clock makes certificates look expired, too"
+)
+CHECK_TLS = "is it an https server? The URL of a server with plain http begins with http://"
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
@@ -145,19 +150,13 @@ def connection_failure(error: httpx.HTTPError, name: str, peer: Peer, *, uploade
 
 
 def _connect_failure(error: httpx.HTTPError, peer: Peer, why: str) -> Failure | None:
-    if (tls_reason := find_tls_reason(error)) is not None:
-        return certificate_failure(peer.host, peer.quote(tls_reason))
+    if (failure := tls_error(error, peer.host)) is not None:
+        return Failure(failure)
     if isinstance(error, httpx.ProxyError):
         return proxy_failure(why)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return unreachable_failure(peer, why)
     return None
-
-
-def certificate_failure(host: str, reason: str) -> Failure:
-    """A TLS handshake that failed. Another attempt would fail, too."""
-    hint = "name a private certificate authority in SSL_CERT_FILE; a wrong clock makes certificates look expired, too"
-    return Failure(NetworkError(f"can't verify {host}'s certificate: {reason}", hint=hint))
 
 
 def proxy_failure(reason: str) -> Failure:
@@ -245,13 +244,17 @@ def describe_error(error: BaseException) -> str:
     return re.sub(r"^\[Errno -\d+\] ", "", text) or type(error).__name__
 
 
-def find_tls_reason(error: BaseException) -> str | None:
-    """The reason of a TLS failure among the causes of an exception; None if it isn't one."""
+def tls_error(error: BaseException, host: str) -> NetworkError | None:
+    """The error for a TLS handshake that failed, if that is among the causes of an exception. Another attempt would
+    fail, too.
+    """
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
+            message = f"can't verify {host}'s certificate: {short_reason(cause.verify_message)}"
+            return NetworkError(message, hint=CHECK_CERTIFICATE)
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return (cause.reason or str(cause)).replace("_", " ").lower()
+            reason = short_reason(cause.reason or str(cause)).replace("_", " ").lower()
+            return NetworkError(f"the TLS handshake with {host} failed: {reason}", hint=CHECK_TLS)
         cause = cause.__cause__ or cause.__context__
     return None

@@ -25,7 +25,7 @@ from websockets.http11 import Response
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol import Error
 from . import http_errors
-from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, find_tls_reason
+from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, tls_error
 from .http_transport import environment_error
 
 MAX_EVENT_BYTES = 16 << 20
@@ -69,8 +69,8 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
     """A handshake that failed with this exception. UsageError for settings with which none can be attempted."""
     if isinstance(error, InvalidStatus):
         return _response_failure(error.response, peer)
-    if (tls_reason := find_tls_reason(error)) is not None:
-        return http_errors.certificate_failure(peer.host, peer.quote(tls_reason))
+    if (failure := tls_error(error, peer.host)) is not None:
+        return Failure(failure)
     if isinstance(error, InvalidProxyStatus):
         status = f"{error.response.status_code} {error.response.reason_phrase}"
         return http_errors.proxy_failure(peer.quote(status))

@@ -193,7 +193,8 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
         values = {name: setting.value for name, setting in found.items()}
     except CliError:
         pass  # the configuration may be what is wrong: then the command line alone decides
-    return _is_json(values.items()) or _is_json(_read(_JSON, iter(before)))
+    is_mistaken = "json" not in options(command) and "--json" in after  # it would be -f json
+    return is_mistaken or _is_json(values.items()) or _is_json(_read(_JSON, iter(before)))
 
 
 def _is_json(given: Iterable[Given]) -> bool:

@@ -142,22 +142,29 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("script", "local_model", "a script needs no model: leave one of them out"),
 )  # fmt: skip
 
+
+def _needs(option: str, other: str, met: Callable[[Values], bool], *, value: str = "") -> Requirement:
+    """`other` is the option that it needs, `value` what stands for its value in the hint."""
+    flag = f"--{option.replace('_', '-')}"
+    return Requirement(option, f"{flag} needs {other}", f"add {other}{value}, or leave {flag} out", met)
+
+
+def _together(option: str, other: str) -> Requirement:
+    hint = "they are for headerless audio only"
+    return Requirement(option, "--encoding and --sample-rate go together", hint, lambda values: other in values)
+
+
 REQUIREMENTS: tuple[Requirement, ...] = (
-    Requirement("crlf", "--crlf needs -f srt", "add -f srt, or leave --crlf out",
-                lambda values: "srt" in formats(values)),
-    Requirement("highlight_words", "--highlight-words needs -f vtt", "add -f vtt, or leave --highlight-words out",
-                lambda values: "vtt" in formats(values)),
-    Requirement("paragraphs", "--paragraphs needs -f text", "add -f text, or leave --paragraphs out",
-                lambda values: "text" in formats(values)),
-    Requirement("context", "--context needs --grep", "add --grep REGEX, or leave --context out",
-                lambda values: values.get("grep") is not None),
-    Requirement("ignore_case", "--ignore-case needs --grep", "add --grep REGEX, or leave --ignore-case out",
-                lambda values: values.get("grep") is not None),
-    Requirement("encoding", "--encoding and --sample-rate go together", "they are for headerless audio only",
-                lambda values: values.get("sample_rate") is not None),
-    Requirement("sample_rate", "--encoding and --sample-rate go together", "they are for headerless audio only",
-                lambda values: values.get("encoding") is not None),
-)  # fmt: skip
+    _needs("crlf", "-f srt", lambda values: "srt" in formats(values)),
+    _needs("highlight_words", "-f vtt", lambda values: "vtt" in formats(values)),
+    _needs("paragraphs", "-f text", lambda values: "text" in formats(values)),
+    _needs("context", "--grep", lambda values: "grep" in values, value=" REGEX"),
+    _needs("ignore_case", "--grep", lambda values: "grep" in values, value=" REGEX"),
+    _needs("page_port", "--page", lambda values: "page" in values),
+    _needs("page_token", "--page", lambda values: "page" in values),
+    _together("encoding", "sample_rate"),
+    _together("sample_rate", "encoding"),
+)
 
 
 def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:

@@ -31,7 +31,7 @@ def stop_on_signals(stop: StopSignal) -> Iterator[StopSignal]:
         count += 1
         if count > 2:
             raise Interrupted
-        loop.call_soon_threadsafe(stop.request)
+        loop.call_soon_threadsafe(stop.interrupt)
 
     before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
     try:

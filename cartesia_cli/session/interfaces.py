@@ -78,13 +78,17 @@ class SessionObserver:
 class StopSignal:
     """How a user stops a session.
 
-    requested   set by the first request: finish the session
-    forced      set by the second one: end it immediately
+    requested    set by a command, or by the first signal: finish the session
+    forced       set by the second one: end it immediately
+    interrupts   whether there was a signal: then a session that has not begun isn't begun any more
     """
 
     def __init__(self) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
+        self.interrupts = False
 
-    def request(self) -> None:
+    def interrupt(self) -> None:
+        """There was a signal, such as that of Ctrl-C."""
+        self.interrupts = True
         (self.forced if self.requested.is_set() else self.requested).set()

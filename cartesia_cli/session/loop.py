@@ -18,7 +18,7 @@ send buffer, and is sent again over the next one. How a session ends:
                        length of the audio that had no answer then
     settings refused   a notice; the session goes on without that change
     no speech          a notice
-    second stop        Interrupted immediately; so does the first stop if nothing has been read yet
+    second signal      Interrupted immediately; so does the first one if nothing has been read yet
 
 Knows nothing about transport, audio devices or display.
 """
@@ -149,9 +149,10 @@ class Session:
         try:
             await asyncio.wait({running, requested}, return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
-                if self._reading is None:  # no audio was taken, so there is nothing to finish
+                if self._reading is not None:
+                    self._reading.cancel()
+                elif stop.interrupts:  # no audio was taken, so there is nothing to finish
                     raise Interrupted
-                self._reading.cancel()
                 self._finish()  # the cancelled task may not have started
                 self._shorten_connect()
                 await asyncio.wait({running, forced}, return_when=asyncio.FIRST_COMPLETED)
@@ -233,7 +234,8 @@ class Session:
                 async with AsyncExitStack() as stack:
                     connection = await self._connect_once(stack, lost is not None)
                     is_open, opened = True, self._now()
-                    self._reading = self._reading or asyncio.create_task(self._read_source())
+                    if self._reading is None and self.phase is Phase.STREAMING:
+                        self._reading = asyncio.create_task(self._read_source())
                     if lost is not None:
                         self._limiter.restart(opened)
                         self._dispatcher.rewind(is_resumed=was_idle)
@@ -309,7 +311,8 @@ class Session:
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
-            message = f"no connection: {GRACE_SECONDS:g} s left to reconnect; Ctrl-C again ends at once"
+            again, ctrl_c = ("connect", "Ctrl-C") if self._reading is None else ("reconnect", "Ctrl-C again")
+            message = f"no connection: {GRACE_SECONDS:g} s left to {again}; {ctrl_c} ends at once"
             self._dispatcher.notify("hurry", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
