@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
 from ..credentials import credential, key_source
+from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, UsageError
 from ..output.console import Reporter
 from ..protocol import (
@@ -256,14 +257,7 @@ def open_server(
     if choice.base_url is not None:
         yield RunningServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
         return
-    try:
-        local_extra.require_local_extra()
-    except EngineError as error:
-        if not choice.reason:
-            raise
-        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
-        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
-    from ..server import announcement, app, runner
+    from ..server import announcement
 
     found = announcement.find(local_model) if may_share else None
     if found is not None:
@@ -272,7 +266,18 @@ def open_server(
             found.report(observer)
             yield RunningServer(found.base_url, Credential(found.token, "the running server"), local=True)
         return
-    engine, live = load_engines()
+    try:
+        local_extra.import_from_server("whisper")
+        loading = start_daemon_thread(load_engines, "loading the engine")
+        local_extra.import_from_server("app", "runner")  # meanwhile: reading the weights doesn't hold Python's lock
+    except EngineError as error:
+        if not choice.reason:
+            raise
+        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
+        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
+    from ..server import app, runner
+
+    engine, live = loading.result()
     import secrets  # start-up: requests to other servers don't need it
 
     token = Credential(secrets.token_urlsafe(24), "this process")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -24,8 +25,14 @@ LOCAL = "transcribing on this machine"
 
 def require_local_extra() -> None:
     """EngineError if the offline engine and its server can't be imported."""
+    import_from_server("whisper", "app", "runner")
+
+
+def import_from_server(*modules: str) -> None:
+    """Import modules of `server`. EngineError if what they need isn't installed."""
     try:
-        from ..server import app, runner, whisper  # noqa: F401  whether it can be imported is the question
+        for module in modules:
+            import_module(f"cartesia_cli.server.{module}")
     except ImportError as error:
         raise EngineError(
             f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL_COMMAND

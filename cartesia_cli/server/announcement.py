@@ -19,14 +19,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from .. import __version__
 from ..directories import cache_dir
 from ..errors import EngineError
-from .app import identify_folder
-from .observer import Exchange, ServerObserver
 from .packaged_models import find_packaged
+from .weights import identify_folder
+
+if TYPE_CHECKING:  # imports uvicorn, which a command that finds a server doesn't need
+    from .observer import Exchange, ServerObserver
 
 MAX_PATH_BYTES = 103
 """The longest name of a socket, on macOS (unix(4)); Linux takes four more."""

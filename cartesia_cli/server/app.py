@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -52,6 +51,7 @@ from .responses import ServerIdentity, error_response, models_response, status_r
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
 from .uploads import MAX_BODY_BYTES, Uploads
+from .weights import identify_folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +139,6 @@ def identify_engines(model: str | None, engine: Engine, live: Engine | None) -> 
     """
     parts = [*([live.name] if live is not None else []), *identify_folder(model)]
     return ServerIdentity.of(engine.name if live is None else f"{engine.name} (live: {live.name})", model, parts)
-
-
-def identify_folder(model: str | None) -> list[str]:
-    """Which weights are in a folder that the user named, by their sizes and dates; nothing for another model."""
-    if model is None or not Path(model).is_dir():
-        return []
-    stats = [file.stat() for file in sorted(Path(model).iterdir()) if file.is_file()]
-    return [str(Path(model).resolve()), *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)]
 
 
 def _build_app(

@@ -20,6 +20,14 @@ def package_folder(package: str) -> Path:
     return Path(folders[0] if folders else "missing")
 
 
+def identify_folder(model: str | None) -> list[str]:
+    """Which weights are in a folder that the user named, by their sizes and dates; nothing for another model."""
+    if model is None or not Path(model).is_dir():
+        return []
+    stats = [file.stat() for file in sorted(Path(model).iterdir()) if file.is_file()]
+    return [str(Path(model).resolve()), *(f"{stat.st_size} {stat.st_mtime_ns}" for stat in stats)]
+
+
 def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requirement: str) -> None:
     """EngineError unless each file in `folder` has the SHA-256 that its publisher states.
 
