@@ -34,20 +34,34 @@ def halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
 
 def test_parts_of_a_model_are_joined_in_memory(halved: PackagedModel, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    files = halved.verified_files()
-    assert halved.is_installed and files is not None
-    weights = files["model.bin"]
-    assert isinstance(weights, ReadOnce)
-    assert (files["config.json"], weights.read(), weights.read()) == (CONFIG, FIRST + SECOND, b"")
-    assert sorted(tmp_path.rglob("*")) == before
+    with halved.opened() as (folder, files):
+        assert files is None
+        assert Path(folder, "model.bin").read_bytes() == FIRST + SECOND
+        assert Path(folder, "config.json").read_bytes() == CONFIG
+        assert sorted(tmp_path.rglob("*")) == before
+    assert not Path(folder).exists()
+
+
+def test_parts_of_a_model_are_joined_without_files_in_memory_too(
+    halved: PackagedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packaged_models, "DESCRIPTORS", Path("missing"))  # as on macOS and Windows
+    with halved.opened() as (folder, files):
+        assert files is not None and folder == str(halved.folder)
+        weights = files["model.bin"]
+        assert isinstance(weights, ReadOnce)
+        assert (files["config.json"], weights.read(), weights.read()) == (CONFIG, FIRST + SECOND, b"")
 
 
 @pytest.mark.parametrize("damaged", ["half_one/data/config.json", "half_two/data/model.bin.part2"])
 def test_model_with_a_damaged_file_is_rejected(halved: PackagedModel, tmp_path: Path, damaged: str) -> None:
+    halved.verify()
     (tmp_path / damaged).write_bytes(b"something else")
     with pytest.raises(EngineError, match="not the published ones") as caught:
-        halved.verified_files()
+        halved.verify()
     assert "half-one==1 half-two==1" in caught.value.hint
+    with pytest.raises(EngineError, match="not the published ones"), halved.opened():
+        pass
 
 
 def test_model_that_lacks_a_part_counts_as_not_installed(

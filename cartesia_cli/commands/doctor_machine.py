@@ -292,7 +292,7 @@ def check_weights(examined: Examined, found: Found) -> Result:
 
     names = []
     for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
-        model.verified_files()
+        model.verify()
         names.append(model.title)
     if moonshine.is_installed():
         verify_weights(

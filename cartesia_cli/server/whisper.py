@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, RecognizedWord, set_malloc_options
 from .gpu import load_on_gpu
 from .observer import ServerObserver
-from .packaged_models import DESCRIPTORS, WEIGHTS, ReadOnce, find_packaged, folder_in_memory
+from .packaged_models import WEIGHTS, ReadOnce, find_packaged
 from .whisper_decoding import detect_language, recognize
 from .word_aligner import WordAligner
 
@@ -65,18 +64,16 @@ class WhisperEngine:
 class _Source:
     """A model that can be loaded.
 
-    folder        where its files are, or those that `files` doesn't have
     name          shown to users
     weights       the files of its weights
     max_threads   most threads for one call
-    files         verifies the files, and returns those that are loaded from memory instead, if any; they are read once
+    opened        as `PackagedModel.opened`
     """
 
-    folder: str
     name: str
     weights: Sequence[Path]
     max_threads: int
-    files: Callable[[], dict[str, bytes | ReadOnce] | None] = lambda: None
+    opened: Callable[[], AbstractContextManager[tuple[str, dict[str, bytes | ReadOnce] | None]]]
 
 
 def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
@@ -103,7 +100,7 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
 
         def load_on(device: str, numbers: str) -> faster_whisper.WhisperModel:
-            with _loadable(source) as (folder, files):
+            with source.opened() as (folder, files):
                 return faster_whisper.WhisperModel(
                     folder,
                     device=device,
@@ -122,26 +119,14 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
     return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
 
 
-@contextmanager
-def _loadable(source: _Source) -> Iterator[tuple[str, dict[str, bytes | ReadOnce] | None]]:
-    """The folder of a model, and the files that aren't there; on Linux, all are."""
-    files = source.files()
-    if files is None or not DESCRIPTORS.is_dir() or not hasattr(os, "memfd_create"):
-        yield source.folder, files
-        return
-    with folder_in_memory(files) as folder:
-        yield folder, None
-
-
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
     """The model that is meant. EngineError when it is missing or its weights are not the published ones."""
     packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
     if packaged is not None:
-        folder, title = str(packaged.folder), packaged.title
-        return _Source(folder, title, packaged.weights, MAX_PACKAGED_THREADS, packaged.verified_files)
+        return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, packaged.opened)
     assert model is not None
     folder, name = _find_model(model, observer)
-    return _Source(folder, name, [Path(folder, WEIGHTS)], MAX_THREADS)
+    return _Source(name, [Path(folder, WEIGHTS)], MAX_THREADS, lambda: nullcontext((folder, None)))
 
 
 def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:
