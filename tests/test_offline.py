@@ -43,9 +43,11 @@ SYSTEM_CALLS = (
     "unlink,unlinkat,truncate"
 )
 NETWORK = re.compile(r'htons\((?P<port>\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"(?P<host>[^"]+)"')
-OPENED = re.compile(r'\bopen(?:at)?\((?:\w+, )?"(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
-CHANGED = re.compile(r'\b(?:creat|mkdir|mknod|rename|unlink|truncate)(?:at2?)?\((?:\w+, )?"(?P<path>[^"]*)"')
-LINKED = re.compile(r'\b(?:link|symlink)(?:at)?\((?:\w+, )?"[^"]*", (?:\w+, )?"(?P<path>[^"]*)"')
+FOLDER = r"(?:\w+(?:<(?P<folder>[^>]*)>)?, )?"
+"""The first argument of `openat` and its siblings: a descriptor, or AT_FDCWD, with the path of its folder."""
+OPENED = re.compile(rf'\bopen(?:at)?\({FOLDER}"(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
+CHANGED = re.compile(rf'\b(?:creat|mkdir|mknod|rename|unlink|truncate)(?:at2?)?\({FOLDER}"(?P<path>[^"]*)"')
+LINKED = re.compile(rf'\b(?:link|symlink)(?:at)?\((?:[^"(]*, )?"[^"]*", {FOLDER}"(?P<path>[^"]*)"')
 WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC")
 
 
@@ -57,9 +59,10 @@ def contacted(trace: str) -> set[str]:
 
 def written(trace: str) -> set[str]:
     """Paths that were written, made, renamed or removed, or were to be; devices aside."""
-    opened = {match["path"] for match in OPENED.finditer(trace) if any(flag in match["flags"] for flag in WRITING)}
-    changed = {match["path"] for pattern in (CHANGED, LINKED) for match in pattern.finditer(trace)}
-    return {path for path in opened | changed if not path.startswith("/dev/")}
+    opened = [match for match in OPENED.finditer(trace) if any(flag in match["flags"] for flag in WRITING)]
+    changed = [match for pattern in (CHANGED, LINKED) for match in pattern.finditer(trace)]
+    paths = {os.path.join(match["folder"] or "", match["path"]) for match in opened + changed}
+    return {path for path in paths if not path.startswith("/dev/")}
 
 
 class Traced:
@@ -75,7 +78,7 @@ class Traced:
         self._cache, self._temporary = home / ".cache" / "cartesia-cli", temporary
         self.process = subprocess.Popen(
             [
-                need("strace"), "-D", "-f", "-qq", "-e", "signal=none", "-e", f"trace={SYSTEM_CALLS}",
+                need("strace"), "-D", "-f", "-qq", "-y", "-e", "signal=none", "-e", f"trace={SYSTEM_CALLS}",
                 "-o", self._trace,
                 sys.executable, "-m", "cartesia_cli", *map(str, arguments),
             ],
