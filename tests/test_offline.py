@@ -155,7 +155,8 @@ def test_local_commands_use_only_loopback_and_own_folders(tmp_path: Path) -> Non
             )
         }  # fmt: skip
     for (command, _), ended in running.items():
-        told = ended.result().splitlines()
+        # A busy machine may hold up the schedule of a replay.
+        told = [line for line in ended.result().splitlines() if not line.startswith("warning: held up for ")]
         assert len(told) == (command is serve), told
     assert [path.name for path in fresh.iterdir()] == [".cache"]
     assert [path.name for path in (fresh / ".cache").iterdir()] == ["cartesia-cli"]
