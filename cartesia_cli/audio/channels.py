@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .decoders import Warn
 from .files import decode_channels
-from .flac_writer import FlacWriter, flac_file, new_file
+from .flac_writer import FlacWriter, new_flac_file
 from .level import FRAME_SECONDS, MIN_THRESHOLD_DBFS, FrameLevels
 from .pcm import RATE, Samples
 from .probing import MediaInfo, display_name
@@ -80,8 +80,7 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
             if not cutters:
                 _check_count(len(blocks), name)
                 likeness = _Likeness(len(blocks))
-                files = [new_file(folder, ".flac", name) for _ in blocks]
-                cutters = [_SilenceCutter(stack.enter_context(flac_file(file, name))) for file in files]
+                cutters = [_SilenceCutter(stack.enter_context(new_flac_file(folder, name))) for _ in blocks]
             assert likeness is not None
             likeness.add(blocks)
             count += len(blocks[0])
@@ -130,8 +129,9 @@ class _Likeness:
         self._sums = np.zeros(count)
         self._samples = 0
 
-    def add(self, blocks: Sequence[Samples]) -> None:
-        samples = np.stack(blocks).astype(np.float64)
+    def add(self, blocks: NDArray[np.float32]) -> None:
+        """Take the next samples, shape (channels, samples)."""
+        samples = blocks.astype(np.float64)
         self._products += samples @ samples.T
         self._sums += samples.sum(axis=1)
         self._samples += samples.shape[1]
@@ -153,7 +153,6 @@ class _SilenceCutter:
 
     def __init__(self, writer: FlacWriter) -> None:
         self._writer, self._levels = writer, FrameLevels(RATE)
-        self._rest = np.zeros(0, np.float32)  # of a frame that isn't complete yet
         self._held: deque[Samples] = deque()
         self._lowest = self._highest = 0.0  # levels of the silence, dBFS
         self._is_cutting = False
@@ -168,18 +167,16 @@ class _SilenceCutter:
         return self._written == 0
 
     def write(self, samples: Samples) -> None:
-        size, levels = self._levels.frame_samples, self._levels.levels(samples)
-        samples = np.concatenate([self._rest, samples])
-        for index, level in enumerate(levels):
-            self._add_frame(level, samples[index * size : (index + 1) * size])
-        self._rest = samples[len(levels) * size :]
+        size, frames = self._levels.frame_samples, np.concatenate([self._levels.pending, samples])
+        for index, level in enumerate(self._levels.levels(samples)):
+            self._add_frame(level, frames[index * size : (index + 1) * size])
         self._flush()
 
     def finish(self) -> None:
         """Write what is held back at the end of the recording, unless it belongs to a silence that is cut out."""
         if not self._is_cutting and not self.is_silent:
             self._release()
-            self._append(self._rest, self._position)
+            self._append(self._levels.pending, self._position)
             self._flush()
 
     def channel(self, number: int) -> Channel:
@@ -187,8 +184,8 @@ class _SilenceCutter:
         path = self._writer.path
         if self.is_silent:
             path.unlink()
-            return Channel(number, None, MediaInfo("flac", 0.0, None, 0, None), TimeMap())
-        media = MediaInfo("flac", self._writer.seconds, None, path.stat().st_size, None)
+            return Channel(number, None, MediaInfo("flac", 0, 0.0), TimeMap())
+        media = MediaInfo("flac", path.stat().st_size, self._writer.seconds)
         return Channel(number, path, media, TimeMap(tuple(self._parts)))
 
     def _add_frame(self, level: float, frame: Samples) -> None:

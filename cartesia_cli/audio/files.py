@@ -186,29 +186,17 @@ def _skip(pieces: Pieces, start: float) -> Pieces:
             yield rate, frames[count:]
 
 
-def decode_channels(path: Path, *, rate: int = RATE, warn: Warn = lambda note: None) -> Iterator[list[Samples]]:
-    """Decode a file into blocks of float32 samples, -1..1, at `rate` Hz: one array for each channel, equally long.
+def decode_channels(path: Path, *, warn: Warn = lambda note: None) -> Iterator[Frames]:
+    """Decode a file into blocks of float32 samples, -1..1, at 16 kHz, of shape (channels, samples).
 
     `warn` as of `decode_file`. InputError if it can't be decoded, or the number of channels changes in it.
     """
     name, recording = display_name(path), probe(path)
     with open_regular_file(path, name) as (file, size):
         pieces, _ = _open_pieces(file, size, name, path, _expected_seconds(recording), None, 0.0, warn)
-        resamplers: list[Resampler] = []
-        count = source = 0
-        for piece_rate, frames in pieces:
-            if piece_rate not in SUPPORTED_RATES:
-                raise _unsupported_rate(name, piece_rate)
-            if resamplers and frames.shape[1] != count:
-                raise InputError(f"{name} has {count} channels at its beginning and {frames.shape[1]} later")
-            if piece_rate != source:
-                if resamplers:
-                    yield [resampler.finish() for resampler in resamplers]
-                count, source = frames.shape[1], piece_rate
-                resamplers = [Resampler(piece_rate, rate) for _ in range(count)]
-            one = enumerate(resamplers, 1)
-            yield [resampler.resample(_mono(frames, channel, name)).clip(-1, 1) for channel, resampler in one]
-        yield [resampler.finish().clip(-1, 1) for resampler in resamplers]
+        usable = ((piece_rate, _usable(frames)) for piece_rate, frames in pieces)
+        for _, frames in _at_one_rate(usable, RATE, name):
+            yield frames.T.clip(-1, 1)  # the filter may overshoot
 
 
 def decode_raw(
@@ -285,39 +273,37 @@ def _resampled(
     start: float = 0.0,
 ) -> Iterator[Samples]:
     """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError if there are no samples."""
-    has_samples = False
-    for samples in _at_one_rate(pieces, rate, channel, name, lambda rate: on_format(encoding, rate)):
-        if len(samples):
+    mono = ((piece_rate, _mono(frames, channel, name)) for piece_rate, frames in pieces)
+    has_format = has_samples = False
+    for found_rate, frames in _at_one_rate(mono, rate, name):
+        if not has_format:
+            has_format = True
+            on_format(encoding, found_rate)
+        if len(frames):
             has_samples = True
-            yield samples.clip(-1, 1)  # the filter may overshoot
+            yield frames[:, 0].clip(-1, 1)  # the filter may overshoot
     if not has_samples and start:
         raise InputError(f"{name} holds no audio after {start:.2f} s")
     if not has_samples:
         raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
-def _at_one_rate(
-    pieces: Pieces, rate: int | None, channel: int | None, name: str, on_rate: Callable[[int], None]
-) -> Iterator[Samples]:
-    resampler, source = None, 0
+def _at_one_rate(pieces: Pieces, rate: int | None, name: str) -> Pieces:
+    """Resample pieces to `rate` (None: that of the first one). InputError if the number of channels changes."""
+    resampler, source, channels = None, 0, 0
     for piece_rate, frames in pieces:
         if piece_rate not in SUPPORTED_RATES:
-            raise _unsupported_rate(name, piece_rate)
-        if resampler is None:
-            rate = rate or piece_rate
-            on_rate(rate)
-        if piece_rate != source:
+            raise InputError(f"{name} can't be decoded: unsupported sample rate of {piece_rate} Hz")
+        rate, channels = rate or piece_rate, channels or frames.shape[1]
+        if frames.shape[1] != channels:
+            raise InputError(f"{name} has {channels} channels at its beginning and {frames.shape[1]} later")
+        if resampler is None or piece_rate != source:
             if resampler is not None:
-                yield resampler.finish()
-            resampler, source = Resampler(piece_rate, rate or piece_rate), piece_rate
-        assert resampler is not None
-        yield resampler.resample(_mono(frames, channel, name))
-    if resampler is not None:
-        yield resampler.finish()
-
-
-def _unsupported_rate(name: str, rate: int) -> InputError:
-    return InputError(f"{name} can't be decoded: unsupported sample rate of {rate} Hz")
+                yield rate, resampler.finish()
+            resampler, source = Resampler(piece_rate, rate, channels), piece_rate
+        yield rate, resampler.resample(frames)
+    if rate is not None and resampler is not None:
+        yield rate, resampler.finish()
 
 
 def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
@@ -332,16 +318,20 @@ def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
         yield np.concatenate(held)
 
 
-def _mono(frames: Frames, channel: int | None, name: str) -> Samples:
-    """One channel, or the average of all. NaN and infinity become silence."""
+def _mono(frames: Frames, channel: int | None, name: str) -> Frames:
+    """One channel, or the average of all."""
     count = frames.shape[1]
     if channel is not None and not 1 <= channel <= count:
         has = "1 channel" if count == 1 else f"{count} channels"
         raise InputError(f"{name} has {has}: channel {channel} does not exist", hint="channels are counted from 1")
     one = frames if channel is None else frames[:, channel - 1 : channel]
-    clean = np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
-    mixed: Samples = clean.mean(axis=1, dtype=np.float32)
+    mixed: Frames = _usable(one).mean(axis=1, dtype=np.float32, keepdims=True)
     return mixed
+
+
+def _usable(frames: Frames) -> Frames:
+    """Samples within -1..1; NaN and infinity become silence."""
+    return np.nan_to_num(frames, nan=0.0, posinf=0.0, neginf=0.0).clip(-1, 1)
 
 
 def _available_bytes(stream: BinaryIO) -> Read:

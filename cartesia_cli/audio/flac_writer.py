@@ -1,20 +1,29 @@
-"""Writes mono samples to a FLAC file for an upload: without loss, at about half the size of WAV.
+"""Writes mono samples to FLAC files for uploads, without loss and at about half the size of WAV; and the part of a
+recording that a line of a manifest names.
 
-Must never hold more than a block of samples.
+Must never hold more than a block of samples, nor cut beside the sample that was named.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import chain
+from math import inf
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from .files import decode_file
 from .pcm import RATE, Samples, encode_s16le
+from .probing import display_name
+
+END_TOLERANCE_SECONDS = 0.1
+"""How far a segment may reach beyond the end of its recording: manifests round durations."""
 
 
 class FlacWriter:
@@ -42,19 +51,16 @@ class FlacWriter:
 
 
 @contextmanager
-def flac_file(path: Path, name: str, rate: int = RATE) -> Iterator[FlacWriter]:
-    """A FLAC file that is complete after the block. It is deleted if the block fails.
+def new_flac_file(folder: Path, name: str, rate: int = RATE) -> Iterator[FlacWriter]:
+    """A new FLAC file in `folder` that is complete after the block. It is deleted if the block fails.
 
     rate   Hz
     name   of the recording, for messages
     InputError if it can't be written.
     """
-    with saved_sound(path, name):
-        writer = FlacWriter(path, rate)
-        try:
-            yield writer
-        finally:
-            writer.close()
+    path = new_file(folder, ".flac", name)
+    with saved_sound(path, name), closing(FlacWriter(path, rate)) as writer:
+        yield writer
 
 
 @contextmanager
@@ -88,3 +94,34 @@ def new_file(folder: Path, extension: str, name: str) -> Path:
         raise unsaved_error(folder / "sound", name, error.strerror) from error
     os.close(handle)
     return Path(path)
+
+
+def cut_segment(path: Path, offset: float, duration: float, folder: Path, *, name: str | None = None) -> Path:
+    """Write the part of a recording that begins at `offset` seconds and lasts `duration` seconds to a new FLAC file in
+    `folder`, which the caller deletes: mono, 16 bits, at the rate of the recording. `duration` may be infinite.
+
+    name   what messages call the recording; None: by its path
+    InputError if the recording can't be decoded, ends before the segment does, or the file can't be written.
+    """
+    name = name or display_name(path)
+    rate = 0
+
+    def keep_rate(encoding: str, found: int) -> None:
+        nonlocal rate
+        rate = found
+
+    blocks = decode_file(path, rate=None, start=offset, on_format=keep_rate)
+    first = next(blocks)  # calls keep_rate
+    wanted = sys.maxsize if duration == inf else round((offset + duration) * rate) - round(offset * rate)
+    with new_flac_file(folder, name, rate) as writer:
+        for block in chain([first], blocks):
+            writer.write(block[: wanted - writer.samples])
+            if writer.samples == wanted:
+                break
+        if duration < inf and wanted - writer.samples > END_TOLERANCE_SECONDS * rate:
+            raise InputError(
+                f"{name} has no segment from {offset:.2f} to {offset + duration:.2f} s: it ends at "
+                f"{offset + writer.seconds:.2f} s",
+                hint="are offset and duration of the manifest in seconds?",
+            )
+    return writer.path

@@ -101,18 +101,21 @@ def whole_samples(data: bytes, encoding: str) -> int:
 
 
 class Resampler:
-    """Converts a stream of samples from one rate to another, with nothing lost at its end. Rates in Hz."""
+    """Converts a stream of samples from one rate to another, with nothing lost at its end. Rates in Hz.
 
-    def __init__(self, rate: int, wanted: int = RATE) -> None:
-        self._stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, 1, "float32", "HQ")
+    channels   None: samples are arrays of one dimension; else of shape (samples, channels)
+    """
+
+    def __init__(self, rate: int, wanted: int = RATE, channels: int | None = None) -> None:
+        self._stream = None if rate == wanted else soxr.ResampleStream(rate, wanted, channels or 1, "float32", "HQ")
+        self._empty: Samples = np.zeros(0 if channels is None else (0, channels), np.float32)
 
     def resample(self, samples: Samples) -> Samples:
         return samples if self._stream is None else self._stream.resample_chunk(samples)
 
     def finish(self) -> Samples:
         """The last samples, which the filter has held back."""
-        empty = np.zeros(0, np.float32)
-        return empty if self._stream is None else self._stream.resample_chunk(empty, last=True)
+        return self._empty if self._stream is None else self._stream.resample_chunk(self._empty, last=True)
 
 
 def _finite(samples: Samples) -> Samples:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg
 from .files import decode_file
-from .flac_writer import flac_file, new_file, saved_sound, unsaved_error
+from .flac_writer import new_file, new_flac_file, saved_sound, unsaved_error
 from .pcm import RATE
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import open_regular_file
@@ -285,12 +285,11 @@ def _copy_track(
 
 def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> Soundtrack:
     """Decode a recording to FLAC."""
-    file = new_file(folder, ".flac", name)
-    with flac_file(file, name) as writer:
+    with new_flac_file(folder, name) as writer:
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
-    media = MediaInfo("flac", writer.seconds, None, file.stat().st_size, None)
-    return Soundtrack(file, media, copied=False, video=video)
+    media = MediaInfo("flac", writer.path.stat().st_size, writer.seconds)
+    return Soundtrack(writer.path, media, copied=False, video=video)
 
 
 def _decodable_packets(

@@ -116,7 +116,7 @@ def size_text(count: int) -> str:
 
 def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
     """The part of a recording that a manifest names."""
-    from ..audio.segments import cut_segment
+    from ..audio.flac_writer import cut_segment
 
     item = job.input
     assert item.segment is not None

@@ -176,8 +176,6 @@ LONG_VOWELS = {"a": "EY", "e": "IY", "i": "AY", "o": "OW", "u": "UW"}
 
 GRAPHEME = re.compile("|".join(sorted(SOUNDS, key=len, reverse=True)))
 
-SILENT_E = re.compile(r"(?<=[aeiouy])([b-df-hj-np-tv-xz])e$|(?<=[aeiouy][b-df-hj-np-tv-xz])e$")
-
 
 def pronounce(word: str, look_up: Callable[[str], str | None]) -> str:
     """The sounds of a word in lower case, in the symbols of the CMU dictionary; empty for a word without letters.

@@ -50,24 +50,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
-    """What probing finds out about a file.
+    """What probing finds out about a file. The fields from `duration` to `video` are those of a ProbeResult.
 
-    container   a key of FORMATS; `mp4` includes m4a, `mpeg` is a program stream
-    duration    seconds of audio in the file, None if unknown; approximate for MP3 without an index and for files
-                that were cut off, except WAV
-    declared    seconds that the header promises, if the file contains less, else None
-    bytes       size of the file
-    note        a warning in one sentence, or None
-    estimated   whether the duration is an estimate by the bit rate, not from a header
-    video       whether the file has a video track; False where probing doesn't look, see ProbeResult
+    container     a key of FORMATS; `mp4` includes m4a, `mpeg` is a program stream
+    bytes         size of the file
+    duration      approximate for MP3 without an index and for files that were cut off, except WAV
     sound_start   seconds after the pictures of a film that its sound begins. Probing doesn't know: `soundtrack` does
     """
 
     container: str
-    duration: float | None
-    declared: float | None
     bytes: int
-    note: str | None
+    duration: float | None = None
+    declared: float | None = None
+    note: str | None = None
     estimated: bool = False
     video: bool = False
     sound_start: float = 0.0
@@ -104,15 +99,8 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
             result = ProbeResult()
         except NoAudio as error:
             raise InputError(f"{name} holds no audio: {error}", hint="does it play?") from error
-    return MediaInfo(
-        container,
-        _plausible(result.duration),
-        _plausible(result.declared),
-        size,
-        result.note,
-        result.estimated,
-        result.video,
-    )
+    seconds = _plausible(result.duration), _plausible(result.declared)
+    return MediaInfo(container, size, *seconds, result.note, result.estimated, result.video)
 
 
 def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
@@ -129,7 +117,7 @@ def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = No
         notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
     if left_over:
         notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
-    return MediaInfo("raw", samples / sample_rate, None, size, "; ".join(notes) or None)
+    return MediaInfo("raw", size, samples / sample_rate, note="; ".join(notes) or None)
 
 
 def is_recording(path: Path) -> bool:
