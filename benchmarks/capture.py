@@ -302,7 +302,8 @@ async def listen(seconds: float) -> tuple[list[float], float, float, float]:
     """Capture from the virtual microphone: seconds from each callback to the session, share of a core, overflows, and
     the latency that the device reports.
     """
-    from cartesia_cli.audio.microphone import Microphone, select_device
+    from cartesia_cli.audio.devices import select_device
+    from cartesia_cli.audio.microphone import Microphone
 
     microphone = Microphone(select_device(None))
     hops, heard, before = [], 0.0, 0.0

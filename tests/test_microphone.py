@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cartesia_cli.audio import devices, microphone, pulse
+from cartesia_cli.audio import microphone, pulse
 from cartesia_cli.audio.devices import Device
 from cartesia_cli.audio.input_check import InputMonitor
 from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler, can_resample
@@ -526,4 +526,3 @@ def test_c_stderr_is_suppressed_and_python_stderr_is_not() -> None:
 def test_the_names_for_completion_come_without_numpy() -> None:
     script = "import sys, cartesia_cli.audio.devices; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
-    assert microphone.list_device_names is devices.list_device_names

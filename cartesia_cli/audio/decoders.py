@@ -112,23 +112,21 @@ def decode_wav(wav_format: WavFormat, promised: int | None, read: Read, warn: Wa
 
 def wav_frames(wav_format: WavFormat, data: bytes) -> Frames:
     """Decode bytes of whole uncompressed frames to samples, full scale at 1; floats may have any value."""
-    return _wav_samples(wav_format, data).reshape(-1, wav_format.channels)
-
-
-def _wav_samples(wav_format: WavFormat, data: bytes) -> NDArray[np.float32]:
     order, size = wav_format.byte_order, wav_format.sample_bytes
     if wav_format.codec in (ALAW, MULAW):
-        return decode_pcm(data, "pcm_alaw" if wav_format.codec == ALAW else "pcm_mulaw")
-    if wav_format.codec == FLOAT:
+        samples = decode_pcm(data, "pcm_alaw" if wav_format.codec == ALAW else "pcm_mulaw")
+    elif wav_format.codec == FLOAT:
         with np.errstate(over="ignore", invalid="ignore"):  # values too large for 32 bits become infinite
-            return np.frombuffer(data, f"{order}f{size}").astype(np.float32)
-    if size == 1:  # unsigned, unlike wider ones
-        return np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
-    if size == 3:
-        padded = np.zeros((len(data) // 3, 4), np.uint8)
-        padded[:, slice(1, 4) if order == "<" else slice(0, 3)] = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        data, size = padded.tobytes(), 4
-    return (np.frombuffer(data, f"{order}i{size}") / 2.0 ** (8 * size - 1)).astype(np.float32)
+            samples = np.frombuffer(data, f"{order}f{size}").astype(np.float32)
+    elif size == 1:  # unsigned, unlike wider ones
+        samples = np.frombuffer(data, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
+    else:
+        if size == 3:
+            padded = np.zeros((len(data) // 3, 4), np.uint8)
+            padded[:, slice(1, 4) if order == "<" else slice(0, 3)] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+            data, size = padded.tobytes(), 4
+        samples = (np.frombuffer(data, f"{order}i{size}") / 2.0 ** (8 * size - 1)).astype(np.float32)
+    return samples.reshape(-1, wav_format.channels)
 
 
 def whole_frames(read: Read, frame: int, rate: int, promised: int | None = None) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,7 +46,7 @@ from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import MAX_SEARCH_BYTES, BoundedReader, Undetermined, open_regular_file
 from .probing.ogg_flac import find_chained_recordings
 from .probing.sniff import sniff
-from .wav_header import ALAW, MULAW, WavFormat, WavHeader, read_wav_header
+from .wav_header import ALAW, MULAW, WavFormat, read_wav_header
 
 OnFormat = Callable[[str, int], None]
 """Called with the encoding and the rate (Hz) in which a recording can be sent without loss."""
@@ -157,7 +157,9 @@ def _open_pieces(
     container = sniff(BoundedReader(file, size), trust_extension=False)
     file.seek(0)
     if container in ("wav", "w64"):
-        header = _wav_header(BoundedReader(file, size))
+        header = None
+        with suppress(Undetermined):  # too many chunks come before the samples
+            header = read_wav_header(BoundedReader(file, size))
         if header and (plain := header.plain_format):
             skipped = round(start * plain.rate) * plain.frame_bytes
             promised_bytes = header.promised_bytes
@@ -247,14 +249,6 @@ def decode_pipe(
             yield from decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
         except InputError as error:
             raise InputError(error.message.replace(display_name(path), STREAM_NAME), hint=error.hint) from error
-
-
-def _wav_header(reader: BoundedReader) -> WavHeader | None:
-    """The header; None for other files, and if too many chunks come before the samples."""
-    try:
-        return read_wav_header(reader)
-    except Undetermined:
-        return None
 
 
 def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:

@@ -9,9 +9,10 @@ from math import log10
 
 import numpy as np
 
+from .devices import Device
 from .input_check import CLIPPED_LEVEL, CLIPPED_SHARE
 from .level import SILENCE_DBFS
-from .microphone import Device, Microphone
+from .microphone import Microphone
 from .pcm import RATE, Samples, decode_pcm
 
 

@@ -21,20 +21,9 @@ from typing import Any, NamedTuple
 from ..daemon_thread import start_daemon_thread_async
 from ..errors import InputError
 from . import pulse
-from .devices import (
-    LIST_HINT,
-    Device,
-    c_stderr_suppressed,
-    list_device_names,
-    list_devices,
-    load_portaudio,
-    restart_hint,
-    select_device,
-)
+from .devices import LIST_HINT, Device, c_stderr_suppressed, load_portaudio, restart_hint
 from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, AudioBlock, Samples, decode_pcm, encode_s16le
-
-__all__ = ["Device", "Microphone", "list_device_names", "list_devices", "select_device"]
 
 BLOCK_SECONDS = 0.02
 """Time between callbacks. Devices then report a latency of two blocks, and each costs 0.3 ms of CPU time."""

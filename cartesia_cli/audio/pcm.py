@@ -13,8 +13,6 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ..protocol import ENCODINGS
-
 Samples = NDArray[np.float32]
 
 RATE = 16000
@@ -55,7 +53,7 @@ class AudioBlock:
 
 
 def decode_pcm(data: bytes, encoding: str) -> Samples:
-    """Decode headerless mono audio. `data` must contain whole samples; ENCODINGS has their size."""
+    """Decode headerless mono audio. `data` must contain whole samples; `protocol.ENCODINGS` has their size."""
     match encoding:
         case "pcm_s16le":
             return (np.frombuffer(data, "<i2") / 32768.0).astype(np.float32)
@@ -93,11 +91,6 @@ def convert_s16le(data: bytes, encoding: str) -> bytes:
         case "pcm_mulaw" | "pcm_alaw":
             return _companding_table(encoding)[samples.view(np.uint16)].tobytes()
     raise ValueError(f"unknown encoding {encoding!r}")
-
-
-def whole_samples(data: bytes, encoding: str) -> int:
-    """Bytes of `data` that are whole samples."""
-    return len(data) - len(data) % ENCODINGS[encoding]
 
 
 class Resampler:

@@ -168,7 +168,8 @@ def listen(
     captions = context.with_resource(live_page.served_captions(stream_options, "microphone", reporter))
     view = context.with_resource(live_session.live_view(reporter))
 
-    from ..audio.microphone import Microphone, select_device
+    from ..audio.devices import select_device
+    from ..audio.microphone import Microphone
     from ..audio.pacing import limit_source
 
     microphone = select_device(device)

@@ -41,6 +41,7 @@ from .constants import (
     check_base_url,
     check_encryption,
     is_loopback,
+    is_loopback_host,
     is_unencrypted,
     is_whisper,
     realtime_credits,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
         decode_error,
         encode,
         encode_error,
+        error_event,
         malformed_fields,
     )
     from .languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGE_NAMES, api_language, language_name
@@ -170,8 +172,10 @@ __all__ = [
     "encode_command",
     "encode_error",
     "encode_models",
+    "error_event",
     "excerpt",
     "is_loopback",
+    "is_loopback_host",
     "is_unencrypted",
     "is_whisper",
     "keyterms_problem",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..errors import UsageError
@@ -84,11 +84,19 @@ def request_headers(credential: Credential | None, api_version: str = API_VERSIO
 
 def is_loopback(base_url: str) -> bool:
     """Whether a URL leads to this machine."""
-    host = urlsplit(base_url).hostname or ""
+    return is_loopback_host(urlsplit(base_url).hostname or "")
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a name or an address, without brackets, can only mean this machine."""
+    if host == "localhost":
+        return True
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def check_base_url(text: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from ..errors import ProtocolError
+from ..errors import ApiError, ProtocolError
 from .json_fields import DetectedLanguage, Word, load_object, take_valid_fields, to_json_fields
 
 
@@ -213,6 +213,12 @@ def decode_error(status: int, body: bytes) -> Error:
         pass
     line = body[:MAX_PLAIN_TEXT_BYTES].decode("utf-8", "replace").strip().partition("\n")[0].strip()
     return Error(status_code=status, message=None if line.startswith("<") else line or None)
+
+
+def error_event(error: ApiError) -> Error:
+    """A refusal of the local server (`api_error`) as an event, and as the body of a response."""
+    title, _, message = error.message.partition(": ")
+    return Error(status_code=error.status, error_code=error.code, title=title, message=message)
 
 
 def encode_error(error: Error) -> bytes:

@@ -130,26 +130,19 @@ def _find_closing_bracket(text: str, at: int) -> int:
     raise ValueError("unclosed array or object")
 
 
-def take_field(members: dict[str, Any], name: str) -> Any:
-    """Remove the field `name` from `members`, and return its value or None.
-
-    ProtocolError for a value of the wrong type, which stays there.
-    """
-    value = members.get(name)
-    value = None if value is None else _READERS[name](name, value)
-    members.pop(name, None)
-    return value
-
-
 def take_valid_fields(members: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Remove and return those of these fields that are present and of the right type; the others stay."""
+    """Remove these fields, and return the values of those that are present and not null.
+
+    A field of the wrong type stays where it is.
+    """
     found = {}
     for name in names:
         try:
-            if (value := take_field(members, name)) is not None:
+            if members.get(name) is not None and (value := _READERS[name](name, members[name])) is not None:
                 found[name] = value
         except ProtocolError:
             continue
+        members.pop(name, None)
     return found
 
 
@@ -157,11 +150,10 @@ def usable_words(value: Any) -> tuple[Word, ...] | None:
     """The words of a partly malformed list that are valid, with their valid times; None if it is not a list."""
     if not isinstance(value, list):
         return None
-    named = [item for item in value if isinstance(item, dict) and isinstance(item.get("word"), str)]
-    times = [take_valid_fields({name: item.get(name) for name in ("start", "end")}, ("start", "end")) for item in named]
     return tuple(
-        Word(item["word"], **found, estimated=item.get("estimated") is True)
-        for item, found in zip(named, times, strict=True)
+        Word(item["word"], **take_valid_fields(dict(item), ("start", "end")), estimated=item.get("estimated") is True)
+        for item in value
+        if isinstance(item, dict) and isinstance(item.get("word"), str)
     )
 
 
@@ -231,10 +223,13 @@ def _read_seconds(name: str, value: Any) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _read_words(name: str, value: Any) -> tuple[Word, ...]:
-    if not isinstance(value, list):
-        raise _type_error(name, value, "a list")
-    return tuple(_read_word(item) for item in value)
+def _list_reader(read_item: Callable[[Any], object]) -> Callable[[str, Any], tuple[object, ...]]:
+    def read(name: str, value: Any) -> tuple[object, ...]:
+        if not isinstance(value, list):
+            raise _type_error(name, value, "a list")
+        return tuple(map(read_item, value))
+
+    return read
 
 
 def _read_word(item: Any) -> Word:
@@ -242,12 +237,6 @@ def _read_word(item: Any) -> Word:
         raise _type_error("words", item, "words")
     start, end = (None if item.get(name) is None else _read_seconds(name, item[name]) for name in ("start", "end"))
     return Word(item["word"], start, end, estimated=item.get("estimated") is True)
-
-
-def _read_languages(name: str, value: Any) -> tuple[DetectedLanguage, ...]:
-    if not isinstance(value, list):
-        raise _type_error(name, value, "a list")
-    return tuple(_read_language(item) for item in value)
 
 
 def _read_language(item: Any) -> DetectedLanguage:
@@ -264,6 +253,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("start", "end", "duration"), _read_seconds),
     "is_final": _read_bool,
     **dict.fromkeys(("status_code", "code"), _read_int),
-    "words": _read_words,
-    "languages": _read_languages,
+    "words": _list_reader(_read_word),
+    "languages": _list_reader(_read_language),
 }

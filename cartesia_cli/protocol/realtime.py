@@ -236,11 +236,10 @@ class RealtimeOptions:
 
     def changed(self, config: Config) -> RealtimeOptions:
         """The parameters after a `config`, as a server sees them. ApiError 400 for values that it refuses."""
-        hints = self.language_hints if config.language_hints is None else config.language_hints
         new = replace(
             self,
             turn=self.turn.merged(config.turn),
-            language_hints=hints,
+            language_hints=self.language_hints if config.language_hints is None else config.language_hints,
             keyterms=self.keyterms if config.keyterms is None else config.keyterms,
         )
         if config.language_hints is not None and (error := new.language_hints_error()) is not None:

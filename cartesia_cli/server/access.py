@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 
-from ..errors import ApiError
 from ..protocol import API_VERSION, api_error, excerpt
 
 DEFAULT_CONCURRENCY = 8
@@ -58,7 +57,8 @@ class AccessControl:
     def check_capacity(self) -> None:
         """ApiError 429 when no request could be admitted now: checked before a long body is received."""
         if self._free == 0:
-            raise _concurrency_error()
+            message = "You have exceeded your plan's concurrency limit."
+            raise api_error(429, "Too many concurrent requests", message, "concurrency_limited")
 
     @contextmanager
     def admit(self) -> Iterator[None]:
@@ -69,11 +69,6 @@ class AccessControl:
             yield
         finally:
             self._free += 1
-
-
-def _concurrency_error() -> ApiError:
-    message = "You have exceeded your plan's concurrency limit."
-    return api_error(429, "Too many concurrent requests", message, "concurrency_limited")
 
 
 def _is_date(text: str) -> bool:

@@ -140,7 +140,11 @@ class Model:
                 break
             tokens.append(token)
             probabilities.append(float(1 / np.exp(scores[0, -1] - scores[0, -1, token]).sum()))
-            state |= {_input_name(name): value for name, value in zip(outputs[1:], after, strict=True)}
+            # The decoder's outputs are its next inputs, under other names.
+            state |= {
+                name.replace("present.", "past_key_values.", 1): value
+                for name, value in zip(outputs[1:], after, strict=True)
+            }
             outputs = self._later_outputs
         else:
             tokens = [START_TOKEN, *drop_repeats(tokens[1:])]
@@ -229,11 +233,6 @@ def _tokens(vocabulary: bytes) -> Iterator[bytes]:
             size, at = size - 128 + 128 * vocabulary[at], at + 1
         yield vocabulary[at : at + size]
         at += size
-
-
-def _input_name(name: str) -> str:
-    """The decoder's input for the state that is its output `name`."""
-    return name.replace("present.", "past_key_values.", 1)
 
 
 def _repeats(tokens: list[int], period: int) -> bool:

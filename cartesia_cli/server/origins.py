@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import api_error, excerpt
+from ..protocol import api_error, excerpt, is_loopback_host
 from .responses import error_response
 
 ANY_ORIGIN = "*"
@@ -55,7 +55,7 @@ class OriginPolicy:
         if match is None:
             return False
         host = match["host"].strip("[]")
-        return is_loopback(host) or host in self.hosts or (self.addresses and _is_address(host))
+        return is_loopback_host(host) or host in self.hosts or (self.addresses and _is_address(host))
 
     def _allows_origin(self, value: str, hosts: Sequence[str]) -> bool:
         origin = value.lower()
@@ -68,7 +68,7 @@ class OriginPolicy:
             return False
         if parts.scheme not in ("http", "https"):
             return False
-        return is_loopback(name) or [parts.netloc] == [host.lower() for host in hosts]
+        return is_loopback_host(name) or [parts.netloc] == [host.lower() for host in hosts]
 
 
 class OriginCheck:
@@ -88,18 +88,6 @@ class OriginCheck:
                 await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address, without brackets, can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
 
 
 def _is_address(host: str) -> bool:

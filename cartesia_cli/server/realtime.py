@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from ..audio.pcm import Resampler, Samples, decode_pcm, whole_samples
+from ..audio.pcm import Resampler, Samples, decode_pcm
 from ..errors import ApiError
 from ..protocol import (
     AUTO_LANGUAGE,
@@ -28,12 +28,13 @@ from ..protocol import (
     DetectedLanguage,
     Done,
     Endpoint,
-    Error,
     Event,
     RealtimeOptions,
     TurnEnd,
+    api_error,
     decode_command,
     encode,
+    error_event,
     is_whisper,
 )
 from .access import AccessControl
@@ -198,12 +199,11 @@ class RealtimeSession:
 
     async def send_error(self, error: ApiError) -> None:
         """Send a refusal as an `error` event. The session stays open."""
-        title, _, message = error.message.partition(": ")
-        await self.send(Error(status_code=error.status, error_code=error.code, title=title, message=message))
+        await self.send(error_event(error))
 
     async def refuse(self, error: ApiError) -> None:
         """Close the session before it starts, for options that the handshake could not refuse."""
-        await self._websocket.close(POLICY, error.message.partition(": ")[0])
+        await self._websocket.close(POLICY, error_event(error).title)
 
     async def run(self, responder: Responder) -> None:
         """The session: until `close` is done, the client leaves, or no frame came for too long."""
@@ -262,7 +262,7 @@ class RealtimeSession:
 
     async def _process_audio(self, responder: Responder, frame: bytes) -> None:
         data = self._partial_sample + frame
-        whole = whole_samples(data, self.options.encoding)
+        whole = len(data) - len(data) % ENCODINGS[self.options.encoding]
         self._partial_sample = data[whole:]
         self._received_bytes += len(frame)
         caught_up = self._queue.empty()
@@ -298,6 +298,5 @@ class RealtimeSession:
             await self._websocket.close(NORMAL)
             return
         logger.debug("a realtime session failed", exc_info=failure)
-        message = f"{type(failure).__name__}: {failure}"
-        await self.send(Error(status_code=500, title="Internal server error", message=message))
+        await self.send_error(api_error(500, "Internal server error", f"{type(failure).__name__}: {failure}"))
         await self._websocket.close(INTERNAL)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from .. import __version__
 from ..errors import ApiError
-from ..protocol import Error, Model, encode_error, encode_models
+from ..protocol import Model, encode_error, encode_models, error_event
 from .access import AccessControl
 
 
@@ -57,8 +57,7 @@ def models_response(request: Request, access: AccessControl, models: Sequence[Mo
 
 def error_response(error: ApiError, request_id: str) -> Response:
     """An error with the documented body (docs: api-errors): to a request, or to a WebSocket's handshake."""
-    title, _, message = error.message.partition(": ")
-    body = Error(error_code=error.code, title=title, message=message, request_id=request_id)
+    body = replace(error_event(error), request_id=request_id)
     extra = {"Retry-After": "1"} if error.status == 429 else {}
     headers = {"X-Request-Id": request_id, **extra}
     return Response(encode_error(body), error.status or 500, headers, "application/json")

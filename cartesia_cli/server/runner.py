@@ -9,13 +9,13 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from types import TracebackType
 
 import uvicorn
 from starlette.applications import Starlette
 
 from ..errors import EngineError, Interrupted, UsageError
+from ..protocol import is_loopback_host
 from .connections import HttpConnection, WebSocketConnection, enforce_time_limits
 
 START_SECONDS = 10.0
@@ -59,7 +59,7 @@ def bind_loopback(listener: socket.socket) -> socket.socket | None:
 
 def is_local(listener: socket.socket) -> bool:
     """Whether only this machine can reach it."""
-    return ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+    return is_loopback_host(listener.getsockname()[0])
 
 
 def base_url(listener: socket.socket) -> str:

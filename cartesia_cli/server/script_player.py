@@ -29,7 +29,6 @@ from ..protocol import (
     Delta,
     Done,
     Endpoint,
-    Error,
     Event,
     FlushDone,
     RealtimeOptions,
@@ -39,6 +38,7 @@ from ..protocol import (
     api_error,
     decode_command,
     encode,
+    error_event,
 )
 from .connections import CONNECTION_KEY, WebSocketConnection
 from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
@@ -119,7 +119,7 @@ class ScriptPlayer:
         refusal = None if self._recorded else options.language_hints_error()
         if refusal is not None:
             await self._send_error(refusal)
-            await self._drop(Drop(POLICY, refusal.message.partition(": ")[0]))
+            await self._drop(Drop(POLICY, error_event(refusal).title or ""))
         if await self._react("open") and self._endpoint is AUTO and self._recorded is None:
             await self._send(_to_object(Connected()))
         await self._advance()
@@ -180,8 +180,7 @@ class ScriptPlayer:
             await self._send_error(error)
 
     async def _send_error(self, error: ApiError) -> None:
-        title, _, message = error.message.partition(": ")
-        await self._send(_to_object(Error(status_code=error.status, title=title, message=message)))
+        await self._send(_to_object(error_event(error)))
 
     async def _run_step(self, step: Step) -> None:
         await self._wait(step.wait)

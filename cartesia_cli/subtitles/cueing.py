@@ -22,9 +22,7 @@ from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript
 from .breaks import OPENING_MARKS, UNSPACED
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
-from .writers import CONTROLS, Cue, WordOffsets, srt, vtt
-
-__all__ = ["Cue", "Rules", "cues", "srt", "vtt"]
+from .writers import CONTROLS, Cue, WordOffsets
 
 _OPENING_PUNCTUATION = re.compile(r"(?:(?<!\S)(?:[^\w\s]+|[«„“‘‹(\[{¿¡]+\s+)|[「『（【〈《]+)\Z")
 """Punctuation that belongs to the word after it: after a space, and touching that word or opening something."""

@@ -24,7 +24,7 @@ from ..protocol import Delta, DetectedLanguage, Done, Event, FlushDone, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
-from .repeats import repeated, tokenize, words_of
+from .repeats import repeated, text_after, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
 LATE_TEXT_SECONDS = MAX_RESPONSE_SECONDS
@@ -58,7 +58,7 @@ class PendingText:
     @property
     def length(self) -> int:
         """Number of words."""
-        return len(tokenize(self.text))
+        return len(words_of(self.text))
 
     def add(self, delta: Delta, origin: float, sent: float) -> None:
         """Append text. origin: position from which the times of its words count."""
@@ -77,7 +77,7 @@ class PendingText:
         """The same without its first `count` words."""
         if not count:
             return self
-        rest = self.text[tokenize(self.text)[count - 1].end :]
+        rest = text_after(self.text, count)
         return PendingText(
             rest, None, "", "estimated", self.language, sent_at_end=self.sent_at_end, languages=self.languages
         )

@@ -53,6 +53,11 @@ def words_of(text: str) -> list[str]:
     return [token.word for token in tokenize(text)]
 
 
+def text_after(text: str, count: int) -> str:
+    """What follows the first `count` words of a text, and their punctuation."""
+    return text[tokenize(text)[count - 1].end :] if count else text
+
+
 class Repeat(NamedTuple):
     """How much of a text is a repeat.
 

@@ -60,7 +60,7 @@ from ..transcript import (
 )
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
-from .repeats import Repeat, repeated, tokenize, words_of
+from .repeats import Repeat, repeated, text_after, tokenize, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
 MIN_TURN_SECONDS = 0.1
@@ -206,9 +206,7 @@ class TurnTracker:
         self._connected_at = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        settled, expected_skips = self._settled_words_since(self.resume_position)
-        again = repeated(settled, words_of("".join(part.text for part in segments)), expected_skips)
-        yield from drop_words(segments, again.length if again else 0)
+        yield from drop_repeated(segments, *self._settled_words_since(self.resume_position))
         self._state, self._text, self._replay, self._lost_text = "idle", "", None, ""
         self._languages = ()
 
@@ -224,9 +222,8 @@ class TurnTracker:
             yield from self._release(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
             settled = [word for turn in self._settled for word in turn.words]
-            again = repeated(settled, words_of(self._lost_text))
             lost = Segment(*self.timeline.end_utterance(), self._lost_text, "estimated")
-            yield from drop_words([lost], again.length if again else 0)
+            yield from drop_repeated([lost], settled)
         self._lost_text = ""
 
     # The state machine
@@ -327,7 +324,7 @@ class TurnTracker:
         if self._lost_text:
             again = repeated(words, words_of(self._lost_text))
             if again is not None:
-                rest = _text_after(self._lost_text, again.length)
+                rest = text_after(self._lost_text, again.length)
                 self._lost_text = rest if words_of(rest) else ""
             elif self._lost_sent_at_end <= self.timeline.sent:
                 self._lost_text = ""
@@ -350,6 +347,14 @@ class TurnTracker:
             yield Acknowledged(position)
 
 
+def drop_repeated(
+    segments: Sequence[Segment], heard: Sequence[str], expected: range | None = None
+) -> Iterator[Segment]:
+    """Segments without the words at their beginning that repeat words of `heard`; see `repeated`."""
+    again = repeated(heard, words_of("".join(segment.text for segment in segments)), expected)
+    yield from drop_words(segments, again.length if again else 0)
+
+
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
     """Segments without their first `count` words. A partly dropped segment gets an estimated start, unless its words
     have times."""
@@ -369,8 +374,3 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             count = 0
         else:
             yield segment
-
-
-def _text_after(text: str, count: int) -> str:
-    """What follows the first `count` words of a text."""
-    return text[tokenize(text)[count - 1].end :] if count else text
