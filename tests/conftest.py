@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -22,6 +24,9 @@ from .speech import SHARED
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+
+    from .fault_server import Behaviour, FaultServer
+    from .microphone import Studio
 
 PROGRAMS = (
     "bash",
@@ -57,6 +62,7 @@ LONGEST = (
 """Test files that take longest, in the order in which they start."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+Transcribe = Callable[..., "subprocess.CompletedProcess[str]"]
 Row, Result = TypeVar("Row"), TypeVar("Result")
 
 
@@ -151,6 +157,15 @@ def side_by_side(function: Callable[[Row], Result], rows: Sequence[Row]) -> list
         return [*pool.map(function, rows)]
 
 
+def load_script(path: Path) -> ModuleType:
+    """A Python file of the repository that is in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def need(program: str) -> str:
     """The path of a system program. If it is missing, the test is skipped, or fails if `CI` is set."""
     found = shutil.which(program)
@@ -187,6 +202,42 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         return run_program(command, env=environment | (env or {}), cwd=tmp_path, input=stdin, timeout=300)
 
     return run_in_folder
+
+
+@pytest.fixture
+def studio(environment: dict[str, str]) -> Iterator[Studio]:
+    """A virtual microphone."""
+    from .microphone import open_studio
+
+    with open_studio(environment) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server(service: Behaviour) -> Iterator[FaultServer]:
+    """A server of the batch endpoint that answers as the `service` of the test file does."""
+    from .fault_server import FaultServer
+
+    with FaultServer(service) as running:
+        yield running
+
+
+@pytest.fixture
+def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
+    """Runs `transcribe` in the folder of the test, with a temporary folder that must be empty afterwards."""
+    from .fault_server import environment
+
+    for name in ("home", "temporary"):
+        (tmp_path / name).mkdir()
+
+    def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
+        env = environment(tmp_path / "home", server.base_url, TMPDIR=str(tmp_path / "temporary"), **changes)
+        words = ["transcribe", *map(str, arguments)]
+        done = run_program(words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, timeout=120)
+        assert list((tmp_path / "temporary").glob("cartesia-cli-*")) == []
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Annotated, Any, get_args
 
 import pexpect
@@ -26,20 +25,14 @@ from cartesia_cli.commands.options import ColorMode
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
 
+from .conftest import load_script
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "completions"
 BIN = Path(sys.executable).parent
 
 
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_completions", SCRIPTS / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-generate = load_generator()
+generate = load_script(SCRIPTS / "generate.py")
 APP: Any = get_command(cli.build())
 VISIBLE = [
     (name, option)

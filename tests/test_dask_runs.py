@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from distributed import Client, LocalCluster
 
 from cartesia_cli.errors import Exit
 
+from .conftest import Transcribe
 from .fault_server import Exchange, FaultServer, environment, write_wav
 from .file_server import FileServer
 from .fork_server import run_program, start_program
@@ -73,9 +74,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         env={"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "CARTESIA_API_KEY": WORKER_KEY},
     ) as cluster:  # fmt: skip
         yield cluster
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

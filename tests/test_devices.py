@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from cartesia_cli.audio.devices import INSTALL_COMMANDS, Device, install_command
 from cartesia_cli.commands.devices import format_json, format_table
 from cartesia_cli.errors import InputError
 from tests.conftest import Run
-from tests.microphone import Studio, open_studio
-
-
-@pytest.fixture
-def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    with open_studio(environment) as opened:
-        yield opened
+from tests.microphone import Studio
 
 
 class TestTheProgram:

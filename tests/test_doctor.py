@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -29,7 +28,7 @@ from cartesia_cli.errors import InputError
 from cartesia_cli.output.clipboard import describe_support
 from tests.conftest import Run
 from tests.fault_server import KEY, Behaviour, Exchange, FaultServer, answers, refusal, refuses
-from tests.microphone import RATE, Studio, open_studio
+from tests.microphone import RATE, Studio
 
 SCHEMA = json.loads((Path(cartesia_cli.__file__).parent / "schemas" / "doctor.json").read_text("utf-8"))
 VOICES = answers({"data": [], "has_more": False})
@@ -207,12 +206,6 @@ def test_missing_engine_is_a_failure_only_without_a_key(run: Run, tmp_path: Path
 
 
 # Audio
-
-
-@pytest.fixture
-def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    with open_studio(environment) as opened:
-        yield opened
 
 
 def test_missing_portaudio_is_named(run: Run, tmp_path: Path) -> None:

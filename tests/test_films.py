@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from math import inf
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from cartesia_cli.commands.upload_audio import choose_upload, estimate_upload
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BatchOptions
-from tests.conftest import TINY_MODEL
+from tests.conftest import TINY_MODEL, Transcribe
 from tests.fault_server import Exchange, FaultServer, environment
 from tests.fork_server import run_program
 
@@ -59,31 +58,6 @@ class Service:
 @pytest.fixture
 def service() -> Service:
     return Service()
-
-
-@pytest.fixture
-def server(service: Service) -> Iterator[FaultServer]:
-    with FaultServer(service) as running:
-        yield running
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
-    """Runs `transcribe` in the folder of the test, with a temporary folder that must be empty afterwards."""
-    for name in ("home", "temporary"):
-        (tmp_path / name).mkdir()
-
-    def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
-        env = environment(tmp_path / "home", server.base_url, TMPDIR=str(tmp_path / "temporary"), **changes)
-        words = ["transcribe", *map(str, arguments)]
-        done = run_program(words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, timeout=120)
-        assert list((tmp_path / "temporary").glob("cartesia-cli-*")) == []
-        return done
-
-    return run
 
 
 def words_of(done: subprocess.CompletedProcess[str]) -> list[tuple[float, float]]:

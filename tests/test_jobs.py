@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import Transcribe
 from tests.fault_server import Exchange, FaultServer, environment, refuses, write_wav
 from tests.fork_server import run_program
 
@@ -66,9 +67,6 @@ def account() -> Account:
 def server(account: Account) -> Iterator[FaultServer]:
     with FaultServer(account) as running:
         yield running
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import pytest
 from cartesia_cli.audio.pcm import convert_s16le
 from tests import speech
 from tests.conftest import Run
-from tests.microphone import Studio, open_studio
+from tests.microphone import Studio
 from tests.realtime_server import (
     BINARY,
     RealtimeServer,
@@ -41,12 +41,6 @@ from tests.realtime_server import (
 
 FERRY, DOG = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
-
-
-@pytest.fixture
-def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    with open_studio(environment) as opened:
-        yield opened
 
 
 def speech_of(*texts: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

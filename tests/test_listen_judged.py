@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler
 from tests import speech
-from tests.microphone import RATE, Studio, open_studio
+from tests.microphone import RATE, Studio
 from tests.test_listen import DOG, FERRY, listening, plain_words, session_recordings
 
 pytestmark = pytest.mark.engine
@@ -39,12 +39,6 @@ LEAD_SECONDS = 0.4
 """Silence before a sentence."""
 
 Press = Callable[[], None]
-
-
-@pytest.fixture
-def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    with open_studio(environment) as opened:
-        yield opened
 
 
 @contextmanager

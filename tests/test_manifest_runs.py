@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import soundfile
 
 from cartesia_cli.errors import Exit
 
+from .conftest import Transcribe
 from .fault_server import Exchange, FaultServer, environment, write_wav
 from .fork_server import run_program, start_program
 
@@ -61,9 +62,6 @@ def echo() -> Echo:
 def server(echo: Echo) -> Iterator[FaultServer]:
     with FaultServer(echo) as running:
         yield running
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

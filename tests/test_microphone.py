@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,12 +30,6 @@ from tests import speech
 from tests.microphone import RATE, Recorder, Studio, open_studio
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and nobody knows why."
-
-
-@pytest.fixture
-def studio(environment: dict[str, str]) -> Iterator[Studio]:
-    with open_studio(environment) as opened:
-        yield opened
 
 
 def likeness(recorded: NDArray[np.float32], played: NDArray[np.float32]) -> float:

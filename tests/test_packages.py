@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email
-import importlib.util
 import re
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import tomllib
 import venv
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -20,7 +18,7 @@ from packaging.requirements import Requirement
 from cartesia_cli import __version__
 from cartesia_cli.commands import COMMANDS
 
-from .conftest import need
+from .conftest import load_script, need
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cartesia_cli"
@@ -124,16 +122,8 @@ def test_wheel_runs_in_an_empty_environment(wheel: Path, environment: dict[str, 
     assert (share / "bash-completion" / "completions" / "cartesia-cli").is_file()
 
 
-def load_generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate_man", ROOT / "man" / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_manual_pages_are_up_to_date() -> None:
-    written: dict[Path, str] = load_generator().pages()
+    written: dict[Path, str] = load_script(ROOT / "man" / "generate.py").pages()
     assert sorted(path.name for path in written) == sorted(PAGES)
     stale = [path.name for path, text in written.items() if not path.exists() or path.read_text("utf-8") != text]
     assert not stale, "run `make completions`"

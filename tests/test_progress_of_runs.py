@@ -16,6 +16,7 @@ import pyte
 import pytest
 
 from cartesia_cli.commands.batch import BatchSummary
+from tests.conftest import Transcribe
 from tests.fault_server import Exchange, FaultServer, environment, write_wav
 from tests.fork_server import default_signals, run_program
 
@@ -47,12 +48,6 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
-def server(service: Service) -> Iterator[FaultServer]:
-    with FaultServer(service) as running:
-        yield running
-
-
-@pytest.fixture
 def talks(tmp_path: Path) -> Path:
     """A folder of recordings of 2 s, and an empty home."""
     (tmp_path / "home").mkdir()
@@ -67,9 +62,6 @@ def env(talks: Path, server: FaultServer, **changes: str | None) -> dict[str, st
     return environment(
         talks.parent / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None, NO_COLOR="1", LC_ALL="C.UTF-8", **changes
     )
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture

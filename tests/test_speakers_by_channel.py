@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,8 @@ import pytest
 from cartesia_cli.audio.files import decode_file
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.cli import _expand_aliases
-from tests.fault_server import Exchange, FaultServer, environment
-from tests.fork_server import run_program
+from tests.conftest import Transcribe
+from tests.fault_server import Exchange, FaultServer
 
 from .test_channels import SAMPLE, noise, write
 from .test_files import blocks_of
@@ -63,31 +61,6 @@ def tones(seconds: float, frequency: float, *at: float) -> Samples:
 def service(tmp_path: Path) -> Service:
     (tmp_path / "received").mkdir()
     return Service(tmp_path / "received")
-
-
-@pytest.fixture
-def server(service: Service) -> Iterator[FaultServer]:
-    with FaultServer(service) as running:
-        yield running
-
-
-Transcribe = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
-    """Runs `transcribe` in the folder of the test, with a temporary folder that must be empty afterwards."""
-    for name in ("home", "temporary"):
-        (tmp_path / name).mkdir()
-
-    def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
-        env = environment(tmp_path / "home", server.base_url, TMPDIR=str(tmp_path / "temporary"), **changes)
-        words = ["transcribe", *map(str, arguments)]
-        done = run_program(words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, timeout=120)
-        assert list((tmp_path / "temporary").glob("cartesia-cli-*")) == []
-        return done
-
-    return run
 
 
 @pytest.fixture
