@@ -44,7 +44,7 @@ SAME_SOUND, SIMILAR_SOUND = 0.98, 0.85
 """Correlations of channels that hold the same sound at most at another level, and of those that may."""
 
 MAX_CHANNELS = 64
-"""More are nobody's recording."""
+"""No recording of a conversation has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,23 +74,23 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
     name = display_name(path)
     with ExitStack() as stack:
         cutters: list[_SilenceCutter] = []
-        likeness: _Likeness | None = None
+        correlations: _Correlations | None = None
         count = 0
         for blocks in decode_channels(path, warn=warn):
             if not cutters:
                 _check_count(len(blocks), name)
-                likeness = _Likeness(len(blocks))
+                correlations = _Correlations(len(blocks))
                 cutters = [_SilenceCutter(stack.enter_context(new_flac_file(folder, name))) for _ in blocks]
-            assert likeness is not None
-            likeness.add(blocks)
+            assert correlations is not None
+            correlations.add(blocks)
             count += len(blocks[0])
             for cutter, block in zip(cutters, blocks, strict=True):
                 cutter.write(block)
-        if likeness is None:
+        if correlations is None:
             raise InputError(f"{name} holds no audio", hint="does it play?")
         for cutter in cutters:
             cutter.finish()
-        _check_likeness(likeness, [cutter.is_silent for cutter in cutters], name, warn)
+        _check_distinct(correlations, [cutter.is_silent for cutter in cutters], name, warn)
     return [cutter.channel(number) for number, cutter in enumerate(cutters, 1)], count / RATE
 
 
@@ -104,10 +104,10 @@ def _check_count(count: int, name: str) -> None:
         raise InputError(f"{name} has {count} channels, more than {MAX_CHANNELS}")
 
 
-def _check_likeness(likeness: _Likeness, silent: Sequence[bool], name: str, warn: Warn) -> None:
+def _check_distinct(correlations: _Correlations, silent: Sequence[bool], name: str, warn: Warn) -> None:
     """InputError if all channels that aren't silent are the same; warns if some are, or are similar."""
     audible = [index for index, is_silent in enumerate(silent) if not is_silent]
-    pairs = {(a + 1, b + 1): likeness.correlation(a, b) for a, b in combinations(audible, 2)}
+    pairs = {(a + 1, b + 1): correlations.between(a, b) for a, b in combinations(audible, 2)}
     if pairs and min(pairs.values()) >= SAME_SOUND:
         which = "both channels" if len(audible) == len(silent) == 2 else "all channels with sound"
         raise InputError(
@@ -121,8 +121,8 @@ def _check_likeness(likeness: _Likeness, silent: Sequence[bool], name: str, warn
             warn(f"channels {first} and {second} are much alike: words that are heard on both may come twice")
 
 
-class _Likeness:
-    """Collects how alike channels are."""
+class _Correlations:
+    """Measures how alike channels are, block by block."""
 
     def __init__(self, count: int) -> None:
         self._products = np.zeros((count, count))
@@ -136,7 +136,7 @@ class _Likeness:
         self._sums += samples.sum(axis=1)
         self._samples += samples.shape[1]
 
-    def correlation(self, first: int, second: int) -> float:
+    def between(self, first: int, second: int) -> float:
         """0 for different sounds, 1 for the same, at any level and with either sign."""
         means = self._sums / max(1, self._samples)
         covariance: NDArray[np.float64] = self._products / max(1, self._samples) - np.outer(means, means)

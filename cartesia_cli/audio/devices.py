@@ -206,7 +206,7 @@ def c_stderr_suppressed() -> Iterator[None]:
 
     PortAudio, ALSA and JACK print a line for every device that is missing, and PortAudio's thread one for a device that
     is unplugged, at any moment. They write to C's `stderr`, which Python never uses: that is pointed elsewhere, and
-    file descriptor 2, on which other threads draw, stays as it is. Must never suppress a word of our own.
+    file descriptor 2, on which other threads draw, stays as it is. Must never suppress a message of this program.
     """
     stderr = _c_stderr()
     if stderr is None:

@@ -1,7 +1,7 @@
 """Writes mono samples to FLAC files for uploads, without loss and at about half the size of WAV; and the part of a
 recording that a line of a manifest names.
 
-Must never hold more than a block of samples, nor cut beside the sample that was named.
+Must never hold more than a block of samples. A part begins and ends at exactly the samples that were named.
 """
 
 from __future__ import annotations

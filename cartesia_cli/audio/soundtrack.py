@@ -5,8 +5,9 @@
     MP3, MP2, FLAC            copied into files of their own
     everything else           decoded to FLAC: 16 kHz, mono, as the recognizers hear it
 
-Copying takes no quality and next to no time. Memory doesn't grow with the pictures, only by the index of the sound: a
-few MB an hour. Must never send pictures, nor let the times of words depend on where in a film its sound begins.
+Copying loses no quality and takes almost no time. Memory doesn't grow with the pictures, only by the index of the
+sound: a few MB an hour. Must never send pictures, nor let the times of words depend on where in a film its sound
+begins.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class SoundtrackEstimate:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _PacketTimes:
     """Seconds of the packets of a track: their sum, the gaps between them, and where the last one ends."""
 
     seconds: float = 0.0
@@ -261,12 +262,12 @@ def _copy_track(
         if stream.index != track.index:
             stream.discard = Discard.all  # most demuxers then skip its packets in the file
     path = new_file(folder, copy_format.extension, name)
-    tally, clock = _Tally(), None
+    times, clock = _PacketTimes(), None
     with saved_sound(path, name):
         try:
             with av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output:
                 copy = output.add_stream_from_template(track)
-                for packet in _decodable_packets(container, track, tally, warn):
+                for packet in _decodable_packets(container, track, times, warn):
                     if clock is None:
                         start = packet.pts or 0 if start is None else start
                         clock = _SampleClock(track, start)
@@ -275,11 +276,11 @@ def _copy_track(
                     _mux(output, packet, path, name)
         except ValueError as error:  # PyAV's answer for a codec that the format doesn't take
             raise _CannotCopy from error
-    if tally.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
-        warn(f"its sound has gaps of {tally.gaps:.2f} s: times after them may be too early")
+    if times.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
+        warn(f"its sound has gaps of {times.gaps:.2f} s: times after them may be too early")
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
-        media = replace(media, duration=tally.seconds, estimated=False)
+        media = replace(media, duration=times.seconds, estimated=False)
     return Soundtrack(path, media, copied=True, video=bool(container.streams.video))
 
 
@@ -293,7 +294,7 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 
 
 def _decodable_packets(
-    container: InputContainer, track: AudioStream, tally: _Tally, warn: Warn
+    container: InputContainer, track: AudioStream, times: _PacketTimes, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
     """The packets of a track. _CannotCopy if there is nothing to decode in the first ones; warns of damage later."""
     import av
@@ -313,12 +314,12 @@ def _decodable_packets(
             length = (packet.duration or 0) * unit
             if 0 < frame_seconds < length - MIN_GAP_SECONDS:  # a fragmented MP4 adds a gap to the packet before it
                 length = frame_seconds
-            tally.add(None if packet.pts is None else packet.pts * unit, length)
+            times.add(None if packet.pts is None else packet.pts * unit, length)
             yield packet
     except av.FFmpegError as error:
         if not is_decodable:
             raise
-        warn(f"it is damaged: nothing after {tally.seconds:.2f} s can be read ({error.strerror})")
+        warn(f"it is damaged: nothing after {times.seconds:.2f} s can be read ({error.strerror})")
     if not is_decodable:
         raise _CannotCopy
 

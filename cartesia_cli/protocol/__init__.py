@@ -105,100 +105,14 @@ if TYPE_CHECKING:
         turn_order_problem,
     )
 
-__all__ = [
-    "API_VERSION",
-    "AUTO",
-    "AUTO_LANGUAGE",
-    "BASE_URL",
-    "BATCH",
-    "BATCH_MODELS",
-    "CHINESE_SCRIPTS",
-    "DEFAULT_LANGUAGE",
-    "ENCODINGS",
-    "HINT_LANGUAGES",
-    "HTTP_ROUTES",
-    "LANGUAGES",
-    "LANGUAGE_NAMES",
-    "LEGACY_EAGER_END_THRESHOLD",
-    "MANUAL",
-    "MAX_COMMAND_CHARS",
-    "MODELS",
-    "MODELS_AT_RELEASE",
-    "MODELS_PATH",
-    "MODELS_QUERY",
-    "RELEASED_ON",
-    "STREAM",
-    "TURN_DEFAULTS",
-    "BatchOptions",
-    "BatchResponse",
-    "Close",
-    "Command",
-    "Config",
-    "Connected",
-    "Credential",
-    "Delta",
-    "DetectedLanguage",
-    "Done",
-    "Endpoint",
-    "Error",
-    "Event",
-    "Finalize",
-    "FlushDone",
-    "Model",
-    "RealtimeOptions",
-    "TurnConfig",
-    "TurnEagerEnd",
-    "TurnEnd",
-    "TurnResume",
-    "TurnStart",
-    "TurnUpdate",
-    "Unknown",
-    "UnreadableText",
-    "Word",
-    "api_error",
-    "api_language",
-    "batch_credits",
-    "build_url",
-    "check_base_url",
-    "check_encryption",
-    "decode",
-    "decode_batch",
-    "decode_command",
-    "decode_config",
-    "decode_error",
-    "decode_models",
-    "encode",
-    "encode_batch",
-    "encode_command",
-    "encode_error",
-    "encode_models",
-    "error_event",
-    "excerpt",
-    "is_loopback",
-    "is_loopback_host",
-    "is_unencrypted",
-    "is_whisper",
-    "keyterms_problem",
-    "language_hints_problem",
-    "language_name",
-    "malformed_fields",
-    "realtime_credits",
-    "request_headers",
-    "takes_language_hints",
-    "turn_order_problem",
-    "unusable_fields",
-]
-
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
         """Import the modules of the realtime endpoints and of the list of models when one of their names is first used
         (PEP 562): a batch request starts faster without them.
         """
-        if name in __all__:
-            for module in (
-                import_module(f".{name}", __name__) for name in ("languages", "events", "realtime", "models")
-            ):
-                if hasattr(module, name):
-                    return getattr(module, name)
+        if not name.startswith("_"):
+            for module in ("languages", "events", "realtime", "models"):
+                if hasattr(found := import_module(f".{module}", __name__), name):
+                    return getattr(found, name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

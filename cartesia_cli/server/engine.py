@@ -124,9 +124,9 @@ class EngineExecutor:
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
-            wish = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
-            cure = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
-            raise api_error(400, "Unsupported language", f"{self.engine.name} {wish}; {cure}")
+            problem = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
+            hint = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
+            raise api_error(400, "Unsupported language", f"{self.engine.name} {problem}; {hint}")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
         """Recognize one utterance when its turn comes; returns its words."""
