@@ -74,15 +74,12 @@ def _usable_words(items: Iterable[object]) -> Iterator[Word]:
     """The valid words of a list, each with its valid times."""
     for value in items:
         item = JsonObject(value if isinstance(value, dict) else {}, "")
-        spelt = _usable(item.text, "word")
-        if spelt is None:
-            spelt = _usable(item.text, "text")
-        if spelt is not None:
-            is_guess = item.values.get("timing") == "estimated"
-            start, end = (None if is_guess else _usable(item.seconds, name) for name in ("start", "end"))
-            is_rough = item.values.get("estimated") is True
-            is_edited = item.values.get("edited") is True
-            yield Word(spelt, start, end, _usable(item.label, "speaker"), is_rough, is_edited)
+        readers: dict[str, Callable[[str], object]] = {
+            "word": item.text, "text": item.text, "start": item.seconds, "end": item.seconds, "speaker": item.label
+        }  # fmt: skip
+        usable = {name: _usable(read, name) for name, read in readers.items()}
+        if usable["word"] is not None or usable["text"] is not None:
+            yield _word(JsonObject(item.values | usable, ""))
 
 
 def words(items: Sequence[JsonObject] | None) -> tuple[Word, ...] | None:
@@ -136,14 +133,13 @@ def _language(item: JsonObject) -> DetectedLanguage:
 
 
 def _word(item: JsonObject) -> Word:
-    spelt = item.text("word")
-    if spelt is None:
-        spelt = item.text("text")
-    if spelt is None:
+    text = item.text("word")
+    if text is None:
+        text = item.text("text")
+    if text is None:
         raise item.missing("word")
-    speaker = item.label("speaker")
-    is_edited = item.values.get("edited") is True
+    speaker, is_edited = item.label("speaker"), item.values.get("edited") is True
     if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
-        return Word(spelt, speaker=speaker, edited=is_edited)
+        return Word(text, speaker=speaker, edited=is_edited)
     is_rough = item.values.get("estimated") is True
-    return Word(spelt, item.seconds("start"), item.seconds("end"), speaker, is_rough, is_edited)
+    return Word(text, item.seconds("start"), item.seconds("end"), speaker, is_rough, is_edited)

@@ -67,7 +67,7 @@ def is_assemblyai(item: JsonObject) -> bool:
     marks = ("audio_duration", "audio_url", "speech_model", "language_code", "utterances", *ASSEMBLYAI_PARTS[1:])
     named = any(name in item.values for name in marks) or {"id", "status"} <= item.values.keys()
     confident = bool(parts) and all("confidence" in part for part in parts)
-    return all("text" in part and "type" not in part for part in parts) and (named or (confident and bool(parts)))
+    return all("text" in part and "type" not in part for part in parts) and (named or confident)
 
 
 def deepgram(item: JsonObject) -> Draft:
