@@ -195,7 +195,8 @@ def tell(event: str, **facts: object) -> None:
 
 async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
     """`seconds` of sound, or until SIGTERM."""
-    from cartesia_cli.audio.microphone import Microphone, select_device
+    from cartesia_cli.audio.devices import select_device
+    from cartesia_cli.audio.microphone import Microphone
     from cartesia_cli.audio.wav_writer import TeeSource
 
     loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Writes mono samples to FLAC files for uploads, without loss and at about half the size of WAV; and the part of a
-recording that a line of a manifest names.
+"""Writes FLAC files for uploads: mono samples, without loss and at about half the size of WAV.
 
-Must never hold more than a block of samples. A part begins and ends at exactly the samples that were named.
+`cut_segment` writes the part of a recording that a line of a manifest names: it begins and ends at exactly the samples
+that were named. Must never hold more than a block of samples.
 """
 
 from __future__ import annotations
