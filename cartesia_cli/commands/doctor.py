@@ -6,8 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -40,8 +39,7 @@ Device = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(NamedTuple):
     """Which server is asked: as for all commands, but no model is loaded, and no key is needed."""
 
     local: given.Local = False

@@ -7,11 +7,10 @@ decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -145,8 +144,7 @@ NATIVE_ENCODING = "native"
 """Value of --wire-encoding for the recording's own encoding and sample rate."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
+class SessionOptions(NamedTuple):
     """The model, the language, and how utterances or turns end."""
 
     mode: Mode = None
@@ -315,8 +313,7 @@ def _check_order(turn: TurnConfig) -> None:
             raise UsageError(f"{higher} must be above {lower}", hint="give both: start > eager end > end")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
+class StreamOptions(NamedTuple):
     """How audio is sent, how much of it, and what is kept."""
 
     duration: Duration = None

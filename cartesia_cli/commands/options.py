@@ -1,18 +1,17 @@
-"""Options that several commands share, and `expand_groups`, which turns dataclasses of options into parameters.
+"""Options that several commands share, and `expand_groups`, which turns named tuples of options into parameters.
 
 Typer reads the options of a command from the signature of its function. Commands that share twenty options would have
-to repeat them there; instead, the options are fields of a frozen dataclass, declared once, whose methods say what they
-mean together, and `expand_groups` replaces a parameter of that type by its fields.
+to repeat them there; instead, the options are fields of a named tuple, declared once, whose methods say what they mean
+together, and `expand_groups` replaces a parameter of that type by its fields.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
 from functools import partial
 from math import isfinite
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
 
@@ -29,9 +28,9 @@ Command = Callable[..., None]
 
 
 def expand_groups(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
-    """A decorator that replaces parameters by the fields of dataclasses, as keyword parameters.
+    """A decorator that replaces parameters by the fields of named tuples, as keyword parameters.
 
-    groups   parameter name to its dataclass: each field annotated for Typer, with a default
+    groups   parameter name to its named tuple: each field annotated for Typer, with a default
     """
 
     def decorate(command: Command) -> Command:
@@ -54,9 +53,12 @@ def expand_groups(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
 
 
 def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function or a dataclass, keyword-only, with evaluated annotations."""
-    parameters = inspect.signature(of, eval_str=True).parameters.values()
-    return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    """The parameters of a function or a named tuple, keyword-only, with evaluated annotations."""
+    hints = get_type_hints(of, include_extras=True)
+    return [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, parameter in inspect.signature(of).parameters.items()
+    ]
 
 
 def finite(value: float | None) -> float | None:
@@ -161,8 +163,7 @@ ColorMode = Literal["auto", "always", "never"]
 Color = Annotated[ColorMode, message_option(help="When to use colour on stderr.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerbosityOptions:
+class VerbosityOptions(NamedTuple):
     """How much is printed on stderr, and whether in colour."""
 
     quiet: Quiet = False
@@ -181,8 +182,7 @@ class VerbosityOptions:
         return reporter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackendOptions:
+class BackendOptions(NamedTuple):
     """Which backend transcribes: this machine, Cartesia's API, or another server."""
 
     local: Local = False
@@ -230,13 +230,12 @@ def to_argv(*values: Any) -> list[str]:
     words: list[str] = []
     for value in values:
         hints = get_type_hints(type(value), include_extras=True)
-        for field in fields(value):
-            given = getattr(value, field.name)
-            if given != field.default:
-                option = hints[field.name].__metadata__[0]
+        for field, given in value._asdict().items():
+            if given != value._field_defaults[field]:
+                option = hints[field].__metadata__[0]
                 declared = (option.default, *(option.param_decls or ()))  # in annotations, Typer has the first there
                 long = [name for name in declared if isinstance(name, str) and name.startswith("--")]
-                name = long[0] if long else f"--{field.name.replace('_', '-')}"
+                name = long[0] if long else f"--{field.replace('_', '-')}"
                 switch = {True: name, False: f"--no-{name.removeprefix('--')}"}
                 words += [switch[given]] if isinstance(given, bool) else [name, str(given)]
     return words
@@ -261,7 +260,7 @@ def recovery_command(
 
     spoken = [] if language is None else ["--language", language]
     taken = output_options.output is not None or output_options.output_dir is not None
-    again = to_argv(replace(output_options, force=output_options.force or taken), *groups)
+    again = to_argv(output_options._replace(force=output_options.force or taken), *groups)
     return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *again])
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -88,8 +87,7 @@ Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings 
 HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutputOptions:
+class OutputOptions(NamedTuple):
     """Formats, and the file or folder that results are written to."""
 
     format: Format = None
@@ -144,8 +142,7 @@ class OutputOptions:
         return MatchWriter(layout, format, output, reporter, several=several, speakers=speakers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubtitleOptions:
+class SubtitleOptions(NamedTuple):
     """Rules for subtitles: a profile, and numbers that replace those of the profile."""
 
     subtitle_profile: Profile = None
@@ -159,7 +156,7 @@ class SubtitleOptions:
 
     def rules(self) -> Rules | None:
         """None if no option is given. UsageError for rules that contradict each other."""
-        asked = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        asked = {name: value for name in self._fields if (value := getattr(self, name)) is not None}
         if not asked:
             return None
         from ..subtitles.profiles import make_rules
@@ -167,8 +164,7 @@ class SubtitleOptions:
         return make_rules(asked.pop("subtitle_profile", None), **asked)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormatOptions:
+class FormatOptions(NamedTuple):
     """How text, word tables and subtitle files look, besides the rules for subtitles."""
 
     word_timestamps: WordTimestamps = False

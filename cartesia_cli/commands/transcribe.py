@@ -7,9 +7,8 @@ stop the others; a refused key or exhausted credits do. `transcribe_run` does th
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -97,8 +96,7 @@ Dask = Annotated[
 Notify = Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputOptions:
+class InputOptions(NamedTuple):
     """What is transcribed."""
 
     inputs: Inputs = None
@@ -107,8 +105,7 @@ class InputOptions:
     dry_run: DryRun = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """Which of the inputs are done, and what is written besides transcripts."""
 
     resume: Resume = False
@@ -124,8 +121,7 @@ class RunOptions:
         return self.resume or self.retry_failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordingOptions:
+class RecordingOptions(NamedTuple):
     """What is known about the recordings, and who transcribes them."""
 
     model: given.Model = "ink-whisper"
@@ -150,8 +146,7 @@ class RecordingOptions:
         return options
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SendingOptions:
+class SendingOptions(NamedTuple):
     """How recordings are sent."""
 
     endpoint: Endpoint = "stt"
@@ -164,8 +159,7 @@ class SendingOptions:
     notify: Notify = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TranscribeOptions:
+class TranscribeOptions(NamedTuple):
     """All options of the command."""
 
     input: InputOptions
