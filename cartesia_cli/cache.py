@@ -18,7 +18,6 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -208,8 +207,7 @@ class Lookup(NamedTuple):
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(NamedTuple):
     """The responses of one server.
 
     server   identifies whatever its responses depend on: from `server_identity` or `engine_identity`
@@ -227,8 +225,8 @@ class Cache:
         # Word times are always requested, so whether they are shown makes no difference, and naming the default
         # language is the same as naming none.
         language = None if (options.language or "").lower() == DEFAULT_LANGUAGE else options.language
-        request = replace(options, word_timestamps=False, language=language)
-        facts = {**asdict(request), "audio": audio.digest, "server": self.server}
+        request = options._replace(word_timestamps=False, language=language)
+        facts = {**request._asdict(), "audio": audio.digest, "server": self.server}
         facts |= {} if segment is None else {"segment": segment}
         key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return Lookup(self.store, key + SUFFIX, path, audio)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +22,7 @@ GENERAL = ("base_url", "api_key_command", *SWITCHES)
 """Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """The value of an option or a general key, and where it is set.
 
     layer     "flag", "environment", "profile", "file" or "default"
@@ -48,12 +46,11 @@ class Section(NamedTuple):
     """
 
     layer: str
-    general: Mapping[str, Setting] = field(default_factory=dict)
-    commands: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    general: Mapping[str, Setting]
+    commands: Mapping[str, Mapping[str, Setting]]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """The configuration of one run.
 
     folder             contains `config.toml`, unless another file was named, and the stored keys
@@ -124,8 +121,7 @@ def suggestion(name: str, known: Collection[str]) -> str | None:
     return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(NamedTuple):
     """Turns the tables of one file into sections.
 
     lines      (table, key) to its line number, as far as that is known

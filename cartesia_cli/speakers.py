@@ -95,12 +95,12 @@ def _name_speakers(channels: Sequence[tuple[str, Transcript]]) -> Iterator[Trans
             for speaker in _speakers_of(part)
         }
         words = part.words and tuple(replace(word, speaker=names[word.speaker]) for word in part.words)
-        segments = tuple(replace(segment, speaker=names[segment.speaker]) for segment in part.segments)
+        segments = tuple(segment._replace(speaker=names[segment.speaker]) for segment in part.segments)
         if not segments and part.text.strip():
             length = known_duration(part.duration)  # without it, nobody knows when: after everything else
             start, end = (latest, latest) if length is None else (0.0, length)
             segments = (Segment(start, end, part.text, "estimated", speaker=name),)
-        yield replace(part, words=words, segments=segments)
+        yield part._replace(words=words, segments=segments)
 
 
 def _speakers_of(part: Transcript) -> set[str]:
@@ -118,8 +118,8 @@ def _sentences(channel: Transcript) -> list[Segment]:
         whole = Segment(segments[0].start, segments[-1].end, channel.text, "estimated", speaker=segments[0].speaker)
         segments, own = (whole,), [channel.words or ()]
     if len(segments) == 1 and all(word.start is None for word in own[0]):
-        segments = (replace(segments[0], timing="estimated"),)
-    return [replace(each, words=words) for each, words in zip(segments, own, strict=True) if each.text.strip()]
+        segments = (segments[0]._replace(timing="estimated"),)
+    return [each._replace(words=words) for each, words in zip(segments, own, strict=True) if each.text.strip()]
 
 
 def _divide_sentences(channels: Sequence[Sequence[Segment]]) -> Iterator[list[Segment]]:
@@ -159,7 +159,7 @@ def _divide(sentence: Segment, interjections: Sequence[float]) -> list[Segment]:
         start = sentence.start if first == 0 else own[0].start
         until = sentence.end if last == len(words) else own[-1].end
         assert start is not None and until is not None
-        parts.append(replace(sentence, start=start, end=max(start, until), text=sentence.text[cut:end], words=own))
+        parts.append(sentence._replace(start=start, end=max(start, until), text=sentence.text[cut:end], words=own))
     return parts
 
 
@@ -191,5 +191,5 @@ def _add_spaces(segments: Sequence[Segment], channels: Sequence[Transcript]) -> 
             words = tuple(Word(spelling, speaker=segment.speaker) for spelling in spellings)
         if space and spaced and words:
             words = (replace(words[0], word=space + words[0].word), *words[1:])
-        found.append(replace(segment, text=space + segment.text, words=words))
+        found.append(segment._replace(text=space + segment.text, words=words))
     return tuple(found)

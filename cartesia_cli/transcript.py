@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import accumulate, pairwise
 from operator import le
 from typing import Any, Literal, NamedTuple
@@ -46,8 +46,7 @@ CLOSING_MARKS = "\"'”’»)]」』"
 PUNCTUATION = "".join((*SENTENCE_ENDS, *CLAUSE_ENDS)) + CLOSING_MARKS
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A part of a transcript, usually a sentence.
 
     start, end   seconds from the start of the audio
@@ -71,7 +70,7 @@ class Segment:
     def shifted(self, by: float) -> Segment:
         """The same, `by` seconds later."""
         words = tuple(shifted_word(word, by) for word in self.words)
-        return replace(self, start=self.start + by, end=self.end + by, words=words)
+        return self._replace(start=self.start + by, end=self.end + by, words=words)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -87,8 +86,7 @@ class Segment:
         return document if self.speaker is None else document | {"speaker": self.speaker}
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(NamedTuple):
     """Text of a live session that may still change: each partial replaces the one before it.
 
     at          seconds of audio sent when it came
@@ -108,8 +106,7 @@ class Partial:
         return document
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """An event of a live session other than text: `turn.eager_end`, `turn.resume`, a gap, a silence.
 
     at        seconds of audio sent when it came
@@ -162,8 +159,7 @@ class TextSpan(NamedTuple):
     end: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(NamedTuple):
     """The text of one recording.
 
     source     the input as the user named it; "-" is stdin
@@ -310,7 +306,7 @@ def from_batch(
     )
     whole: Timing = "audio" if reported is None else "server"
     segments = _with_languages(_split_sentences(transcript, whole), response.languages or ())
-    return replace(transcript, segments=tuple(segments))
+    return transcript._replace(segments=tuple(segments))
 
 
 def _with_languages(segments: Iterable[Segment], spans: Sequence[DetectedLanguage]) -> Iterator[Segment]:
@@ -325,7 +321,7 @@ def _with_languages(segments: Iterable[Segment], spans: Sequence[DetectedLanguag
         middle = (segment.start + segment.end) / 2
         span = next((span for span in reversed(spans) if (span.start or 0.0) <= middle), spans[0])
         heard = DetectedLanguage(span.language, span.confidence)
-        yield replace(segment, language=span.language, languages=(heard,))
+        yield segment._replace(language=span.language, languages=(heard,))
 
 
 def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -> BatchResponse:
@@ -337,7 +333,7 @@ def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -
     if limit is None or ((response.duration or 0.0) <= limit and 2 * sum(end > limit for end in ends) <= len(ends)):
         return response
     words = None if response.words is None else tuple(Word(word.word) for word in response.words)
-    return replace(response, duration=None, words=words)
+    return response._replace(duration=None, words=words)
 
 
 def from_segments(
@@ -388,7 +384,7 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
     for segment in segments:
         text = join_surrogates(half + segment.text)
         half = text[-1:] if ends_within_character(text) and segment is not segments[-1] else ""
-        whole.append(replace(segment, text=text[: len(text) - len(half)]))
+        whole.append(segment._replace(text=text[: len(text) - len(half)]))
     return whole
 
 
@@ -458,7 +454,7 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
     known = [span or (None, None) for span in spans]
     guesses = interpolate_spans([len(segment.text.strip()) + 1 for segment in segments], known, duration)
     return tuple(
-        segment if span is not None else replace(segment, start=start / 1000, end=end / 1000, timing="estimated")
+        segment if span is not None else segment._replace(start=start / 1000, end=end / 1000, timing="estimated")
         for segment, span, (start, end) in zip(segments, spans, guesses, strict=True)
     )
 

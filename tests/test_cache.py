@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ from tests.fault_server import environment as with_a_key
 from tests.fork_server import run_program
 
 PLAIN = BatchOptions(model="ink-whisper")
-TIMED = replace(PLAIN, word_timestamps=True)
+TIMED = PLAIN._replace(word_timestamps=True)
 ANSWER = BatchResponse(text="Hi.", words=(Word("Hi.", 0.0, 0.5),), duration=1.0)
 BODY = encode_batch(ANSWER)
 NAME = "ab" * 32
@@ -199,11 +198,11 @@ def test_lookup_depends_on_audio_options_and_server(store: Store, talk: Path, tm
     others = [
         lookup(store, other),
         lookup(store, talk, server=""),
-        *(lookup(store, talk, replace(PLAIN, **{name: value})) for name, value in
+        *(lookup(store, talk, PLAIN._replace(**{name: value})) for name, value in
           {"model": "m", "language": "de", "encoding": "pcm_s16le", "sample_rate": 16000}.items()),
     ]  # fmt: skip
     assert all(other.find() is None for other in others)
-    assert lookup(store, talk, replace(PLAIN, language="en")).find()  # the default
+    assert lookup(store, talk, PLAIN._replace(language="en")).find()  # the default
     assert len({other.name for other in others}) == len(others)
 
 
@@ -219,7 +218,7 @@ def test_word_times_make_no_second_entry(store: Store, talk: Path) -> None:
 def test_entries_of_version_0_1_0_are_used_if_they_have_word_times(store: Store, talk: Path) -> None:
     known = lookup(store, talk)
     bare = known.name.removesuffix(".words")
-    store.write(bare, encode_batch(replace(ANSWER, words=None)))
+    store.write(bare, encode_batch(ANSWER._replace(words=None)))
     assert known.find() is None
     store.write(f"{bare}.words", BODY)
     found = known.find()

@@ -162,7 +162,7 @@ def test_a_200_that_is_not_the_documented_object_is_a_protocol_error(body: bytes
 def test_an_odd_field_of_a_batch_answer_is_dropped_and_named_and_the_text_kept(field: str) -> None:
     response = protocol.decode_batch(b'{"text": "Hi.", %s}' % field.encode())
     name = field.split('"')[1]
-    assert replace(response, extra={}) == protocol.BatchResponse(text="Hi.")
+    assert response._replace(extra={}) == protocol.BatchResponse(text="Hi.")
     assert protocol.unusable_fields(response) == [name]
 
 

@@ -91,7 +91,7 @@ def test_invalid_file_is_a_usage_error(tmp_path: Path, text: str) -> None:
 
 def settings_with_command(command: str, folder: Path) -> Settings:
     """Settings with an `api_key_command`."""
-    section = Section("file", {"api_key_command": Setting(command, "file", "line 1")})
+    section = Section("file", {"api_key_command": Setting(command, "file", "line 1")}, {})
     return Settings(folder, sections=(section,))
 
 

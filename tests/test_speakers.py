@@ -317,7 +317,7 @@ def test_matches_say_who_speaks() -> None:
 
 def test_rows_of_several_files_have_a_column_for_speakers_if_one_of_them_has(run: Run, tmp_path: Path) -> None:
     for name, transcript in (("a.json", QUESTION), ("b.json", CONVERSATION)):
-        (tmp_path / name).write_text(written("json", replace(transcript, source=name)))
+        (tmp_path / name).write_text(written("json", transcript._replace(source=name)))
     done = run("render", "a.json", "b.json", "-f", "csv", "--grep", "Good|Oh")
     assert done.stdout.decode().split("\r\n") == [
         "file,number,start,end,word,speaker", "a.json,4,4.000,4.400,Good.,",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -27,7 +26,7 @@ def written(name: str, *, live: bool = True, words: bool = False) -> list[str]:
     """What each of four calls put: a partial, two segments, the end."""
     parts: list[str] = []
     writing = open_stream(name, Layout(), parts.append, "talk.wav", "ink-2", live=live)
-    one = replace(ONE, words=(Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1))) if words else ONE
+    one = ONE._replace(words=(Word("The", 0.5, 0.7), Word(" ferry", 0.7, 1.1))) if words else ONE
     whole = Transcript("talk.wav", "ink-2", ONE.text + TWO.text, segments=(one, TWO), words=one.words or None)
     calls = []
     for call in (

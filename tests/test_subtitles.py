@@ -736,7 +736,7 @@ def test_cue_knows_whether_its_times_are_estimated() -> None:
     assert 0 < sum(cue.estimated for cue in found) < len(found)
     short = Segment(1.0, 2.5, "One sentence.", "audio")
     assert [cue.estimated for cue in cues(transcript(short.text, segments=(short,)))] == [False]
-    assert [cue.estimated for cue in cues(transcript(short.text, segments=(replace(short, timing="estimated"),)))] == [
+    assert [cue.estimated for cue in cues(transcript(short.text, segments=(short._replace(timing="estimated"),)))] == [
         True
     ]
 

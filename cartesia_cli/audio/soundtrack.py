@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -280,7 +280,7 @@ def _copy_track(
         warn(f"its sound has gaps of {times.gaps:.2f} s: times after them may be too early")
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
-        media = replace(media, duration=times.seconds, estimated=False)
+        media = media._replace(duration=times.seconds, estimated=False)
     return Soundtrack(path, media, copied=True, video=bool(container.streams.video))
 
 

@@ -57,7 +57,7 @@ class TimeMap:
         words = None if response.words is None else tuple(map(self._restore_word, response.words))
         languages = None if response.languages is None else tuple(map(self._restore_language, response.languages))
         duration = response.duration if duration is None else duration
-        return replace(response, words=words, languages=languages, duration=duration)
+        return response._replace(words=words, languages=languages, duration=duration)
 
     def _index(self, seconds: float) -> int:
         return max(0, bisect_right(self.parts, seconds, key=lambda part: part.start) - 1)
@@ -65,7 +65,7 @@ class TimeMap:
     def _restore_language(self, heard: DetectedLanguage) -> DetectedLanguage:
         if heard.start is None or heard.end is None:
             return heard
-        return replace(heard, start=self.to_recording(heard.start), end=self.to_recording(heard.end))
+        return heard._replace(start=self.to_recording(heard.start), end=self.to_recording(heard.end))
 
     def _restore_word(self, word: Word) -> Word:
         if word.start is None or word.end is None:

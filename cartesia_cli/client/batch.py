@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -144,8 +143,8 @@ class BatchClient:
         redact = self._peer.redactor.redact
         leaking = {name: value for name, value in metadata.items() if value and redact(value) != value}
         usable = {name: None if name in leaking else value for name, value in metadata.items()}
-        return replace(
-            response, language=usable["language"], request_id=usable["request_id"], extra={**response.extra, **leaking}
+        return response._replace(
+            language=usable["language"], request_id=usable["request_id"], extra={**response.extra, **leaking}
         )
 
     def redact_body(self, body: bytes, response: BatchResponse | None = None) -> bytes:
@@ -163,7 +162,7 @@ class BatchClient:
         transcript = encode_batch(BatchResponse(text=response.text, words=response.words))
         extra, secret = json.dumps(dict(response.extra)), credential.secret.encode()
         is_repeated = is_long(credential.secret) and body.count(secret) > transcript.count(secret)
-        return encode_batch(replace(response, extra={})) if is_repeated or redact(extra) != extra else body
+        return encode_batch(response._replace(extra={})) if is_repeated or redact(extra) != extra else body
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""

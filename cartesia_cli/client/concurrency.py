@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..retry import backoff_seconds
@@ -25,8 +24,7 @@ GROWTH_AFTER_REFUSAL = 4
 FIRST_PAUSE_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class Slot:
+class Slot(NamedTuple):
     """The permission to send one request.
 
     generation       how often the limit had been lowered when the request was sent

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from ..audio.wav_writer import BYTES_PER_SAMPLE, encode_header
@@ -76,5 +75,5 @@ def batch_catch_up(
 def _join(text: str, segments: list[Segment]) -> list[Segment]:
     """`segments` to follow `text`: with the space between them that live text contains and a batch response doesn't."""
     if segments:
-        segments[0] = replace(segments[0], text=blank_between(text, segments[0].text) + segments[0].text)
+        segments[0] = segments[0]._replace(text=blank_between(text, segments[0].text) + segments[0].text)
     return segments

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,8 +68,7 @@ class BatchConfig(NamedTuple):
     on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(NamedTuple):
     """The transcript of a recording.
 
     job              as it was sent: fetched and probed, if it wasn't before
@@ -267,7 +265,7 @@ class Fetcher:
         with self._budget.reserve(job.input.source, seconds) as reservation:
             result = cluster.transcribe(job)
             self.sent.add(number)
-            fetched = replace(result.fetched, job=replace(job, media=result.fetched.job.media))
+            fetched = result.fetched._replace(job=job._replace(media=result.fetched.job.media))
             if not (fetched.local or result.from_cache):
                 reservation.billed_seconds = max(fetched.billed_seconds, seconds)
         with self._lock:
@@ -317,7 +315,7 @@ def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporte
         fetcher = Fetcher(config, connect, reporter, Budget(), NoProgress(), summary, temporary, remote)
         with fetcher.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
-            fetched = replace(fetcher.fetch(0, ready), audio=audio)
+            fetched = fetcher.fetch(0, ready)._replace(audio=audio)
     return fetched, bool(summary.from_cache)
 
 

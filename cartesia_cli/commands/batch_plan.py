@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from math import inf
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..audio.probing import MediaInfo, probe, probe_raw
 from ..errors import CliError, InputError, OutputError, UsageError
@@ -28,8 +27,7 @@ LOOKAHEAD = 1000
 """Inputs that are planned before anything is sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """One recording, and where its results go.
 
     media           what probing found out; None for a recording that has to be fetched first
@@ -83,14 +81,13 @@ class JobPlan(Protocol):
         """All jobs, the first ones included."""
 
 
-@dataclass(frozen=True, slots=True)
 class FixedPlan:
     """A JobPlan of known jobs."""
 
-    first: Sequence[Job]
-    complete: bool = True
-    unusable: int = 0
-    done: int = 0
+    complete, unusable, done = True, 0, 0
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self.first = jobs
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self.first)
@@ -243,7 +240,7 @@ def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: floa
     if left is not None and left <= 0 and not media.estimated:
         raise InputError(f"{name} begins after the end of the recording, which lasts {media.duration:.2f} s")
     length = duration if left is None or media.estimated else min(duration, left)
-    return replace(media, duration=length if length < inf else None, declared=None, estimated=False)
+    return media._replace(duration=length if length < inf else None, declared=None, estimated=False)
 
 
 def _plan_response_files(
@@ -252,7 +249,7 @@ def _plan_response_files(
     """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
     if folder is None:
         return [None] * len(items)
-    to_folder = replace(plan, formats=("json",), several=True, output=None, output_dir=folder, to_bucket=False)
+    to_folder = plan._replace(formats=("json",), several=True, output=None, output_dir=folder, to_bucket=False)
     planned = to_folder.targets(items, find_owner)
     taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
     for one in planned:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ..client import ConcurrencyLimit
@@ -86,7 +85,6 @@ class SingleBar:
         return nullcontext()
 
 
-@dataclass(slots=True)
 class BatchSummary:
     """Counts what a batch has done so far.
 
@@ -98,15 +96,9 @@ class BatchSummary:
     elapsed_seconds          since the run began
     """
 
-    total: int = 0
-    written: int = 0
-    elsewhere: int = 0
-    from_cache: int = 0
-    audio_seconds: float = 0.0
-    billed_seconds: float = 0.0
-    local: bool = False
-    place: str = "this machine"
-    elapsed_seconds: float = 0.0
+    total = written = elsewhere = from_cache = 0
+    audio_seconds = billed_seconds = elapsed_seconds = 0.0
+    local, place = False, "this machine"
 
     def to_text(self) -> str:
         price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):,.1f} credits"

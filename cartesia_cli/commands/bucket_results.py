@@ -7,7 +7,6 @@ its URL.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ class BucketResults:
         if existing and not self._resume:
             raise OutputError(f"{urls[min(existing)]} exists", hint=OVERWRITE_HINT)
         missing = {format: file for format, file in job.targets.items() if format not in existing}
-        return replace(job, targets=missing) if missing else None
+        return job._replace(targets=missing) if missing else None
 
     def write(self, file: Path, text: str) -> str:
         """Write a result. Returns its URL. OutputError if that fails, or if it exists by now."""

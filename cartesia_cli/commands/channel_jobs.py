@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..audio.time_map import TimeMap
@@ -114,7 +114,7 @@ def split_job(
                 name = Path(f"{item.relative_path.stem}-channel{channel.number}.flac")
                 source = f"{item.source} (channel {channel.number})"
                 channel_job = Job(
-                    replace(item, source=source, path=channel.path, relative_path=name), channel.media, {}
+                    item._replace(source=source, path=channel.path, relative_path=name), channel.media, {}
                 )
             found.append(ChannelJob(speaker, channel_job, channel.times))
         yield Conversation(job, found, seconds)

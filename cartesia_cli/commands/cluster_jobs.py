@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import io
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 
 from ..cache import Cache
@@ -107,8 +107,8 @@ class ClusterJobs:
 
     def transcribe(self, job: Job) -> WorkerResult:
         """CliError if the recording fails; LimitClosed after `cancel`."""
-        item = replace(job.input, path=job.input.path.absolute(), fields=None)
-        task = WorkerTask(replace(job, input=item, targets={}, response_file=None), self._config)
+        item = job.input._replace(path=job.input.path.absolute(), fields=None)
+        task = WorkerTask(job._replace(input=item, targets={}, response_file=None), self._config)
         try:
             result = self._cluster.call(transcribe_on_worker, task, job.input.source)
         except CallCancelled as error:

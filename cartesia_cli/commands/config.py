@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -75,7 +74,7 @@ def config(
 def _general(settings: Settings, chosen: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
     """The settings that aren't options of commands. Of the key, only its presence is shown."""
     unset = Setting(None, "default", "")
-    yield "config", chosen.get("config") or (replace(unset, value=str(settings.file)) if settings.file else unset)
+    yield "config", chosen.get("config") or (unset._replace(value=str(settings.file)) if settings.file else unset)
     yield "profile", chosen.get("profile", unset)
     url = os.environ.get("CARTESIA_BASE_URL")
     configured_url = settings.general("base_url") or unset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from ..errors import CliError
 from ..protocol import batch_credits
@@ -18,14 +17,14 @@ class CreditLimitReached(CliError):
     stops_batch = True
 
 
-@dataclass(slots=True)
 class Reservation:
     """The price of a recording that is being sent.
 
     billed_seconds   audio of the response; 0 as long as there is none
     """
 
-    billed_seconds: float = 0.0
+    def __init__(self) -> None:
+        self.billed_seconds = 0.0
 
 
 class Budget:

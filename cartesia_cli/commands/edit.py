@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,7 +72,7 @@ def edit(
     recording = find_recording(audio, transcript, document.source)
     media = PageMedia(recording, reporter, linked=False, embed=False).beside(None)
     if recording is not None:
-        media = replace(media, link=RECORDING)
+        media = media._replace(link=RECORDING)
     indent = 2 if b"\n" in content.strip() else None  # a document that was one line stays one
     saved = SavedTranscript(transcript, lambda sent: checked_document(sent, indent))
 

@@ -18,7 +18,6 @@ import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -64,8 +63,7 @@ LIST = "@"
 """What an argument begins with that is the name of a list of inputs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One input file.
 
     source          as the user named it, or as it was found; "-" is stdin
@@ -345,7 +343,7 @@ def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
         if has_paths or isinstance(found, InputError):
             yield found
         else:
-            yield replace(found, relative_path=_path_to_keep(found.path))
+            yield found._replace(relative_path=_path_to_keep(found.path))
 
 
 @contextmanager
@@ -417,7 +415,7 @@ def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator
     """Give the recordings of a folder the fields of its metadata; an InputError for each line that can't be used."""
     metadata = FolderMetadata(Path(folder))
     for item in found:
-        yield item if isinstance(item, InputError) else replace(item, fields=metadata.fields(item.relative_path))
+        yield item if isinstance(item, InputError) else item._replace(fields=metadata.fields(item.relative_path))
         yield from metadata.errors
         metadata.errors.clear()
 

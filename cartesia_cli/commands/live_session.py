@@ -209,7 +209,7 @@ class LiveSession:
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
         self._pending: dict[Path, list[str]] = {}
-        uncut = replace(config.layout, columns=None)  # files have no width
+        uncut = config.layout._replace(columns=None)  # files have no width
         self._streams = [
             open_stream(
                 name,

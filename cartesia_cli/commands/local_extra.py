@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING
@@ -87,7 +86,6 @@ def report_engine(
     (reporter.info if choice.reason else reporter.detail)(what)
 
 
-@dataclass(eq=False, slots=True, weakref_slot=True)
 class RecordingProgress:
     """How much of one recording is done; stays at 0 with a server that doesn't report it.
 
@@ -95,8 +93,9 @@ class RecordingProgress:
     recognized_seconds   audio that is done
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
-    recognized_seconds: float = 0.0
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        self.headers = headers or {}
+        self.recognized_seconds = 0.0
 
 
 class LocalServerObserver:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -49,7 +48,7 @@ def path_of_shard(path: Path, shard: Shard) -> Path:
 def numbered(found: Iterable[Input | InputError]) -> Iterator[Input | InputError]:
     """Number the inputs, so that the manifest can list them in this order."""
     for number, item in enumerate(found):
-        yield item if isinstance(item, InputError) else replace(item, number=number)
+        yield item if isinstance(item, InputError) else item._replace(number=number)
 
 
 class ManifestResults:

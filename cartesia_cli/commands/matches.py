@@ -7,7 +7,7 @@ that the user didn't name.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class MatchWriter:
         speakers: bool = False,
     ) -> None:
         assert layout.selection is not None
-        self._layout = layout if output is None else replace(layout, columns=None)
+        self._layout = layout if output is None else layout._replace(columns=None)
         self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
         self._several, self._speakers = several, speakers
         self.found, self.combined = False, format is not None

@@ -12,10 +12,9 @@ import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..errors import OutputError, UsageError
 from ..output import CONCATENABLE, EXTENSIONS, FORMATS, extension
@@ -68,8 +67,7 @@ def _implied_format(output: Path | None) -> str:
     return EXTENSIONS[ending] if ending else "text"
 
 
-@dataclass(frozen=True, slots=True)
-class OutputPlan:
+class OutputPlan(NamedTuple):
     """What the command line says about results.
 
     formats      none: no results are written

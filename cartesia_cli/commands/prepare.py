@@ -7,7 +7,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -62,7 +61,7 @@ def materialize(
         return
     with temporary.subfolder() as folder:
         item = remote.save(job.input, folder, lambda received, size: show("downloading", received, size))
-        yield replace(job, input=item, media=probe_input(item, options))
+        yield job._replace(input=item, media=probe_input(item, options))
 
 
 def _new_folder(parent: Path | None) -> Path:

@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,8 +130,8 @@ class RemoteInputs:
         try:
             if is_remote(item.remote):
                 found = self._fetch(item.remote, folder, on_progress)
-                return replace(item, path=found.path, listed=RemoteState(found.bytes, found.version))
-            return replace(item, path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
+                return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
+            return item._replace(path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
         except OSError as error:
             raise unsaved_error(item.source, error) from error
 

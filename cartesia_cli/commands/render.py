@@ -9,7 +9,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -150,7 +149,7 @@ def _name_inputs(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
     names = [_safe_file_name(transcript.source) for transcript in transcripts]
     alone = {name for name, count in Counter(names).items() if name and count == 1}
     numbered = [name if name in alone else f"{item.relative_path.stem}-{k}.json" for k, name in enumerate(names, 1)]
-    return [replace(item, relative_path=item.relative_path.with_name(name)) for name in numbered]
+    return [item._replace(relative_path=item.relative_path.with_name(name)) for name in numbered]
 
 
 def _safe_file_name(source: str) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,7 +37,7 @@ MAX_NAMED = 20
 MAX_COMMAND = 4000
 """Characters of a command in a journal."""
 
-DEFAULTS = asdict(Selection())
+DEFAULTS = Selection()._asdict()
 
 OPTION_NAMES = {
     "pattern": "grep",
@@ -129,7 +128,7 @@ def describe_request(
         words.append(f"segment {segment[0]:g}+{segment[1]:g}")
     if speakers is not None:
         words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
-    chosen = {} if selection is None else asdict(selection)
+    chosen = {} if selection is None else selection._asdict()
     for name, value in chosen.items():
         if value != DEFAULTS[name]:
             words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
@@ -208,7 +207,7 @@ def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | No
         if job.response_file is not None and not _is_finished(job.response_file, job.input, whole, known)
         else None
     )
-    return replace(job, targets=missing, response_file=kept) if missing or kept is not None else None
+    return job._replace(targets=missing, response_file=kept) if missing or kept is not None else None
 
 
 def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,7 +91,7 @@ def with_sound_start(job: Job) -> Job:
         return job
     from ..audio.soundtrack import sound_start
 
-    return replace(job, media=replace(media, sound_start=sound_start(job.input.path)))
+    return job._replace(media=media._replace(sound_start=sound_start(job.input.path)))
 
 
 def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:

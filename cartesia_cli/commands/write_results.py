@@ -6,7 +6,6 @@ If there are several results, each is printed there under the name of its file.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,12 +61,12 @@ def write_results(
         if matches.combined:
             return
     write_error: OutputError | None = None
-    untruncated = replace(layout, columns=None)  # the width of the terminal doesn't matter in a file
+    untruncated = layout._replace(columns=None)  # the width of the terminal doesn't matter in a file
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
         chosen = untruncated if file else layout
         if format == "html" and media is not None:
-            chosen = replace(chosen, media=media.beside(file))
+            chosen = chosen._replace(media=media.beside(file))
         text = writer(format)(transcript, chosen)
         write_error = (
             write_result(text, file, reporter, label=label, print_text=print_text, bucket=bucket) or write_error

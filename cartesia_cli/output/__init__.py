@@ -7,17 +7,15 @@ options, never on whether stdout is a terminal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # every --help imports this module
     from ..subtitles.profiles import Rules
     from ..transcript import Transcript
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """Which rows of a word table are wanted.
 
     pattern        a regular expression that a word, or several in a row, match; None: any
@@ -35,8 +33,7 @@ class Selection:
     ignore_case: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """The recording that a page plays.
 
     link           its URL, relative to the page; "" if it isn't linked
@@ -51,8 +48,7 @@ class Media:
     peak_seconds: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class SaveTarget:
+class SaveTarget(NamedTuple):
     """Where a page saves corrections, if somebody serves it.
 
     url       relative to the page: they are PUT there
@@ -63,8 +59,7 @@ class SaveTarget:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Options of formats.
 
     words             text is followed by the table of words

@@ -79,7 +79,7 @@ class TextStream:
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         if not self._live and self._layout.paragraphs:
             if transcript.text.strip():
-                self._put(text(transcript, replace(self._layout, words=False)))
+                self._put(text(transcript, self._layout._replace(words=False)))
         elif not self._live:
             for segment in transcript.segments:
                 self._line(segment)

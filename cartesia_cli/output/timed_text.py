@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 from .. import subtitles
 from ..speakers import speaker_label
@@ -80,7 +79,7 @@ def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
     words = list(zip(transcript.word_spans(), spoken_words, strict=False))
     spans = transcript.segment_spans()
     if not spans:
-        yield replace(transcript, segments=(), words=tuple(word for _, word in words) or None)
+        yield transcript._replace(segments=(), words=tuple(word for _, word in words) or None)
         return
     k = 0
     for span, segment in zip(spans, (segment for segment in transcript.segments if segment.text), strict=True):
@@ -90,7 +89,7 @@ def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
             if place.text_start >= span.text_start and place.text_end <= span.text_end:
                 inside.append(word)
             k += 1
-        yield replace(transcript, text=segment.text, duration=None, segments=(segment,), words=tuple(inside) or None)
+        yield transcript._replace(text=segment.text, duration=None, segments=(segment,), words=tuple(inside) or None)
 
 
 def _lrc_lines(part: Transcript, *, label: bool) -> Iterator[tuple[int, str, bool]]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ApiError, ProtocolError
 from .constants import ENCODINGS
@@ -24,8 +23,7 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
 """Hz of headerless audio that the local server accepts. The documentation names 8000 to 48000, but no limits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchResponse:
+class BatchResponse(NamedTuple):
     """The successful response of the batch endpoint.
 
     text        the transcript; the only required field
@@ -43,7 +41,7 @@ class BatchResponse:
     words: tuple[Word, ...] | None = None
     request_id: str | None = None
     languages: tuple[DetectedLanguage, ...] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
     trailing: int = 0
 
 
@@ -74,16 +72,15 @@ def unusable_fields(response: BatchResponse) -> list[str]:
     return [name for name in OPTIONAL_FIELDS if name in response.extra]
 
 
-OPTIONAL_FIELDS = tuple(f.name for f in fields(BatchResponse) if f.name not in ("text", "extra", "trailing"))
+OPTIONAL_FIELDS = tuple(name for name in BatchResponse._fields if name not in ("text", "extra", "trailing"))
 
 
 def encode_batch(response: BatchResponse) -> bytes:
     """A batch response as the local server sends it, including `type` and `request_id` of newer API versions."""
-    return json.dumps({"type": "transcript"} | dict(response.extra) | to_json_fields(response)).encode()
+    return json.dumps({"type": "transcript"} | dict(response.extra) | to_json_fields(response._asdict())).encode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchOptions:
+class BatchOptions(NamedTuple):
     """The parameters of a batch request.
 
     model             such as `ink-whisper`

@@ -191,7 +191,8 @@ def malformed_fields(event: Event) -> list[str]:
 def encode(event: Event) -> str:
     """An event as a frame from a server. Optional fields that are None are omitted."""
     members: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind}
-    return json.dumps(members | to_json_fields(event) | dict(event.extra))
+    values = {field.name: getattr(event, field.name) for field in fields(event)}
+    return json.dumps(members | to_json_fields(values) | dict(event.extra))
 
 
 def normalize_legacy_error(members: dict[str, Any]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
 
@@ -35,8 +35,7 @@ class Word:
     edited: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DetectedLanguage:
+class DetectedLanguage(NamedTuple):
     """A language that the server heard (docs: stt/languages).
 
     language     its code, such as `hi`
@@ -51,7 +50,7 @@ class DetectedLanguage:
 
     def to_dict(self) -> dict[str, Any]:
         """As in an event, and in JSON documents."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
@@ -157,9 +156,9 @@ def usable_words(value: Any) -> tuple[Word, ...] | None:
     )
 
 
-def to_json_fields(value: Any) -> dict[str, Any]:
+def to_json_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an event or a response as JSON values, without those that are None, and without `extra`."""
-    members = {f.name: getattr(value, f.name) for f in fields(value) if f.name not in ("extra", "type", "trailing")}
+    members = {name: value for name, value in values.items() if name not in ("extra", "type", "trailing")}
     if members.get("words") is not None:
         members["words"] = [
             {"word": word.word, "start": word.start, "end": word.end} | ({"estimated": True} if word.estimated else {})

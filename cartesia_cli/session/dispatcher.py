@@ -159,7 +159,7 @@ class EventDispatcher:
         """The update with times that include what was skipped."""
         timeline = self._timeline
         if not isinstance(update, Segment):
-            return replace(update, at=timeline.session_time(update.at))
+            return update._replace(at=timeline.session_time(update.at))
         start, end = timeline.session_time(update.start), timeline.session_time(update.end, before_gap=True)
         words = tuple(
             replace(
@@ -169,7 +169,7 @@ class EventDispatcher:
             )
             for word in update.words
         )
-        return replace(update, start=start, end=max(start, end), words=words)
+        return update._replace(start=start, end=max(start, end), words=words)
 
     def _settle_dropped(self) -> None:
         """Settle the text of audio that was dropped: that audio can't be sent again."""

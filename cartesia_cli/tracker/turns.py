@@ -276,8 +276,8 @@ class TurnTracker:
             return segment
         times = bounds(said)
         if times is None:
-            return replace(segment, words=said)
-        return replace(segment, start=times[0], end=times[1], timing="server", words=said)
+            return segment._replace(words=said)
+        return segment._replace(start=times[0], end=times[1], timing="server", words=said)
 
     # Repeats after a reconnect
 
@@ -315,11 +315,11 @@ class TurnTracker:
     def _emit(self, turn: EndedTurn) -> Iterator[Fact]:
         segment = turn.segment
         if self._is_first:  # of its connection
-            segment = replace(segment, text=blank_between(self._emitted_text, segment.text) + segment.text)
+            segment = segment._replace(text=blank_between(self._emitted_text, segment.text) + segment.text)
         self._emitted_text, self._is_first = segment.text, False
         words, self._has_new_text = tuple(words_of(segment.text)), True
         if segment.end <= segment.start:
-            segment = replace(segment, end=segment.start + MIN_TURN_SECONDS, timing="estimated")
+            segment = segment._replace(end=segment.start + MIN_TURN_SECONDS, timing="estimated")
         self._settled.append(SettledTurn(words, segment.start, segment.end, self.timeline.sent))
         if self._lost_text:
             again = repeated(words, words_of(self._lost_text))
@@ -367,9 +367,9 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             words = segment.words[bisect_right(word_ends(segment.text, segment.words) or [], at) :]
             share = at / len(segment.text)
             start = segment.start + share * (segment.end - segment.start)
-            rest = replace(segment, start=start, text=segment.text[at:], timing="estimated", words=words)
+            rest = segment._replace(start=start, text=segment.text[at:], timing="estimated", words=words)
             if (times := bounds(words)) is not None:
-                rest = replace(rest, start=times[0], end=times[1], timing=segment.timing)
+                rest = rest._replace(start=times[0], end=times[1], timing=segment.timing)
             yield rest
             count = 0
         else:

@@ -94,11 +94,11 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
         segments = draft.segments
         if not (draft.is_ours and "".join(segment.text for segment in segments) == text):
             segments = slice_text(text, segments)
-        return _name_words(replace(whole, segments=plausible_segments(segments, duration)))
+        return _name_words(whole._replace(segments=plausible_segments(segments, duration)))
     response = BatchResponse(
         text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
     )
-    return replace(whole, segments=from_batch(response, source=source, model=UNKNOWN).segments)
+    return whole._replace(segments=from_batch(response, source=source, model=UNKNOWN).segments)
 
 
 def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
@@ -120,7 +120,7 @@ def _name_words(transcript: Transcript) -> Transcript:
         return transcript
     speakers = [part.speaker for part, said in zip(transcript.segments, own, strict=True) for _ in said]
     named = zip(transcript.words, speakers, strict=True)
-    return replace(transcript, words=tuple(replace(word, speaker=word.speaker or speaker) for word, speaker in named))
+    return transcript._replace(words=tuple(replace(word, speaker=word.speaker or speaker) for word, speaker in named))
 
 
 def join_texts(texts: Iterable[str]) -> str:
@@ -150,7 +150,7 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
             ends.append(at)
         ends[-1] = len(text)
         spans = zip([0, *ends], ends, strict=False)
-        return tuple(replace(s, text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
+        return tuple(s._replace(text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
     placed = [(s, p) for s, p in zip(segments, match_parts(text, spellings), strict=True) if p is not None]
     if not placed:
         return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
@@ -173,7 +173,7 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(
         Segment(math.nan, math.nan, text[start:end], "estimated")
         if segment is None
-        else replace(segment, text=text[start:end])
+        else segment._replace(text=text[start:end])
         for start, (end, segment) in zip(starts, cuts, strict=False)
     )
 

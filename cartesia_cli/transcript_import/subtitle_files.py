@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 
 from ..errors import InputError
 from ..subtitles.parser import Kind, parse
@@ -57,7 +56,7 @@ def subtitle_file(text: str, source: str) -> Draft:
     starts = [*(segment.start for segment in segments[1:]), math.inf]
     segments = [_repair_end(segment, following) for segment, following in zip(segments, starts, strict=True)]
     spoken = [segment for segment in segments if segment.text]
-    first = [replace(segment, text=segment.text.strip()) for segment in spoken]
+    first = [segment._replace(text=segment.text.strip()) for segment in spoken]
     return Draft(join_texts(segment.text for segment in first), segments=tuple(first), has_units=True)
 
 
@@ -66,4 +65,4 @@ def _repair_end(segment: Segment, following: float) -> Segment:
     if segment.end >= segment.start:
         return segment
     end = segment.start + max(1, len(segment.text)) / CHARACTERS_PER_SECOND
-    return replace(segment, end=max(segment.start, min(end, following)), timing="estimated")
+    return segment._replace(end=max(segment.start, min(end, following)), timing="estimated")

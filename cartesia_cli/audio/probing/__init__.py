@@ -18,8 +18,8 @@ BoundedReader to a ProbeResult.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import InputError
 from ...protocol import ENCODINGS
@@ -48,8 +48,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class MediaInfo:
+class MediaInfo(NamedTuple):
     """What probing finds out about a file. The fields from `duration` to `video` are those of a ProbeResult.
 
     container     a key of FORMATS; `mp4` includes m4a, `mpeg` is a program stream

@@ -13,9 +13,8 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from ...errors import InputError
 
@@ -81,8 +80,7 @@ class BoundedReader:
             raise NoAudio("it ends inside its header") from None
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(NamedTuple):
     """What the reader of a format finds out.
 
     duration    seconds of audio in the file, None if unknown

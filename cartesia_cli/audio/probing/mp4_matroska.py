@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from math import isfinite
 
 from .bounded_reader import MAX_SEARCH_BYTES, BoundedReader, NoAudio, ProbeResult, Undetermined, proportional_duration
@@ -62,7 +61,7 @@ def measure_mp4(reader: BoundedReader) -> ProbeResult:
         raise NoAudio("its index (moov) is missing, so nothing in it can be found")
     if promised is None and any(end > reader.size for _, _, end in boxes):
         return ProbeResult(note="it was cut off: its last part is incomplete", video=video)
-    return replace(proportional_duration(promised, held, whole), video=video)
+    return proportional_duration(promised, held, whole)._replace(video=video)
 
 
 def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
@@ -130,7 +129,7 @@ def measure_matroska(reader: BoundedReader) -> ProbeResult:
         raise NoAudio("it has no audio track")
     seconds = _segment_seconds(reader, *parts.get(INFO, (0, 0)))
     result = proportional_duration(seconds, reader.size - start, end - start)
-    return replace(result, video=bool(types & VIDEO_TRACK_TYPES))
+    return result._replace(video=bool(types & VIDEO_TRACK_TYPES))
 
 
 def _elements(reader: BoundedReader, at: int, end: int) -> Boxes:
