@@ -13,7 +13,6 @@ import random
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 MAX_RETRY_AFTER_SECONDS = 60.0
@@ -74,6 +73,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
         return None
     if _NUMBER.fullmatch(value.strip()):  # Python's float takes "1_0" and "inf", too
         return max(0.0, float(value))
+    from email.utils import parsedate_to_datetime  # start-up: few responses have a date here
+
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):

@@ -127,7 +127,7 @@ def test_number_of_any_length_does_not_lose_the_text() -> None:
 
 
 @given(st.builds(protocol.BatchResponse, text=TEXT, language=OPTIONAL, duration=st.none() | SECONDS,
-                 words=st.none() | WORDS, **SHARED))  # fmt: skip
+                 words=st.none() | WORDS, languages=st.none(), trailing=st.just(0), **SHARED))  # fmt: skip
 def test_batch_responses_round_trip(response: protocol.BatchResponse) -> None:
     assert protocol.decode_batch(protocol.encode_batch(response)) == response
 

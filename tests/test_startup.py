@@ -18,7 +18,9 @@ from .fault_server import FaultServer, environment, write_wav
 
 PROGRAM = Path(sys.executable).with_name("cartesia-cli")
 PAGES = [[], *([command] for command in COMMANDS)]
-HEAVY = frozenset("asyncio av httpx numpy pydantic rich sounddevice soundfile soxr starlette trio websockets".split())
+HEAVY = frozenset(
+    "anyio asyncio av httpcore httpx numpy pydantic rich sounddevice soundfile soxr starlette trio websockets".split()
+)
 """Packages that take long to import."""
 
 REALTIME = frozenset(
@@ -28,7 +30,7 @@ RARE = frozenset(
     "cartesia_cli.subtitles cartesia_cli.transcript_import cartesia_cli.server cartesia_cli.audio.session_recording "
     "cartesia_cli.commands.matches cartesia_cli.commands.dry_run cartesia_cli.output.live_rows "
     "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
-    "cartesia_cli.audio.soundtrack cartesia_cli.client.download sqlite3 statistics wcwidth".split()
+    "cartesia_cli.audio.soundtrack cartesia_cli.client.download email sqlite3 statistics urllib.request wcwidth".split()
 )
 """What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, result files, --output-dir, films."""
 
@@ -120,8 +122,8 @@ def test_transcription_to_stdout_imports_nothing_of_live_sessions_or_other_forma
     with FaultServer("fine") as server:
         modules = imported_by(["transcribe", str(recording)], **environment(tmp_path, server.base_url))
     assert len(server.requests) == 1
-    assert "httpx" in modules
-    assert modules & (REALTIME | RARE | HEAVY - {"httpx"}) == set()
+    assert "httpcore" in modules
+    assert modules & (REALTIME | RARE | HEAVY - {"httpcore"}) == set()
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["cache", "--help"]], ids=str)

@@ -1,8 +1,8 @@
 """The network client for Cartesia's speech-to-text API: uploads, realtime connections, deadlines, retries, errors.
 
-The only package that imports httpx and websockets. The realtime connection is imported from `client.realtime`, not
-from here, because file uploads don't need websockets. Messages of the API are defined in `protocol`; what the user
-sees, in `output`.
+The only package that imports httpcore, httpx and websockets. Uploads need only the first: downloads with httpx and
+realtime connections are imported from `client.download` and `client.realtime`, not from here. Messages of the API are
+defined in `protocol`; what the user sees, in `output`.
 """
 
 import sys
@@ -12,11 +12,11 @@ from importlib import import_module
 # It does without when that module can't be imported.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
-# httpcore imports trio, where that is installed: a third of its own start-up. Synchronous clients do without.
-_TRIO = sys.modules.setdefault("trio", None)  # type: ignore[arg-type]
+# httpcore imports trio and anyio, where they are installed: a third of its start-up. Synchronous clients do without.
+_ASYNC = [name for name in ("trio", "anyio") if sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
 import_module("httpcore")
-if _TRIO is None:
-    del sys.modules["trio"]
+for name in _ASYNC:
+    del sys.modules[name]
 
 from ..retry import RetryPolicy
 from .batch import BatchClient

@@ -13,8 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import httpx
-
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import (
     API_VERSION,
@@ -32,6 +30,7 @@ from ..retry import RetryPolicy
 from .concurrency import ConcurrencyLimit, Slot
 from .deadlines import DeadlineExceeded, Deadlines, ProgressCallback, UploadProgress, run_with_deadline
 from .http_errors import (
+    HTTP_ERRORS,
     Failure,
     Peer,
     connection_failure,
@@ -40,7 +39,7 @@ from .http_errors import (
     refusal_failure,
     truncated_response_failure,
 )
-from .http_transport import AbortHandle, BuildRequest, exchange, is_proxied, open_client
+from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, is_proxied
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Request(NamedTuple, Generic[T]):
 
     name          what is asked for, as messages name it
     address       URL
-    build         makes the httpx request of one attempt
+    build         makes the request of one attempt
     decode        reads the body of a success, or raises ProtocolError
     on_progress   called every tick of an attempt
     on_body       receives the body of every success before `decode` does: it may have been paid for
@@ -89,7 +88,6 @@ class BatchClient:
         limit: ConcurrencyLimit | None = None,
         on_retry: Callable[[str], None] = lambda message: None,
         api_version: str = API_VERSION,
-        transport: httpx.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -98,7 +96,7 @@ class BatchClient:
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self.limit = limit or ConcurrencyLimit(1)
         self._clock, self._sleep = clock, sleep
-        self._http = open_client(base_url, credential, transport, api_version)
+        self._http = HttpClient(base_url, credential, api_version)
 
     def __enter__(self) -> BatchClient:
         return self
@@ -126,11 +124,10 @@ class BatchClient:
         """
         progress = UploadProgress(file_size(upload), self._clock)
 
-        def build(address: str) -> httpx.Request:
+        def build() -> HttpRequest:
             body = MultipartBody(options.form(), upload, progress.advance)
             progress.size = body.file_bytes
-            all_headers = {**(headers or {}), **body.headers}
-            return self._http.build_request("POST", address, headers=all_headers, content=body)
+            return HttpRequest("POST", {**(headers or {}), **body.headers}, iter(body))
 
         name = upload.name or upload.filename
         address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())
@@ -167,8 +164,9 @@ class BatchClient:
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""
 
-        def build(address: str) -> httpx.Request:
-            return self._http.build_request("POST", address, json=dict(request))
+        def build() -> HttpRequest:
+            body = json.dumps(dict(request), ensure_ascii=False).encode()
+            return HttpRequest("POST", {"Content-Type": "application/json"}, body)
 
         def check(body: bytes) -> bytes:
             if not body:
@@ -184,12 +182,13 @@ class BatchClient:
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol import MODELS_PATH, MODELS_QUERY, decode_models
 
-        def build(address: str) -> httpx.Request:
-            return self._http.build_request("GET", address)
-
         address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress(0, self._clock)
         name = "the list of models"
-        return self._send(Request(name, address, build, decode_models, progress, deadlines, lambda progress: None))
+        return self._send(
+            Request(
+                name, address, lambda: HttpRequest("GET"), decode_models, progress, deadlines, lambda progress: None
+            )
+        )
 
     def _send(self, request: Request[T]) -> T:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""
@@ -232,14 +231,14 @@ class BatchClient:
         progress.restart()
         try:
             reply = run_with_deadline(
-                lambda: exchange(self._http, request.build, request.address, progress, abort_handle),
+                lambda: self._http.exchange(request.build, request.address, progress, abort_handle),
                 progress,
                 request.deadlines,
                 end_time,
                 request.on_progress,
                 clock=self._clock,
             )
-        except httpx.HTTPError as error:
+        except HTTP_ERRORS as error:
             return connection_failure(error, name, self._peer, uploaded=progress.uploaded)
         except DeadlineExceeded as error:
             abort_handle.abort()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
+import httpcore
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
 from ..protocol import Credential
@@ -24,6 +24,15 @@ from ..transfer import short_reason
 
 if TYPE_CHECKING:
     from ..protocol import Error
+
+HTTP_ERRORS = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+)
+"""How httpcore says that a request has no complete response. These classes have no base of their own."""
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 """Error codes of an account that can't pay for the request (errors)."""
@@ -134,8 +143,8 @@ def refusal_failure(
     return Failure(error, retryable=is_retryable_status(status), retry_after=retry_after)
 
 
-def connection_failure(error: httpx.HTTPError, name: str, peer: Peer, *, uploaded: bool) -> Failure:
-    """A connection that couldn't be opened, or was lost. `uploaded`: after the whole request had been sent."""
+def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: bool) -> Failure:
+    """A connection that failed, with one of HTTP_ERRORS. `uploaded`: after the whole request had been sent."""
     host, why = peer.host, peer.quote(describe_error(error))
     failure = _connect_failure(error, peer, why)
     if failure is not None:
@@ -149,12 +158,12 @@ def connection_failure(error: httpx.HTTPError, name: str, peer: Peer, *, uploade
     return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
 
 
-def _connect_failure(error: httpx.HTTPError, peer: Peer, why: str) -> Failure | None:
+def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
     if (failure := tls_error(error, peer.host)) is not None:
         return Failure(failure)
-    if isinstance(error, httpx.ProxyError):
+    if isinstance(error, httpcore.ProxyError):
         return proxy_failure(why)
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return unreachable_failure(peer, why)
     return None
 

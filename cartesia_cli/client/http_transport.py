@@ -1,35 +1,55 @@
-"""Sends one HTTP request and reads its response, over a connection that another thread can abort.
+"""Sends HTTP requests and reads their responses, over connections that another thread can abort.
 
 Redirects are followed only where the key may go: to the same origin, with the same body. Responses are bounded in
 size. Must never interpret a response: that is the caller's job.
+
+Uses httpcore, on which httpx is built: httpx itself would take twice as long to import.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
+import ssl
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
-import httpx
+import httpcore
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
 from ..protocol import API_VERSION, Credential, is_loopback, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
-from .http_errors import OTHER_SERVER
+from .http_errors import HTTP_ERRORS, OTHER_SERVER
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
 
 MAX_REDIRECTS = 3
 
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
-class BuildRequest(Protocol):
-    """Makes the request for an address. Called again for a redirect, because a body can be read only once."""
+TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
+"""`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
 
-    def __call__(self, address: str, /) -> httpx.Request: ...
+
+class HttpRequest(NamedTuple):
+    """What is sent, whatever the address.
+
+    headers   besides those of every request; for a body in blocks, its Content-Length
+    body      bytes, or blocks of them
+    """
+
+    method: str
+    headers: Mapping[str, str] = {}
+    body: bytes | Iterator[bytes] | None = None
+
+
+BuildRequest = Callable[[], HttpRequest]
+"""Makes a request. Called again for a redirect, because a body can be read only once."""
 
 
 class HttpReply(NamedTuple):
@@ -64,31 +84,103 @@ class AbortHandle:
                 return
 
 
-def open_client(
-    base_url: str,
-    credential: Credential | None,
-    transport: httpx.BaseTransport | None = None,
-    api_version: str = API_VERSION,
-) -> httpx.Client:
-    """A client for one server. UsageError when the proxy or certificate settings of the environment are unusable."""
-    # A connection kept idle between two files may be dead by then, which would look like a lost response.
-    limits = httpx.Limits(max_keepalive_connections=0)
+class HttpClient:
+    """Sends requests to one server. Thread-safe.
+
+    base_url     checked by protocol.check_base_url
+    credential   None for a server that asks for none
+
+    UsageError when the proxy or certificate settings of the environment are unusable.
+    """
+
+    def __init__(self, base_url: str, credential: Credential | None, api_version: str = API_VERSION) -> None:
+        self._headers = {
+            **request_headers(credential, api_version),
+            "User-Agent": f"cartesia-cli/{__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        self._pool = _open_pool(base_url)
+
+    def __enter__(self) -> HttpClient:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def exchange(
+        self, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
+    ) -> HttpReply:
+        """Send a request and read the response, following same-origin redirects. One of HTTP_ERRORS if there is none.
+
+        address   URL
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            progress.restart()
+            reply = self._exchange_once(build(), address, progress, abort_handle)
+            if reply.status not in (301, 302, 303, 307, 308):
+                return reply
+            address = _redirect_target(address, reply)
+        raise ApiError(f"more than {MAX_REDIRECTS} redirects", hint="check the base URL", status=reply.status)
+
+    def _exchange_once(
+        self, request: HttpRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
+    ) -> HttpReply:
+        with self._pool.stream(
+            request.method,
+            _to_ascii(address),
+            headers=[*self._headers.items(), *request.headers.items()],
+            content=request.body,
+            extensions={"timeout": TIMEOUTS, "trace": abort_handle.trace},
+        ) as response:
+            headers: dict[str, str] = {}
+            for name, value in ((name.decode().lower(), value.decode("latin-1")) for name, value in response.headers):
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value
+            body, complete = _read_body(response.iter_stream(), headers.get("content-encoding", ""), progress)
+            return HttpReply(response.status, headers, body, complete)
+
+
+def _open_pool(base_url: str) -> httpcore.ConnectionPool:
+    """Connections to a server, one for each request: one kept idle between two files may be dead by then, which would
+    look like a lost response. UsageError for unusable settings of the environment.
+    """
+    settings: dict[str, Any] = {
+        "ssl_context": tls_context(base_url), "max_connections": None, "max_keepalive_connections": 0
+    }  # fmt: skip
+    proxy = find_proxy(base_url)
+    if proxy is None:
+        return httpcore.ConnectionPool(**settings)
+    parts = urlsplit(proxy)
+    if parts.scheme not in PROXY_SCHEMES:
+        raise environment_error(f"{parts.scheme} is not a protocol of proxies")
+    auth = None
+    if parts.username is not None:
+        auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
+    kind = httpcore.SOCKSProxy if parts.scheme.startswith("socks") else httpcore.HTTPProxy
     try:
-        if transport is None and is_loopback(base_url):
-            # Bypasses proxies of the environment. Loading certificates is slow, and plain http needs none.
-            transport = httpx.HTTPTransport(verify=base_url.startswith("https:"), limits=limits)
-        return httpx.Client(
-            headers={
-                **request_headers(credential, api_version),
-                "User-Agent": f"cartesia-cli/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            limits=limits,
-            transport=transport,
-            event_hooks={"response": [_hide_location]},
-        )
-    except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+        return kind(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth, **settings)
+    except (ValueError, RuntimeError) as error:  # a port that is not a number, no package for SOCKS
+        raise environment_error(str(error)) from error
+
+
+def tls_context(base_url: str) -> ssl.SSLContext | None:
+    """What verifies the certificate of a server: the authorities in SSL_CERT_FILE or SSL_CERT_DIR, or those of certifi.
+    None for plain http. UsageError if they can't be read.
+    """
+    if not base_url.startswith("https:"):
+        return None
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if not (file or folder):
+        import certifi
+
+        file = certifi.where()
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+    except (OSError, ValueError) as error:
         raise environment_error(str(error)) from error
 
 
@@ -99,77 +191,59 @@ def environment_error(reason: str) -> UsageError:
 
 
 def is_proxied(base_url: str) -> bool:
-    """Whether requests to a server go through a proxy of the environment."""
-    parts, proxies = urlsplit(base_url), getproxies()
-    if is_loopback(base_url) or proxy_bypass(parts.hostname or ""):
-        return False
-    return bool(proxies.get(parts.scheme) or proxies.get("all"))
+    """Whether requests to a server go through a proxy of the environment. Those to this machine never do."""
+    return find_proxy(base_url) is not None
 
 
 def find_proxy(base_url: str) -> str | None:
-    """The proxy that requests to a server go through, as a URL, which may contain a password; None without one.
-
-    For WebSockets, too: websockets alone would ignore ALL_PROXY, and proxies without a scheme.
-    """
-    if not is_proxied(base_url):
+    """The proxy that requests to a server go through, as a URL, which may contain a password; None without one."""
+    if is_loopback(base_url):
         return None
-    proxies = getproxies()
-    found = proxies.get(urlsplit(base_url).scheme) or proxies["all"]
+    from urllib.request import getproxies, proxy_bypass  # start-up: it imports an HTTP client
+
+    parts, proxies = urlsplit(base_url), getproxies()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    if not found or proxy_bypass(parts.hostname or ""):
+        return None
     return found if "://" in found else f"http://{found}"
 
 
-def exchange(
-    http: httpx.Client, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
-) -> HttpReply:
-    """Send a request and read the response, following same-origin redirects. httpx.HTTPError without a response."""
-    for _ in range(MAX_REDIRECTS + 1):
-        progress.restart()
-        reply = _exchange_once(http, build(address), progress, abort_handle)
-        if reply.status not in (301, 302, 303, 307, 308):
-            return reply
-        address = _redirect_target(address, reply)
-    raise ApiError(f"more than {MAX_REDIRECTS} redirects", hint="check the base URL", status=reply.status)
+def _to_ascii(address: str) -> str:
+    """A URL as it is sent: a name of a host in other scripts in IDNA, other characters percent-encoded."""
+    parts = urlsplit(address)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
+    path, query = (quote(text, safe="!$%&'()*+,-./:;=?@[]_~") for text in (parts.path, parts.query))
+    return f"{parts.scheme}://{host}{path or '/'}{'?' * bool(query)}{query}"
 
 
-def _exchange_once(
-    http: httpx.Client, request: httpx.Request, progress: UploadProgress, abort_handle: AbortHandle
-) -> HttpReply:
-    # `run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error.
-    request.extensions = {
-        "timeout": {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None},
-        "trace": abort_handle.trace,
-    }
-    response = http.send(request, stream=True)
-    body, complete = bytearray(), True
+def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool]:
+    """The body of a response, decompressed, and whether it is complete. ProtocolError if it is too large.
+
+    encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
+    """
+    if "," in encoding:
+        raise ProtocolError("the answer is compressed twice", hint="is it really Cartesia's API?")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding in ("gzip", "deflate") else None
+    body = bytearray()
     try:
-        if "," in response.headers.get("content-encoding", ""):
-            raise ProtocolError("the answer is compressed twice", hint="is it really Cartesia's API?")
-        for block in response.iter_bytes():
+        for block in blocks:
             progress.touch()
-            body += block
+            body += block if decoder is None else decoder.decompress(block, MAX_BODY_BYTES + 1)
             if len(body) > MAX_BODY_BYTES:
                 raise ProtocolError(f"the answer is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL")
-    except httpx.HTTPError:
-        complete = False
-    finally:
-        response.close()
-    return HttpReply(response.status_code, response.headers, bytes(body), complete)
-
-
-def _hide_location(response: httpx.Response) -> None:
-    """Hide the target of a redirect from httpx, which would report a malformed one as a lost connection."""
-    if "location" in response.headers:
-        response.headers["x-location"] = response.headers.pop("location")
+    except (*HTTP_ERRORS, zlib.error):
+        return bytes(body), False
+    return bytes(body), decoder is None or decoder.eof
 
 
 def _redirect_target(address: str, reply: HttpReply) -> str:
     """Where a redirect leads, if the key and the body may go there: 307 and 308 within the same origin."""
-    location = reply.headers.get("x-location", "")
+    location = reply.headers.get("location", "")
     try:
         target = urljoin(address, location)
         here, there = urlsplit(address), urlsplit(target)
-        httpx.URL(target)
-    except (ValueError, httpx.InvalidURL):
+        there.port  # noqa: B018  ValueError for what is not a number
+    except ValueError:
         location = ""
     if not location:
         raise ApiError("the server redirects to nowhere", hint="check the base URL", status=reply.status)

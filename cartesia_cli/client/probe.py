@@ -16,20 +16,19 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
-
 from ..errors import ApiError, CliError, NetworkError
 from ..protocol import API_VERSION, Credential, build_url
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
 from .http_errors import (
     CHECK_NETWORK,
+    HTTP_ERRORS,
     Peer,
     connection_failure,
     describe_error,
     refusal_failure,
     unreachable_failure,
 )
-from .http_transport import AbortHandle, HttpReply, exchange, find_proxy, is_proxied, open_client
+from .http_transport import AbortHandle, HttpClient, HttpReply, HttpRequest, find_proxy, is_proxied
 
 UNCHECKED = "the key can't be checked"
 
@@ -164,16 +163,16 @@ def _ask(
     began, local_time = time.monotonic(), datetime.now().astimezone()
     error: CliError | None = None
     reply: HttpReply | None = None
-    with open_client(base_url, credential, None, api_version) as http:
+    with HttpClient(base_url, credential, api_version) as http:
         try:
             reply = run_with_deadline(
-                lambda: exchange(http, lambda url: http.build_request("GET", url), address, progress, handle),
+                lambda: http.exchange(lambda: HttpRequest("GET"), address, progress, handle),
                 progress,
                 Deadlines(total=seconds, stall=seconds, response=seconds),
                 began + seconds,
                 lambda progress: None,
             )
-        except httpx.HTTPError as failure:
+        except HTTP_ERRORS as failure:
             error = connection_failure(failure, name, peer, uploaded=False).error
         except DeadlineExceeded as late:
             handle.abort()

@@ -20,13 +20,11 @@ It must never see the key, even if a server sends it back, except in the text of
 from __future__ import annotations
 
 import logging
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, Protocol
 
-import httpx
 from websockets.asyncio import client
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
@@ -36,7 +34,7 @@ from ..protocol import request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
 from .http_errors import Failure, Peer, describe_error
-from .http_transport import environment_error, find_proxy
+from .http_transport import find_proxy, tls_context
 from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
 
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -78,7 +76,7 @@ async def open_socket(
 
     UsageError for settings with which nothing can be opened; AuthError, ApiError or NetworkError of the last attempt.
     """
-    context, proxy = _tls_context(base_url), find_proxy(base_url)
+    context, proxy = tls_context(base_url), find_proxy(base_url)
 
     async def attempt() -> Socket | Failure:
         tap("open", {"url": address, "version": api_version})
@@ -159,14 +157,6 @@ async def _retry(
         on_notice(f"{outcome.error.message}: trying again in {delay:.1f} s ({limit})")
         await sleep(delay)
     return outcome
-
-
-def _tls_context(base_url: str) -> ssl.SSLContext | None:
-    """The certificates that batch requests trust. UsageError when SSL_CERT_FILE is unusable."""
-    try:
-        return httpx.create_ssl_context() if base_url.startswith("https:") else None
-    except (OSError, ValueError) as error:
-        raise environment_error(str(error)) from error
 
 
 def redacting(tap: FrameTap, redactor: Redactor) -> FrameTap:

@@ -16,7 +16,8 @@ from ..settings import Settings, suggestion
 from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
 
 PACKAGES = (
-    "typer", "rich", "httpx", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth", "platformdirs",
+    "typer", "rich", "httpcore", "httpx", "certifi", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth",
+    "platformdirs",
 )  # fmt: skip
 """What the program can't do without, besides sounddevice, which needs PortAudio and has a check of its own."""
 
