@@ -42,7 +42,12 @@ RUNS_BEFORE_SERVER = 3
 """A fork server is started at this run with the same startup variables: earlier it costs more than it saves."""
 
 NOT_PRELOADED = ("cartesia_cli.server", "cartesia_cli.__main__")
-"""Modules that each run imports itself: engines start threads and read variables when they are imported."""
+"""Prefixes of modules that are not imported at first: most runs don't need the server, and engines are imported by each
+run itself, because they start threads.
+"""
+
+SERVER = "cartesia_cli.server.app", "cartesia_cli.server.runner", "cartesia_cli.server.scripted"
+"""The modules of the server, without engines: imported before the first run of `serve`."""
 
 Argument = str | bytes | os.PathLike[str]
 Stream = Any
@@ -89,6 +94,9 @@ def serve(control: socket.socket) -> None:
                     client = socket.socket(fileno=streams.pop())
                     with client.makefile("rb") as lines:
                         request = json.loads(lines.readline())
+                    if "serve" in request["arguments"]:
+                        for name in SERVER:
+                            importlib.import_module(name)
                     pid = os.fork()
                     if pid == 0:
                         selector.close()

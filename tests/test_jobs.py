@@ -40,22 +40,21 @@ class Account:
             admitted = self.in_flight <= self.allowed
             if admitted:
                 self.most = max(self.most, self.in_flight)
-        try:
-            request = exchange.request()
-            name = os.fsdecode(request.part("file").filename or b"")
-            if not admitted:
-                self.refused += 1
-                error = {"error_code": "concurrency_limited", "title": "Too many concurrent requests",
-                         "message": "You have exceeded your plan's concurrency limit.", "request_id": "x"}  # fmt: skip
-                exchange.answer(429, json.dumps(error), [("Retry-After", "0")])
-                return
+        request = exchange.request()
+        name = os.fsdecode(request.part("file").filename or b"")
+        if admitted:
             self.names.append(name)
             self.waiting.set()
             time.sleep(self.delays.get(name, self.seconds))
+        with self.lock:
+            self.in_flight -= 1  # before the answer: after it, the client may send its next request at once
+        if admitted:
             exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
-        finally:
-            with self.lock:
-                self.in_flight -= 1
+            return
+        self.refused += 1
+        error = {"error_code": "concurrency_limited", "title": "Too many concurrent requests",
+                 "message": "You have exceeded your plan's concurrency limit.", "request_id": "x"}  # fmt: skip
+        exchange.answer(429, json.dumps(error), [("Retry-After", "0")])
 
 
 @pytest.fixture

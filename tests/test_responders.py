@@ -139,17 +139,19 @@ def test_first_delta_has_no_leading_space() -> None:
     assert (first.text[:2], second.text[:2]) == ("w0", " w")
 
 
-SPEECH = np.concatenate([say("The ferry leaves at seven in the morning, and comes back after dark.")] * 4)
-"""Longer than what is recognized at once."""
+@pytest.fixture(scope="module")
+def speech() -> Samples:
+    """Longer than what is recognized at once."""
+    return np.concatenate([say("The ferry leaves at seven in the morning, and comes back after dark.")] * 4)
 
 
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("endpoint", [ManualResponder, TurnResponder])
 def test_requested_word_times_change_no_event_and_are_those_of_the_text(
-    endpoint: type[ManualResponder | TurnResponder], live: bool
+    endpoint: type[ManualResponder | TurnResponder], live: bool, speech: Samples
 ) -> None:
-    steps = (word(), silence(2), SPEECH, silence(2), SPEECH[: 3 * RATE], *["finalize"][: endpoint is ManualResponder],
-             SPEECH[3 * RATE : 5 * RATE], silence(2))  # fmt: skip
+    steps = (word(), silence(2), speech, silence(2), speech[: 3 * RATE], *["finalize"][: endpoint is ManualResponder],
+             speech[3 * RATE : 5 * RATE], silence(2))  # fmt: skip
     events = said(timed(endpoint), *steps, live=live)
     bare = [replace(event, words=None) if isinstance(event, Delta | TurnEnd) else event for event in events]
     assert [event for event in bare if event != Delta()] == said(untimed(endpoint), *steps, live=live)
@@ -164,8 +166,8 @@ def test_requested_word_times_change_no_event_and_are_those_of_the_text(
     assert {one.estimated for one in words if one.word.strip(" .w")} == {False, True}
 
 
-def test_words_of_an_utterance_come_before_its_flush_done() -> None:
-    events = said(timed(ManualResponder), SPEECH[: 3 * RATE], silence(0.5), "finalize", silence(3))
+def test_words_of_an_utterance_come_before_its_flush_done(speech: Samples) -> None:
+    events = said(timed(ManualResponder), speech[: 3 * RATE], silence(0.5), "finalize", silence(3))
     flushed = [event.kind for event in events].index("flush_done")
     assert isinstance(event := events[flushed - 1], Delta) and event.words and not event.text
     assert not any(isinstance(event, Delta) for event in events[flushed:])
