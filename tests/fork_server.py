@@ -145,6 +145,8 @@ def _become(main: Any, request: dict[str, Any], streams: list[int]) -> NoReturn:
             os.umask(request["umask"])
         os.environ.clear()
         os.environ.update(request["env"])
+        if server := sys.modules.get("cartesia_cli.server"):
+            importlib.reload(server)  # which sets variables for the libraries of engines
         sys.argv = [sys.argv[0], *request["arguments"]]
         sys.path[0] = request["cwd"]
         code = main()

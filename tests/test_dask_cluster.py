@@ -55,23 +55,23 @@ def die(_: object) -> None:
 
 @pytest.fixture(scope="module")
 def local_cluster() -> Iterator[LocalCluster]:
-    """Four worker processes of one thread each. A call that kills two of them is given up."""
+    """Two worker processes of one thread each. A call that kills both is given up."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
     ):
         yield cluster
 
 
 @pytest.fixture
 def cluster(local_cluster: LocalCluster) -> Iterator[DaskCluster]:
-    local_cluster.wait_for_workers(4, timeout=60)
+    local_cluster.wait_for_workers(2, timeout=60)
     with DaskCluster(local_cluster.scheduler_address) as cluster:
         yield cluster
 
 
 def test_calls_of_a_killed_worker_are_done_by_another(cluster: DaskCluster) -> None:
-    assert cluster.threads == 4
+    assert cluster.threads == 2
     results: dict[int, int] = {}
     killed: list[int] = []
 

@@ -67,10 +67,10 @@ def server(service: Service) -> Iterator[FaultServer]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """Four worker processes, which have another home, working directory and key than the client."""
+    """Two worker processes, which have another home, working directory and key than the client."""
     home = tmp_path_factory.mktemp("worker")
     with LocalCluster(
-        n_workers=4, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=str(home),
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=str(home),
         env={"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "CARTESIA_API_KEY": WORKER_KEY},
     ) as cluster:  # fmt: skip
         yield cluster
@@ -219,7 +219,7 @@ def test_scheduler_and_worker_started_by_the_commands_of_dask(
     file = tmp_path / "scheduler.json"
     commands = [
         [dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file],
-        [dask, "worker", "--scheduler-file", file, "--nworkers", "1", "--nthreads", "2", "--no-dashboard"],
+        [dask, "worker", "--scheduler-file", file, "--nthreads", "2", "--no-nanny", "--no-dashboard"],
     ]
     with (tmp_path / "log").open("wb") as log:
         programs = [subprocess.Popen(command, env=env, cwd=tmp_path, stdout=log, stderr=log) for command in commands]
@@ -243,6 +243,7 @@ def test_workers_without_a_server_load_their_own_engine(
     cluster: LocalCluster, tmp_path: Path, transcribe: Transcribe
 ) -> None:
     shutil.copy(SAMPLE, tmp_path / "a.wav")
-    done = transcribe("a.wav", "--local", "--dask", cluster.scheduler_address, "-v")
+    tiny = ["--local", "--local-model", "tiny.en"]
+    done = transcribe("a.wav", *tiny, "--dask", cluster.scheduler_address, "-v")
     assert done.returncode == Exit.DONE, done.stderr
     assert done.stdout.startswith("This is the sample recording of ")

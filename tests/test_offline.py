@@ -78,7 +78,8 @@ class Traced:
         self._cache, self._temporary = home / ".cache" / "cartesia-cli", temporary
         self.process = subprocess.Popen(
             [
-                need("strace"), "-D", "-f", "-qq", "-y", "-e", "signal=none", "-e", f"trace={SYSTEM_CALLS}",
+                need("strace"), "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "signal=none",
+                "-e", f"trace={SYSTEM_CALLS}",
                 "-o", self._trace,
                 sys.executable, "-m", "cartesia_cli", *map(str, arguments),
             ],
