@@ -88,7 +88,7 @@ class Traced:
 
     def check(self) -> str:
         """What it said on stderr, once it has ended well and done nothing that it must not."""
-        _, stderr = self.process.communicate(timeout=120)
+        _, stderr = self.process.communicate(timeout=300)
         assert self.process.returncode == 0, stderr
         trace = self._trace.read_text(errors="replace")
         assert "openat(" in trace
@@ -128,7 +128,7 @@ def serve(folder: Path, home: Path) -> str:
     address = traced.process.stdout.readline().decode().split("=")[1].strip()
     ends = time.monotonic() + WATCHED_SECONDS
     headers = {"Cartesia-Version": API_VERSION, "Authorization": "Bearer none"}
-    with httpx.Client(base_url=address, timeout=60, trust_env=False) as client, SAMPLE.open("rb") as file:
+    with httpx.Client(base_url=address, timeout=300, trust_env=False) as client, SAMPLE.open("rb") as file:
         answer = client.post("/stt", data={"model": "ink-whisper"}, files={"file": file}, headers=headers)
     assert answer.json()["text"].startswith("This is the sample recording")
     time.sleep(max(0.0, ends - time.monotonic()))
