@@ -57,10 +57,8 @@ class Microphone:
     """A live source of 16-bit blocks.
 
     device        to record from
-    block         seconds between callbacks, about the length of a block
     output_rate   Hz of the blocks
     on_warning    called with a sentence, once for each problem that loses audio but doesn't end the recording
-    timeout       seconds without a callback, after which the device counts as hung
 
     For meters and statistics:
 
@@ -76,16 +74,13 @@ class Microphone:
         self,
         device: Device,
         *,
-        block: float = BLOCK_SECONDS,
         output_rate: int = RATE,
         on_warning: Callable[[str], None] = lambda sentence: None,
-        timeout: float = SILENCE_TIMEOUT_SECONDS,
     ) -> None:
-        self.device, self._output_rate = device, output_rate
+        self.device, self._output_rate, self._on_warning = device, output_rate, on_warning
         self.started = asyncio.Event()
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
-        self._block, self._on_warning, self._timeout = block, on_warning, timeout
 
     async def frames(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks until cancelled or closed. InputError if the device can't be opened, hangs or is removed.
@@ -100,7 +95,7 @@ class Microphone:
             except RuntimeError:  # the loop is closed, so the result isn't needed any more
                 pass
 
-        stream = _Stream(self.device, self._block, self._output_rate, wake)
+        stream = _Stream(self.device, self._output_rate, wake)
         with c_stderr_suppressed():
             try:
                 await self._open(stream)
@@ -131,7 +126,7 @@ class Microphone:
                     f"lost the microphone: {self.device.name} was unplugged, or its sound server exited",
                     hint=f"choose another device: {LIST_HINT}",
                 )
-            timeout = self._timeout if self.started.is_set() else OPEN_TIMEOUT_SECONDS
+            timeout = SILENCE_TIMEOUT_SECONDS if self.started.is_set() else OPEN_TIMEOUT_SECONDS
             if not await _wait_for(arrived, timeout):
                 raise InputError(
                     f"{self.device.name}: no audio for {timeout:g} s: the sound system hangs", hint=restart_hint()
@@ -148,7 +143,7 @@ class Microphone:
                 self._on_warning("the sound system lost some audio: this machine is too busy")
         if stream.dropped and not self.dropped:
             self._on_warning(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
-        self.dropped = stream.dropped * self._block
+        self.dropped = stream.dropped * BLOCK_SECONDS
 
 
 class _CapturedBlock(NamedTuple):
@@ -162,15 +157,15 @@ class _CapturedBlock(NamedTuple):
 class _Stream:
     """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
 
-    def __init__(self, device: Device, block: float, output_rate: int, wake: Callable[[], None]) -> None:
+    def __init__(self, device: Device, output_rate: int, wake: Callable[[], None]) -> None:
         self.inbox: deque[_CapturedBlock] = deque()
         self.has_ended = False
         self.dropped = 0
         """Blocks, because the inbox was full."""
         self.rate = self.channels = 0
         self.latency = 0.0
-        self._device, self._block, self._output_rate, self._wake = device, block, output_rate, wake
-        self._max_blocks = round(INBOX_SECONDS / block)
+        self._device, self._output_rate, self._wake = device, output_rate, wake
+        self._max_blocks = round(INBOX_SECONDS / BLOCK_SECONDS)
         self._lock = threading.Lock()
         self._closed = False
         self._stream: Any = None
@@ -198,7 +193,7 @@ class _Stream:
     def _start(self, sound: Any, rate: int, channels: int) -> None:
         stream = sound.RawInputStream(
             samplerate=rate,
-            blocksize=round(rate * self._block),
+            blocksize=round(rate * BLOCK_SECONDS),
             device=self._device.portaudio_index,
             channels=channels,
             dtype="float32",  # 16 bits would be dithered: a muted microphone wouldn't be silent

@@ -13,9 +13,6 @@ from datetime import date
 
 from ..protocol import API_VERSION, api_error, excerpt
 
-DEFAULT_CONCURRENCY = 8
-"""Requests and sessions at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
-
 
 class AccessControl:
     """Checks what every request must have, and counts those that are being answered.
@@ -25,9 +22,7 @@ class AccessControl:
     lenient        whether a request may leave out the API version
     """
 
-    def __init__(
-        self, key: str | None = None, concurrency: int = DEFAULT_CONCURRENCY, *, lenient: bool = False
-    ) -> None:
+    def __init__(self, key: str | None, concurrency: int, *, lenient: bool) -> None:
         self._key, self._free, self._lenient = key, concurrency, lenient
 
     def authorise(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_websocket: bool = False) -> None:

@@ -41,7 +41,7 @@ from ..protocol import (
     api_error,
     is_whisper,
 )
-from .access import DEFAULT_CONCURRENCY, AccessControl
+from .access import AccessControl
 from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
@@ -50,8 +50,14 @@ from .realtime import IDLE_SECONDS, RealtimeEndpoint
 from .responses import ServerIdentity, error_response, models_response, status_response
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
-from .uploads import MAX_BODY_BYTES, Uploads
+from .uploads import Uploads
 from .weights import identify_folder
+
+DEFAULT_CONCURRENCY = 8
+"""Requests and sessions at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
+
+MAX_BODY_BYTES = 2 << 30
+"""Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

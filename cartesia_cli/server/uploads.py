@@ -19,9 +19,6 @@ from ..errors import ApiError
 from ..protocol import api_error
 from .access import AccessControl
 
-MAX_BODY_BYTES = 2 << 30
-"""Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
-
 MAX_UPLOADS = 32
 """Bodies received at once, unless more requests than that may be answered at once. Each holds up to a MiB of its file
 in memory, the rest on disk.
@@ -47,7 +44,7 @@ class Uploads:
     concurrency   requests that may be answered at once: at least as many bodies may be received at once
     """
 
-    def __init__(self, *, max_bytes: int = MAX_BODY_BYTES, concurrency: int = 0) -> None:
+    def __init__(self, *, max_bytes: int, concurrency: int) -> None:
         self._max_bytes, self._max_bodies = max_bytes, max(MAX_UPLOADS, concurrency)
         self._receiving: set[_Body] = set()
         self._draining = 0
