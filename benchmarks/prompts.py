@@ -10,15 +10,16 @@ import re
 import subprocess
 from pathlib import Path
 
-PROMPT = re.compile(r"(?P<name>[\w-]+): (?P<text>.{40,160})")
+PROMPT = re.compile(r"(?P<name>[\w-]+): (?P<text>.+)")
 UNUSABLE = re.compile(r"[\[\]?\d]")
 """Descriptions of sounds, letters that the package has lost, and numbers, which may be written in two ways."""
 
 
-def prompts(language: str, folder: Path, most: int) -> list[tuple[Path, str]]:
+def prompts(language: str, folder: Path, most: int, lengths: range = range(40, 161)) -> list[tuple[Path, str]]:
     """Recordings with their texts, spread over those that can be compared; none if the packages can't be had.
 
-    folder   where packages are unpacked that aren't installed
+    folder    where packages are unpacked that aren't installed
+    lengths   of the texts, in characters
     """
     root = Path("/") if _texts(language, Path("/")).is_file() and _sounds(language, Path("/")) else folder
     if root == folder and not _unpack(language, folder):
@@ -27,7 +28,9 @@ def prompts(language: str, folder: Path, most: int) -> list[tuple[Path, str]]:
     with gzip.open(_texts(language, root), "rt", encoding="utf-8-sig") as file:
         lines = [PROMPT.fullmatch(line.strip()) for line in file]
     found = [
-        (sounds / f"{line['name']}.wav", line["text"]) for line in lines if line and not UNUSABLE.search(line["text"])
+        (sounds / f"{line['name']}.wav", line["text"])
+        for line in lines
+        if line and len(line["text"]) in lengths and not UNUSABLE.search(line["text"])
     ]
     found = [(path, text) for path, text in found if path.is_file()]
     return found[:: max(1, len(found) // most)][:most]

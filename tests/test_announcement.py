@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import socket
 import stat
@@ -12,13 +14,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from cartesia_cli.server import announcement
 from cartesia_cli.server.announcement import Announcement, find, socket_path
 from cartesia_cli.server.observer import SilentObserver
 from tests import speech
+
+COMMAND = [sys.executable, "-m", "cartesia_cli"]
+LOCAL = ["--local", "--local-model", "tiny.en"]
 
 
 @pytest.fixture
@@ -134,37 +141,85 @@ def test_progress_reaches_the_client_until_it_leaves(cache: Path) -> None:
             feed.audio_recognized("7", 60.0)
 
 
-@pytest.mark.engine
-@pytest.mark.waits
-def test_running_server_gives_the_same_bytes_as_the_own_engine(cache: Path, tmp_path: Path) -> None:
-    recording = speech.write_wav(tmp_path / "talk.wav", speech.say("The last train left at noon."))
+@contextmanager
+def running_server(cache: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A `serve` that commands with this cache directory find."""
+    serve = [*COMMAND, "serve", "--port", "0", "--local-model", "tiny.en", *options]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
-    command = [sys.executable, "-m", "cartesia_cli"]
-
-    def transcribe(*options: str) -> tuple[list[str], str]:
-        done = subprocess.run(
-            [*command, "transcribe", recording, "--local", "--local-model", "tiny.en", "--no-cache", "-f", "json", "-w",
-             "-v", *options],
-            env=environment, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if "request_id" not in line], done.stderr
-
-    own, talk = transcribe()
-    assert "running server" not in talk
-    serve = [*command, "serve", "--port", "0", "--local-model", "tiny.en", "--require-key", "--max-bytes", "1"]
     with subprocess.Popen(serve, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr is not None and "listens on" in server.stderr.readline()
             deadline = threading.Event()
             while not list(cache.rglob("*.sock")):
                 assert not deadline.wait(0.05)
-            shared, talk = transcribe()
-            assert f"using the running server (pid {server.pid})" in talk
-            assert shared == own
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
-            assert not list(cache.rglob("*.sock"))
+            yield server
         finally:
             with suppress(ProcessLookupError):
                 server.kill()
+
+
+@pytest.mark.engine
+@pytest.mark.waits
+def test_running_server_gives_the_same_bytes_as_the_own_engine(cache: Path, tmp_path: Path) -> None:
+    recording = speech.write_wav(tmp_path / "talk.wav", speech.say("The last train left at noon."))
+
+    def transcribe(*options: str) -> tuple[list[str], str]:
+        done = subprocess.run(
+            [*COMMAND, "transcribe", recording, *LOCAL, "--no-cache", "-f", "json", "-w", "-v", *options],
+            env=os.environ | {"XDG_CACHE_HOME": str(cache)}, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if "request_id" not in line], done.stderr
+
+    own, talk = transcribe()
+    assert "running server" not in talk
+    with running_server(cache, "--require-key", "--max-bytes", "1") as server:
+        shared, talk = transcribe()
+        assert f"using the running server (pid {server.pid})" in talk
+        assert shared == own
+        server.send_signal(signal.SIGINT)
+        server.wait(30)
+        assert not list(cache.rglob("*.sock"))
+
+
+@pytest.mark.engine
+@pytest.mark.waits
+def test_live_sessions_use_the_running_server_and_outlive_it(cache: Path, tmp_path: Path) -> None:
+    first, rest = "Every window of the house was open.", "Nobody was on the platform."
+    audio = [speech.silence(0.5), speech.say(first), speech.silence(1.5), speech.say(rest), speech.silence(0.5)]
+    recording = speech.write_wav(tmp_path / "talk.wav", np.concatenate(audio))
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    stream = [*COMMAND, "stream-file", str(recording), *LOCAL, "-f", "ndjson", "-w", "-v"]
+
+    def words(lines: list[str]) -> list[dict[str, Any]]:
+        events = [json.loads(line) for line in lines]
+        return [word for event in events if event["type"] == "segment" for word in event["words"]]
+
+    with running_server(cache) as server:
+        using = f"using the running server (pid {server.pid})"
+        for mode in ("auto", "manual"):
+            done = subprocess.run([*stream, "--mode", mode], env=environment, capture_output=True, text=True)
+            assert done.returncode == 0 and using in done.stderr, done.stderr
+            heard = words(done.stdout.splitlines())
+            assert [word["word"].strip() for word in heard] == f"{first} {rest}".split()
+            starts = [word["start"] for word in heard]
+            assert starts == sorted(starts)
+            assert abs(starts[7] - sum(map(len, audio[:3])) / speech.RATE) < 0.3
+        with subprocess.Popen(
+            [*stream, "--reconnect", "1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as client:
+            assert client.stdout is not None
+            before = []
+            while not words(before):
+                before.append(client.stdout.readline())
+            server.kill()
+            after, talk = client.communicate()
+    lines = before + after.splitlines()
+    assert client.returncode == 6 and using in talk
+    assert "".join(word["word"] for word in words(lines)).strip().startswith(first)
+    assert json.loads(lines[-1])["complete"] is False
+    assert "was lost" in talk and "`serve` has ended" in talk
+    command = shlex.split(talk.rpartition("all of it at once: ")[2])
+    done = subprocess.run([*COMMAND, *command[1:]], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [word["word"].strip() for word in words(done.stdout.splitlines())] == f"{first} {rest}".split()

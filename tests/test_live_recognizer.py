@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -136,3 +137,71 @@ def test_uncertain_text_is_not_emitted_in_a_pause() -> None:
     assert asyncio.run(listen(0.4)) == (False, "", " ensure the")
     assert asyncio.run(listen(0.9)) == (True, " ensure the", "")
     assert asyncio.run(listen(0.0)) == (True, " ensure the", "")  # an engine without probabilities
+
+
+def settled_texts(*seconds: float, after: Sequence[str]) -> tuple[list[str], list[tuple[Sequence[str], float]]]:
+    """Texts of utterances that long, and what was recognized after known words: these, and the seconds of audio.
+
+    after   what is recognized after known words
+    """
+    calls: list[tuple[Sequence[str], float]] = []
+
+    async def hear(samples: Samples) -> tuple[RecognizedWord, ...]:
+        return (RecognizedWord(" alone"),)
+
+    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[RecognizedWord, ...]:
+        calls.append((known, len(samples) / RATE))
+        return tuple(map(RecognizedWord, after))
+
+    async def listen() -> list[str]:
+        recognizer, texts, position = LiveRecognizer(hear, 8.0, recognize_after=hear_after), [], 0.0
+        for length in seconds:
+            recognizer.open(position)
+            recognizer.push(np.full(int(length * RATE), 0.1, np.float32))
+            texts.append((await recognizer.settle())[0])
+            recognizer.push(np.zeros(RATE, np.float32))
+            position += length + 1
+        return texts
+
+    return asyncio.run(listen()), calls
+
+
+def test_utterance_is_recognized_with_the_one_before_it() -> None:
+    texts, calls = settled_texts(1.5, 2, after=[" Please", " wait."])
+    assert texts == [" alone", " Please wait."]
+    assert calls == [([" alone"], 3.6)]  # 0.1 s before the second one
+
+
+def test_utterance_in_which_nothing_is_recognized_after_the_one_before_is_recognized_alone() -> None:
+    assert settled_texts(1.5, 2, after=[])[0] == [" alone", " alone"]
+
+
+def test_long_utterances_are_not_recognized_together() -> None:
+    assert settled_texts(6, 1, after=[" after"]) == ([" alone", " alone"], [])
+    assert settled_texts(4, 5, after=[" after"]) == ([" alone", " alone"], [])
+
+
+def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_next_one() -> None:
+    calls: list[tuple[Sequence[str], float]] = []
+
+    async def hear(samples: Samples) -> tuple[RecognizedWord, ...]:
+        return tuple(map(RecognizedWord, [" first", " part,", " second"][: len(samples) // (2 * RATE)]))
+
+    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[RecognizedWord, ...]:
+        calls.append((known, len(samples) / RATE))
+        return (RecognizedWord(" next"),)
+
+    async def listen() -> str:
+        recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)
+        recognizer.open(0.0)
+        recognizer.push(np.full(4 * RATE, 0.1, np.float32))
+        await recognizer.speculate()
+        recognizer.resume(4.1)
+        recognizer.push(np.full(2 * RATE, 0.1, np.float32))
+        await recognizer.settle()
+        recognizer.open(6.0)
+        recognizer.push(np.full(RATE, 0.1, np.float32))
+        return (await recognizer.settle())[0]
+
+    assert asyncio.run(listen()) == " next"
+    assert calls == [([" second"], 3.0)]

@@ -105,6 +105,18 @@ def test_hum_has_no_words(engine: MoonshineEngine) -> None:
     assert heard(engine, hum.astype(np.float32)) == ()
 
 
+def test_words_after_known_ones_are_recognized_with_their_context(engine: MoonshineEngine) -> None:
+    known, whole = heard(engine, say(WEATHER)), np.concatenate([say(WEATHER), silence(0.4), say(BROTHER)])
+    rest = engine.recognize_after([word.word for word in known], whole)
+    assert text(rest) == spoken(BROTHER)
+    assert engine.recognize_after([word.word for word in known], say(WEATHER)) == ()
+    assert all(0 < word.probability <= 1 for word in rest)
+
+
+def test_text_of_any_script_may_be_known(engine: MoonshineEngine) -> None:
+    assert engine.recognize_after([" Caf\u00e9", " \u96ea", " \U0001f600"], silence(1)) == ()
+
+
 def test_utterance_without_audio_has_no_words(engine: MoonshineEngine) -> None:
     assert heard(engine, silence(0)) == ()
 

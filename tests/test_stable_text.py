@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.server.stable_text import StableText
+from cartesia_cli.server.stable_text import StableText, count_covered
 
 
 def words(text: str) -> list[str]:
@@ -61,6 +61,13 @@ def test_changed_hypothesis_neither_loses_nor_doubles_words() -> None:
     text = StableText()
     text.pause(words("the quick brown fox"))
     assert text.settle(words("a quick and brown fox jumps")) == " jumps"
+
+
+def test_word_that_is_written_as_two_covers_both() -> None:
+    assert count_covered([" the", " black", " listed."], [" the", " blacklisted", " Please", " wait"]) == 2
+    assert count_covered([" can", " not"], [" cannot", " wait"]) == 1
+    assert count_covered([" pound", " tree"], [" pound", " key", " at", " the"]) == 2
+    assert count_covered([" so", " much", " more"], [" so"]) == 1
 
 
 def test_hypothesis_after_settle_starts_anew() -> None:

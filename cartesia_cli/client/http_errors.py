@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import httpcore
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
-from ..protocol import Credential
+from ..protocol import RUNNING_SERVER, Credential
 from ..redaction import LONGEST_EXCERPT, Redactor
 from ..retry import MAX_RETRY_AFTER_SECONDS, is_retryable_status, parse_retry_after
 from ..transfer import short_reason
@@ -179,6 +179,8 @@ def unreachable_failure(peer: Peer, reason: str) -> Failure:
 
 
 def unreachable_hint(peer: Peer) -> str:
+    if peer.key_origin == RUNNING_SERVER:
+        return "`serve` has ended: run the same command again, which then loads the model itself"
     return "check HTTPS_PROXY: requests go through this proxy" if peer.proxied else "check the network and the base URL"
 
 

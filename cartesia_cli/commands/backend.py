@@ -18,6 +18,7 @@ from ..output.console import Reporter
 from ..protocol import (
     API_VERSION,
     BASE_URL,
+    RUNNING_SERVER,
     Credential,
     check_base_url,
     check_encryption,
@@ -264,7 +265,7 @@ def open_server(
         observer.reporter.detail(f"using the running server (pid {found.pid})")
         with closing(found):
             found.report(observer)
-            yield RunningServer(found.base_url, Credential(found.token, "the running server"), local=True)
+            yield RunningServer(found.base_url, Credential(found.token, RUNNING_SERVER), local=True)
         return
     try:
         local_extra.import_from_server("whisper")

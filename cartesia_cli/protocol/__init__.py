@@ -35,6 +35,7 @@ from .constants import (
     HTTP_ROUTES,
     LANGUAGES,
     MODELS,
+    RUNNING_SERVER,
     Credential,
     batch_credits,
     build_url,

@@ -50,6 +50,10 @@ class Credential:
     origin: str
 
 
+RUNNING_SERVER = "the running server"
+"""The origin of the token of a `serve` of this user."""
+
+
 def batch_credits(seconds: float) -> float:
     """What a batch request costs: 1 credit for 2 seconds of audio (pricing)."""
     return seconds / 2

@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -91,6 +91,14 @@ class Engine(Protocol):
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         """The language that is spoken in some audio, of which the first 30 s of speech count; None if nobody speaks."""
+
+
+@runtime_checkable
+class ContinuingEngine(Protocol):
+    """An engine that recognizes how known words go on, in less time than all of them."""
+
+    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[RecognizedWord]:
+        """The words of an utterance that begins with `known` ones: those after them."""
 
 
 class EngineExecutor:

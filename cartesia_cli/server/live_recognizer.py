@@ -22,6 +22,9 @@ from .stable_text import StableText, count_covered
 Recognize = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
 """Has samples recognized off the event loop: `EngineExecutor.recognize` for one language."""
 
+RecognizeAfter = Callable[[Sequence[str], Samples], Awaitable[Sequence[RecognizedWord]]]
+"""Has samples recognized that begin with the given words; returns those after them: see `ContinuingEngine`."""
+
 NewText = tuple[str, tuple[RecognizedWord, ...]]
 """Text that was not emitted before, and its words."""
 
@@ -55,6 +58,9 @@ words became others.
 MIN_PART_SECONDS = 2.0
 """Shortest first part of an utterance that is too long."""
 
+CONTEXT_SECONDS = 5.0
+"""Longest audio that is heard once more together with what follows, whose words are then less often misheard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -68,10 +74,19 @@ class Pause:
     words: tuple[RecognizedWord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Audio that precedes an utterance or a part of one, and its words."""
+
+    audio: Samples
+    words: Sequence[str]
+
+
 class LiveRecognizer:
     """Recognizes utterances one after the other. Times are seconds since the first sample that was ever pushed.
 
     recognize             has samples recognized
+    recognize_after       the same after known words; None with an engine that can't
     longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
     idle_buffer_seconds   audio that is held during silence
     times                 gets the text of each utterance with its audio, except what `partial` returns; or None
@@ -86,9 +101,10 @@ class LiveRecognizer:
         idle_buffer_seconds: float = IDLE_BUFFER_SECONDS,
         times: LiveWordTimes | None = None,
         *,
+        recognize_after: RecognizeAfter | None = None,
         has_partials: bool = True,
     ) -> None:
-        self._recognize, self._has_partials = recognize, has_partials
+        self._recognize, self._recognize_after, self._has_partials = recognize, recognize_after, has_partials
         self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
         self._times, self._timed_length = times, 0  # how much of the text has been given to `times`
@@ -98,6 +114,7 @@ class LiveRecognizer:
         self._recognition_seconds = 0.0
         self._speculation: tuple[RecognizedWord, ...] | None = None
         self._pauses: list[Pause] = []  # in the audio that is held
+        self._context: Context | None = None
         self.is_open = False
 
     def push(self, samples: Samples) -> None:
@@ -139,13 +156,13 @@ class LiveRecognizer:
 
     async def partial(self) -> str:
         """Recognize the utterance so far; the new text that is certain enough."""
-        words = await self._recognize_until(self._end)
+        words = await self._recognize_until(self._end, in_context=True)
         return self._text.update(_texts(words), [word.probability for word in words])
 
     async def speculate(self) -> None:
         """Recognize the utterance as if it were over, and keep the result for `commit` or `settle`."""
         self._speculated_at = self._end
-        words = self._speculation = await self._recognize_until(self._end)
+        words = self._speculation = await self._recognize_until(self._end, in_context=True)
         if self._times is not None:
             rest = "".join(_texts(words[self._text.count_emitted(_texts(words)) :]))
             text = self._text.text[self._timed_length :] + rest
@@ -183,6 +200,7 @@ class LiveRecognizer:
         else:
             at = self._start + find_quietest(self._audio(self._end))
             words = await self._recognize_until(at)
+        self._keep_context(words, at)
         covered = [pause for pause in self._pauses if pause.end > at]
         self._pauses = [
             Pause(pause.end, pause.words[count_covered(_texts(words), _texts(pause.words)) :]) for pause in covered
@@ -210,8 +228,9 @@ class LiveRecognizer:
     async def settle(self, offset: float | None = None) -> NewText:
         """The rest of the utterance, which is over; its speech ended at `offset`, or with the audio."""
         end = self._end if offset is None else min(self._end, int(offset * RATE) + TAIL_SAMPLES)
-        words = await self._recognize_until(end) if self._speculation is None else self._speculation
+        words = await self._recognize_until(end, in_context=True) if self._speculation is None else self._speculation
         self._speculation, self.is_open = None, False
+        self._keep_context(words, end)
         emitted = self._text.count_emitted(_texts(words))
         new = self._text.settle(_texts(words))
         self._time_words(words, end)
@@ -226,13 +245,22 @@ class LiveRecognizer:
         """
         words = self._speculation
         if words is None:
-            words = await self._recognize_until(self._end)
+            words = await self._recognize_until(self._end, in_context=True)
             if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
                 words = words[:-1]
         emitted = self._text.count_emitted(_texts(words))
         new = self._text.flush(_texts(words))
         self._time_words(words, self._end)
         return new, words[emitted:]
+
+    def _keep_context(self, words: tuple[RecognizedWord, ...], end: int) -> None:
+        """Keep what ends at the sample `end`, or what of it is after a pause, to recognize the next audio with it."""
+        self._context = None
+        for start, before in [(self._start, ()), *((pause.end, pause.words) for pause in self._pauses)]:
+            texts = _texts(words[count_covered(_texts(before), _texts(words)) :])
+            if texts and end - start <= CONTEXT_SECONDS * RATE:
+                self._context = Context(self._audio(end)[start - self._start :], texts)
+                return
 
     def _time_words(self, words: tuple[RecognizedWord, ...], end: int) -> None:
         """Have the words timed that were emitted of the text up to the sample `end`."""
@@ -246,13 +274,21 @@ class LiveRecognizer:
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
-    async def _recognize_until(self, end: int) -> tuple[RecognizedWord, ...]:
-        """The words of the audio up to the sample `end`, with times in the whole stream."""
+    async def _recognize_until(self, end: int, *, in_context: bool = False) -> tuple[RecognizedWord, ...]:
+        """The words of the audio up to the sample `end`, with times in the whole stream.
+
+        in_context   whether to recognize it together with what was said before it, if both aren't too long
+        """
         loop = asyncio.get_running_loop()
         started, offset = loop.time(), self._start / RATE
         self._recognized_at = self._end
         audio = self._audio(end)
-        words = await self._recognize(audio) if len(audio) else ()  # no audio needn't wait for the engine
+        words: Sequence[RecognizedWord] = ()
+        before = self._context if in_context else None
+        if before and self._recognize_after and 0 < len(audio) <= self._longest - len(before.audio):
+            words = await self._recognize_after(before.words, np.concatenate([before.audio, audio]))
+        if not words and len(audio):  # no audio needn't wait for the engine
+            words = await self._recognize(audio)
         self._recognition_seconds = loop.time() - started
         return tuple(_shift_word(word, offset) for word in words)
 
@@ -280,5 +316,5 @@ def _shift_word(word: RecognizedWord, offset: float) -> RecognizedWord:
     return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
 
 
-def _texts(words: tuple[RecognizedWord, ...]) -> list[str]:
+def _texts(words: Sequence[RecognizedWord]) -> list[str]:
     return [word.word for word in words]

@@ -87,15 +87,20 @@ class MoonshineEngine:
         """The words of each, without times."""
         return [tuple(self._words(samples)) for samples in utterances]
 
+    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[RecognizedWord]:
+        """Implements `ContinuingEngine`."""
+        return tuple(join_tokens(self._transcribe(samples, known)))
+
     def _words(self, samples: Samples) -> Iterator[RecognizedWord]:
         for piece in split_at_silence([samples], MAX_PIECE_SECONDS):
             yield from join_tokens(self._transcribe(piece))
 
-    def _transcribe(self, samples: Samples) -> list[Token]:
+    def _transcribe(self, samples: Samples, known: Sequence[str] = ()) -> list[Token]:
+        """The tokens of a piece after those of the words that are `known` to begin it."""
         if len(samples) < MIN_PIECE_SECONDS * RATE or np.abs(samples).max() < MIN_PEAK:
             return []
         max_tokens = EXTRA_TOKENS + int(len(samples) / RATE * MAX_TOKENS_A_SECOND)
-        return self._model.transcribe(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens)
+        return self._model.transcribe(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens, known)
 
 
 class Model:
@@ -115,14 +120,15 @@ class Model:
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self._tokens = tuple(_tokens(vocabulary.read_bytes()))
+        self._numbers = {token: number for number, token in enumerate(self._tokens)}
         # The state has a part about the text, new after each token, and one about the audio, computed with the first.
         shapes = {one.name: one.shape for one in self._decoder.get_inputs()}
         self._state_shapes = {name: shape for name, shape in shapes.items() if name.startswith("past_key_values.")}
         self._first_outputs = [one.name for one in self._decoder.get_outputs()]
         self._later_outputs = [name for name in self._first_outputs if ".encoder." not in name]
 
-    def transcribe(self, samples: Samples, max_tokens: int) -> list[Token]:
-        """The tokens of the text in `samples`: the likeliest each time, `max_tokens` at most."""
+    def transcribe(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[Token]:
+        """The tokens of the text in `samples` after `known` words: the likeliest each time, `max_tokens` in all."""
         audio = samples[np.newaxis]
         mask = np.ones(audio.shape, np.int64)
         (frames,) = self._encoder.run(None, {"input_values": audio, "attention_mask": mask}, self._run_options)
@@ -130,12 +136,14 @@ class Model:
         fixed = {"encoder_attention_mask": mask, "encoder_hidden_states": frames}
         shapes = self._state_shapes.items()
         state = {name: np.zeros((1, shape[1], 0, shape[3]), np.float32) for name, shape in shapes}
-        tokens, probabilities, outputs = [START_TOKEN], [1.0], self._first_outputs
+        tokens = [START_TOKEN, *self._encode(known)]
+        begun, fed, outputs = len(tokens), 0, self._first_outputs
+        probabilities = [1.0] * begun
         while len(tokens) <= max_tokens and not is_looping(tokens):
             is_later = outputs is self._later_outputs
-            step = {"input_ids": np.array([tokens[-1:]]), "use_cache_branch": np.array([is_later])}
+            step = {"input_ids": np.array([tokens[fed:]]), "use_cache_branch": np.array([is_later])}
             scores, *after = self._decoder.run(outputs, fixed | state | step)
-            token = int(scores[0, -1].argmax())
+            fed, token = len(tokens), int(scores[0, -1].argmax())
             if token == END_TOKEN:
                 break
             tokens.append(token)
@@ -148,8 +156,18 @@ class Model:
             outputs = self._later_outputs
         else:
             tokens = [START_TOKEN, *drop_repeats(tokens[1:])]
-        pairs = zip(tokens[1:], probabilities[1:], strict=False)
+        pairs = zip(tokens[begun:], probabilities[begun:], strict=False)
         return [(self._tokens[token], probability) for token, probability in pairs]
+
+    def _encode(self, words: Iterable[str]) -> Iterator[int]:
+        """Tokens of words, each the longest that fits; bytes that begin no token are left out."""
+        for word in words:
+            left = WORD_START + word.strip().encode()
+            while left:
+                size = next((size for size in range(len(left), 0, -1) if left[:size] in self._numbers), 0)
+                if size:
+                    yield self._numbers[left[:size]]
+                left = left[size or 1 :]
 
 
 def load() -> MoonshineEngine:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
+from functools import partial
 from uuid import uuid4
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -38,7 +39,7 @@ from ..protocol import (
     is_whisper,
 )
 from .access import AccessControl
-from .engine import Engine, EngineExecutor, RecognizedWord
+from .engine import ContinuingEngine, Engine, EngineExecutor, RecognizedWord
 from .live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
@@ -146,7 +147,9 @@ class RealtimeEndpoint:
         longest = LIVE_WINDOW_SECONDS if is_quick and not has_word_times else WORD_TIMES_WINDOW_SECONDS
         times = LiveWordTimes(align) if options.word_timestamps and not has_word_times else None
         idle = longest if endpoint is MANUAL else IDLE_BUFFER_SECONDS
-        recognizer = LiveRecognizer(recognize, longest, idle, times, has_partials=is_quick)
+        engine = executor.engine
+        after = partial(executor.run, engine.recognize_after) if isinstance(engine, ContinuingEngine) else None
+        recognizer = LiveRecognizer(recognize, longest, idle, times, recognize_after=after, has_partials=is_quick)
         detector = make_detector()
         if endpoint is MANUAL:
             return ManualResponder(

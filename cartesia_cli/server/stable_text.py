@@ -14,7 +14,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import accumulate, takewhile, zip_longest
 
 FINAL_PUNCTUATION = ".,;:!?…"
 """Punctuation at the end of a hypothesis: a guess, until the utterance is known to have ended."""
@@ -130,18 +130,22 @@ class StableText:
 
 
 def count_covered(emitted: Sequence[str], words: Sequence[str]) -> int:
-    """How many of `words` were `emitted` already: the length of the beginning that differs least from it."""
+    """How many of `words` were `emitted` already: the length of the beginning that differs least from it.
+
+    Letters are compared, not words, so that "blacklisted" is the same as "black listed", and a word after it isn't.
+    """
     ours = [_normalize(word) for word in emitted]
     theirs = [_normalize(word) for word in words]
-    if theirs[: len(ours)] == ours:
-        return len(ours)
-    # Edit distance from all emitted words to each beginning of the hypothesis.
-    row = list(range(len(theirs) + 1))
-    for i, word in enumerate(ours, 1):
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(ours, theirs, strict=False)))
+    # Edit distance from the rest of what was emitted to each beginning of the rest of the hypothesis.
+    letters = "".join(theirs[same:])
+    row = list(range(len(letters) + 1))
+    for i, letter in enumerate("".join(ours[same:]), 1):
         corner, row[0] = row[0], i
-        for j, other in enumerate(theirs, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (word != other))
-    return min(range(len(row)), key=lambda j: (row[j], abs(j - len(ours))))
+        for j, other in enumerate(letters, 1):
+            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (letter != other))
+    distances = [row[end] for end in accumulate(map(len, theirs[same:]), initial=0)]
+    return same + min(range(len(distances)), key=lambda j: (distances[j], abs(same + j - len(ours))))
 
 
 def _normalize(word: str) -> str:
