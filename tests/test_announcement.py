@@ -218,8 +218,10 @@ def test_live_sessions_use_the_running_server_and_outlive_it(cache: Path, tmp_pa
     assert client.returncode == 6 and using in talk
     assert "".join(word["word"] for word in words(lines)).strip().startswith(first)
     assert json.loads(lines[-1])["complete"] is False
-    assert "was lost" in talk and "`serve` has ended" in talk
-    command = shlex.split(talk.rpartition("all of it at once: ")[2])
+    error = json.loads(talk.splitlines()[-1])["error"]
+    assert error["type"] == "network" and "was lost" in error["message"]
+    assert error["hint"].startswith("`serve` has ended: run the same command again")
+    command = shlex.split(error["hint"].rpartition("all of it at once: ")[2])
     done = subprocess.run([*COMMAND, *command[1:]], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [word["word"].strip() for word in words(done.stdout.splitlines())] == f"{first} {rest}".split()
+    assert json.loads(done.stdout)["text"] == f"{first} {rest}"
