@@ -68,9 +68,10 @@ Row, Result = TypeVar("Row"), TypeVar("Result")
 
 settings.register_profile(
     "tests",
+    max_examples=50,  # `make fuzz` searches further
     deadline=None,  # how long an example takes depends on the load of the machine
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=bool(os.environ.get("CI")),  # no random failures in CI; `make fuzz` searches further
+    derandomize=bool(os.environ.get("CI")),  # no random failures in CI
 )
 settings.register_profile("fast", settings.get_profile("tests"), max_examples=10)  # for `make test-fast`
 settings.load_profile("tests")

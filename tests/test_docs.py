@@ -46,7 +46,7 @@ from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
 from .conftest import need
-from .fork_server import default_signals
+from .fork_server import default_signals, run_program
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "cartesia_cli" / "SKILL.md"]
@@ -213,6 +213,14 @@ def engine(library: Path) -> Iterator[str]:
 
 
 def shell(command: str, folder: Path, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in bash; those that need none of what a shell does are forked (see fork_server.py), and so are not
+    the commands whose output depends on the installed models (see environment_in).
+    """
+    if re.fullmatch(r"cartesia-cli (?!.*(--local|--sample|\bmodels\b|\bstatus\b))[^|&;<>$*?~`()]+", command):
+        return run_program(
+            shlex.split(command, comments=True)[1:], cwd=folder, env=environment_in(home) | variables,
+            stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=folder, env=environment_in(home) | variables,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,

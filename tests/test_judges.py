@@ -1,7 +1,7 @@
 """The local server against other people's clients: the official SDKs and two frameworks, unmodified, accept it.
 
 They run in environments of their own (`.venv-judges` and `.venv-frameworks`, made by `make test`), as scripts
-that print JSON.
+that print JSON; one process in each environment runs its scripts one after the other.
 """
 
 from __future__ import annotations
@@ -58,15 +58,17 @@ DIRECT = build_opener(ProxyHandler({}))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def judges() -> None:
+def judges() -> Iterator[None]:
     """All judges; skips without them, except where CI is set."""
-    missing = [python for python in (PYTHON, FRAMEWORKS) if not python.exists()]
-    if not missing:
-        return
-    reason = f"the judges are not installed, {missing[0]} isn't there: `make test` does it"
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if missing := [python for python in (PYTHON, FRAMEWORKS) if not python.exists()]:
+        reason = f"the judges are not installed, {missing[0]} isn't there: `make test` does it"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    yield
+    for worker in workers.values():
+        worker.communicate(timeout=60)
+    workers.clear()
 
 
 def ask(base_url: str) -> dict[str, Any]:
@@ -96,12 +98,28 @@ def serving(*options: str, **environment: str) -> Iterator[str]:
     assert server.returncode == 0
 
 
+workers: dict[Path, subprocess.Popen[str]] = {}
+"""Python to its process that runs scripts."""
+
+
 def judge(script: str, *arguments: str) -> Any:
     """What a script of the judges prints."""
-    command = [str(PYTHONS.get(script, PYTHON)), str(JUDGES / f"{script}.py"), *arguments]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    python = PYTHONS.get(script, PYTHON)
+    if python not in workers:
+        command = [python, JUDGES / "worker.py"]
+        workers[python] = subprocess.Popen(
+            command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    worker = workers[python]
+    assert worker.stdin is not None and worker.stdout is not None
+    worker.stdin.write(json.dumps([script, *arguments]) + "\n")
+    worker.stdin.flush()
+    limit = threading.Timer(900, worker.kill)
+    limit.start()
+    answer = json.loads(worker.stdout.readline())
+    limit.cancel()
+    assert "failed" not in answer, answer["failed"]
+    return answer["printed"]
 
 
 @pytest.fixture(scope="module")

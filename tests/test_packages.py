@@ -100,10 +100,11 @@ def test_sdist_has_what_its_own_tests_need(sdist: Path) -> None:
 @pytest.mark.waits
 def test_wheel_runs_in_an_empty_environment(wheel: Path, environment: dict[str, str], tmp_path: Path) -> None:
     """Installed with its dependencies from the index, without extras."""
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     installed = tmp_path / "venv" / "bin"
-    install = [installed / "python", "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", wheel]
-    subprocess.run(install, check=True, cwd=tmp_path)
+    pip = [sys.executable, "-m", "pip", "--python", installed / "python"]
+    constraint = ["--constraint", ROOT / "constraints.txt"]
+    subprocess.run([*pip, "install", "--quiet", "--no-compile", *constraint, wheel], check=True, cwd=tmp_path)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         variables = environment | {"PATH": f"{installed}:/usr/bin:/bin"}
