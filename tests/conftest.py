@@ -50,14 +50,16 @@ TIERS = {
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
 LONGEST = (
-    "test_judges", "test_soak", "test_docs", "test_listen", "test_stream_file", "test_program", "test_reconnect",
-    "test_live_terminal", "test_listen_faults", "test_golden", "test_faults", "test_whisper", "test_dask_runs",
-    "test_dask_cluster", "test_offline", "test_listen_judged", "test_crashes", "test_client_faults", "test_soundtrack",
-    "test_serve_access", "test_remote_inputs", "test_no_word_lost", "test_costs", "test_serve_hostile",
-    "test_server_realtime", "test_client_realtime_faults", "test_redaction", "test_output_checks", "test_word_times",
-    "test_scripted", "test_files", "test_hostile", "test_local_jobs", "test_jobs", "test_session_recording",
-    "test_microphone", "test_wire_format", "test_precedence", "test_wait_status", "test_moonshine", "test_cache",
-    "test_config", "test_manifest_runs", "test_films", "test_check", "test_recovery",
+    "test_docs", "test_stream_file", "test_judges", "test_reconnect", "test_listen", "test_program",
+    "test_live_terminal", "test_word_times", "test_listen_faults", "test_whisper", "test_offline",
+    "test_packages", "test_golden", "test_soak", "test_faults", "test_dask_runs", "test_listen_judged",
+    "test_serve_hostile", "test_crashes", "test_films", "test_moonshine", "test_local_jobs", "test_files",
+    "test_no_word_lost", "test_announcement", "test_server", "test_jobs", "test_soundtrack", "test_dask_cluster",
+    "test_markup_in_text", "test_pictures", "test_client_faults", "test_serve_access", "test_remote_inputs",
+    "test_costs", "test_server_realtime", "test_client_realtime_faults", "test_redaction", "test_output_checks",
+    "test_scripted", "test_hostile", "test_session_recording", "test_microphone", "test_wire_format",
+    "test_precedence", "test_wait_status", "test_cache", "test_config", "test_manifest_runs", "test_check",
+    "test_recovery",
 )  # fmt: skip
 """Test files that take longest, in the order in which they start."""
 
@@ -137,9 +139,12 @@ def pytest_report_header() -> str:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """The workers of `-n auto`, two per core and one more: most tests wait for a program or a server."""
-    return min(8, 2 * (os.cpu_count() or 1) + 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The workers of `-n auto`, two per core and one more, since most tests wait for a program or a server; but one per
+    core and one more without those that wait.
+    """
+    workers_per_core = 1 if "not waits" in config.option.markexpr else 2
+    return min(8, workers_per_core * (os.cpu_count() or 1) + 1)
 
 
 @pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks

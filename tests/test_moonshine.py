@@ -216,8 +216,8 @@ def test_memory_does_not_grow(engine: MoonshineEngine) -> None:
     heard(engine, np.concatenate([said, said, said]))
     hear_some(20)
     before = resident()
-    hear_some(100)
-    assert resident() - before < 10_000_000
+    hear_some(50)
+    assert resident() - before < 8_000_000
 
 
 def test_endless_decoder_is_stopped() -> None:
