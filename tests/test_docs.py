@@ -216,7 +216,7 @@ def shell(command: str, folder: Path, home: Path, **variables: str) -> subproces
     """Run a command in bash; those that need none of what a shell does are forked (see fork_server.py), and so are not
     the commands whose output depends on the installed models (see environment_in).
     """
-    if re.fullmatch(r"cartesia-cli (?!.*(--local|--sample|\bmodels\b|\bstatus\b))[^|&;<>$*?~`()]+", command):
+    if re.fullmatch(r"cartesia-cli (?!.*(--local|\bmodels\b|\bstatus\b))[^|&;<>$*?~`()]+", command):
         return run_program(
             shlex.split(command, comments=True)[1:], cwd=folder, env=environment_in(home) | variables,
             stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, text=True,
