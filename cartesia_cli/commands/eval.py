@@ -78,19 +78,19 @@ OutputFiles = Annotated[
 Worst = Annotated[int, output_option(metavar="N", min=0, help="Show the differences in the N worst recordings.")]
 MaxWer = Annotated[
     float | None,
-    gate_option(metavar="RATE", min=0, callback=given.finite,
+    gate_option(metavar="RATE", min=0,
                 help="Fail if a word error rate is higher, such as 0.08."),
 ]  # fmt: skip
 MaxCer = Annotated[
     float | None,
-    gate_option(metavar="RATE", min=0, callback=given.finite, help="Fail if a character error rate is higher."),
+    gate_option(metavar="RATE", min=0, help="Fail if a character error rate is higher."),
 ]
 Baseline = Annotated[
     Path | None, gate_option(metavar="FILE", help="JSON of an earlier evaluation, for --max-regression.")
 ]
 MaxRegression = Annotated[
     float | None,
-    gate_option(metavar="RATE", min=0, callback=given.finite,
+    gate_option(metavar="RATE", min=0,
                 help="Fail if a word error rate exceeds that of the baseline by more, such as 0.01."),
 ]  # fmt: skip
 Jobs = Annotated[
@@ -100,7 +100,7 @@ Jobs = Annotated[
 ]  # fmt: skip
 Speed = Annotated[
     float,
-    given.backend_option(metavar="FACTOR", min=0.1, max=100, callback=given.finite,
+    given.backend_option(metavar="FACTOR", min=0.1, max=100,
                          help="Playback speed of live sessions: 2 is twice real time; then no latencies are measured."),
 ]  # fmt: skip
 

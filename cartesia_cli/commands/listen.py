@@ -54,7 +54,7 @@ PushToTalk = Annotated[
 ]
 StopAfterSilence = Annotated[
     float | None,
-    live_given.endpointing_option(metavar="SECONDS", min=0.5, callback=given.finite,
+    live_given.endpointing_option(metavar="SECONDS", min=0.5,
                                   help="Stop after this much silence."),
 ]  # fmt: skip
 Append = Annotated[

@@ -16,7 +16,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .options import Model, finite, sent_language
+from .options import Model, sent_language
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
@@ -36,7 +36,7 @@ Mode = Annotated[
 ]
 VadThreshold = Annotated[
     float | None,
-    endpointing_option(metavar="DBFS", max=0, callback=finite,
+    endpointing_option(metavar="DBFS", max=0,
                        help="Level that counts as speech, such as -40; by default relative to the noise."),
 ]  # fmt: skip
 VadSilence = Annotated[
@@ -45,27 +45,27 @@ VadSilence = Annotated[
 ]
 MinVolume = Annotated[
     float | None,
-    endpointing_option(metavar="LEVEL", min=0, max=1, callback=finite,
+    endpointing_option(metavar="LEVEL", min=0, max=1,
                        help="Volume below which ink-whisper hears silence (server-side endpointing)."),
 ]  # fmt: skip
 MaxSilence = Annotated[
     float | None,
-    endpointing_option("--max-silence-secs", metavar="SECONDS", min=0, callback=finite,
+    endpointing_option("--max-silence-secs", metavar="SECONDS", min=0,
                        help="Silence before ink-whisper finalizes (server-side endpointing)."),
 ]  # fmt: skip
 TurnStart = Annotated[
     float | None,
-    turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, callback=finite,
+    turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9,
                 help="Score above which a turn starts."),
 ]  # fmt: skip
 TurnEagerEnd = Annotated[
     float | None,
-    turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8, callback=finite,
+    turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
                 help="Score below which the turn may have ended."),
 ]  # fmt: skip
 TurnEnd = Annotated[
     float | None,
-    turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, callback=finite,
+    turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5,
                 help="Score below which the turn ends."),
 ]  # fmt: skip
 TurnTimeout = Annotated[
@@ -93,18 +93,14 @@ Control = Annotated[
                   help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
 ]  # fmt: skip
 ChunkMs = Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")]
-Duration = Annotated[
-    float | None, stream_option(metavar="SECONDS", min=0.1, callback=finite, help="Stop after this much audio.")
-]
+Duration = Annotated[float | None, stream_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.")]
 SaveAudio = Annotated[Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")]
 RawEvents = Annotated[
     Path | None,
     stream_option(metavar="FILE", readable=False,
                   help="Log all frames in both directions; `serve --script` replays the log."),
 ]  # fmt: skip
-Reconnect = Annotated[
-    float, stream_option(metavar="SECONDS", min=0, callback=finite, help="How long to try to reconnect; 0: never.")
-]
+Reconnect = Annotated[float, stream_option(metavar="SECONDS", min=0, help="How long to try to reconnect; 0: never.")]
 CatchUp = Annotated[
     Literal["batch", "live"],
     stream_option("--catch-up",

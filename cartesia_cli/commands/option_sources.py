@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,7 @@ def _flag(command: str, name: str, option: Any, value: Any) -> Setting:
     """An option on the command line. UsageError, in Typer's words, for a value that it doesn't accept."""
     origin = negation(option) if value is False else f"--{name.replace('_', '-')}"
     try:
-        return Setting(option.process_value(None, [value] if option.multiple else value), "flag", origin or "")
+        return Setting(_converted(option, [value] if option.multiple else value), "flag", origin or "")
     except typer.BadParameter as error:
         message = f"Invalid value for {option.get_error_hint(None)}: {error.message}"
         raise UsageError(message, hint=f"cartesia-cli {command} --help lists the valid values") from error
@@ -313,11 +314,21 @@ def _typed(option: Any, setting: Setting) -> Setting:
 def _checked(option: Any, setting: Setting) -> Setting:
     """The setting with its value converted. UsageError for a value that the option doesn't accept."""
     try:
-        value = option.process_value(None, setting.value)
+        value = _converted(option, setting.value)
     except typer.BadParameter as error:
         where = "the variable" if setting.layer == "environment" else "the configuration file"
         raise UsageError(f"{setting.origin}: {error.message}", hint=f"correct {where}, or remove it") from error
     return Setting(value, setting.layer, setting.origin)
+
+
+def _converted(option: Any, value: Any) -> Any:
+    """A value as its option takes it. BadParameter if it doesn't, and for `nan` and `inf`, which pass the bounds
+    that Typer checks.
+    """
+    converted = option.process_value(None, value)
+    if isinstance(converted, float) and not isfinite(converted):
+        raise typer.BadParameter(f"{converted} is not a finite number.")
+    return converted
 
 
 def _unknown(command: str, name: str, setting: Setting, known: Mapping[str, Any]) -> UsageError:

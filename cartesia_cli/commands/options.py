@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import typer
@@ -27,45 +26,34 @@ if TYPE_CHECKING:  # --help does without
 Command = Callable[..., None]
 
 
-def expand_groups(**groups: Callable[..., Any]) -> Callable[[Command], Command]:
+def expand_groups(**groups: Any) -> Callable[[Command], Command]:
     """A decorator that replaces parameters by the fields of named tuples, as keyword parameters.
 
     groups   parameter name to its named tuple: each field annotated for Typer, with a default
     """
 
     def decorate(command: Command) -> Command:
-        fields = {name: _parameters(group) for name, group in groups.items()}
         expanded: list[inspect.Parameter] = []
-        for parameter in _parameters(command):
-            expanded += fields.get(parameter.name, [parameter])
+        for parameter in inspect.signature(command, eval_str=True).parameters.values():
+            if (group := groups.get(parameter.name)) is None:
+                expanded.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                continue
+            hints = get_type_hints(group, include_extras=True)
+            expanded += [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
+                for name, default in group._field_defaults.items()
+            ]
 
         def run(**values: Any) -> None:
             for name, group in groups.items():
-                values[name] = group(**{field.name: values.pop(field.name) for field in fields[name]})
+                values[name] = group(**{field: values.pop(field) for field in group._fields})
             command(**values)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in expanded}
         run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
         return run
 
     return decorate
-
-
-def _parameters(of: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of a function or a named tuple, keyword-only, with evaluated annotations."""
-    hints = get_type_hints(of, include_extras=True)
-    return [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
-        for name, parameter in inspect.signature(of).parameters.items()
-    ]
-
-
-def finite(value: float | None) -> float | None:
-    """A callback for numbers. BadParameter for `nan` and `inf`, which pass the bounds that Typer checks."""
-    if value is not None and not isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number.")
-    return value
 
 
 def nonempty_path(files: Any) -> Any:
@@ -122,7 +110,7 @@ ApiVersion = Annotated[
 ]  # fmt: skip
 Timeout = Annotated[
     float | None,
-    backend_option(metavar="SECONDS", min=0.1, callback=finite,
+    backend_option(metavar="SECONDS", min=0.1,
                    help="Give up after this time; by default it depends on the file's size."),
 ]  # fmt: skip
 Retries = Annotated[

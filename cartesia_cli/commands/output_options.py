@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from ..errors import UsageError
-from .options import finite
 
 if TYPE_CHECKING:  # --help does without
     from ..output import Layout, Selection
@@ -54,11 +53,9 @@ IgnoreCase = Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case
 Context = Annotated[int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")]
 Since = Annotated[
     float | None,
-    row_option("--from", metavar="SECONDS", min=0, callback=finite, help="Select words from this time on."),
+    row_option("--from", metavar="SECONDS", min=0, help="Select words from this time on."),
 ]
-Until = Annotated[
-    float | None, row_option("--to", metavar="SECONDS", min=0, callback=finite, help="Select words up to this time.")
-]
+Until = Annotated[float | None, row_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.")]
 LongestGaps = Annotated[
     int | None, row_option(metavar="N", min=1, help="Select the words before the N longest silences.")
 ]
@@ -70,18 +67,12 @@ Profile = Annotated[
 LineWidth = Annotated[int | None, subtitle_option(metavar="N", min=2, help="Columns per line; 42.")]
 LineCount = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Lines per cue; 2.")]
 WordsPerLine = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Words per line; unlimited.")]
-MinCue = Annotated[
-    float | None, subtitle_option(metavar="SECONDS", min=0, callback=finite, help="Minimum duration of a cue; 5/6.")
-]
-MaxCue = Annotated[
-    float | None, subtitle_option(metavar="SECONDS", min=0.001, callback=finite, help="Maximum duration of a cue; 7.")
-]
-MinGap = Annotated[
-    float | None, subtitle_option(metavar="SECONDS", min=0, callback=finite, help="Minimum gap between cues; 0.083.")
-]
+MinCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.")]
+MaxCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.")]
+MinGap = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.")]
 MaxCps = Annotated[
     float | None,
-    subtitle_option(metavar="N", min=0.1, callback=finite, help="Maximum reading speed, in characters per second; 20."),
+    subtitle_option(metavar="N", min=0.1, help="Maximum reading speed, in characters per second; 20."),
 ]
 Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings in srt.")]
 HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]

@@ -43,7 +43,7 @@ Finalize = Annotated[
 ]  # fmt: skip
 Speed = Annotated[
     float,
-    live_given.stream_option(metavar="FACTOR", min=0.1, max=100, callback=given.finite,
+    live_given.stream_option(metavar="FACTOR", min=0.1, max=100,
                              help="Playback speed: 2 is twice real time."),
 ]  # fmt: skip
 Channel = Annotated[

@@ -78,7 +78,7 @@ Jobs = Annotated[
 ]  # fmt: skip
 MaxCredits = Annotated[
     float | None,
-    given.backend_option(metavar="N", min=0, callback=given.finite,
+    given.backend_option(metavar="N", min=0,
                          help="Stop before a run costs more than this many credits."),
 ]  # fmt: skip
 SpeakersByChannel = Annotated[
