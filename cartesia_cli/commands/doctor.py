@@ -1,7 +1,5 @@
 """`doctor`: checks what works on this machine and what doesn't, and says what to do."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
@@ -49,7 +47,7 @@ class ServerOptions(NamedTuple):
     insecure_http_key: given.InsecureHttpKey = None
     api_version: given.ApiVersion = None
 
-    def choose(self, settings: Settings) -> str | None:
+    def choose(self, settings: "Settings") -> str | None:
         """Its base URL; None: this machine transcribes. UsageError for one to which nothing may be sent."""
         from .backend import choose_backend
 
@@ -58,7 +56,7 @@ class ServerOptions(NamedTuple):
             insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key,
         ).base_url  # fmt: skip
 
-    def sends_key(self, settings: Settings, base_url: str | None) -> bool:
+    def sends_key(self, settings: "Settings", base_url: str | None) -> bool:
         from ..protocol import is_unencrypted
         from .backend import is_switched_on
 
@@ -115,8 +113,8 @@ def doctor(
 
 
 def _find_out(
-    context: typer.Context, reporter: Reporter, server: ServerOptions, device: str | None, *, offline: bool
-) -> Examined:
+    context: typer.Context, reporter: "Reporter", server: ServerOptions, device: str | None, *, offline: bool
+) -> "Examined":
     """What is examined. A mistake in the configuration is part of it; UsageError for one on the command line."""
     from ..protocol import API_VERSION
     from .doctor_machine import Examined
@@ -141,11 +139,11 @@ def _find_out(
     )  # fmt: skip
 
 
-def _plural(state: State, count: int) -> str:
+def _plural(state: "State", count: int) -> str:
     return f"{state}s" if state in ("warning", "failure") and count > 1 else str(state)
 
 
-def _lines(check: Check[Any], result: Result, width: int) -> str:
+def _lines(check: "Check[Any]", result: "Result", width: int) -> str:
     """The line of a check, and one with what to do."""
     from ..output.sanitize import one_line
 
@@ -153,7 +151,7 @@ def _lines(check: Check[Any], result: Result, width: int) -> str:
     return line if result.advice is None else f"{line}{'':<7}  {'':<{width}}  hint: {one_line(result.advice)}\n"
 
 
-def _document(results: Sequence[tuple[Check[Any], Result]], counts: Counter[Any]) -> dict[str, Any]:
+def _document(results: "Sequence[tuple[Check[Any], Result]]", counts: Counter[Any]) -> dict[str, Any]:
     from .. import __version__
     from .diagnosis import State
 

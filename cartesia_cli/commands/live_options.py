@@ -4,8 +4,6 @@ Impossible combinations are refused before anything is opened; what only looks w
 decides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -158,7 +156,7 @@ class SessionOptions(NamedTuple):
     keyterm: Keyterm = None
     keyterms: Keyterms = None
 
-    def endpoint(self, finalize: str | None) -> Endpoint:
+    def endpoint(self, finalize: str | None) -> "Endpoint":
         """The endpoint to use: auto, unless an option is given that only the manual one has.
 
         finalize   value of --finalize; None if it isn't given
@@ -169,14 +167,14 @@ class SessionOptions(NamedTuple):
             return MANUAL
         return MANUAL if self.mode == "manual" else AUTO
 
-    def endpointing(self) -> VadSettings:
+    def endpointing(self) -> "VadSettings":
         from ..audio.vad import VadSettings
 
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
     def options(
-        self, endpoint: Endpoint, reporter: Reporter, *, base_url: str | None, by_level: bool
-    ) -> RealtimeOptions:
+        self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, by_level: bool
+    ) -> "RealtimeOptions":
         """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
 
         base_url   of the server; None: the local engine answers
@@ -295,7 +293,7 @@ def _read_keyterms(path: Path) -> Iterator[str]:
             yield term
 
 
-def _check_order(turn: TurnConfig) -> None:
+def _check_order(turn: "TurnConfig") -> None:
     """Raise UsageError unless start > eager end > end, with the server's defaults for those not given."""
     from ..protocol import TURN_DEFAULTS
 

@@ -5,8 +5,6 @@ to repeat them there; instead, the options are fields of a named tuple, declared
 together, and `expand_groups` replaces a parameter of that type by its fields.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -29,7 +27,8 @@ Command = Callable[..., None]
 def expand_groups(**groups: Any) -> Callable[[Command], Command]:
     """A decorator that replaces parameters by the fields of named tuples, as keyword parameters.
 
-    groups   parameter name to its named tuple: each field annotated for Typer, with a default
+    groups   parameter name to its named tuple: each field annotated for Typer, with a default. Its module must not
+             postpone annotations (`from __future__ import annotations`): evaluating strings would take longer
     """
 
     def decorate(command: Command) -> Command:
@@ -38,11 +37,11 @@ def expand_groups(**groups: Any) -> Callable[[Command], Command]:
             if (group := groups.get(parameter.name)) is None:
                 expanded.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
                 continue
-            hints = get_type_hints(group, include_extras=True)
-            expanded += [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hints[name])
-                for name, default in group._field_defaults.items()
-            ]
+            for name, annotation in group.__annotations__.items():
+                default = group._field_defaults[name]
+                expanded.append(
+                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                )
 
         def run(**values: Any) -> None:
             for name, group in groups.items():
@@ -185,7 +184,7 @@ class BackendOptions(NamedTuple):
 
     def resolve(
         self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
-    ) -> BackendConfig:
+    ) -> "BackendConfig":
         """The backend that these options and the configuration choose. The reporter will never print its key.
 
         needs_key      False if nothing will be sent; then the key isn't read
@@ -232,7 +231,7 @@ def to_argv(*values: Any) -> list[str]:
 def recovery_command(
     file: str,
     language: str | None,
-    output_options: OutputOptions,
+    output_options: "OutputOptions",
     *groups: Any,
     command: Sequence[str] = ("transcribe",),
     extra: Sequence[str] = (),
@@ -301,7 +300,7 @@ def sent_language(language: str | None, base_url: str | None, reporter: Reporter
 
 
 def warn_unknown(
-    reporter: Reporter, options: BatchOptions, keyterms: list[str] | None, base_url: str | None = None
+    reporter: Reporter, options: "BatchOptions", keyterms: list[str] | None, base_url: str | None = None
 ) -> None:
     """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
 

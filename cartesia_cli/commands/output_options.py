@@ -1,7 +1,5 @@
 """Options about output, shared by all commands that write transcripts: formats, files, selected rows, subtitles."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -107,14 +105,14 @@ class OutputOptions(NamedTuple):
         force: bool = False,
         combined: bool = False,
         to_bucket: bool = False,
-    ) -> OutputPlan:
+    ) -> "OutputPlan":
         from .output_plan import OutputPlan
 
         return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined, to_bucket)
 
     def matches(
-        self, layout: Layout, formats: tuple[str, ...], reporter: Reporter, *, several: bool, speakers: bool = False
-    ) -> MatchWriter | None:
+        self, layout: "Layout", formats: tuple[str, ...], reporter: "Reporter", *, several: bool, speakers: bool = False
+    ) -> "MatchWriter | None":
         """The writer of selected rows; None if none are selected. UsageError if --output-dir can't take them.
 
         speakers   whether any transcript is known to have speakers
@@ -145,7 +143,7 @@ class SubtitleOptions(NamedTuple):
     min_gap: MinGap = None
     max_cps: MaxCps = None
 
-    def rules(self) -> Rules | None:
+    def rules(self) -> "Rules | None":
         """None if no option is given. UsageError for rules that contradict each other."""
         asked = {name: value for name in self._fields if (value := getattr(self, name)) is not None}
         if not asked:
@@ -174,7 +172,7 @@ class FormatOptions(NamedTuple):
         """Whether only some rows of the word table are wanted."""
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
-    def layout(self, subtitle_options: SubtitleOptions) -> Layout:
+    def layout(self, subtitle_options: SubtitleOptions) -> "Layout":
         """UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
         from ..output import Layout
 
@@ -192,7 +190,7 @@ class FormatOptions(NamedTuple):
             columns=terminal_width(),
         )
 
-    def _selection(self) -> Selection:
+    def _selection(self) -> "Selection":
         from ..output import Selection
         from ..output.rows import compile_pattern
 

@@ -4,8 +4,6 @@ An error in the command line and unusable inputs are reported before anything is
 stop the others; a refused key or exhausted credits do. `transcribe_run` does the work.
 """
 
-from __future__ import annotations
-
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -131,7 +129,7 @@ class RecordingOptions(NamedTuple):
     sample_rate: given.SampleRate = None
     speakers_by_channel: SpeakersByChannel = None
 
-    def request(self, reporter: Reporter, base_url: str | None) -> BatchOptions:
+    def request(self, reporter: "Reporter", base_url: str | None) -> "BatchOptions":
         """The options of each request, with warnings of those that look wrong. UsageError for impossible ones."""
         from ..protocol import BatchOptions
 
