@@ -24,7 +24,7 @@ SIGNATURE_PARAMETER = r"(?i)x-(?:amz|goog)-.*|awsaccesskeyid|googleaccessid|sign
 AZURE_SIGNATURE_PARAMETER = r"(?i)s[a-z]{1,2}|sk[a-z]{1,3}|sig"
 """Parameters of a shared access signature of Azure: sv, se, sp, skoid, sig, …"""
 
-_URL = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.IGNORECASE | re.DOTALL)
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.DOTALL)
 # Not compiled here: start-up. Most inputs are files.
 _BUCKET_URL = r"(?is)(s3|gs|az)://([^/]+)/?(.*)"
 _UNSAFE = r"[\x00-\x1f\x7f-\x9f/\\\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"

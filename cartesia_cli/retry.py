@@ -61,9 +61,6 @@ def is_retryable_status(status: int) -> bool:
     return status in (408, 429) or status >= 500
 
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", re.ASCII)
-
-
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """The seconds that a Retry-After header asks for: a number, or an HTTP date (RFC 9110 10.2.3).
 
@@ -71,7 +68,9 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """
     if not value:
         return None
-    if _NUMBER.fullmatch(value.strip()):  # Python's float takes "1_0" and "inf", too
+    if re.fullmatch(
+        r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", value.strip(), re.ASCII
+    ):  # Python's float takes "1_0" and "inf", too
         return max(0.0, float(value))
     from email.utils import parsedate_to_datetime  # start-up: few responses have a date here
 

@@ -20,7 +20,7 @@ _BYTE_ORDER_MARKS = {
 }
 """In this order, because that of UTF-16-LE begins that of UTF-32-LE."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = "[\ud800-\udfff]"
 
 
 def join_surrogates(text: str) -> str:
@@ -28,7 +28,7 @@ def join_surrogates(text: str) -> str:
 
     JSON can contain lone surrogates, and a server that splits text by UTF-16 units sends a pair in two messages.
     """
-    if text.isascii() or _SURROGATE.search(text) is None:
+    if text.isascii() or re.search(_SURROGATE, text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 

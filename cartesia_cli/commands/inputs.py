@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-URL = re.compile(r"([a-z][a-z0-9+.-]+):/", re.IGNORECASE)
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL. A scheme has more than one letter here, because C:/ is a drive on Windows."""
 
 DOWNLOAD_COMMANDS = {

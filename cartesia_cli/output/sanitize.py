@@ -10,7 +10,8 @@ BIDI = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates, for a class of a regular expression: they show text in another order than it
 has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recogniser sends any."""
 
-_UNSAFE = re.compile(f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]")
+# Not compiled here: start-up. Most text is printable.
+_UNSAFE = f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]"
 
 
 def printable(text: str, *, keep: str = "\n\t") -> str:
@@ -22,7 +23,7 @@ def printable(text: str, *, keep: str = "\n\t") -> str:
     if text.isascii() and text.isprintable():
         return text
     text = join_surrogates(text)
-    return _UNSAFE.sub(lambda found: found[0] if found[0] in keep else "�", text)
+    return re.sub(_UNSAFE, lambda found: found[0] if found[0] in keep else "�", text)
 
 
 def one_line(text: str) -> str:

@@ -18,7 +18,7 @@ from .sanitize import BIDI, printable
 if TYPE_CHECKING:
     from .rows import WordRow
 
-_UNSAFE = re.compile(f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]")
+_UNSAFE = f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]"
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
@@ -106,4 +106,4 @@ def to_json(document: object, indent: int | None) -> str:
 def _escape_unsafe(text: str) -> str:
     """Escape what JSON doesn't: U+007F to U+009F, which control terminals, bidirectional overrides, line separators,
     and lone surrogates, which can't be encoded."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"
+    return re.sub(_UNSAFE, lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"

@@ -18,12 +18,6 @@ MAX_ID3_TAGS = 8
 
 DOCUMENTED_FORMATS = ", ".join(sorted(extension[1:] for extension in DOCUMENTED_EXTENSIONS))
 
-SIGNATURES = re.compile(
-    b"|".join(b"(?P<_%s>%s)" % (name.encode(), kind.signature) for name, kind in FORMATS.items() if kind.signature),
-    re.DOTALL,
-)
-"""A named group for each container, with an underscore, since a group's name can't begin with a digit (3gp)."""
-
 NOT_AUDIO = (
     (rb"\s*<(!doctype html|html|head|body)", "an HTML page (did a download save an error page?)"),
     (rb"version https://git-lfs", "a Git LFS pointer (fetch the file with `git lfs pull`)"),
@@ -56,8 +50,8 @@ def sniff(reader: BoundedReader, *, trust_extension: bool) -> str | None:
 
 def sniff_head(head: bytes) -> str | None:
     """The container, a key of FORMATS, by the first bytes alone; None if unknown."""
-    found = SIGNATURES.match(head)
-    return found.lastgroup[1:] if found and found.lastgroup else None
+    signatures = ((name, kind.signature) for name, kind in FORMATS.items() if kind.signature)
+    return next((name for name, signature in signatures if re.match(signature, head, re.DOTALL)), None)
 
 
 def may_be_recording(head: bytes) -> bool:
