@@ -68,9 +68,8 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     """
     if not value:
         return None
-    if re.fullmatch(
-        r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", value.strip(), re.ASCII
-    ):  # Python's float takes "1_0" and "inf", too
+    # Python's float takes "1_0" and "inf", too.
+    if re.fullmatch(r"-?\d+(?:\.\d+)?(?:[eE]\d+)?", value.strip(), re.ASCII):
         return max(0.0, float(value))
     from email.utils import parsedate_to_datetime  # start-up: few responses have a date here
 

@@ -30,6 +30,7 @@ from ..settings import Settings
 from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
+    from ..cache import Cache
     from ..server.engine import Engine
 
 CLOUD_JOBS, MAX_CLOUD_JOBS = 4, 32
@@ -183,6 +184,29 @@ def _default_local_jobs() -> int:
     from ..server import capacity
 
     return min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine()))
+
+
+def open_cache(
+    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
+) -> Cache | None:
+    """The cached responses of the chosen server; None if the cache is not wanted or can't be used."""
+    if no_cache:
+        return None
+    from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
+    from ..fingerprint import untrusted
+
+    directory = cache_dir()
+    if reason := untrusted(directory):
+        reporter.info(f"warning: the cache {directory} is not used: {reason}")
+        return None
+    base_url = choice.base_url
+    server = (
+        engine_identity(local_model) if base_url is None else server_identity(base_url, endpoint, choice.api_version)
+    )
+    if server is None:
+        reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
+        return None
+    return Cache(Store(directory), server)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The `cache` command, which shows or clears the cache, and the option `--no-cache` of the commands that use it."""
+"""The `cache` command, which shows or clears the cache."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError, UsageError
-from ..output.console import Reporter
 from . import options as given
 from .options import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
-    from ..cache import Cache, Entry
-    from .backend import BackendConfig
+    from ..cache import Entry
 
 EXAMPLES = """
 cartesia-cli cache
@@ -29,7 +27,6 @@ NOT_OURS = "remove the directory, or set XDG_CACHE_HOME to another one"
 AGE_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 """Seconds of each unit, the largest first."""
 
-NoCache = Annotated[bool, given.backend_option("--no-cache", help="Don't use or update the cache; see `cache`.")]
 Action = Annotated[
     str | None, typer.Argument(metavar="[clear]", show_default=False, help="Remove all cached responses.")
 ]
@@ -78,29 +75,6 @@ def cache(
         if entries:
             facts |= {"oldest": _age(entries[0]), "newest": _age(entries[-1])}
         write_stdout("".join(f"{name:<9}  {value}\n" for name, value in facts.items()))
-
-
-def open_cache(
-    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
-) -> Cache | None:
-    """The cached responses of the chosen server; None if the cache is not wanted or can't be used."""
-    from ..cache import Cache, Store, cache_dir, engine_identity, server_identity
-    from ..fingerprint import untrusted
-
-    if no_cache:
-        return None
-    directory = cache_dir()
-    if reason := untrusted(directory):
-        reporter.info(f"warning: the cache {directory} is not used: {reason}")
-        return None
-    base_url = choice.base_url
-    server = (
-        engine_identity(local_model) if base_url is None else server_identity(base_url, endpoint, choice.api_version)
-    )
-    if server is None:
-        reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
-        return None
-    return Cache(Store(directory), server)
 
 
 def _bytes(entries: list[Entry]) -> int:

@@ -21,7 +21,6 @@ from ..protocol import BatchOptions
 from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
 from . import backend, batch_fetch
 from .batch_plan import Job
-from .cache import open_cache
 from .option_sources import configured
 
 CALLS_PER_THREAD = 2
@@ -182,4 +181,4 @@ def _choose_backend(config: WorkerConfig) -> backend.BackendConfig:
 
 def _open_cache(config: WorkerConfig) -> Cache | None:
     choice = backend.BackendConfig(config.base_url, api_version=config.api_version)
-    return open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())
+    return backend.open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())

@@ -19,7 +19,6 @@ import typer
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
 from . import live_options as live_given
 from . import options as given
-from .cache import NoCache
 from .options import expand_groups
 from .output_options import Force, output_option
 from .transcribe import MAX_JOBS
@@ -128,7 +127,7 @@ def eval(
     speed: Speed = 1.0,
     timeout: given.Timeout = None,
     retries: given.Retries = None,
-    no_cache: NoCache = False,
+    no_cache: given.NoCache = False,
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Measure word error rates of models and endpoints, and fail if they exceed a limit."""

@@ -39,7 +39,6 @@ from .backend import Backend, BackendConfig, RunningServer
 from .batch_fetch import BatchConfig, Fetcher, Stopped
 from .batch_plan import Job
 from .batch_progress import BatchObserver, BatchSummary
-from .cache import open_cache
 from .credits import Budget
 from .live_options import SessionOptions, StreamOptions
 from .options import sent_language, warn_unknown
@@ -205,7 +204,7 @@ class BatchTranscriber:
         language = sent_language(config.language, config.backend.base_url, reporter)
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_unknown(reporter, request, None)
-        responses = open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
+        responses = backend.open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
         self._fetcher = Fetcher(
             BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),
             self._connect,

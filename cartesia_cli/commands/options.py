@@ -118,6 +118,7 @@ Retries = Annotated[
                    help="Retries after a failure; 2 by default. If given, uploads whose response was lost are "
                         "repeated, too, which may be billed twice."),
 ]  # fmt: skip
+NoCache = Annotated[bool, backend_option("--no-cache", help="Don't use or update the cache; see `cache`.")]
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model that transcribes.")]
 Language = Annotated[
     str | None,

@@ -12,7 +12,6 @@ import typer
 
 from ..errors import Exit, UsageError
 from . import options as given
-from .cache import NoCache
 from .options import expand_groups
 from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
@@ -153,7 +152,7 @@ class SendingOptions(NamedTuple):
     jobs: Jobs = None
     max_credits: MaxCredits = None
     dask: Dask = None
-    no_cache: NoCache = False
+    no_cache: given.NoCache = False
     notify: Notify = False
 
 

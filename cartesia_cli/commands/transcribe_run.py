@@ -19,7 +19,6 @@ from .batch_fetch import BatchConfig, look_up
 from .batch_plan import BatchPlan, Job
 from .batch_progress import BatchSummary, show_progress
 from .bucket_results import BucketResults, bucket_url
-from .cache import open_cache
 from .credits import Budget
 from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
 from .remote_inputs import RemoteInputs
@@ -67,7 +66,7 @@ class TranscribeRun:
 
             self._shard = parse_shard(options.run.shard, os.environ)
         self._speakers = options.speakers()
-        self._responses = open_cache(
+        self._responses = backend.open_cache(
             sending.no_cache, self._backend_config, sending.endpoint, options.backend.local_model, reporter
         )
         self._bucket = (

@@ -11,7 +11,6 @@ number, and those after it are read.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import os
@@ -284,6 +283,8 @@ def _parse_object(line: bytes) -> Mapping[str, Any] | str:
 
 def _columns(lines: _Lines) -> list[str]:
     """The names of the columns of a CSV file: its first line. Empty if it can't be read."""
+    import csv  # start-up: few inputs are CSV
+
     line = next(lines, None) or b""
     try:
         return next(csv.reader([line.decode("utf-8-sig")]), [])
@@ -293,6 +294,8 @@ def _columns(lines: _Lines) -> list[str]:
 
 def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
     """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
+    import csv
+
     csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
     while True:
