@@ -168,14 +168,12 @@ def _build_app(
 
     async def voices(request: Request) -> Response:
         """None: clients ask for them to find out whether a key is accepted."""
-        try:
-            access.authorise(request.headers, request.query_params)
-        except ApiError as error:
-            return error_response(error, new_id("http"))
+        access.authorise(request.headers, request.query_params)
         return JSONResponse({"data": [], "has_more": False})
 
     async def models(request: Request) -> Response:
-        return models_response(request, access, listed, new_id("http"))
+        access.check_version(request.headers.get("cartesia-version", ""))
+        return models_response(request, listed, new_id("http"))
 
     async def manual(websocket: WebSocket) -> None:
         await answer_realtime(websocket, MANUAL)
@@ -187,9 +185,11 @@ def _build_app(
         error = api_error(404, "Not found", "This route does not exist.")
         await websocket.send_denial_response(error_response(error, new_id("websocket")))
 
-    async def rejected(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return error_response(api_error(error.status_code, "Request rejected", error.detail), new_id("http"))
+    async def refused(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            error = api_error(error.status_code, "Request rejected", error.detail)
+        assert isinstance(error, ApiError)
+        return error_response(error, new_id("http"))
 
     return Starlette(
         routes=[
@@ -201,7 +201,7 @@ def _build_app(
             WebSocketRoute(AUTO.path, auto),
             WebSocketRoute("/{path:path}", not_found),
         ],
-        exception_handlers={HTTPException: rejected},
+        exception_handlers={ApiError: refused, HTTPException: refused},
         middleware=[
             Middleware(ExchangeObserver, config.observer),
             Middleware(OriginCheck, config.origins),

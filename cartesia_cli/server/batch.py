@@ -27,7 +27,6 @@ from .access import AccessControl
 from .engine import EngineExecutor, split_at_silence
 from .language_detection import SpokenLanguages
 from .observer import AUDIO_SECONDS, RECORDING_HEADER, ServerObserver
-from .responses import error_response
 from .uploads import Uploads
 
 UPLOAD_NAME = "The file"
@@ -51,23 +50,20 @@ class BatchEndpoint:
         self._executor, self._access, self._uploads, self._observer = executor, access, uploads, observer
 
     async def answer(self, request: Request) -> Response:
-        """The transcript, or the documented error."""
+        """The transcript. ApiError for the documented errors, HTTPException for what isn't a form."""
         request_id = str(uuid4())
         try:
             await self._uploads.check(request, self._access)
             async with self._uploads.form(request) as form:
                 with self._access.admit():
                     transcript = await self._transcribe(request, form, request_id)
-        except ApiError as error:
-            return error_response(error, request_id)
-        except HTTPException as error:  # not a form
-            return error_response(api_error(error.status_code, "Request rejected", error.detail), request_id)
         except ClientDisconnect:
             return Response()
+        except (ApiError, HTTPException):
+            raise
         except Exception as error:
             logger.debug("transcribing failed", exc_info=True)
-            message = f"{type(error).__name__}: {error}"
-            return error_response(api_error(500, "Internal server error", message), request_id)
+            raise api_error(500, "Internal server error", f"{type(error).__name__}: {error}") from error
         return Response(encode_batch(transcript), 200, {"X-Request-Id": request_id}, "application/json")
 
     async def _transcribe(self, request: Request, form: FormData, request_id: str) -> BatchResponse:

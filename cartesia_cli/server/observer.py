@@ -6,7 +6,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -101,7 +100,7 @@ class ExchangeObserver:
             await self._app(scope, channel.receive, channel.send)
         except asyncio.CancelledError:
             if scope["type"] == "http" and not channel.status:
-                response = error_response(api_error(503, "Service unavailable", SHUTTING_DOWN), str(uuid4()))
+                response = error_response(api_error(503, "Service unavailable", SHUTTING_DOWN))
                 await response(scope, receive, channel.send)
             raise
         finally:

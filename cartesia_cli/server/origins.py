@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -81,7 +80,7 @@ class OriginCheck:
         try:
             self._policy.check(Headers(scope=scope))
         except ApiError as error:
-            response = error_response(error, str(uuid4()))
+            response = error_response(error)
             if scope["type"] == "websocket":
                 await WebSocket(scope, receive, send).send_denial_response(response)
             else:

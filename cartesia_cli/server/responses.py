@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +14,6 @@ from starlette.responses import Response
 from .. import __version__
 from ..errors import ApiError
 from ..protocol import Model, encode_error, encode_models, error_event
-from .access import AccessControl
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,20 +43,20 @@ def status_response(identity: ServerIdentity, request_id: str) -> Response:
     return Response(json.dumps(status), 200, {"X-Request-Id": request_id}, "application/json")
 
 
-def models_response(request: Request, access: AccessControl, models: Sequence[Model], request_id: str) -> Response:
+def models_response(request: Request, models: Sequence[Model], request_id: str) -> Response:
     """The response to `GET /models`, for which no key is needed (docs: api-reference/models/list). All models
     transcribe: a list of those that speak is empty.
     """
-    try:
-        access.check_version(request.headers.get("cartesia-version", ""))
-    except ApiError as error:
-        return error_response(error, request_id)
     listed = models if request.query_params.get("capability", "stt") == "stt" else ()
     return Response(encode_models(listed), 200, {"X-Request-Id": request_id}, "application/json")
 
 
-def error_response(error: ApiError, request_id: str) -> Response:
-    """An error with the documented body (docs: api-errors): to a request, or to a WebSocket's handshake."""
+def error_response(error: ApiError, request_id: str | None = None) -> Response:
+    """An error with the documented body (docs: api-errors): to a request, or to a WebSocket's handshake.
+
+    request_id   None: a new one
+    """
+    request_id = request_id or str(uuid4())
     body = replace(error_event(error), request_id=request_id)
     extra = {"Retry-After": "1"} if error.status == 429 else {}
     headers = {"X-Request-Id": request_id, **extra}
