@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from ..protocol import Error, encode_error
+from ..protocol import api_error
+from .responses import error_response
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent
@@ -99,9 +99,10 @@ class HttpConnection(H11Protocol):
     def _refuse(self, status: int, title: str, message: str) -> None:
         """Answer without the application, as far as HTTP still allows it, and close."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body, headers = _error(title, message)
-            response = h11.Response(status_code=status, headers=headers, reason=title.encode())
-            for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            response = error_response(api_error(status, title, message))
+            headers = [*response.raw_headers, (b"connection", b"close")]
+            head = h11.Response(status_code=status, headers=headers, reason=title.encode())
+            for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
@@ -181,22 +182,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         """Answer a handshake that the application has not answered, because a shutdown cancelled it."""
         if self.initial_response or self.handshake_complete:
             return
-        body, headers = _error("Service unavailable", SHUTTING_DOWN)
-        response = self.conn.reject(503, body.decode())
-        for name, value in headers:
-            response.headers.pop(name.decode(), None)
-            response.headers[name.decode()] = value.decode()
+        refusal = error_response(api_error(503, "Service unavailable", SHUTTING_DOWN))
+        response = self.conn.reject(503, bytes(refusal.body).decode())
+        for name, value in refusal.headers.items():
+            response.headers.pop(name, None)
+            response.headers[name] = value
         self.conn.send_response(response)
         self.transport.write(b"".join(self.conn.data_to_send()))
-
-
-def _error(title: str, message: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """Body and headers of a response without the application."""
-    request_id = str(uuid4())
-    body = encode_error(Error(title=title, message=message, request_id=request_id))
-    return body, [
-        (b"Content-Type", b"application/json"),
-        (b"Content-Length", str(len(body)).encode()),
-        (b"Connection", b"close"),
-        (b"X-Request-Id", request_id.encode()),
-    ]
