@@ -247,7 +247,7 @@ def check_level(examined: Examined, found: Found) -> Result:
     import asyncio
 
     from ..audio.devices import select_device
-    from ..audio.level_test import record_level
+    from ..audio.microphone_level import record_level
 
     if "device" not in found["microphone"].facts:
         return skipped("no microphone was found")

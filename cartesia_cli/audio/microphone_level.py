@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from math import log10
@@ -13,7 +12,7 @@ from .devices import Device
 from .input_check import CLIPPED_LEVEL, CLIPPED_SHARE
 from .level import SILENCE_DBFS
 from .microphone import Microphone
-from .pcm import RATE, Samples, decode_pcm
+from .pcm import RATE, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class LevelReport:
     rms_dbfs: float
     clipped_share: float
     is_all_zeros: bool
-    overflows: int = 0
+    overflows: int
 
     @property
     def is_clipped(self) -> bool:
@@ -42,26 +41,20 @@ class LevelReport:
 
 async def record_level(device: Device, seconds: float) -> LevelReport:
     """Record and measure. InputError if the device can't be opened, hangs or is removed."""
-    microphone, blocks, samples = Microphone(device), list[Samples](), 0
+    microphone, blocks, count = Microphone(device), list[Samples](), 0
     async with aclosing(microphone.frames()) as frames:
         async for block in frames:
-            blocks.append(decode_pcm(block.pcm, "pcm_s16le"))
-            samples += len(blocks[-1])
-            if samples >= seconds * RATE:
+            blocks.append(block.samples)
+            count += len(block.samples)
+            if count >= seconds * RATE:
                 break
-    return measure(blocks, microphone.overflows)
-
-
-def measure(blocks: Sequence[Samples], overflows: int = 0) -> LevelReport:
-    """The report on blocks of 16 kHz, mono, -1..1."""
-    audio = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    peak = float(np.abs(audio).max(initial=0.0))
-    energy = float(np.mean(audio * audio)) if len(audio) else 0.0
+    samples = np.concatenate(blocks)
+    peak, energy, lowest = float(np.abs(samples).max()), float(np.mean(samples**2)), 10 ** (SILENCE_DBFS / 20)
     return LevelReport(
-        seconds=len(audio) / RATE,
-        peak_dbfs=max(SILENCE_DBFS, 20 * log10(peak)) if peak > 0 else SILENCE_DBFS,
-        rms_dbfs=max(SILENCE_DBFS, 10 * log10(energy)) if energy > 0 else SILENCE_DBFS,
-        clipped_share=float(np.mean(np.abs(audio) >= CLIPPED_LEVEL)) if len(audio) else 0.0,
+        seconds=count / RATE,
+        peak_dbfs=20 * log10(max(peak, lowest)),
+        rms_dbfs=10 * log10(max(energy, lowest**2)),
+        clipped_share=float(np.mean(np.abs(samples) >= CLIPPED_LEVEL)),
         is_all_zeros=peak == 0.0,
-        overflows=overflows,
+        overflows=microphone.overflows,
     )
