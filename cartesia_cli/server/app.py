@@ -12,6 +12,7 @@ so that a client that works with this server works with the real one. Must not t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -25,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from .. import __version__
 from ..errors import ApiError
 from ..protocol import (
     AUTO,
@@ -39,6 +41,7 @@ from ..protocol import (
     Endpoint,
     Model,
     api_error,
+    encode_models,
     is_whisper,
 )
 from .access import AccessControl
@@ -47,7 +50,7 @@ from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
 from .origins import OriginCheck, OriginPolicy
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
-from .responses import ServerIdentity, error_response, models_response, status_response
+from .responses import ServerIdentity, error_response
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
 from .uploads import Uploads
@@ -163,8 +166,13 @@ def _build_app(
     """
     access = config.access_control()
 
+    def respond(body: str | bytes) -> Response:
+        return Response(body, 200, {"X-Request-Id": new_id("http")}, "application/json")
+
     async def status(request: Request) -> Response:
-        return status_response(identity, new_id("http"))
+        """`ok` and `version` as in Cartesia's, and which server this is."""
+        engine = {"name": identity.name, "model": identity.model, "id": identity.id}
+        return respond(json.dumps({"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}))
 
     async def voices(request: Request) -> Response:
         """None: clients ask for them to find out whether a key is accepted."""
@@ -172,8 +180,9 @@ def _build_app(
         return JSONResponse({"data": [], "has_more": False})
 
     async def models(request: Request) -> Response:
+        """The models, for which no key is needed (docs: api-reference/models/list). All transcribe, and none speaks."""
         access.check_version(request.headers.get("cartesia-version", ""))
-        return models_response(request, listed, new_id("http"))
+        return respond(encode_models(listed if request.query_params.get("capability", "stt") == "stt" else ()))
 
     async def manual(websocket: WebSocket) -> None:
         await answer_realtime(websocket, MANUAL)
