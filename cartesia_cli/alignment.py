@@ -6,8 +6,6 @@ different altogether. The text decides what was said; the words only say when.
 Pure. Must never change the text, nor give one of its words the time of another.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

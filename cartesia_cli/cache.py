@@ -10,8 +10,6 @@ return anything but what was stored, store the response to a recording that chan
 directory that others can write to (see `fingerprint.untrusted`).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 Must never return the hash of a file that was written to while it was read.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from functools import lru_cache

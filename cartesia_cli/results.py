@@ -7,8 +7,6 @@ Must never fail a run: a database that can't be used counts as empty. So it need
 doesn't wait for the disk, which would take longer than everything else that is done for a short recording.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -156,7 +154,7 @@ class Results:
                 self._give_up(str(error))
                 return []
 
-    def _open(self) -> sqlite3.Connection | None:
+    def _open(self) -> "sqlite3.Connection | None":
         if self._connection is not None or self._path is None:
             return self._connection
         doubt = untrusted(self._path.parent) or untrusted(self._path)

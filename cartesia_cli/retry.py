@@ -7,8 +7,6 @@ response was lost. The audio may have been billed, so only an explicit number of
 Pure except for the jitter. Must never sleep or send anything.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable

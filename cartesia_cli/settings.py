@@ -6,8 +6,6 @@
 Must never write the file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence

@@ -4,8 +4,6 @@ Must never fail: what isn't Unicode is read as Windows-1252, which old subtitle 
 replacement characters, where most of it is UTF-8. The result says so, and the caller warns.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 from typing import NamedTuple

@@ -5,8 +5,6 @@ of them joined are the text, character for character. Every time says where it c
 but that can't be true is estimated like a missing one.
 """
 
-from __future__ import annotations
-
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -67,7 +65,7 @@ class Segment(NamedTuple):
     speaker: str | None = None
     languages: tuple[DetectedLanguage, ...] = ()
 
-    def shifted(self, by: float) -> Segment:
+    def shifted(self, by: float) -> "Segment":
         """The same, `by` seconds later."""
         words = tuple(shifted_word(word, by) for word in self.words)
         return self._replace(start=self.start + by, end=self.end + by, words=words)

@@ -3,8 +3,6 @@
 Each of them saves the recording in a new file in a temporary folder, reports its progress, and fails in the same words.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

@@ -10,8 +10,6 @@ Must never trust a length more than the bytes: programs that write into a pipe l
 never read more of a chunk than it needs, however long the chunk says it is.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol

@@ -4,13 +4,11 @@ A success that is not a transcript is a protocol error, never an empty text. Thi
 is attempted; `http_transport` carries out one attempt, and `http_errors` decides what its failure means.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ApiError, NetworkError, ProtocolError
@@ -98,7 +96,7 @@ class BatchClient:
         self._clock, self._sleep = clock, sleep
         self._http = HttpClient(base_url, credential, api_version)
 
-    def __enter__(self) -> BatchClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -178,7 +176,7 @@ class BatchClient:
         address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
         return self._send(Request("the sample", address, build, check, progress, deadlines, lambda progress: None))
 
-    def models(self, *, deadlines: Deadlines) -> tuple[Model, ...]:
+    def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol import MODELS_PATH, MODELS_QUERY, decode_models
 

@@ -8,8 +8,6 @@ is how TCP finds the capacity of a link (additive increase, multiplicative decre
 Thread-safe. Must never let more requests be in flight than the limit, nor let the limit exceed its maximum.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -5,8 +5,6 @@ in a thread, while the caller's thread watches two limits: the time for the whol
 For the same reason Ctrl-C works at once: the caller's thread never blocks outside Python.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -40,7 +38,7 @@ class Deadlines(NamedTuple):
     response: float = 60.0
 
     @classmethod
-    def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> Deadlines:
+    def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> "Deadlines":
         """Limits that grow with the file.
 
         size      bytes

@@ -4,8 +4,6 @@ Each becomes a Failure: the error to show if it was the last attempt, and what d
 realtime connection uses the same errors for its handshake and for error events.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import ssl
@@ -223,7 +221,7 @@ def is_concurrency_refusal(error: CliError) -> bool:
 
 
 def refusal_error(
-    error: Error, header_id: str | None, name: str, peer: Peer, hints: Mapping[int, str] = HINTS
+    error: "Error", header_id: str | None, name: str, peer: Peer, hints: Mapping[int, str] = HINTS
 ) -> CliError:
     """The exception for a refused request or an error event.
 

@@ -6,15 +6,13 @@ size. Must never interpret a response: that is the caller's job.
 Uses httpcore, on which httpx is built: httpx itself would take twice as long to import.
 """
 
-from __future__ import annotations
-
 import os
 import socket
 import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
@@ -103,7 +101,7 @@ class HttpClient:
         }
         self._pool = _open_pool(base_url)
 
-    def __enter__(self) -> HttpClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

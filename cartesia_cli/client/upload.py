@@ -4,8 +4,6 @@ httpx's own multipart reads 64 KiB at a time (1.5 times as long as curl for a Gi
 1 MiB) and doesn't report how much was sent. A form with one file is little code.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

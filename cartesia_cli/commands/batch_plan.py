@@ -5,8 +5,6 @@ folder may hold a hundred thousand recordings. Those beyond LOOKAHEAD are planne
 memory and the time until the first upload don't grow with their number; an error there concerns one recording only.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby

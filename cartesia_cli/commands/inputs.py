@@ -4,8 +4,6 @@ URLs and pipes are saved later, by the job that needs them (see `remote_inputs`)
 Must never decide what is audio (`audio.probing` does), nor where results go (`output_plan` does).
 """
 
-from __future__ import annotations
-
 import fnmatch
 import glob
 import io
@@ -123,7 +121,7 @@ def find_inputs(
     spooled: Path | None,
     *,
     files_from: str | None = None,
-    remote: RemoteInputs | None = None,
+    remote: "RemoteInputs | None" = None,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
     with_fields: bool = False,
@@ -245,7 +243,7 @@ def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Ite
         yield Path(file.name)
 
 
-def _temporary_file() -> tempfile._TemporaryFileWrapper[bytes]:
+def _temporary_file() -> "tempfile._TemporaryFileWrapper[bytes]":
     try:
         return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
     except OSError as error:  # also if no temporary folder exists at all
@@ -278,7 +276,7 @@ class HeaderlessReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: WriteableBuffer) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer)
         data = getattr(self._stream, "read1", self._stream.read)(len(view))
         view[: len(data)] = data
@@ -295,7 +293,7 @@ class _Search(NamedTuple):
     """How arguments are expanded: parameters of `find_inputs`."""
 
     spooled: Path | None
-    remote: RemoteInputs | None
+    remote: "RemoteInputs | None"
     headerless: bool
     on_skip: Callable[[Path], object]
     with_fields: bool

@@ -5,8 +5,6 @@ they came from. Must never overwrite an existing file without --force, nor an in
 depend on other files in the folder: where inputs would share a name, the one that already has it keeps it.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 import sys

@@ -7,8 +7,6 @@ are in a second table: without those, they are an error on the command line and 
 Pure: values in, values out, whichever way options are declared.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 

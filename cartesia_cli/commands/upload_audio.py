@@ -4,8 +4,6 @@ To Cartesia, a film and a container that its API doesn't document are sent as th
 decodes them itself. Must never change a recording that the API documents and that has no video.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

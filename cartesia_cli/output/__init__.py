@@ -4,8 +4,6 @@ A writer is a function from a Transcript to the whole text of a file. What it wr
 options, never on whether stdout is a terminal.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,7 +72,7 @@ class Layout(NamedTuple):
     """
 
     words: bool = False
-    rules: Rules | None = None
+    rules: "Rules | None" = None
     crlf: bool = False
     highlight_words: bool = False
     paragraphs: bool = False

@@ -3,8 +3,6 @@
 Must never open a file or a connection, or know how the audio is transferred.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -113,7 +111,7 @@ class BatchOptions(NamedTuple):
         return parts
 
     @classmethod
-    def parse(cls, query: Mapping[str, str], form: Sequence[tuple[str, str]]) -> BatchOptions:
+    def parse(cls, query: Mapping[str, str], form: Sequence[tuple[str, str]]) -> "BatchOptions":
         """Parse `query` and `form` on the server. ApiError 400 for a value that the reference rules out."""
         single = dict(form)
         granularities = [value for name, value in form if name.removesuffix("[]") == "timestamp_granularities"]

@@ -4,8 +4,6 @@ A null or missing field is None. One of the wrong type is a ProtocolError, or is
 needs. Independent of the message that a field belongs to.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -16,8 +16,6 @@ To add a container, add a row to `formats` and, where its header tells the durat
 BoundedReader to a ProbeResult.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

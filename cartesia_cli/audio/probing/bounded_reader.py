@@ -7,8 +7,6 @@ Must never read more than the bounds allow, whatever the bytes say; never open w
 device); never put a file's name into a message as it is.
 """
 
-from __future__ import annotations
-
 import stat
 import struct
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Must never decide what a file is: `sniff` does.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ or by the bit rate. Must never take a single sync word for audio: other data con
 In MPEG program streams, whose headers name no duration, only video is looked for.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 from typing import NamedTuple
@@ -56,7 +54,7 @@ class Frame(NamedTuple):
     def end(self) -> int:
         return self.start + self.length
 
-    def is_same_stream(self, other: Frame) -> bool:
+    def is_same_stream(self, other: "Frame") -> bool:
         """Whether two frames may belong to the same stream."""
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
