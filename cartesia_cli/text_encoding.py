@@ -6,6 +6,7 @@ replacement characters, where most of it is UTF-8. The result says so, and the c
 
 import codecs
 import re
+from functools import cache
 from typing import NamedTuple
 
 LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
@@ -83,14 +84,12 @@ def _decode_unmarked(data: bytes) -> Decoded | None:
 
 def _decode_windows_1252(data: bytes) -> str:
     """The five bytes that Windows-1252 leaves undefined are decoded as in Latin-1."""
-    return "".join(map(_LEGACY_CHARACTERS.__getitem__, data))
+    return "".join(map(_legacy_character, data))
 
 
+@cache
 def _legacy_character(byte: int) -> str:
     try:
         return bytes([byte]).decode("cp1252")
     except UnicodeDecodeError:
         return chr(byte)
-
-
-_LEGACY_CHARACTERS = [_legacy_character(byte) for byte in range(256)]

@@ -22,13 +22,15 @@ NOT_FIRST = frozenset("、。，．・：；？！）］｝〉》」』】〕…
 NOT_LAST = frozenset("（［｛〈《「『【〔")
 """Characters that no row of Chinese or Japanese ends with."""
 
-_SINGLE_COLUMN = re.compile("[\x00-\u02ff\u0370-\u0482\u048a-\u052f\u2010-\u2027]*")
+_SINGLE_COLUMN = "[\x00-\u02ff\u0370-\u0482\u048a-\u052f\u2010-\u2027]*"
 """Text of Latin, Greek and Cyrillic letters is measured without the tables of wcwidth, which take long to load."""
 
 
 def text_width(text: str) -> int:
     """Columns that a text takes, at the most: two for a wide character, none for a combining mark."""
-    return len(text) if _SINGLE_COLUMN.fullmatch(text) else sum(map(character_width, text))
+    if text.isascii() or re.fullmatch(_SINGLE_COLUMN, text):
+        return len(text)
+    return sum(map(character_width, text))
 
 
 @lru_cache(maxsize=1 << 12)

@@ -25,15 +25,7 @@ from ..errors import InputError, UsageError
 from ..protocol import ENCODINGS
 from ..remote_url import display_url, is_bucket_url, is_remote
 from ..remote_url import result_path as url_result_path
-from ..scale.manifests import SUFFIXES as MANIFEST_SUFFIXES
-from ..scale.manifests import (
-    FolderMetadata,
-    is_manifest,
-    read_manifest,
-    result_path,
-    segment_path,
-    segment_source,
-)
+from ..scale import MANIFEST_SUFFIXES
 from ..transfer import RemoteState
 
 if TYPE_CHECKING:
@@ -216,7 +208,15 @@ def may_be_several(argument: str) -> bool:
         from ..scale.buckets import stands_for_several
 
         return is_bucket_url(argument) and stands_for_several(argument)
-    return is_folder_or_glob(argument) or is_list(argument) or is_manifest(Path(argument))
+    return is_folder_or_glob(argument) or is_list(argument) or _is_manifest(Path(argument))
+
+
+def _is_manifest(path: Path) -> bool:
+    if path.suffix.lower() not in MANIFEST_SUFFIXES:
+        return False  # start-up: nothing else of manifests is needed
+    from ..scale.manifests import is_manifest
+
+    return is_manifest(path)
 
 
 def is_streamed(files_from: str | None) -> bool:
@@ -336,7 +336,7 @@ def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
     if search.remote is not None and search.is_remote(entry):
         yield from search.remote.expand(entry, keep_folders=True)
         return
-    has_paths = is_manifest(Path(entry))
+    has_paths = _is_manifest(Path(entry))
     for found in _expand_argument(entry, search):
         if has_paths or isinstance(found, InputError):
             yield found
@@ -381,7 +381,7 @@ def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
     """What a file stands for: itself, or the recordings that it lists."""
     if search.remote is None:  # a transcript may look like a manifest
         yield item
-    elif is_manifest(item.path):
+    elif _is_manifest(item.path):
         yield from _read_manifest(item.path, search)
     elif item.path.suffix.lower() in MANIFEST_SUFFIXES and item.path.is_file() and not is_recording(item.path):
         yield InputError(
@@ -394,6 +394,8 @@ def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
 
 def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputError]:
     """The recordings that a manifest lists, and an InputError for each of its lines that can't be used."""
+    from ..scale.manifests import read_manifest, result_path, segment_path, segment_source
+
     for entry in read_manifest(manifest):
         if isinstance(entry, InputError):
             yield entry
@@ -411,6 +413,8 @@ def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputErr
 
 def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:
     """Give the recordings of a folder the fields of its metadata; an InputError for each line that can't be used."""
+    from ..scale.manifests import FolderMetadata
+
     metadata = FolderMetadata(Path(folder))
     for item in found:
         yield item if isinstance(item, InputError) else item._replace(fields=metadata.fields(item.relative_path))

@@ -23,7 +23,7 @@ from .inputs import URL
 Content = Literal["text", "wav"]
 
 OTHER_PATH_HINT = "choose another path"
-CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+CONTROL_BYTES = rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]"
 """Bytes that no text has in any encoding except UTF-16, which begins with a byte order mark."""
 
 DOCUMENT_SIGNATURES = (b"%PDF-", b"{\\rtf")
@@ -105,7 +105,7 @@ def _check_same_kind(file: Path, content: Content) -> None:
     with file.open("rb") as existing:
         head = existing.read(SIGNATURE_BYTES)
     kind, has_bom = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    text = kind is None and (has_bom or not CONTROL_BYTES.search(head)) and not head.startswith(DOCUMENT_SIGNATURES)
+    text = kind is None and (has_bom or not re.search(CONTROL_BYTES, head)) and not head.startswith(DOCUMENT_SIGNATURES)
     if not head or (kind == "wav" if content == "wav" else text):
         return
     what = "a recording" if kind else "a text" if text else "not a text file"

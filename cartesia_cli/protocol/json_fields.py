@@ -120,7 +120,7 @@ def _skip_whitespace(text: str, at: int, mark: str = "") -> int:
 def _find_closing_bracket(text: str, at: int) -> int:
     """The position after the array or object that begins here. ValueError if it is not closed."""
     depth = 0
-    for found in _BRACKETS.finditer(text, at):
+    for found in re.compile(_BRACKETS).finditer(text, at):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
         if depth == 0:
             return found.end()
@@ -176,7 +176,7 @@ _JSON = json.JSONDecoder(parse_int=_parse_int)
 
 _WHITESPACE = (" ", "\t", "\n", "\r")
 
-_BRACKETS = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_BRACKETS = r'(?s)[\[\]{}]|"(?:[^"\\]|\\.)*+"?'
 """Brackets, and strings, in which brackets don't count."""
 
 

@@ -11,6 +11,7 @@ number, and those after it are read.
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -23,9 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import InputError
-
-SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv"})
-"""Suffixes that a manifest may have."""
+from . import MANIFEST_SUFFIXES
 
 NEMO_PATH, AUDIOFOLDER_PATH = "audio_filepath", "file_name"
 PATH_FIELDS = (NEMO_PATH, AUDIOFOLDER_PATH)
@@ -74,7 +73,7 @@ class Row(NamedTuple):
 
 def is_manifest(path: Path) -> bool:
     """Whether a file is a manifest: by its suffix, and by a path in its first line."""
-    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in MANIFEST_SUFFIXES or not path.is_file():
         return False
     try:
         with path.open("rb") as file:
@@ -283,8 +282,6 @@ def _parse_object(line: bytes) -> Mapping[str, Any] | str:
 
 def _columns(lines: _Lines) -> list[str]:
     """The names of the columns of a CSV file: its first line. Empty if it can't be read."""
-    import csv  # start-up: few inputs are CSV
-
     line = next(lines, None) or b""
     try:
         return next(csv.reader([line.decode("utf-8-sig")]), [])
@@ -294,8 +291,6 @@ def _columns(lines: _Lines) -> list[str]:
 
 def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
     """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
-    import csv
-
     csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
     while True:

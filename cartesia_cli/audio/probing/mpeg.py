@@ -30,7 +30,7 @@ SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 1
 
 AAC_SAMPLE_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 
-VIDEO_START_CODE = re.compile(rb"\0\0\x01[\xb3\xe0-\xef]")
+VIDEO_START_CODE = rb"\0\0\x01[\xb3\xe0-\xef]"
 """Start of a video sequence, or of a packet of a video stream in a program stream (ISO 13818-1, table 2-22)."""
 
 ID3V1_BYTES = 128
@@ -79,7 +79,7 @@ def measure_mpeg(reader: BoundedReader) -> ProbeResult:
 
 def find_video(reader: BoundedReader) -> ProbeResult:
     """Whether there are pictures in the first 64 KiB of a program stream."""
-    return ProbeResult(video=VIDEO_START_CODE.search(reader.at(0, WINDOW_BYTES)) is not None)
+    return ProbeResult(video=re.search(VIDEO_START_CODE, reader.at(0, WINDOW_BYTES)) is not None)
 
 
 def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:

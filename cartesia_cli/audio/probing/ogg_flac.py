@@ -38,7 +38,7 @@ MAX_HEADERS_BYTES = 8192
 FIRST_PAGE_FLAG, LAST_PAGE_FLAG = 2, 4
 """Flags of the first and the last page of a stream."""
 
-FIRST_PAGE = re.compile(rb"OggS\0[\x02\x03\x06\x07].{20}(.)", re.DOTALL)
+FIRST_PAGE = rb"(?s)OggS\0[\x02\x03\x06\x07].{20}(.)"
 """The first page of a stream up to its lacing values, and how many of these there are."""
 
 MAX_CHAINED = 1000
@@ -92,7 +92,7 @@ def find_chained_recordings(file: BinaryIO) -> Iterator[tuple[int, int]]:
         data = file.read(MAX_SEARCH_BYTES)
         window += data
         searchable = max(0, len(window) - MAX_PAGE_HEAD_BYTES) if data else len(window)
-        for page in FIRST_PAGE.finditer(window):
+        for page in re.finditer(FIRST_PAGE, window):
             if page.start() >= searchable:
                 break
             if 0 < page_end != at + page.start() and count < MAX_CHAINED:
