@@ -26,6 +26,10 @@ COMMANDS: dict[str, Any] = PROGRAM.commands
 LAYERS = ("flag", "environment", "profile", "file")
 """The strongest first."""
 
+USED = [tuple(layer >= strongest for layer in range(len(LAYERS))) for strongest in range(len(LAYERS) + 1)]
+USED += [tuple(layer == only for layer in range(len(LAYERS))) for only in range(len(LAYERS) - 1)]
+"""Which of LAYERS have a value: each layer with all weaker ones, none, and each alone."""
+
 OPERANDS = {
     "transcribe": ["a"],
     "edit": ["a"],
@@ -140,7 +144,7 @@ def test_every_option_takes_the_value_of_the_strongest_layer(
         company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
         four = four_values(name, option)
         ways = [four, four[::-1]] if option.is_flag else [four]
-        for values, chosen in itertools.product(ways, itertools.product((True, False), repeat=len(LAYERS))):
+        for values, chosen in itertools.product(ways, USED):
             layers = {layer: {name: value} for layer, value, used in zip(LAYERS, values, chosen, strict=True) if used}
             layers["file"] = company | layers.get("file", {})
             strongest = next((value for value, used in zip(values, chosen, strict=True) if used), default(option))
