@@ -46,6 +46,9 @@ NOT_PRELOADED = ("cartesia_cli.server", "cartesia_cli.__main__")
 run itself, because they start threads.
 """
 
+LIBRARIES = "encodings.idna", "platformdirs.unix", "typer._click.decorators", "wcwidth"
+"""Modules that many runs import in a function."""
+
 SERVER = "cartesia_cli.server.app", "cartesia_cli.server.runner", "cartesia_cli.server.scripted"
 """The modules of the server, without engines: imported before the first run of `serve`."""
 
@@ -67,6 +70,8 @@ def serve(control: socket.socket) -> None:
     for module in pkgutil.walk_packages(cartesia_cli.__path__, "cartesia_cli."):
         if not module.name.startswith(NOT_PRELOADED):
             importlib.import_module(module.name)
+    for name in LIBRARIES:
+        importlib.import_module(name)
     from cartesia_cli.__main__ import main
 
     gc.collect()
