@@ -27,13 +27,12 @@ from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import whisper
 from cartesia_cli.server.engine import Engine, EngineExecutor, RecognizedWord, load_live_engine
-from cartesia_cli.server.forced_alignment import Aligner
+from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import TurnResponder
-from cartesia_cli.server.word_aligner import WordAligner
 from cartesia_cli.server.word_times import Span, correct
 from tests.speech import SpokenWord, recite, say, say_words
 from tests.word_errors import most_in_a_pause, start_errors

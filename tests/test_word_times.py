@@ -29,10 +29,10 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.engine import RecognizedWord, load_batch_engine, load_live_engine
+from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.spoken_form import pronounce, spell_out
-from cartesia_cli.server.word_aligner import WordAligner
 from cartesia_cli.server.word_times import Span, correct, find_speech, place
 from tests.speech import recite, say_words, silence
 from tests.word_errors import are_in_order, most_in_a_pause, start_errors
@@ -214,20 +214,16 @@ def test_without_the_aligner_words_are_snapped(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.engine
 def test_a_failing_aligner_costs_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cartesia_cli.server import forced_alignment
-
     def fail(self: object, words: Sequence[str], samples: Samples) -> None:
         raise RuntimeError("no")
 
-    monkeypatch.setattr(forced_alignment.Aligner, "align", fail)
+    monkeypatch.setattr(Aligner, "align", fail)
     words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
     assert [word.word for word in correct_times(words, "en", TWO_TONES)] == [" one", " two"]
 
 
 @pytest.mark.engine
 def test_alignment_is_the_same_in_any_order_and_any_thread() -> None:
-    from cartesia_cli.server.forced_alignment import Aligner
-
     clips = [(sentence.split(), say_words(sentence)[0]) for sentence in SENTENCES[:4]]
     clips.append((clips[0][0], clips[0][1] + white_noise(len(clips[0][1]) / RATE, 0.05)[: len(clips[0][1])]))
     alone = [Aligner().align(words, samples) for words, samples in clips]
@@ -247,8 +243,6 @@ def test_alignment_is_the_same_in_any_order_and_any_thread() -> None:
 
 @pytest.mark.engine
 def test_numbers_and_unknown_words_are_aligned() -> None:
-    from cartesia_cli.server.forced_alignment import Aligner
-
     spoken, spans = say_words("Kowalski sold nineteen bicycles yesterday morning.")
     aligned = Aligner().align(["Kowalski", "sold", "19", "bicycles", "—", "yesterday", "morning."], spoken)
     assert aligned[4] is None
@@ -259,8 +253,6 @@ def test_numbers_and_unknown_words_are_aligned() -> None:
 @pytest.mark.engine
 @pytest.mark.parametrize("seconds", [0, 0.001, 0.06, 1])
 def test_audio_in_which_the_words_are_not_has_no_alignment(seconds: float) -> None:
-    from cartesia_cli.server.forced_alignment import Aligner
-
     assert Aligner().align(["Hello", "there."], silence(seconds)) == [None, None]
     assert Aligner().align([], silence(seconds)) == []
 

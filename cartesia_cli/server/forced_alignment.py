@@ -1,22 +1,29 @@
-"""Forced alignment of English words to the audio in which they were recognized, by PocketSphinx.
+"""Corrects the word times of an engine: by forced alignment for English, by PocketSphinx, and by loudness for the rest.
 
-The acoustic model and the dictionary come with the package; nothing is downloaded. Results depend on the arguments
-only, not on what was aligned before. PocketSphinx holds the interpreter's lock while it works, 15 ms for a second of
-audio: other threads wait that long.
+Only times change: words and their order are those of the engine. PocketSphinx's acoustic model and dictionary come with
+the package; nothing is downloaded. Results depend on the arguments only, not on what was aligned before. PocketSphinx
+holds the interpreter's lock while it works, 15 ms for a second of audio: other threads wait that long.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import re
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
-import pocketsphinx
-
 from ..audio.pcm import RATE, Samples
-from .engine import amplify_quiet
+from .engine import RecognizedWord, amplify_quiet
 from .spoken_form import pronounce, spell_out
-from .word_times import Span
+from .word_times import Span, correct
+
+logger = logging.getLogger(__name__)
+
+LANGUAGE = "en"
+"""The only language of the acoustic model."""
 
 FRAMES_PER_SECOND = 100
 
@@ -45,6 +52,8 @@ class Aligner:
     """A loaded acoustic model. Must be used by one thread at a time."""
 
     def __init__(self) -> None:
+        import pocketsphinx
+
         self._decoder = pocketsphinx.Decoder(
             lm=None, loglevel="FATAL", beam=BEAM, wbeam=BEAM, pbeam=BEAM, silprob=PAUSE_PROBABILITY
         )
@@ -100,3 +109,47 @@ class Aligner:
         decoder.end_utt()
         segments = [segment for segment in decoder.seg() or () if not FILLER.match(segment.word)]
         return [(s.start_frame / FRAMES_PER_SECOND, (s.end_frame + 1) / FRAMES_PER_SECOND) for s in segments]
+
+
+class WordAligner:
+    """Aligns words in any thread: each has an `Aligner` of its own, loaded when it is first needed (0.2 s)."""
+
+    def __init__(self) -> None:
+        self._threads = threading.local()
+        self._is_installed = importlib.util.find_spec("pocketsphinx") is not None
+
+    def supports(self, language: str) -> bool:
+        """Whether words in this language can be aligned."""
+        return language == LANGUAGE and self._is_installed
+
+    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[Span | None]:
+        """When each word is said, in seconds; None for words that can't be placed."""
+        if self.supports(language):
+            try:
+                if not hasattr(self._threads, "aligner"):
+                    self._threads.aligner = Aligner()
+                spans: list[Span | None] = self._threads.aligner.align(words, samples)
+                return spans
+            except (ImportError, RuntimeError):  # a transcript must not be lost for its times
+                logger.debug("alignment failed", exc_info=True)
+                self._threads = threading.local()  # the aligner may be in the middle of an utterance
+        return [None] * len(words)
+
+    def correct_times(
+        self, recognized: Sequence[RecognizedWord], samples: Samples, language: str
+    ) -> tuple[RecognizedWord, ...]:
+        """Words that were recognized in `samples`, with corrected times; those that can't be aligned are `estimated`.
+
+        Words without times stay so.
+        """
+        words = tuple(recognized)
+        times = [(word.start, word.end) for word in words if word.start is not None and word.end is not None]
+        if not times or len(times) < len(words):
+            return words
+        aligned = self.align([word.word for word in words], samples, language)
+        corrected = zip(words, correct(times, aligned, samples), strict=True)
+        expected = self.supports(language)
+        return tuple(
+            replace(word, start=span.start, end=span.end, estimated=expected and not span.aligned)
+            for word, span in corrected
+        )

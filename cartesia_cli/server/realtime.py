@@ -40,13 +40,13 @@ from ..protocol import (
 )
 from .access import AccessControl
 from .engine import ContinuingEngine, Engine, EngineExecutor, RecognizedWord
+from .forced_alignment import WordAligner
 from .live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
 from .responses import error_response
 from .silero import make_detector
-from .word_aligner import WordAligner
 from .word_times import Span
 
 IDLE_SECONDS = 20.0

@@ -14,11 +14,11 @@ from ..errors import EngineError
 from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage
 from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, RecognizedWord, set_malloc_options
+from .forced_alignment import WordAligner
 from .gpu import load_on_gpu
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
 from .whisper_decoding import detect_language, recognize
-from .word_aligner import WordAligner
 
 TOKENIZER = "tokenizer.json"
 
