@@ -7,6 +7,7 @@ but to see that it was not kept waiting.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -427,7 +428,22 @@ def test_a_success_without_a_transcript_is_an_error(what: str, home: Path) -> No
     assert error.exit_code == Exit.API
 
 
-@pytest.mark.parametrize("broken", ["breaks_chunks", answers(TRANSCRIPT, [("Content-Encoding", "gzip")])])
+PACKED = gzip.compress(json.dumps(TRANSCRIPT).encode())
+
+
+def test_a_response_that_is_compressed_unasked_is_decompressed(home: Path) -> None:
+    with FaultServer(answers(PACKED, [("Content-Encoding", "GZip")])) as server:
+        run(home, server.base_url).succeeded()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "breaks_chunks",
+        answers(TRANSCRIPT, [("Content-Encoding", "gzip")]),
+        answers(PACKED[:-9], [("Content-Encoding", "gzip")]),
+    ],
+)
 def test_undecodable_response_is_an_error(broken: str | Behaviour, home: Path) -> None:
     with FaultServer(broken) as server:
         ended = run(home, server.base_url)
@@ -953,7 +969,9 @@ def test_unreachable_proxy_is_named_in_the_hint(home: Path, closed_port: int) ->
     assert "hunter2" not in ended.failed(6, "proxy")
 
 
-@pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70"])
+@pytest.mark.parametrize(
+    "proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70", "socks5://me:hunter2@proxy:70"]
+)
 def test_invalid_proxy_setting_is_a_usage_error(proxy: str, home: Path) -> None:
     assert "hunter2" not in run(home, "https://speech.example", *ONCE, HTTPS_PROXY=proxy).failed(2, "proxy")
 
