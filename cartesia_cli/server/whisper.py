@@ -1,23 +1,31 @@
-"""The engine for recordings: Whisper through faster-whisper, with the weights of a package or of another model."""
+"""The engine for recordings: Whisper through faster-whisper, with the weights of a package or of another model.
+
+It works on a GPU of NVIDIA, if there is one that works with the libraries that are installed. CTranslate2 needs the
+driver and libcublas, which the extra `cuda` installs, but loads it only when it first computes: so a model counts as
+loaded there once it has recognized something. A GPU must never make a transcript fail: the CPU can do it, too.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import ctranslate2
 import faster_whisper
+import numpy as np
 
-from ..audio.pcm import Samples
+from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage
 from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, RecognizedWord, set_malloc_options
 from .forced_alignment import WordAligner
-from .gpu import load_on_gpu
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
+from .weights import package_folder
 from .whisper_decoding import detect_language, recognize
 
 TOKENIZER = "tokenizer.json"
@@ -35,6 +43,10 @@ MIN_THREADS = 2
 """Fewest threads for one call, where there are as many cores, so that workers without work don't slow down the others.
 When all have work, it costs no CPU time.
 """
+
+
+CUDA_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
+"""Of the package nvidia-cublas-cu12 on Linux, each after what it needs."""
 
 
 class WhisperEngine:
@@ -99,24 +111,44 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         workers = min(workers, max_workers(machine, size))
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
 
-        def load_on(device: str, numbers: str) -> faster_whisper.WhisperModel:
+        def load_on(device: str, compute_type: str) -> faster_whisper.WhisperModel:
             with source.opened() as (folder, files):
                 return faster_whisper.WhisperModel(
                     folder,
                     device=device,
-                    compute_type=numbers,
+                    compute_type=compute_type,
                     cpu_threads=threads,
                     num_workers=workers,
                     files=files,
                 )
 
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
-        loaded = load_on_gpu(source.name, load_on, observer) or load_on("cpu", "float32")
+        loaded = _load_on_gpu(source.name, load_on, observer) or load_on("cpu", "float32")
     except EngineError:
         raise
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(source.name, error) from error
     return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
+
+
+def _load_on_gpu(
+    name: str, load_on: Callable[[str, str], faster_whisper.WhisperModel], observer: ServerObserver
+) -> faster_whisper.WhisperModel | None:
+    """A model that has recognized something on the GPU; None without a GPU, or if that fails."""
+    try:
+        if not ctranslate2.get_cuda_device_count():
+            return None
+        for library in CUDA_LIBRARIES:  # CTranslate2 then finds them in this process
+            with suppress(OSError):  # elsewhere, where the system finds it
+                ctypes.CDLL(str(package_folder("nvidia") / "cublas" / "lib" / library), ctypes.RTLD_GLOBAL)
+        model = load_on("cuda", "float16")
+        segments, _ = model.transcribe(np.zeros(RATE, np.float32), language="en", beam_size=1)
+        list(segments)  # they are recognized when they are asked for
+    except Exception as error:  # whatever a driver or a library raises
+        observer.gpu_failed(name, str(error).partition("\n")[0] or repr(error))
+        return None
+    observer.gpu_used(name)
+    return model
 
 
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
