@@ -7,7 +7,6 @@ is attempted; `http_transport` carries out one attempt, and `http_errors` decide
 import json
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -99,7 +98,7 @@ class BatchClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._http.close()
 
     def transcribe(

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,15 +22,15 @@ from ..client import ConcurrencyLimit, LimitClosed, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted, OutputError
 from ..fingerprint import fingerprint
-from ..output.console import Reporter
+from ..output.console import BatchObserver, Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..results import Results
 from ..transcript import Transcript
 from . import resume
 from .backend import Backend
 from .batch_fetch import BatchConfig, Fetched, Fetcher, Stopped, look_up, save_body
-from .batch_plan import FixedPlan, Job, JobPlan, is_alone
-from .batch_progress import BatchObserver, BatchSummary, NoProgress, SingleBar
+from .batch_plan import Job, JobPlan, is_alone
+from .batch_progress import BatchSummary, SingleBar
 from .credits import Budget
 from .inputs import STDIN
 from .ordered_output import OrderedOutput
@@ -63,89 +63,43 @@ class RestCommand(Protocol):
         """`left`: the jobs that aren't done, or None if there may be others."""
 
 
-def run_jobs(
-    plan: JobPlan,
-    config: BatchConfig,
-    connect: Callable[[], Backend],
-    reporter: Reporter,
-    *,
-    record: RunRecord | None = None,
-    limit: ConcurrencyLimit | None = None,
-    budget: Budget | None = None,
-    observer: BatchObserver | None = None,
-    summary: BatchSummary | None = None,
-    remote: RemoteInputs | None = None,
-    rest_command: RestCommand | None = None,
-    cluster: ClusterJobs | None = None,
-) -> int:
-    """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for a
-    failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
+class BatchRun:
+    """One run over a plan.
 
-    connect        called whenever something has to be sent; must return the same backend each time
-    record         what becomes of each recording is recorded here
-    limit          of jobs at once; None: one
-    budget         what the batch may cost
-    observer       shows progress
-    summary        is kept up to date; None: one of its own
-    remote         saves recordings that are elsewhere; None: there are none
-    rest_command   for the hint of an error that stops the batch
-    cluster        transcribes the recordings; None: this process does
+    plan       the recordings
+    connect    called whenever something has to be sent; must return the same backend each time
+    record     what becomes of each recording is recorded here
+    limit      of jobs at once; None: one
+    budget     what the batch may cost
+    remote     saves recordings that are elsewhere; None: there are none
+    cluster    transcribes the recordings; None: this process does
+    local      whether they cost nothing
+
+    summary    what has been done so far
     """
-    observer = observer or (SingleBar(reporter) if is_alone(plan) else NoProgress())
-    summary = summary or BatchSummary()
-    with TemporaryFolder() as temporary:
-        fetcher = Fetcher(
-            config,
-            connect,
-            reporter,
-            budget or Budget(),
-            observer,
-            summary,
-            temporary,
-            remote or RemoteInputs(),
-            cluster,
-        )
-        run = _Run(
-            plan,
-            config,
-            fetcher,
-            reporter,
-            record or RunRecord(Results(None)),
-            limit or ConcurrencyLimit(1),
-            observer,
-            summary,
-            cluster,
-        )
-        return run.run(rest_command)
-
-
-def run_job(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter) -> None:
-    """Transcribe one recording, as `run_jobs` does."""
-    run_jobs(FixedPlan([job]), config, connect, reporter)
-
-
-class _Run:
-    """One run over a plan. Parameters as of `run_jobs`."""
 
     def __init__(
         self,
         plan: JobPlan,
         config: BatchConfig,
-        fetcher: Fetcher,
+        connect: Callable[[], Backend],
         reporter: Reporter,
-        record: RunRecord,
-        limit: ConcurrencyLimit,
-        observer: BatchObserver,
-        summary: BatchSummary,
-        cluster: ClusterJobs | None,
+        *,
+        record: RunRecord | None = None,
+        limit: ConcurrencyLimit | None = None,
+        budget: Budget | None = None,
+        remote: RemoteInputs | None = None,
+        cluster: ClusterJobs | None = None,
+        local: bool = False,
     ) -> None:
-        self._plan, self._config, self._fetcher, self._reporter = plan, config, fetcher, reporter
-        self._record, self._limit, self._observer, self._cluster = record, limit, observer, cluster
-        self._alone = is_alone(plan)
+        self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
+        self._record, self._limit = record or RunRecord(Results(None)), limit or ConcurrencyLimit(1)
+        self._budget, self._remote, self._cluster = budget or Budget(), remote or RemoteInputs(), cluster
+        self._alone, self._local = is_alone(plan), local
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
-        self._summary = summary
-        summary.total = self._known + plan.unusable
+        self.summary = BatchSummary()
+        self.summary.total = self._known + plan.unusable
         self._began = time.monotonic()
         self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
@@ -158,7 +112,38 @@ class _Run:
         self._lock, self._plan_lock = threading.Lock(), threading.Lock()
         self._output = OrderedOutput(self._print, self._write_rows)
 
-    def run(self, rest_command: RestCommand | None) -> int:
+    def run(self, rest_command: RestCommand | None = None) -> int:
+        """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for
+        a failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
+
+        rest_command   for the hint of an error that stops the batch
+        """
+        with TemporaryFolder() as temporary, self._progress() as self._observer:
+            self._fetcher = Fetcher(
+                self._config,
+                self._connect,
+                self._reporter,
+                self._budget,
+                self._observer,
+                self.summary,
+                temporary,
+                self._remote,
+                self._cluster,
+            )
+            for job in self._plan.first:
+                self._observer.found(1, job.seconds)
+            self._observer.unusable(self._plan.unusable)
+            if self._plan.complete:
+                self._observer.all_found()
+            return self._run(rest_command)
+
+    def _progress(self) -> AbstractContextManager[BatchObserver]:
+        """What shows the progress: a bar for a single input."""
+        if self._alone:
+            return nullcontext(SingleBar(self._reporter))
+        return self._reporter.batch_progress(local=self._local, pause_seconds=lambda: self._limit.pause_seconds)
+
+    def _run(self, rest_command: RestCommand | None) -> int:
         threads: list[Future[None]] = []
         try:
             self._run_threads(threads)
@@ -181,7 +166,7 @@ class _Run:
             raise self._error
         self._update_elapsed()
         # Said by default if a response came from the cache: the user may have expected a new one.
-        summary = self._summary
+        summary = self.summary
         is_news = summary.from_cache or summary.elsewhere or summary.total > 1
         (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
         if self._failed and summary.total > FEW_INPUTS:
@@ -220,13 +205,18 @@ class _Run:
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
                     self._record.count_inputs(self._known, self._plan.done)
+                    self._observer.all_found()
                 self._is_over = True
                 if self._deferred:
                     return self._deferred.popleft()
             else:
-                self._started[numbered[0]] = numbered[1]
-                self._known = max(self._known, numbered[0] + 1)
-            self._summary.total = self._known + self._plan.unusable
+                number, job = numbered
+                self._started[number] = job
+                if number >= self._known:
+                    self._known = number + 1
+                    self._observer.found(1, job.seconds)
+            self._observer.unusable(self._plan.unusable)
+            self.summary.total = self._known + self._plan.unusable
             return numbered
 
     def _defer(self, number: int, job: Job) -> None:
@@ -257,7 +247,7 @@ class _Run:
                 if self._config.manifest is not None:
                     self._config.manifest.keep_finished(job, look_up(job, self._config, self._reporter)[1])
                 with self._lock:
-                    self._summary.elsewhere += 1
+                    self.summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             else:
                 with self._fetcher.materialized(number, left) as ready:
@@ -330,7 +320,7 @@ class _Run:
         number = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
         unprinted = f", {len(lost)} not printed" if lost else ""
-        self._reporter.info(f"warning: stopped: {self._summary.to_text()}; {number} {how}{unprinted}")
+        self._reporter.info(f"warning: stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
         rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
         if rest and self._is_interrupted:
@@ -348,7 +338,7 @@ class _Run:
             self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
 
     def _update_elapsed(self) -> None:
-        self._summary.elapsed_seconds = time.monotonic() - self._began
+        self.summary.elapsed_seconds = time.monotonic() - self._began
 
     def _write_files(
         self, fetched: Fetched, planned: Job, texts: list[str], rows: list[SelectedRows]
@@ -366,8 +356,8 @@ class _Run:
             audio = fingerprint(path)
         transcript = fetched.transcript
         with self._lock:
-            self._summary.audio_seconds += transcript.duration or 0.0
-            self._summary.billed_seconds += fetched.billed_seconds
+            self.summary.audio_seconds += transcript.duration or 0.0
+            self.summary.billed_seconds += fetched.billed_seconds
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = None if fetched.body is None else save_body(fetched.body, job, reporter)
@@ -383,7 +373,7 @@ class _Run:
         if write_error is not None:
             return transcript, write_error
         with self._lock:
-            self._summary.written += 1
+            self.summary.written += 1
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:

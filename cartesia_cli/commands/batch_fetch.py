@@ -21,13 +21,13 @@ from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
-from ..output.console import Reporter
+from ..output.console import BatchObserver, Reporter
 from ..output.files import write_file
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..transcript import Transcript, drop_wrong_times, from_batch
 from .backend import Backend
 from .batch_plan import Job
-from .batch_progress import BatchObserver, BatchSummary, NoProgress
+from .batch_progress import BatchSummary
 from .credits import Budget
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
@@ -312,7 +312,7 @@ def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporte
     """
     summary = BatchSummary()
     with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
-        fetcher = Fetcher(config, connect, reporter, Budget(), NoProgress(), summary, temporary, remote)
+        fetcher = Fetcher(config, connect, reporter, Budget(), BatchObserver(), summary, temporary, remote)
         with fetcher.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
             fetched = fetcher.fetch(0, ready)._replace(audio=audio)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager
 
-from ..client import ConcurrencyLimit
-from ..output.console import ProgressBar, Reporter
+from ..output.console import BatchObserver, ProgressBar, Reporter
 from ..protocol import batch_credits
 from ..timestamps import clock_time
-from .batch_plan import Job, JobPlan, is_alone
-
-if TYPE_CHECKING:  # one recording does without
-    from ..output.batch_progress import BatchProgress
 
 LONG_AUDIO_SECONDS = 600.0
 """Shorter audio is summed up in seconds, longer in hours and minutes."""
@@ -22,42 +15,8 @@ LONG_RUN_SECONDS = 60.0
 """From then on, the summary says how long a run took."""
 
 
-class BatchObserver(Protocol):
-    """Shows how far the jobs are. Called from their threads; `key` is the number of a job."""
-
-    def started(self, key: int, name: str, seconds: float | None) -> None:
-        """A job begins. `seconds`: of audio, if it is known."""
-
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """What a job is doing, as in "sending", and how much of it is done."""
-
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
-        """A job has its transcript, `seconds` long."""
-
-    def failed(self, key: int, *, given_up: bool = False) -> None:
-        """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""
-
-    def hidden(self) -> AbstractContextManager[None]:
-        """Takes the display off the screen while stdout, which may be the same terminal, is written to."""
-
-
-class NoProgress:
-    """A BatchObserver that shows nothing."""
-
-    def started(self, key: int, name: str, seconds: float | None) -> None: ...
-
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None: ...
-
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None: ...
-
-    def failed(self, key: int, *, given_up: bool = False) -> None: ...
-
-    def hidden(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-
-class SingleBar:
-    """The progress bar of a run with one recording (a BatchObserver), if stderr is a terminal."""
+class SingleBar(BatchObserver):
+    """The progress bar of a run with one recording, if stderr is a terminal."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
@@ -80,9 +39,6 @@ class SingleBar:
         if self._open is not None:
             self._open.__exit__(None, None, None)
         self._open, self._bar = None, ProgressBar()
-
-    def hidden(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
 
 class BatchSummary:
@@ -118,56 +74,3 @@ class BatchSummary:
         speed = self.billed_seconds / self.elapsed_seconds
         times = f" ({speed:,.1f} times real time)" if speed else ""
         return f", in {clock_time(self.elapsed_seconds)}{times}"
-
-
-@contextmanager
-def show_progress(
-    plan: JobPlan, limit: ConcurrencyLimit, reporter: Reporter, *, local: bool
-) -> Iterator[tuple[JobPlan, BatchObserver | None]]:
-    """The plan and the observer with which a batch has to be run to be shown while the block runs.
-
-    local   whether this machine transcribes
-    """
-    if is_alone(plan):
-        yield plan, None
-        return
-    with reporter.batch_progress(local=local, pause_seconds=lambda: limit.pause_seconds) as progress:
-        yield CountedPlan(plan, progress), progress
-
-
-class CountedPlan:
-    """A JobPlan that tells `progress` of the jobs it finds."""
-
-    def __init__(self, plan: JobPlan, progress: BatchProgress) -> None:
-        self._plan, self._progress = plan, progress
-        for job in plan.first:
-            progress.found(1, job.seconds)
-        progress.unusable(plan.unusable)
-        if plan.complete:
-            progress.all_found()
-
-    @property
-    def first(self) -> Sequence[Job]:
-        return self._plan.first
-
-    @property
-    def complete(self) -> bool:
-        return self._plan.complete
-
-    @property
-    def unusable(self) -> int:
-        return self._plan.unusable
-
-    @property
-    def done(self) -> int:
-        return self._plan.done
-
-    def __iter__(self) -> Iterator[Job]:
-        known = len(self.first)
-        for number, job in enumerate(self._plan):
-            if number >= known:
-                self._progress.found(1, job.seconds)
-                self._progress.unusable(self.unusable)
-            yield job
-        self._progress.unusable(self.unusable)
-        self._progress.all_found()

@@ -85,7 +85,7 @@ class Row:
 def print_estimate(
     plan: JobPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
 ) -> int:
-    """Write what `batch.run_jobs` would do to stdout. Returns the number of inputs that turned out to be unusable; they
+    """Write what `batch.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
     are reported. CliError for the only input.
 
     base_url   None: this machine, which costs nothing

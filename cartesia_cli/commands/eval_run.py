@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..audio.pcm import RATE
@@ -23,7 +22,7 @@ from ..client import ConcurrencyLimit, LimitClosed, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted
 from ..output import Layout
-from ..output.console import Reporter
+from ..output.console import BatchObserver, Reporter
 from ..protocol import (
     HINT_LANGUAGES,
     MANUAL,
@@ -38,7 +37,7 @@ from . import backend
 from .backend import Backend, BackendConfig, RunningServer
 from .batch_fetch import BatchConfig, Fetcher, Stopped
 from .batch_plan import Job
-from .batch_progress import BatchObserver, BatchSummary
+from .batch_progress import BatchSummary
 from .credits import Budget
 from .live_options import SessionOptions, StreamOptions
 from .options import sent_language, warn_unknown
@@ -177,9 +176,7 @@ class Transcriber(Protocol):
 
     def __enter__(self) -> Transcriber: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None: ...
+    def __exit__(self, *exc_info: object) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +219,7 @@ class BatchTranscriber:
     def __enter__(self) -> BatchTranscriber:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
     def _connect(self) -> Backend:
@@ -288,9 +283,7 @@ class LiveTranscriber:
         self.opening_seconds = time.monotonic() - began
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
     def transcribe(self, number: int, job: Job) -> Outcome:

@@ -21,7 +21,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
 
 from ..errors import UsageError
 from ..transcript import Segment
@@ -90,7 +89,7 @@ class ExecHook:
         self._reader.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._segments.put(None)
         end = time.monotonic() + self._exit_seconds
         while (left := end - time.monotonic()) > 0:

@@ -7,7 +7,6 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -284,7 +283,7 @@ class _SessionRecording:
     def __enter__(self) -> _SessionRecording:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if self._spool is None:
             return
         if kind is StdoutClosed:  # as for every command whose reader has closed the pipe

@@ -154,7 +154,7 @@ def transcribe_recordings(
         order = batch_fetch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
         try:
             job = batch_plan.Job(item, batch_plan.probe_input(item, options), files)
-            batch.run_job(job, order, connect, reporter)
+            batch.BatchRun(batch_plan.FixedPlan([job]), order, connect, reporter).run()
             if append is not None and (error := append.flush()) is not None:
                 raise error
             _dispose(recording, wanted, reporter)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from ..cache import CachedResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
-from . import backend, batch, local_extra
+from . import backend, local_extra
 from . import resume as resuming
 from .backend import Backend, BackendConfig
+from .batch import BatchRun
 from .batch_fetch import BatchConfig, look_up
 from .batch_plan import BatchPlan, Job
-from .batch_progress import BatchSummary, show_progress
 from .bucket_results import BucketResults, bucket_url
 from .credits import Budget
 from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
@@ -300,35 +300,32 @@ class TranscribeRun:
         if plan.complete and self._speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())
-        force, is_local = self._options.output.force, self._backend_config.base_url is None
+        force = self._options.output.force
 
         def rest_command(left: Sequence[Job] | None) -> str:
             return resuming.rest_command(self._context, names, left or (), to_files=to_files, force=force)
 
-        summary = BatchSummary()
+        run = BatchRun(
+            plan,
+            config,
+            self._connect,
+            self._reporter,
+            record=self._record,
+            limit=self._limit,
+            budget=Budget(self._options.sending.max_credits),
+            remote=remote,
+            cluster=self._cluster,
+            local=self._backend_config.base_url is None,
+        )
         try:
-            with show_progress(plan, self._limit, self._reporter, local=is_local) as (counted, observer):
-                failed = batch.run_jobs(
-                    counted,
-                    config,
-                    self._connect,
-                    self._reporter,
-                    record=self._record,
-                    limit=self._limit,
-                    budget=Budget(self._options.sending.max_credits),
-                    observer=observer,
-                    summary=summary,
-                    remote=remote,
-                    rest_command=rest_command,
-                    cluster=self._cluster,
-                )
+            failed = run.run(rest_command)
         finally:
             write_error = None if matches is None else matches.close()
             if self._options.sending.notify:
-                self._reporter.notify(summary.to_text())
+                self._reporter.notify(run.summary.to_text())
         if write_error is not None:
             raise write_error
-        if not summary.total + plan.done:
+        if not run.summary.total + plan.done:
             self._reporter.info(EMPTY_LIST)
         return failed + (matches is not None and matches.found_nothing)
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, count, repeat
-from types import TracebackType
 from typing import Protocol, TextIO
 
 from ..daemon_thread import start_daemon_thread
 from . import taskbar_progress
 from .batch_rows import BatchRows, BatchState, JobState, progress_sentence
+from .console import BatchObserver
 from .terminal_rows import TerminalRows, is_same_terminal
 
 REDRAW_SECONDS = 1 / 8
@@ -67,7 +67,7 @@ class _Job:
         return self.seconds * min(self.done / self.total, 1.0)
 
 
-class BatchProgress:
+class BatchProgress(BatchObserver):
     """Counts what the jobs of a batch report, and shows it while it is entered. All methods may be called by any
     thread, and none of them waits for the display.
 
@@ -98,9 +98,7 @@ class BatchProgress:
             self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
         if self._display is not None:
             from concurrent.futures import wait
@@ -111,7 +109,6 @@ class BatchProgress:
                 self._display.close()
 
     def found(self, recordings: int, seconds: float | None) -> None:
-        """Recordings were found that are going to be transcribed, of so many seconds in all; None: unknown."""
         with self._lock:
             self._found += recordings
             if seconds is None:
@@ -120,17 +117,14 @@ class BatchProgress:
                 self._audio_total += seconds
 
     def unusable(self, inputs: int) -> None:
-        """So many inputs can't be transcribed, in all; they are not among those that were found."""
         with self._lock:
             self._unusable = inputs
 
     def all_found(self) -> None:
-        """No more will be found."""
         with self._lock:
             self._all_found = True
 
     def started(self, key: int, name: str, seconds: float | None) -> None:
-        """A recording is begun. `seconds` as it was told to `found`."""
         with self._lock:
             now = self._clock()
             if not self._has_begun:
@@ -140,15 +134,11 @@ class BatchProgress:
             self._jobs[key] = _Job(row, name, seconds, now)
 
     def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """What is being done to a recording, such as "sending", and how much of it is done: bytes, or seconds when
-        "transcribing". `total` None: unknown.
-        """
         with self._lock:
             if (job := self._jobs.get(key)) is not None:
                 job.what, job.done, job.total = what, done, total
 
     def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
-        """A recording was transcribed; it had so many seconds, and cost so many credits."""
         with self._lock:
             if not self._end(key):
                 return
@@ -160,7 +150,6 @@ class BatchProgress:
                 self._audio_requested += seconds
 
     def failed(self, key: int, *, given_up: bool = False) -> None:
-        """A recording failed, or is given up because the batch is being stopped."""
         with self._lock:
             if given_up:
                 self._jobs.pop(key, None)
@@ -168,7 +157,6 @@ class BatchProgress:
                 self._failed += self._end(key)
 
     def hidden(self) -> AbstractContextManager[None]:
-        """Nothing is shown on the terminal while the block runs, in which stdout is written to."""
         return nullcontext() if self._display is None else self._display.hidden()
 
     def state(self) -> BatchState:

@@ -18,7 +18,6 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from ..audio.wav_writer import open_private
 from ..errors import OutputError, UsageError
@@ -55,7 +54,7 @@ class FrameLog:
     def __enter__(self) -> FrameLog:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         with suppress(OSError):
             self._file.close()
             if not self._size and self._path.is_file():  # otherwise the next run would need --force
