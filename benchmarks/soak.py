@@ -96,6 +96,7 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
 def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     """Bytes of memory that a session holds for a settled utterance of ten words."""
     from cartesia_cli.audio.vad import VadSettings
+    from cartesia_cli.commands.backend import RunningServer
     from cartesia_cli.commands.live_options import StreamOptions
     from cartesia_cli.commands.live_session import LiveSession, SessionConfig
     from cartesia_cli.output import Layout
@@ -110,7 +111,8 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
         layout=Layout(),
     )  # fmt: skip
     sizes, discarded = [], io.StringIO()
-    session = LiveSession(config, Reporter(discarded), LiveView(discarded, colored=False, active=False))
+    server = RunningServer("http://127.0.0.1", None, local=True)
+    session = LiveSession(config, server, Reporter(discarded), LiveView(discarded, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         for number in range(UTTERANCES):
             at = 3.0 * number

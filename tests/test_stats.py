@@ -28,6 +28,7 @@ from cartesia_cli.protocol import (
     Event,
     Finalize,
     FlushDone,
+    RealtimeOptions,
     TurnEagerEnd,
     TurnEnd,
     TurnResume,
@@ -747,7 +748,8 @@ class Attended:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.watch = LiveMetrics("ink-2", 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
+        options = RealtimeOptions(model="ink-2")
+        self.watch = LiveMetrics(options, 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
 
     def hear(self, frames: int, *, sent: bool = True) -> None:
         for _ in range(frames):

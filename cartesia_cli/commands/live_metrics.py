@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
-from ..audio.pcm import RATE
 from ..audio.vad import VadEvent
+from ..protocol import ENCODINGS, RealtimeOptions
 from ..session.latency import LatencyRecorder
 from ..session.time_line import TimeLine
 
@@ -22,20 +23,36 @@ class LiveMetrics(LatencyRecorder):
 
     def __init__(
         self,
-        model: str,
+        options: RealtimeOptions,
         chunk: int,
         captured: Callable[[], float] | None,
         on_audio: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
-        rate: int = RATE,
     ) -> None:
-        super().__init__(model, rate)
-        self._clock, self._rate, self._chunk, self._captured, self._on_audio = clock, rate, chunk, captured, on_audio
+        super().__init__(options.model, options.sample_rate)
+        self._encoding, self._chunk = options.encoding, chunk
+        self._clock, self._captured, self._on_audio = clock, captured, on_audio
         self._speech_ended: float | None = None
         self._samples_in = self._samples_sent = 0  # samples from the source, and samples sent
         self._requests: deque[tuple[int, float]] = deque()  # position of each key's `finalize`, and when it was pressed
         self.last_speech: float | None = None
         self.time_line = TimeLine(clock)
+
+    def report(self) -> dict[str, Any]:
+        """What was measured, as LatencyRecorder has it, and the following.
+
+        encoding, sample_rate    of what was sent
+        bytes, bits_per_second   in that encoding
+        timeline                 as of TimeLine
+        """
+        bytes_per_second = self._rate * ENCODINGS[self._encoding]
+        return super().report() | {
+            "encoding": self._encoding,
+            "sample_rate": self._rate,
+            "bytes": round(self.seconds * bytes_per_second),
+            "bits_per_second": 8 * bytes_per_second,
+            "timeline": self.time_line.report(),
+        }
 
     def finalize_requested(self) -> None:
         """The user asked for a `finalize`."""

@@ -9,17 +9,11 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    asynccontextmanager,
-    contextmanager,
-    nullcontext,
-    suppress,
-)  # fmt: skip
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -28,10 +22,10 @@ import typer
 
 from ..audio.vad import Endpointer, VadSettings
 from ..client import RetryPolicy
-from ..client.realtime import RealtimeConnection, connect
+from ..client.realtime import RealtimeConnection, connect, ignore
+from ..client.ws_connect import FrameTap
 from ..errors import ApiError, Exit, NetworkError, OutputError
 from ..output import NEEDS_WORDS, Layout
-from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..output.frame_log import FrameLog
@@ -39,11 +33,10 @@ from ..output.job_control import job_control
 from ..output.live_rows import LiveState, MicrophoneLevel
 from ..output.live_view import LiveView
 from ..output.sanitize import title
-from ..output.stats_report import render_report
+from ..output.stats_chart import render_statistics, svg
 from ..output.streams import EventStream, open_stream
 from ..output.terminal_rows import is_same_terminal
 from ..protocol import (
-    ENCODINGS,
     MANUAL,
     Command,
     Config,
@@ -139,24 +132,26 @@ class SessionConfig:
     captions: CaptionSink | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Controls:
-    """What the user can do to a running session.
+class Controls(Protocol):
+    """What the user can do to a running session."""
 
-    send_command   send a command to the server; False if the session is ending and it can't be sent
-    settings       the settings as they are: those of the session's options, with all changes that weren't refused
-    stop           finish the session and write everything
-    mark           add a mark at the current time
-    undo           drop the last segment
-    redraw         draw the live view again, after another program used the terminal
-    """
+    def send_command(self, command: Command) -> bool:
+        """Send a command to the server; False if the session is ending and it can't be sent."""
 
-    send_command: Callable[[Command], bool]
-    settings: Callable[[], Config]
-    stop: Callable[[], None]
-    mark: Callable[[], None]
-    undo: Callable[[], None]
-    redraw: Callable[[], None]
+    def settings(self) -> Config:
+        """The settings as they are: those of the session's options, with all changes that weren't refused."""
+
+    def stop(self) -> None:
+        """Finish the session and write everything."""
+
+    def mark(self) -> None:
+        """Add a mark at the current time."""
+
+    def undo(self) -> None:
+        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
+
+    def redraw(self) -> None:
+        """Draw the live view again, after another program used the terminal."""
 
 
 Interaction = Callable[[Controls], AbstractContextManager[object]]
@@ -183,28 +178,37 @@ MakeSource = Callable[[LatencyRecorder, Callable[[str], None]], Source]
 
 
 class LiveSession:
-    """One session and its results."""
+    """One session and its results (a Controls).
+
+    tap         sees the frames of all connections
+    on_segment  called with each settled segment
+    """
 
     def __init__(
         self,
         config: SessionConfig,
+        server: RunningServer,
         reporter: Reporter,
         view: LiveView,
+        *,
+        tap: FrameTap = ignore,
         on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
-        self._config, self._reporter, self._view, self._on_segment = config, reporter, view, on_segment
+        self._config, self._server, self._reporter, self._view = config, server, reporter, view
+        self._tap, self._on_segment = tap, on_segment
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
-        self._current_state: Callable[[], LiveState] | None = None
-        self._wait_status: WaitStatus | None = None
+        self._host = urlsplit(server.base_url).netloc
+        self._wait_status = WaitStatus(self._host, microphone=config.microphone is not None)
+        self._stop_signal = StopSignal()
+        self._session: Session | None = None
         self._partial_text = ""
         self._languages: tuple[DetectedLanguage, ...] = ()  # the last ones that were detected
         self._append_file = None if config.append is None else AppendFile(config.append, self._warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
         self._chunk = 2 * round(rate * config.stream_options.chunk_ms / 1000)
-        self._metrics = LiveMetrics(config.options.model, self._chunk, config.captured, self._audio_arrived, rate=rate)
-        self._stop_signal: StopSignal | None = None
+        self._metrics = LiveMetrics(config.options, self._chunk, config.captured, self._audio_arrived)
         self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
@@ -214,7 +218,7 @@ class LiveSession:
             open_stream(
                 name,
                 uncut if file else config.layout,
-                self._output_for(file),
+                self._to_stdout if file is None else self._pending.setdefault(file, []).append,
                 config.source,
                 config.options.model,
                 live=file is None,
@@ -231,40 +235,11 @@ class LiveSession:
         self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
         """Whether segments already appear on the terminal that shows messages."""
 
-    async def run(
-        self,
-        server: RunningServer,
-        make_source: MakeSource,
-        tap: Callable[[str, str | bytes], None],
-        interaction: Interaction,
-    ) -> None:
-        config, reporter = self._config, self._reporter
-        options = replace(config.options, word_timestamps=self._requests_word_times(server))
-        host = urlsplit(server.base_url).netloc
-        wait = self._wait_status = WaitStatus(host, microphone=config.microphone is not None)
-
-        @asynccontextmanager
-        async def opened(again: bool) -> AsyncIterator[RealtimeConnection]:
-            retry = (
-                RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=config.stream_options.reconnect)
-                if again
-                else RetryPolicy()
-            )
-            async with connect(
-                server.base_url, server.credential, config.endpoint, options,
-                retry=retry, on_notice=self._report_connection, on_anomaly=reporter.detail, tap=tap,
-                api_version=server.api_version,
-            ) as connection:  # fmt: skip
-                self._has_connected = True
-                reporter.detail(f"connected to {host}")
-                try:
-                    yield connection
-                finally:
-                    self._request_id = connection.request_id or self._request_id
-
-        session = Session(
-            wait.track(opened),
-            make_source(self._metrics, reporter.info),
+    async def run(self, make_source: MakeSource, interaction: Interaction) -> None:
+        config, streaming = self._config, self._config.stream_options
+        self._session = Session(
+            self._connect,
+            make_source(self._metrics, self._reporter.info),
             self._tracker,
             self._clock,
             self._endpointer,
@@ -273,32 +248,18 @@ class LiveSession:
             chunk=self._chunk,
             write=self._write,
             observer=self._metrics,
-            catch_up=batch_catch_up(server, config.options, reporter, self._settled_text)
-            if config.stream_options.catch_up == "batch"
+            catch_up=batch_catch_up(self._server, config.options, self._reporter, self._settled_text)
+            if streaming.catch_up == "batch"
             else None,
-            reconnect_policy=ReconnectPolicy() if config.stream_options.reconnect > 0 else ReconnectPolicy(tries=0),
+            reconnect_policy=ReconnectPolicy() if streaming.reconnect > 0 else ReconnectPolicy(tries=0),
             pace=config.speed,
             rate=config.options.sample_rate,
         )
-        with stop_on_signals(StopSignal()) as stop:
-            self._stop_signal = stop
-            self._current_state = lambda: self._live_state(session, wait, stop, local=server.local)
-
-            def send_command(command: Command) -> bool:
-                if isinstance(command, Finalize):
-                    self._metrics.finalize_requested()
-                return session.send_command(command)
-
-            def settings() -> Config:
-                options = config.options
-                given = Config(options.turn, options.language_hints, options.keyterms)
-                return given.merged(session.settings)
-
-            controls = Controls(send_command, settings, stop.requested.set, self._mark, self._undo, self._draw)
+        with stop_on_signals(self._stop_signal):
             redrawing = asyncio.create_task(self._redraw_periodically())
             try:
-                with interaction(controls), self._follow_control(controls):
-                    await session.run(stop)
+                with interaction(self), self._follow_control():
+                    await self._session.run(self._stop_signal)
             except ApiError as error:
                 if error.status == 400 and config.options.language_hints and not self._segments:
                     error.hint = LANGUAGE_HINTS_HINT
@@ -312,19 +273,76 @@ class LiveSession:
                 redrawing.cancel()
             self._is_complete = True
 
-    def _requests_word_times(self, server: RunningServer) -> bool:
+    @asynccontextmanager
+    async def _connect(self, again: bool) -> AsyncIterator[RealtimeConnection]:
+        """Open a connection of the session. `again`: an earlier one was lost."""
+        config, server = self._config, self._server
+        patience = config.stream_options.reconnect
+        async with connect(
+            server.base_url, server.credential, config.endpoint,
+            replace(config.options, word_timestamps=self._requests_word_times()),
+            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if again else RetryPolicy(),
+            on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
+            api_version=server.api_version,
+        ) as connection:  # fmt: skip
+            self._has_connected = True
+            self._wait_status.connected()
+            self._reporter.detail(f"connected to {self._host}")
+            try:
+                yield connection
+            finally:
+                self._wait_status.disconnected()
+                self._request_id = connection.request_id or self._request_id
+
+    def send_command(self, command: Command) -> bool:
+        if isinstance(command, Finalize):
+            self._metrics.finalize_requested()
+        return self._session is not None and self._session.send_command(command)
+
+    def settings(self) -> Config:
+        options = self._config.options
+        given = Config(options.turn, options.language_hints, options.keyterms)
+        return given if self._session is None else given.merged(self._session.settings)
+
+    def stop(self) -> None:
+        self._stop_signal.requested.set()
+
+    def mark(self) -> None:
+        self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
+
+    def undo(self) -> None:
+        if not self._segments:
+            self._reporter.info("nothing to drop")
+            return
+        dropped = self._segments.pop()
+        if self._config.captions is not None:
+            self._config.captions.undo()
+        where = {
+            "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
+            str(self._config.append): self._append_file is not None and not self._append_file.undo(),
+            "--exec": self._on_segment is not None,
+        }
+        holders = " and ".join(name for name, has_it in where.items() if has_it)
+        message = f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")
+        self._write(Notice(self._clock.elapsed, "undo", message))
+
+    def redraw(self) -> None:
+        if self._view.active and self._session is not None:
+            self._view.draw(self._live_state(self._session))
+
+    def _requests_word_times(self) -> bool:
         """Whether to ask for word times. The API doesn't document them here: the local server always has them, and
         another one is only asked if they are requested with -w and if it is known to accept the question."""
-        is_known = self._config.endpoint is MANUAL or is_loopback(server.base_url)
-        return server.local or (self._config.layout.words and is_known)
+        is_known = self._config.endpoint is MANUAL or is_loopback(self._server.base_url)
+        return self._server.local or (self._config.layout.words and is_known)
 
-    def _follow_control(self, controls: Controls) -> AbstractContextManager[None]:
+    def _follow_control(self) -> AbstractContextManager[None]:
         from .control_file import follow_control
 
         path = self._config.stream_options.control
-        return nullcontext() if path is None else follow_control(path, self._config.endpoint, controls, self._warn)
+        return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._warn)
 
-    def finish(self, *, local: bool) -> OutputError | None:
+    def finish(self) -> OutputError | None:
         """Write what is written at the end, however the session ended; returns the error of an output that failed.
 
         For a session that never connected, only the final event of event streams is written.
@@ -337,15 +355,8 @@ class LiveSession:
                 self._reporter.info("warning: the server sent no word times: times within the text are estimated")
             elif config.layout.words:
                 self._reporter.info("warning: the server sent no word times: -w has none to show")
-        streaming = config.stream_options
-        figures = self._metrics.report() if streaming.stats or streaming.stats_svg else None
-        if figures is not None:
-            figures |= _bandwidth(config.options, self._metrics.seconds)
-            figures["timeline"] = self._metrics.time_line.report()
-            if local:
-                figures.pop("credits", None)
-        facts: dict[str, Any] = {"complete": self._is_complete}
-        facts |= {"stats": figures} if figures is not None and streaming.stats else {}
+        figures, streaming = self.measured(), config.stream_options
+        facts: dict[str, Any] = {"complete": self._is_complete} | ({"stats": figures} if streaming.stats else {})
         for writing in self._streams:
             if self._has_connected or isinstance(writing, EventStream):
                 with suppress(StdoutClosed):
@@ -355,19 +366,19 @@ class LiveSession:
         if self._append_file is not None:
             failure = self._append_file.flush() or failure
         if config.copy and transcript.text.strip():
-            failure = self._to_clipboard(transcript.text.strip()) or failure
-        if figures is not None and streaming.stats:
-            self._reporter.print_lines(lambda width, encoding: _drawn(figures, width, encoding))
-        if figures is not None and streaming.stats_svg is not None and self._has_connected:
-            from ..output.stats_chart import svg
-
+            try:
+                self._reporter.copy(transcript.text.strip())
+            except OutputError as error:
+                failure = error
+        if streaming.stats:
+            self._reporter.print_lines(partial(render_statistics, figures))
+        if streaming.stats_svg is not None and self._has_connected:
             chart = svg(figures, f"{title(config.source)}, {config.options.model}")
             failure = write_result(chart, streaming.stats_svg, self._reporter) or failure
-        credits = realtime_credits(
-            config.options.model, self._metrics.seconds
-        )  # audio that is sent twice is billed twice
-        price = "on this machine" if local else f"{credits:.0f} credits"
-        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {self._metrics.seconds:.1f} s of audio sent, {price}")
+        sent = self._metrics.seconds  # audio that is sent twice is billed twice
+        credits = realtime_credits(config.options.model, sent)
+        price = "on this machine" if self._server.local else f"{credits:.0f} credits"
+        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
         return failure
 
     def _write(self, update: Update) -> None:
@@ -388,7 +399,7 @@ class LiveSession:
                 self._on_segment(update)
             if self._append_file is not None:
                 self._append_file.add(update.text)
-        self._draw()
+        self.redraw()
 
     def _warn(self, sentence: str) -> None:
         self._reporter.info(f"warning: {sentence}")
@@ -403,7 +414,7 @@ class LiveSession:
 
     def _report_connection(self, sentence: str) -> None:
         """Show a message in the status row, if there is one, so that an outage doesn't fill the screen."""
-        if self._view.active and self._wait_status is not None:
+        if self._view.active:
             self._wait_status.set_detail(self._reporter.redact(sentence))
             self._reporter.detail(sentence)
         else:
@@ -423,49 +434,23 @@ class LiveSession:
 
     def _audio_arrived(self) -> None:
         """Called for each block of audio: redraws, and applies --stop-after-silence."""
-        if self._wait_status is not None:
-            self._wait_status.audio_arrived()
-        limit, last, stop = self._config.stop_after_silence, self._metrics.last_speech, self._stop_signal
-        if limit is None or last is None or stop is None:  # silence counts only after speech
-            pass
-        elif not self._endpointer.in_speech and self._clock.sent - last >= limit:
-            stop.requested.set()
-        self._draw()
-
-    def _mark(self) -> None:
-        self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
-
-    def _undo(self) -> None:
-        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
-        if not self._segments:
-            self._reporter.info("nothing to drop")
-            return
-        dropped = self._segments.pop()
-        if self._config.captions is not None:
-            self._config.captions.undo()
-        where = {
-            "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
-            str(self._config.append): self._append_file is not None and not self._append_file.undo(),
-            "--exec": self._on_segment is not None,
-        }
-        holders = " and ".join(name for name, has_it in where.items() if has_it)
-        message = f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")
-        self._write(Notice(self._clock.elapsed, "undo", message))
-
-    def _draw(self) -> None:
-        if self._view.active and self._current_state is not None:
-            self._view.draw(self._current_state())
+        self._wait_status.audio_arrived()
+        limit, last = self._config.stop_after_silence, self._metrics.last_speech
+        is_silent = last is not None and not self._endpointer.in_speech  # silence counts only after speech
+        if is_silent and limit is not None and self._clock.sent - (last or 0.0) >= limit:
+            self.stop()
+        self.redraw()
 
     async def _redraw_periodically(self) -> None:
         """Redraw periodically, so that clocks move while no events arrive."""
         while True:
             await asyncio.sleep(REDRAW_SECONDS)
-            self._draw()
+            self.redraw()
 
-    def _live_state(self, session: Session, wait: WaitStatus, stop: StopSignal, *, local: bool) -> LiveState:
+    def _live_state(self, session: Session) -> LiveState:
         """The current state for the live view."""
         config, heard, microphone = self._config, self._endpointer, self._config.microphone
-        is_heard = microphone is not None and wait.is_listening and session.phase is Phase.STREAMING
+        is_heard = microphone is not None and self._wait_status.is_listening and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
         ends_in = heard.hangover_left if config.finalize else 0.0
         return LiveState(
@@ -475,24 +460,13 @@ class LiveSession:
             speaking=heard.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
-            credits=None if local else realtime_credits(config.options.model, self._metrics.seconds),
+            credits=None if self._server.local else realtime_credits(config.options.model, self._metrics.seconds),
             unsent_seconds=session.unsent_seconds,
             languages=tuple(language.language for language in self._languages),
-            prompt=config.microphone.prompt if config.microphone is not None else "",
+            prompt="" if microphone is None else microphone.prompt,
             level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
-            wait=wait.current_wait(session, stop),
+            wait=self._wait_status.current_wait(session, self._stop_signal),
         )
-
-    def _output_for(self, file: Path | None) -> Callable[[str], None]:
-        return self._to_stdout if file is None else self._pending.setdefault(file, []).append
-
-    def _to_clipboard(self, text: str) -> OutputError | None:
-        try:
-            message = "copied" if copy(text, sys.stderr) else "warning: not copied: stderr is not a terminal"
-        except OutputError as error:
-            return error
-        self._reporter.info(message)
-        return None
 
     def _to_stdout(self, text: str) -> None:
         self._view.clear()  # stdout may be the same terminal
@@ -509,8 +483,11 @@ class LiveSession:
         return "".join(segment.text for segment in self._segments)
 
     def measured(self) -> dict[str, Any]:
-        """What was measured so far: see `LatencyRecorder.report`."""
-        return self._metrics.report()
+        """What was measured so far: see `LiveMetrics.report`. On this machine, nothing costs credits."""
+        figures = self._metrics.report()
+        if self._server.local:
+            del figures["credits"]
+        return figures
 
     def transcript(self) -> Transcript:
         """The transcript of all segments so far."""
@@ -549,22 +526,21 @@ def run_session(
 ) -> None:
     """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
     with ExitStack() as stack:
-        tap: Callable[[str, str | bytes], None] = _ignore_frame
+        tap: FrameTap = ignore
         if config.stream_options.raw_events is not None:
             log = FrameLog(config.stream_options.raw_events, force=config.force, on_warning=reporter.info)
             tap = stack.enter_context(log).put
-        session = LiveSession(config, reporter, view, on_segment)
+        session = LiveSession(config, server, reporter, view, tap=tap, on_segment=on_segment)
         try:
-            asyncio.run(_run_quietly(session.run(server, make_source, tap, interaction), reporter))
+            _run_loop(session.run(make_source, interaction), reporter)
         except BaseException:
-            if (failure := session.finish(local=server.local)) is not None:
+            if (failure := session.finish()) is not None:
                 reporter.error(failure)
             raise
-        if (failure := session.finish(local=server.local)) is not None:
+        if (failure := session.finish()) is not None:
             raise failure
-        if config.layout.selection is not None and report_no_matches(
-            session.transcript(), config.layout.selection, reporter
-        ):
+        selection = config.layout.selection
+        if selection is not None and report_no_matches(session.transcript(), selection, reporter):
             raise typer.Exit(Exit.FAILED)
 
 
@@ -572,53 +548,36 @@ def run_unshown_session(
     config: SessionConfig, server: RunningServer, make_source: MakeSource
 ) -> tuple[Transcript, dict[str, Any]]:
     """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
-    `LatencyRecorder.report`). CliError if it fails.
+    `LiveMetrics.report`). CliError if it fails.
     """
     reporter = Reporter(io.StringIO(), {})
     reporter.quiet = True
-    session = LiveSession(config, reporter, LiveView(io.StringIO(), colored=False, active=False))
-    asyncio.run(_run_quietly(session.run(server, make_source, _ignore_frame, lambda controls: nullcontext()), reporter))
+    session = LiveSession(config, server, reporter, LiveView(io.StringIO(), colored=False, active=False))
+    _run_loop(session.run(make_source, lambda controls: nullcontext()), reporter)
     return session.transcript(), session.measured()
 
 
-class _AbandonedThreads(ThreadPoolExecutor):
-    """Threads that the end of the program doesn't wait for: a name lookup can't be cancelled and may take a minute."""
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait=False, cancel_futures=True)
-
-
-async def _run_quietly(session: Awaitable[None], reporter: Reporter) -> None:
-    loop = asyncio.get_running_loop()
-    loop.set_default_executor(_AbandonedThreads())
+def _run_loop(main: Coroutine[Any, Any, None], reporter: Reporter) -> None:
+    """`asyncio.run`, which prints nothing, and waits for no thread: a name lookup can't be cancelled and may take a
+    minute.
+    """
 
     def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Replaces asyncio's log to stderr, which would contain what the server sent."""
         if reporter.debug and isinstance(error := context.get("exception"), Exception):
             reporter.print_traceback(error)
 
-    loop.set_exception_handler(show)
-    await session
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(_AbandonedThreads())
+        loop.set_exception_handler(show)
+        await main
+
+    asyncio.run(run())
 
 
-def _ignore_frame(direction: str, frame: str | bytes) -> None:
-    """The tap of a session whose frames aren't logged."""
+class _AbandonedThreads(ThreadPoolExecutor):
+    """Threads that the end of the program doesn't wait for."""
 
-
-def _drawn(figures: dict[str, Any], width: int, encoding: str) -> str:
-    """Statistics and time line for a terminal."""
-    from ..output.stats_chart import render_time_line
-
-    line = render_time_line(figures, width, encoding=encoding)
-    return render_report(figures, width, encoding=encoding) + (f"\n{line}" if line else "")
-
-
-def _bandwidth(options: RealtimeOptions, seconds: float) -> dict[str, Any]:
-    """The wire format and its bandwidth: bytes in total, and bits per second."""
-    per_second = options.sample_rate * ENCODINGS[options.encoding]
-    return {
-        "encoding": options.encoding,
-        "sample_rate": options.sample_rate,
-        "bytes": round(seconds * per_second),
-        "bits_per_second": 8 * per_second,
-    }
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,6 @@ Must never remove a recording whose result was not written, unless the user aske
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,6 @@ from ..client import is_account_error
 from ..directories import state_dir
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..output import Layout
-from ..output.clipboard import copy
 from ..output.console import Reporter
 from ..output.files import write_stdout
 from ..protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
@@ -164,9 +162,7 @@ def transcribe_recordings(
             reporter.error(error)
             failed += 1
     if wanted.copy and any(texts):
-        reporter.info(
-            "copied" if copy("\n".join(texts), sys.stderr) else "warning: not copied: stderr is not a terminal"
-        )
+        reporter.copy("\n".join(texts))
     return failed
 
 

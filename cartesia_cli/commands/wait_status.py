@@ -6,12 +6,11 @@ Must never decide how long to wait.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from ..output.live_rows import MIN_SHOWN_BEHIND_SECONDS, Wait
 from ..session import Session
-from ..session.interfaces import Connect, Connection, StopSignal
+from ..session.interfaces import StopSignal
 from ..session.loop import Phase
 
 STARTING = Wait(("starting…",))
@@ -35,21 +34,14 @@ class WaitStatus:
         """Whether audio has arrived."""
         return self._has_audio
 
-    def track(self, connect: Connect) -> Connect:
-        """Wrap `connect` so that open connections are tracked."""
+    def connected(self) -> None:
+        """A connection is open."""
+        self._is_open = self._has_been_open = True
+        self._detail = ""
 
-        @asynccontextmanager
-        async def opened(again: bool) -> AsyncIterator[Connection]:
-            self._is_open = False
-            async with connect(again) as connection:
-                self._is_open = self._has_been_open = True
-                self._detail = ""
-                try:
-                    yield connection
-                finally:
-                    self._is_open = False
-
-        return opened
+    def disconnected(self) -> None:
+        """It has ended."""
+        self._is_open = False
 
     def audio_arrived(self) -> None:
         """The source delivered audio."""

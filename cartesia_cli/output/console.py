@@ -258,6 +258,12 @@ class Reporter:
         finally:
             self._view = None
 
+    def copy(self, text: str) -> None:
+        """Copy a text to the terminal's clipboard, and say so. OutputError as of `clipboard.copy`."""
+        from .clipboard import copy
+
+        self.info("copied" if copy(text, self._stream) else "warning: not copied: stderr is not a terminal")
+
     def notify(self, text: str) -> None:
         """Show a desktop notification, even if quiet."""
         from .notification import notify

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..timestamps import clock_time
 from .sanitize import can_encode
-from .stats_report import ASCII_RAMP, BLOCK_RAMP, HISTOGRAM_METRICS, LABELS
+from .stats_report import ASCII_RAMP, BLOCK_RAMP, HISTOGRAM_METRICS, LABELS, render_report
 
 LANES = {"sent": "audio sent", "partials": "partials", "finals": "settled", "outages": "connection lost"}
 MIN_COLUMNS, MAX_COLUMNS = 20, 100
@@ -27,6 +27,12 @@ text { font: 13px system-ui, sans-serif; fill: #1b1b1f } .quiet { fill: #5a5a66 
 @media (prefers-color-scheme: dark) { text { fill: #e8e8ee } .quiet { fill: #a5a5b3 } .ground { fill: #16161a }
 .line { stroke: #3a3a44 } .finals, .bar { fill: #8ab4f8 } .partials { fill: #4f6f9f } .outages { fill: #f2a49c } }
 """
+
+
+def render_statistics(report: Mapping[str, Any], width: int, encoding: str) -> str:
+    """The statistics of a session for a terminal that is `width` columns wide, and its time line below them."""
+    line = render_time_line(report, width, encoding=encoding)
+    return render_report(report, width, encoding=encoding) + (f"\n{line}" if line else "")
 
 
 def render_time_line(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
