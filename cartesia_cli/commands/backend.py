@@ -197,7 +197,7 @@ def open_cache(
 
     directory = cache_dir()
     if reason := untrusted(directory):
-        reporter.info(f"warning: the cache {directory} is not used: {reason}")
+        reporter.warn(f"the cache {directory} is not used: {reason}")
         return None
     base_url = choice.base_url
     server = (

@@ -236,7 +236,7 @@ class BatchRun:
 
     def _do_job(self, number: int, job: Job) -> None:
         if job.media is not None and job.media.note:
-            self._reporter.info(f"warning: {job.input.source}: {job.media.note}")
+            self._reporter.warn(job.media.note, about=job.input.source)
         texts: list[str] = []
         rows: list[SelectedRows] = []
         error: CliError | None = None
@@ -252,7 +252,7 @@ class BatchRun:
             else:
                 with self._fetcher.materialized(number, left) as ready:
                     if job.media is None and ready.media is not None and ready.media.note:
-                        self._reporter.info(f"warning: {job.input.source}: {ready.media.note}")
+                        self._reporter.warn(ready.media.note, about=job.input.source)
                     fetched = self._fetcher.fetch(number, ready)
                     transcript, error = self._write_files(fetched, left, texts, rows)
         except (LimitClosed, Stopped):
@@ -320,7 +320,7 @@ class BatchRun:
         number = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
         unprinted = f", {len(lost)} not printed" if lost else ""
-        self._reporter.info(f"warning: stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
+        self._reporter.warn(f"stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
         rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
         if rest and self._is_interrupted:

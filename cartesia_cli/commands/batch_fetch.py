@@ -358,7 +358,7 @@ def request_transcript(
             on_body=bodies.append,
         )
     if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
-        reporter.info(f"warning: {item.source}: the response repeats the key: only its documented fields are saved")
+        reporter.warn("the response repeats the key: only its documented fields are saved", about=item.source)
     if lookup and (reason := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {reason}")
     return CachedResponse(body, response, time.time())
@@ -397,17 +397,13 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
     if malformed := unusable_fields(response):
         reporter.detail(f"{source}: malformed fields of the response are ignored: {', '.join(malformed)}")
     if response.trailing:
-        reporter.info(f"warning: {source}: {response.trailing} characters after the response's JSON are ignored")
+        reporter.warn(f"{response.trailing} characters after the response's JSON are ignored", about=source)
     words = response.words or ()
     if left_out := count_missing_words(response.text, words):
-        reporter.info(
-            f"warning: {source}: {left_out} of {len(words)} words of the response aren't in its text and are left out"
-        )
+        reporter.warn(f"{source}: {left_out} of {len(words)} words of the response aren't in its text and are left out")
     usable = response if job.media is None or job.media.estimated else drop_wrong_times(response, measured)
     if usable is not response:
-        reporter.info(
-            f"warning: {source}: the server's times don't fit a recording of {measured:.1f} s and are ignored"
-        )
+        reporter.warn(f"{source}: the server's times don't fit a recording of {measured:.1f} s and are ignored")
     return usable
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..audio.time_map import TimeMap
@@ -98,9 +99,7 @@ def split_job(
     show("splitting the channels of")
     with temporary.subfolder() as folder:
         with named_errors(item):
-            channels, seconds = split_channels(
-                item.path, folder, warn=lambda note: reporter.info(f"warning: {item.source}: {note}")
-            )
+            channels, seconds = split_channels(item.path, folder, warn=partial(reporter.warn, about=item.source))
         if names and len(names) != len(channels):
             raise InputError(
                 f"{item.source} has {len(channels)} channels, and --speakers-by-channel names {len(names)} speakers",

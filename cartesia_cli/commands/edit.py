@@ -138,4 +138,4 @@ def _open_page(url: str, reporter: Reporter) -> None:
     import webbrowser
 
     if not webbrowser.open(url):
-        reporter.info("warning: no browser could be started")
+        reporter.warn("no browser could be started")

@@ -157,7 +157,7 @@ def eval(
     if choice.reason:
         reporter.info(choice.reason)
     if speed != 1.0 and not config.local and any(system.is_live for system in systems):
-        reporter.info("warning: --speed: the API expects audio in real time; other speeds are for experiments")
+        reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
     reporter.info(_describe(recordings, systems, config))
 
     run = EvalRun(systems, recordings, config, reporter)
@@ -178,7 +178,7 @@ def eval(
     _write(report, files, format, worst, reporter)
     if stopped is not None:
         done = f"{len(report['rows'])} of {len(recordings) * len(systems)}"
-        reporter.info(f"warning: stopped: {done} transcripts are in the report; gates are not checked")
+        reporter.warn(f"stopped: {done} transcripts are in the report; gates are not checked")
         raise stopped
     if missed := [gate for gate in report["gates"] if not gate["passed"]]:
         raise GateError("; ".join(map(_describe_gate, missed)), hint=_gate_hint(files))

@@ -8,10 +8,11 @@ loaded at a time. Live sessions are never cached, because their latencies are pa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from threading import Lock
@@ -302,7 +303,7 @@ class LiveTranscriber:
             seconds = recording.media.duration
             transcript, measured = self._replay(recording.upload.path, ready, seconds, show)
         if any(notice.event == "reconnected" for notice in transcript.notices):
-            shared.reporter.info(f"warning: {job.input.source}: the connection was lost for a while")
+            shared.reporter.warn("the connection was lost for a while", about=job.input.source)
         price = 0.0 if shared.config.local else realtime_credits(self._system.model, measured["seconds"])
         shared.observer.finished(number, seconds=measured["seconds"], credits=price, from_cache=False)
         return Outcome(
@@ -321,12 +322,12 @@ class LiveTranscriber:
         from . import live_session
 
         source, speed = job.input.source, self._shared.config.speed
-        blocks = decode_file(path, warn=lambda note: self._shared.reporter.info(f"warning: {source}: {note}"))
+        blocks = decode_file(path, warn=partial(self._shared.reporter.warn, about=source))
         blocks = chain([next(blocks)], blocks)  # what can't be decoded is reported before anything is connected
         stream = StreamOptions(catch_up="live")
         sent = count(1)
 
-        def make_source(recorder: LatencyRecorder, say: Callable[[str], None]) -> RealtimeSource:
+        def make_source(recorder: LatencyRecorder) -> RealtimeSource:
             def on_late(late: float) -> None:
                 recorder.late(late)
                 show("transcribing", min(next(sent) * stream.chunk_ms / 1000, seconds or 0.0), seconds)

@@ -27,7 +27,7 @@ from ..protocol import (
 )
 from ..session.interfaces import Skipped
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
-from .live_session import Controls, Interaction
+from .live_session import Controls
 
 THRESHOLD_STEP = 0.05
 """Change of the end threshold for each press of `+` or `-`."""
@@ -55,14 +55,14 @@ class PausableSource:
     def __init__(
         self,
         source: AudioSource,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
         on_first: Callable[[], None],
         *,
         sends_silence: bool,
         rate: int = RATE,
     ) -> None:
         self.paused = False
-        self._source, self._say, self._on_first, self._sends_silence = source, say, on_first, sends_silence
+        self._source, self._warn, self._on_first, self._sends_silence = source, warn, on_first, sends_silence
         self._rate = rate
 
     async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
@@ -82,7 +82,7 @@ class PausableSource:
                         yield Skipped(size / 2 / self._rate)
                 else:
                     for problem in monitor.check(block.samples):
-                        self._say(f"warning: {problem}")
+                        self._warn(problem)
                     yield block
 
 
@@ -121,7 +121,7 @@ class _Prompt:
 
 
 class KeyActions:
-    """Runs the actions of keys and signals.
+    """Runs the actions of keys and signals in one session, which is shown by `view`.
 
     manual           whether the endpoint has `finalize`; otherwise it has turn thresholds
     pushes           whether push-to-talk is on
@@ -129,17 +129,13 @@ class KeyActions:
     billed           whether audio that is sent costs credits
     """
 
+    microphone: PausableSource
+    _controls: Controls
+
     def __init__(
-        self,
-        reporter: Reporter,
-        *,
-        manual: bool,
-        pushes: bool,
-        counts_silence: bool = False,
-        billed: bool = True,
+        self, reporter: Reporter, view: LiveView, *, manual: bool, pushes: bool, counts_silence: bool, billed: bool
     ) -> None:
-        self.microphone: PausableSource | None = None
-        self._reporter, self._manual, self._pushes = reporter, manual, pushes
+        self._reporter, self._view, self._manual, self._pushes = reporter, view, manual, pushes
         self._prompt: _Prompt | None = None
         self._limit_reported = False
         self._counts_silence, self._billed = counts_silence, billed
@@ -149,7 +145,7 @@ class KeyActions:
     @property
     def on_air(self) -> bool:
         """Whether the microphone's audio is sent."""
-        return self.microphone is not None and not self.microphone.paused
+        return not self.microphone.paused
 
     @property
     def resume_hint(self) -> str:
@@ -161,88 +157,83 @@ class KeyActions:
         """The line that the user is typing, with what it is for; empty if there is none."""
         return "" if self._prompt is None else f"{self._prompt.label}: {self._prompt.text}"
 
-    def interact(self, view: LiveView) -> Interaction:
-        """A context manager that reads keys and handles signals during a session shown by `view`."""
+    @contextmanager
+    def interact(self, controls: Controls) -> Iterator[None]:
+        """Read keys and handle signals while a session runs."""
+        self._controls = controls
+        actions: dict[str, Callable[[], None]] = {
+            "finalize": self._finalize,
+            "pause": self._toggle_pause,
+            "talk": self._press_space,
+            "mark": controls.mark,
+            "undo": controls.undo,
+            "threshold_up": lambda: self._shift_threshold(THRESHOLD_STEP),
+            "threshold_down": lambda: self._shift_threshold(-THRESHOLD_STEP),
+            "language_hints": lambda: self._ask(_Prompt("language hints", "language_hints", " ")),
+            "keyterms": lambda: self._ask(_Prompt("key terms", "keyterms", ", ")),
+            "help": self._show_help,
+            "stop": controls.stop,
+        }
 
-        @contextmanager
-        def interacting(controls: Controls) -> Iterator[None]:
-            actions: dict[str, Callable[[], None]] = {
-                "finalize": lambda: self._finalize(controls),
-                "pause": lambda: self._toggle_pause(controls, view),
-                "talk": lambda: self._press_space(controls, view),
-                "mark": controls.mark,
-                "undo": controls.undo,
-                "threshold_up": lambda: self._shift_threshold(controls, THRESHOLD_STEP),
-                "threshold_down": lambda: self._shift_threshold(controls, -THRESHOLD_STEP),
-                "language_hints": lambda: self._ask(controls, view, _Prompt("language hints", "language_hints", " ")),
-                "keyterms": lambda: self._ask(controls, view, _Prompt("key terms", "keyterms", ", ")),
-                "help": lambda: self._show_help(view),
-                "stop": controls.stop,
-            }
+        def handle(key: str) -> None:
+            if self._prompt is not None:
+                self._type(key, self._prompt)
+                return
+            # A key of the other mode is explained rather than ignored.
+            if (name := action_for(key, self._bindings) or action_for(key, BINDINGS)) is not None:
+                actions[name]()
 
-            def handle(key: str) -> None:
-                if self._prompt is not None:
-                    self._type(key, controls, self._prompt)
-                    return
-                # A key of the other mode is explained rather than ignored.
-                if (name := action_for(key, self._bindings) or action_for(key, BINDINGS)) is not None:
-                    actions[name]()
+        try:
+            with read_keys(handle, on_resume=controls.redraw), hotkey_signals(actions):
+                yield
+        finally:
+            if self._release is not None:
+                self._release.cancel()
 
-            try:
-                with read_keys(handle, on_resume=controls.redraw), hotkey_signals(actions):
-                    yield
-            finally:
-                if self._release is not None:
-                    self._release.cancel()
-
-        return interacting
-
-    def _finalize(self, controls: Controls) -> None:
+    def _finalize(self) -> None:
         if self._manual:
-            controls.send_command(Finalize())
+            self._controls.send_command(Finalize())
         else:
             self._reporter.info("in auto mode the server ends turns; with --mode manual you do")
 
-    def _press_space(self, controls: Controls, view: LiveView) -> None:
+    def _press_space(self) -> None:
         """The space bar: audio is sent while it is held, or from one tap to the next."""
         if not self._pushes:
-            self._finalize(controls)
+            self._finalize()
         elif not self.on_air:
-            self._toggle_pause(controls, view)
+            self._toggle_pause()
         else:
             # A second tap or a repeat of the held key: the last repeat counts as the release.
             if self._release is not None:
                 self._release.cancel()
             loop = asyncio.get_running_loop()
-            self._release = loop.call_later(RELEASE_SECONDS, self._release_space, controls, view)
+            self._release = loop.call_later(RELEASE_SECONDS, self._release_space)
 
-    def _release_space(self, controls: Controls, view: LiveView) -> None:
+    def _release_space(self) -> None:
         if self.on_air:
-            self._toggle_pause(controls, view)
+            self._toggle_pause()
 
-    def _toggle_pause(self, controls: Controls, view: LiveView) -> None:
+    def _toggle_pause(self) -> None:
         microphone = self.microphone
-        if microphone is None:
-            return
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
-            controls.send_command(Finalize())
+            self._controls.send_command(Finalize())
         if not self._pushes:
             self._reporter.info(f"paused: {self._pause_effect()}; p resumes" if microphone.paused else "resumed")
-        elif not view.active:  # the view shows it otherwise
+        elif not self._view.active:  # the view shows it otherwise
             self._reporter.info("paused: hold space to talk" if microphone.paused else "on air")
-        controls.redraw()
+        self._controls.redraw()
 
     def _pause_effect(self) -> str:
         if self._manual:
             return "nothing is sent"
         return "silence is sent (and billed)" if self._billed else "silence is sent"
 
-    def _shift_threshold(self, controls: Controls, by: float) -> None:
+    def _shift_threshold(self, by: float) -> None:
         if self._manual:
             self._reporter.info("turn thresholds apply to --mode auto only")
             return
-        turn = controls.settings().turn
+        turn = self._controls.settings().turn
         old = turn.end_threshold or TURN_DEFAULTS.end_threshold or 0.0
         eager = turn.eager_end_threshold or TURN_DEFAULTS.eager_end_threshold or 0.0
         highest = max(old, min(HIGHEST_THRESHOLD, eager - THRESHOLD_STEP))
@@ -259,33 +250,34 @@ class KeyActions:
         change = TurnConfig(end_threshold=new)
         if new >= LEGACY_EAGER_END_THRESHOLD and turn.eager_end_threshold is None:
             change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
-        controls.send_command(Config(change))
+        self._controls.send_command(Config(change))
         self._reporter.info(f"end threshold {new:g} (higher ends turns sooner)")
 
-    def _ask(self, controls: Controls, view: LiveView, prompt: _Prompt) -> None:
+    def _ask(self, prompt: _Prompt) -> None:
         """Have the user edit language hints or key terms, beginning with those that apply."""
-        prompt.text = prompt.separator.join(getattr(controls.settings(), prompt.setting) or ())
+        prompt.text = prompt.separator.join(getattr(self._controls.settings(), prompt.setting) or ())
         self._prompt = prompt
-        if not view.active:  # the view shows what is typed
+        if not self._view.active:  # the view shows what is typed
             self._reporter.info(f"type the {prompt.label} and press Enter; now: {prompt.text or 'none'}")
-        controls.redraw()
+        self._controls.redraw()
 
-    def _type(self, key: str, controls: Controls, prompt: _Prompt) -> None:
+    def _type(self, key: str, prompt: _Prompt) -> None:
         if key != "enter":
             prompt.press(key)
-            controls.redraw()
+            self._controls.redraw()
             return
         self._prompt = None
-        before, values = getattr(controls.settings(), prompt.setting) or (), prompt.values
+        before, values = getattr(self._controls.settings(), prompt.setting) or (), prompt.values
         problem = (language_hints_problem if prompt.setting == "language_hints" else keyterms_problem)(values)
         if problem is not None:
             self._reporter.info(f"{problem}: nothing was changed")
         elif values == before:
             self._reporter.info(f"{prompt.label}: unchanged")
-        elif controls.send_command(prompt.change(values)):
+        elif self._controls.send_command(prompt.change(values)):
             self._reporter.info(f"{prompt.label}: {prompt.separator.join(values) or 'none'}")
-        controls.redraw()
+        self._controls.redraw()
 
-    def _show_help(self, view: LiveView) -> None:
-        legend = view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
-        self._reporter.print_lines(lambda width, encoding: help_text(self._bindings, legend if view.active else ()))
+    def _show_help(self) -> None:
+        legend = self._view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
+        text = help_text(self._bindings, legend if self._view.active else ())
+        self._reporter.print_lines(lambda width, encoding: text)

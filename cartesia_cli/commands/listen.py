@@ -175,7 +175,7 @@ def listen(
     if microphone.is_monitor:
         reporter.info(f"{microphone.name} records what this computer plays")
     key_actions = interaction.KeyActions(
-        reporter, manual=manual, pushes=push_to_talk, counts_silence=vad_ends, billed=choice.base_url is not None
+        reporter, view, manual=manual, pushes=push_to_talk, counts_silence=vad_ends, billed=choice.base_url is not None
     )
     asked: dict[str, Any] = {
         "model": session_options.model,
@@ -192,9 +192,9 @@ def listen(
         ),
     )  # fmt: skip
 
-    opened = Microphone(microphone, output_rate=rate, on_warning=lambda sentence: reporter.info(f"warning: {sentence}"))
+    opened = Microphone(microphone, output_rate=rate, on_warning=reporter.warn)
 
-    def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
+    def make(recorder: LatencyRecorder) -> Source:
         def listening() -> None:
             how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
             reporter.info(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
@@ -202,7 +202,7 @@ def listen(
         # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
         key_actions.microphone = interaction.PausableSource(
             limit_source(kept.spool(opened), stream_options.duration, rate),
-            say,
+            reporter.warn,
             listening,
             sends_silence=not manual,
             rate=rate,
@@ -238,11 +238,11 @@ def listen(
             with exec_hook or nullcontext():
                 give = exec_hook.submit if exec_hook else None
                 live_session.run_session(
-                    config, server, make, reporter, view, interaction=key_actions.interact(view), on_segment=give
+                    config, server, make, reporter, view, interaction=key_actions.interact, on_segment=give
                 )
         finally:
             if opened.overflows:
-                reporter.info(f"warning: audio was lost {opened.overflows} times because this machine was too busy")
+                reporter.warn(f"audio was lost {opened.overflows} times because this machine was too busy")
 
 
 class _SessionRecording:
@@ -274,10 +274,9 @@ class _SessionRecording:
     def spool(self, source: Microphone) -> SessionRecording:
         from ..audio.session_recording import SessionRecording
 
-        def warn(sentence: str) -> None:
-            self._reporter.info(f"warning: {sentence}")
-
-        self._spool = SessionRecording(source, state_dir(), rate=self._rate, asked=self._asked, on_warning=warn)
+        self._spool = SessionRecording(
+            source, state_dir(), rate=self._rate, asked=self._asked, on_warning=self._reporter.warn
+        )
         return self._spool
 
     def __enter__(self) -> _SessionRecording:

@@ -250,7 +250,7 @@ class SessionOptions(NamedTuple):
         options.query(endpoint)  # raises UsageError if key terms or language hints exceed their limits
         for sentence, applies in doubts.items():
             if applies:
-                reporter.info(f"warning: {sentence}")
+                reporter.warn(sentence)
         return options
 
     def all_keyterms(self) -> tuple[str, ...]:

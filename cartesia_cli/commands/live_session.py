@@ -173,8 +173,8 @@ STATUS_NOTICES = frozenset({"connection_lost", "hurry"})
 REDRAW_SECONDS = 0.25
 """Seconds between redraws while no events arrive; shorter waits need no message."""
 
-MakeSource = Callable[[LatencyRecorder, Callable[[str], None]], Source]
-"""Makes the source of a session, given the recorder of its pacing and a function that shows a message."""
+MakeSource = Callable[[LatencyRecorder], Source]
+"""Makes the source of a session, given the recorder of its pacing."""
 
 
 class LiveSession:
@@ -204,7 +204,7 @@ class LiveSession:
         self._session: Session | None = None
         self._partial_text = ""
         self._languages: tuple[DetectedLanguage, ...] = ()  # the last ones that were detected
-        self._append_file = None if config.append is None else AppendFile(config.append, self._warn)
+        self._append_file = None if config.append is None else AppendFile(config.append, self._reporter.warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
         self._chunk = 2 * round(rate * config.stream_options.chunk_ms / 1000)
@@ -239,7 +239,7 @@ class LiveSession:
         config, streaming = self._config, self._config.stream_options
         self._session = Session(
             self._connect,
-            make_source(self._metrics, self._reporter.info),
+            make_source(self._metrics),
             self._tracker,
             self._clock,
             self._endpointer,
@@ -340,7 +340,7 @@ class LiveSession:
         from .control_file import follow_control
 
         path = self._config.stream_options.control
-        return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._warn)
+        return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._reporter.warn)
 
     def finish(self) -> OutputError | None:
         """Write what is written at the end, however the session ended; returns the error of an output that failed.
@@ -352,9 +352,9 @@ class LiveSession:
         transcript = self.transcript()
         if transcript.words is None and transcript.text.strip():
             if not NEEDS_WORDS.isdisjoint(config.targets):
-                self._reporter.info("warning: the server sent no word times: times within the text are estimated")
+                self._reporter.warn("the server sent no word times: times within the text are estimated")
             elif config.layout.words:
-                self._reporter.info("warning: the server sent no word times: -w has none to show")
+                self._reporter.warn("the server sent no word times: -w has none to show")
         figures, streaming = self.measured(), config.stream_options
         facts: dict[str, Any] = {"complete": self._is_complete} | ({"stats": figures} if streaming.stats else {})
         for writing in self._streams:
@@ -401,14 +401,11 @@ class LiveSession:
                 self._append_file.add(update.text)
         self.redraw()
 
-    def _warn(self, sentence: str) -> None:
-        self._reporter.info(f"warning: {sentence}")
-
     def _report_notice(self, notice: Notice) -> None:
         if notice.event in STATUS_NOTICES:
             self._report_connection(notice.message)
         elif notice.event == "config_refused":
-            self._warn(notice.message)
+            self._reporter.warn(notice.message)
         else:
             (self._reporter.info if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
 

@@ -79,7 +79,7 @@ def login(
     reporter.add_secret(secret)
     credential = check_form(Credential(secret, "stdin" if with_key else "your input"))
     if no_check:
-        reporter.info("warning: the key was not checked")
+        reporter.warn("the key was not checked")
     else:
         _check(address, credential, reporter)
     path = store_key(settings, secret, in_keyring=keyring)
@@ -88,7 +88,7 @@ def login(
     reporter.info(f"the key{owner} is stored in {where}")
     used = key_source(settings)
     if used is not None and used.origin != str(path):
-        reporter.info(f"warning: it is not used as long as there is {used.origin}, which takes precedence")
+        reporter.warn(f"it is not used as long as there is {used.origin}, which takes precedence")
 
 
 def _check_encryption(address: str, settings: Settings) -> None:

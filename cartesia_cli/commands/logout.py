@@ -27,4 +27,4 @@ def logout(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None
     else:
         reporter.info(f"removed the key in {path}; it stays valid until it is revoked at play.cartesia.ai/keys")
     if left := key_source(settings):
-        reporter.info(f"warning: there is still a key in {left.origin}")
+        reporter.warn(f"there is still a key in {left.origin}")

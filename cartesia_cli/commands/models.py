@@ -81,7 +81,7 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
     except AuthError:
         raise
     except CliError as error:
-        reporter.info(f"warning: {error}: the list is that of {(cached or release).as_of}")
+        reporter.warn(f"{error}: the list is that of {(cached or release).as_of}")
         return cached or release
     if not is_here:
         model_cache.write(choice.base_url, found)

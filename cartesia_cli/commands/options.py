@@ -209,7 +209,7 @@ class BackendOptions(NamedTuple):
             reporter.info(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
         if choice.base_url is not None and is_unencrypted(choice.base_url):
             key = "with the key" if choice.credential is not None else "no key is sent"
-            reporter.info(f"warning: {urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
+            reporter.warn(f"{urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
         return choice
 
 
@@ -296,7 +296,7 @@ def sent_language(language: str | None, base_url: str | None, reporter: Reporter
     if base_url is None or is_loopback(base_url):
         return language
     if language in CHINESE_SCRIPTS:
-        reporter.info(f"warning: the API knows no scripts: {language} is sent as {api_language(language)}")
+        reporter.warn(f"the API knows no scripts: {language} is sent as {api_language(language)}")
     return api_language(language)
 
 
@@ -321,11 +321,11 @@ def warn_unknown(
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
     if options.model not in known:
-        reporter.info(f"warning: unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
+        reporter.warn(f"unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
     if options.language and options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):
-        reporter.info(f"warning: unknown language code {options.language!r} is sent as it is")
+        reporter.warn(f"unknown language code {options.language!r} is sent as it is")
     if keyterms:
-        reporter.info("warning: key terms are not sent: the batch endpoint does not take them")
+        reporter.warn("key terms are not sent: the batch endpoint does not take them")
 
 
 def parse_names(text: str) -> tuple[str, ...]:

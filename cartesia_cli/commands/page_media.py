@@ -64,9 +64,9 @@ class PageMedia:
             waveform, seconds = peaks(decode_file(self._recording))
             copy = opus(self._recording, MAX_EMBEDDED_BYTES) if self._embed else b""
         except InputError as error:
-            self._reporter.info(f"warning: the page has no waveform: {error.message}")
+            self._reporter.warn(f"the page has no waveform: {error.message}")
             return Media()
         if copy is None:
             limit = MAX_EMBEDDED_BYTES >> 20
-            self._reporter.info(f"warning: the recording is not in the page: it would take more than {limit} MiB")
+            self._reporter.warn(f"the recording is not in the page: it would take more than {limit} MiB")
         return Media(embedded=copy or b"", type=OPUS_TYPE if copy else "", peaks=waveform, peak_seconds=seconds)

@@ -130,7 +130,7 @@ def _load_transcripts(
                 raise item
             text, warning = decode_document(read_input(item, MAX_TRANSCRIPT_BYTES), item.source)
             if warning:
-                reporter.info(f"warning: {warning}")
+                reporter.warn(warning)
             transcripts = load_transcripts(text, item.source)
         except InputError as error:
             if len(found) == 1:

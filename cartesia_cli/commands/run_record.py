@@ -62,7 +62,7 @@ def open_record(
     journal = Journal(
         output_dir,
         shard,
-        on_failure=lambda sentence: reporter.info(f"warning: {sentence}"),
+        on_failure=reporter.warn,
         on_detail=reporter.detail,
     )
     journal.read()

@@ -120,7 +120,7 @@ def serve(
     )
     server, name = make_server(config)
     if key is None and is_open:
-        reporter.info(f"warning: anyone who can reach {host} can use this server: --require-key makes it ask for a key")
+        reporter.warn(f"anyone who can reach {host} can use this server: --require-key makes it ask for a key")
     url = runner.base_url(loopback or listener)
     write_stdout(f"export CARTESIA_BASE_URL={url}\n")
     if key is not None and not configured_key:

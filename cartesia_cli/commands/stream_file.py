@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -108,7 +108,7 @@ def stream_file(
     if stream_options.duration is not None:
         seconds = stream_options.duration if seconds is None else min(stream_options.duration, seconds)
     if speed != 1.0:
-        reporter.info("warning: --speed: the API expects audio in real time; other speeds are for experiments")
+        reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
 
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
@@ -116,12 +116,12 @@ def stream_file(
 
     recorders: list[LatencyRecorder] = []
 
-    def make(recorder: LatencyRecorder, say: Callable[[str], None]) -> Source:
+    def make(recorder: LatencyRecorder) -> Source:
         recorders.append(recorder)
 
         def gap(seconds: float) -> None:
             recorder.gap(seconds)
-            say(f"warning: held up for {seconds:.1f} s; the schedule continues from here")
+            reporter.warn(f"held up for {seconds:.1f} s; the schedule continues from here")
 
         paced = RealtimeSource(
             blocks,
@@ -130,7 +130,7 @@ def stream_file(
             speed=speed,
             on_late=recorder.late,
             on_gap=gap,
-            on_silence=cache(lambda: say(f"no data from {name}: sending silence until it continues")),
+            on_silence=cache(lambda: reporter.info(f"no data from {name}: sending silence until it continues")),
         )
         source = limit_source(paced, stream_options.duration, rate)
         return source if stream_options.save_audio is None else TeeSource(source, stream_options.save_audio, rate)
@@ -195,9 +195,7 @@ def _recording(
     from ..audio.probing import probe, probe_raw
     from .inputs import STDIN, HeaderlessReader, stdin_stream
 
-    def warn(note: str) -> None:
-        reporter.info(f"warning: {file}: {note}")
-
+    warn = partial(reporter.warn, about=file)
     path, piping = Path(file), file == STDIN
     recording = None
     if encoding is not None and sample_rate is not None:

@@ -6,6 +6,7 @@ decodes them itself. Must never change a recording that the API documents and th
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,7 +130,7 @@ def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Re
     item, media = job.input, job.media
     assert media is not None
     show("extracting the sound of")
-    sound = extract_soundtrack(item.path, folder, warn=lambda note: reporter.info(f"warning: {item.source}: {note}"))
+    sound = extract_soundtrack(item.path, folder, warn=partial(reporter.warn, about=item.source))
     kind, size, whole = sound.path.suffix[1:], size_text(sound.media.bytes), size_text(media.bytes)
     if sound.video:
         reporter.info(f"{item.source}: sending only the sound: {size} of {whole}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,9 +59,7 @@ def vad(
     from ..output.files import write_stdout
     from .inputs import STDIN, check_not_url, stdin_stream
 
-    def warn(note: str) -> None:
-        reporter.info(f"warning: {file}: {note}")
-
+    warn = partial(reporter.warn, about=file)
     check_not_url(file)
     if file == STDIN:
         blocks = decode_pipe(stdin_stream(), channel=channel, warn=warn)

@@ -53,9 +53,9 @@ def write_results(
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
-            reporter.info(f"warning: {name}: no word times: times within the text are estimated")
+            reporter.warn("no word times: times within the text are estimated", about=name)
         elif layout.words:
-            reporter.info(f"warning: {name}: no word times: -w has none to show")
+            reporter.warn("no word times: -w has none to show", about=name)
     if matches is not None:
         (write_rows or matches.write)(matches.select(transcript))
         if matches.combined:

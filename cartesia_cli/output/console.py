@@ -126,6 +126,10 @@ class Reporter:
         if not self.quiet:
             self._print_redacted(self._wrap_beside_view(one_line(sentence)))
 
+    def warn(self, sentence: str, about: str = "") -> None:
+        """Print a warning. `about`: name of the input that it is about."""
+        self.info(f"warning: {about}{': ' * bool(about)}{sentence}")
+
     def detail(self, sentence: str) -> None:
         if self.verbose:
             self._print_redacted(self._styled(DIM, self._wrap_beside_view(one_line(sentence))))
@@ -269,7 +273,7 @@ class Reporter:
         from .notification import notify
 
         if not notify(self.redact(text), self._stream, self._environ):
-            self.info("warning: no notification: there is neither a terminal nor a desktop")
+            self.warn("no notification: there is neither a terminal nor a desktop")
 
     def _wrap_beside_view(self, sentence: str) -> str:
         """Wrap only beside the live view: elsewhere a sentence may hold a command to copy."""
