@@ -10,7 +10,8 @@ Pure: texts and counts in, figures out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from importlib.util import find_spec
 
 from .errors import EngineError
 
@@ -71,16 +72,6 @@ class ErrorCounts:
         """Character error rate, likewise."""
         return _rate(self.character_errors, self.characters)
 
-    def __add__(self, other: ErrorCounts) -> ErrorCounts:
-        return ErrorCounts(
-            self.substitutions + other.substitutions,
-            self.insertions + other.insertions,
-            self.deletions + other.deletions,
-            self.words + other.words,
-            self.character_errors + other.character_errors,
-            self.characters + other.characters,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -106,12 +97,12 @@ class Normalizer:
 
 def load_normalizer(language: str | None) -> Normalizer:
     """The normaliser of a language code; None is English. EngineError if the extra isn't installed."""
-    try:
-        import jiwer  # noqa: F401  it is needed later: whether it is there is said before anything is transcribed
-        from whisper_normalizer.basic import BasicTextNormalizer
-        from whisper_normalizer.english import EnglishTextNormalizer
-    except ImportError as error:
-        raise EngineError(f"eval needs packages that are not installed ({error.name})", hint=INSTALL_COMMAND) from error
+    if missing := [name for name in ("jiwer", "whisper_normalizer") if find_spec(name) is None]:
+        message = f"eval needs packages that are not installed ({', '.join(missing)})"
+        raise EngineError(message, hint=INSTALL_COMMAND)
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
     code = (language or "en").lower().partition("-")[0]
     if code == "en":
         english = EnglishTextNormalizer()
@@ -151,7 +142,7 @@ def compare(reference: str, hypothesis: str, normalizer: Normalizer) -> Comparis
 
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     """The errors of several transcripts together."""
-    return sum(counts, ErrorCounts())
+    return ErrorCounts(*map(sum, zip(*map(astuple, counts), strict=True)))
 
 
 def confidence_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[float, float] | None:

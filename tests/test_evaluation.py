@@ -55,7 +55,7 @@ def test_edits_are_runs_of_equal_and_of_different_words() -> None:
 def test_words_where_nothing_was_said_have_no_rate_but_count() -> None:
     silent = compare("", "you", load_normalizer(None)).counts
     assert (silent.wer, silent.cer, silent.insertions) == (None, None, 1)
-    assert (silent + ErrorCounts(words=4, characters=20)).wer == 0.25
+    assert total([silent, ErrorCounts(words=4, characters=20)]).wer == 0.25
     assert compare(" \n", "", load_normalizer(None)).counts.wer == 0.0
 
 

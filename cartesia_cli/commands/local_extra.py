@@ -27,15 +27,18 @@ def require_local_extra() -> None:
     import_from_server("whisper", "app", "runner")
 
 
-def import_from_server(*modules: str) -> None:
-    """Import modules of `server`. EngineError if what they need isn't installed."""
+def require_local_server() -> None:
+    """EngineError if the local server can't be imported, whether or not the engine can be."""
+    import_from_server("app", "runner", "script", what="the local server")
+
+
+def import_from_server(*modules: str, what: str = "the offline engine") -> None:
+    """Import modules of `server`, for `what`. EngineError if what they need isn't installed."""
     try:
         for module in modules:
-            import_module(f"cartesia_cli.server.{module}")
+            import_module(f"..server.{module}", __package__)
     except ImportError as error:
-        raise EngineError(
-            f"the offline engine is not installed ({error.name} is missing)", hint=INSTALL_COMMAND
-        ) from error
+        raise EngineError(f"{what} is not installed ({error.name} is missing)", hint=INSTALL_COMMAND) from error
 
 
 def describe_engine(model: str | None, language: str | None, *, live: bool = False) -> str:

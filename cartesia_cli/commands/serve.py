@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import EngineError, Interrupted, UsageError
+from ..errors import Interrupted, UsageError
 from . import local_extra
 from . import options as given
 from .local_extra import LocalServerObserver
@@ -210,11 +210,9 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
 
 def _script_server(path: Path) -> MakeServer:
     """A server for this script. UsageError for a file that is not a script, EngineError without the local extra."""
-    try:
-        from ..server import app, responses, runner, script  # noqa: F401  tried here, used below
-    except ImportError as error:
-        message = f"the local server is not installed ({error.name} is missing)"
-        raise EngineError(message, hint=local_extra.INSTALL_COMMAND) from error
+    local_extra.require_local_server()
+    from ..server import app, responses, script
+
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:

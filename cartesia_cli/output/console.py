@@ -106,7 +106,7 @@ class Reporter:
     """
 
     def __init__(self, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
-        self._stream = stream or sys.stderr or open(os.devnull, "w")  # noqa: SIM115  as long as the run
+        self._stream = stream or sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
         self._environ = environ
         self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
