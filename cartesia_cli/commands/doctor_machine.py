@@ -119,7 +119,7 @@ def check_packages(examined: Examined, found: Found) -> Result:
 
 def check_configuration(examined: Examined, found: Found) -> Result:
     """Everything that any command would take from the file and the environment, not only what this one does."""
-    from .option_sources import effective, options
+    from .option_sources import effective, options, variable_name
 
     if examined.problem is not None:
         raise examined.problem
@@ -128,7 +128,7 @@ def check_configuration(examined: Examined, found: Found) -> Result:
         effective(command, examined.choice, {})
     known = {*GENERAL_VARIABLES, *SDK_VARIABLES}
     for name, command in examined.program.commands.items():
-        known |= {f"CARTESIA_{name}_{option}".upper().replace("-", "_") for option in options(command)}
+        known |= {variable_name(name, option) for option in options(command)}
     unknown = [name for name in examined.environ if name.startswith("CARTESIA_") and name not in known]
     file = examined.settings.file
     profile = "" if examined.settings.profile is None else f", profile {examined.settings.profile}"

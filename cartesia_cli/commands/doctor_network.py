@@ -6,9 +6,9 @@ import tempfile
 import wave
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..credentials import KEY_COMMAND_SECONDS, NOT_RUN, key_source
@@ -16,9 +16,6 @@ from ..errors import ApiError, AuthError
 from ..protocol import batch_credits, is_loopback, realtime_credits
 from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
 from .doctor_machine import Examined
-
-if TYPE_CHECKING:  # the module of realtime endpoints
-    from ..protocol import Endpoint
 
 STEP_SECONDS = 8.0
 """Time limit of a name lookup, a connection, an answer."""
@@ -142,15 +139,7 @@ def check_access(examined: Examined, found: Found) -> Result:
     raise error
 
 
-def check_stt(examined: Examined, found: Found) -> Result:
-    return _batch(examined, "stt")
-
-
-def check_openai(examined: Examined, found: Found) -> Result:
-    return _batch(examined, "openai")
-
-
-def _batch(examined: Examined, endpoint: str) -> Result:
+def check_batch(examined: Examined, found: Found, *, endpoint: str) -> Result:
     from ..client.round_trip import batch_round_trip
 
     with tempfile.TemporaryDirectory() as folder:
@@ -169,22 +158,11 @@ def _batch(examined: Examined, endpoint: str) -> Result:
     return ok(f"transcript after {trip.transcript:.2f} s", transcript_seconds=round(trip.transcript, 3))
 
 
-def check_manual(examined: Examined, found: Found) -> Result:
-    from ..protocol import MANUAL
-
-    return _realtime(examined, MANUAL)
-
-
-def check_auto(examined: Examined, found: Found) -> Result:
-    from ..protocol import AUTO
-
-    return _realtime(examined, AUTO)
-
-
-def _realtime(examined: Examined, endpoint: Endpoint) -> Result:
+def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> Result:
     import asyncio
 
     from ..client.round_trip import BLOCK_SECONDS, realtime_round_trip
+    from ..protocol import AUTO, MANUAL
 
     size = round(BLOCK_SECONDS * 16_000) * 2
     speech = _speech()
@@ -193,7 +171,7 @@ def _realtime(examined: Examined, endpoint: Endpoint) -> Result:
         realtime_round_trip(
             _url(examined),
             examined.credential,
-            endpoint,
+            MANUAL if endpoint == "manual" else AUTO,
             blocks,
             api_version=examined.api_version,
             seconds=ROUND_TRIP_SECONDS - 1,
@@ -238,8 +216,13 @@ NETWORK_CHECKS: tuple[Check[Examined], ...] = (
     Check("tls", "TLS", check_tls, needs=("connection",), seconds=STEP_SECONDS),
     Check("clock", "Clock", check_clock, needs=("tls",)),
     Check("access", "Access", check_access, needs=("key", "tls"), seconds=STEP_SECONDS),
-    Check("stt", "/stt", check_stt, needs=("access",), seconds=ROUND_TRIP_SECONDS),
-    Check("openai", "/audio/transcriptions", check_openai, needs=("access",), seconds=ROUND_TRIP_SECONDS),
-    Check("manual", "/stt/websocket", check_manual, needs=("access",), seconds=ROUND_TRIP_SECONDS),
-    Check("auto", "/stt/turns/websocket", check_auto, needs=("access",), seconds=ROUND_TRIP_SECONDS),
+    *(
+        Check(endpoint, path, partial(check, endpoint=endpoint), needs=("access",), seconds=ROUND_TRIP_SECONDS)
+        for endpoint, path, check in (
+            ("stt", "/stt", check_batch),
+            ("openai", "/audio/transcriptions", check_batch),
+            ("manual", "/stt/websocket", check_realtime),
+            ("auto", "/stt/turns/websocket", check_realtime),
+        )
+    ),
 )

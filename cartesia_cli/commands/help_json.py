@@ -13,7 +13,7 @@ import typer
 from .. import __version__
 from ..errors import Exit
 from . import COMMANDS
-from .option_sources import CHOOSING, negation
+from .option_sources import CHOOSING, negation, variable_name
 
 EXIT_CODES = {
     Exit.DONE: "done; also after the first Ctrl-C of a live session",
@@ -75,12 +75,13 @@ def _options(command: Any, context: Any, name: str) -> Iterator[dict[str, Any]]:
 
 def _option(option: Any, command: str) -> dict[str, Any]:
     names = sorted([*option.opts, *option.secondary_opts], key=lambda spelling: not spelling.startswith("--"))
+    setting = names[0].removeprefix("--").replace("-", "_")
     is_setting = bool(command) and option.name != "help"
     kind = option.type
     return {
         "names": names,
         "opposite": negation(option) if is_setting else None,
-        "variable": _variable(option, names[0], command) if is_setting else None,
+        "variable": CHOOSING.get(setting, variable_name(command, setting)) if is_setting else None,
         "group": getattr(option, "rich_help_panel", None),
         "help": _plain(option.help),
         "metavar": option.metavar,
@@ -91,13 +92,6 @@ def _option(option: Any, command: str) -> dict[str, Any]:
         "repeatable": bool(option.multiple or option.count),
         "default": option.default if isinstance(option.default, bool | int | float | str) else None,
     }
-
-
-def _variable(option: Any, name: str, command: str) -> str:
-    """The variable of the environment that sets an option."""
-    if (setting := name.removeprefix("--").replace("-", "_")) in CHOOSING:
-        return CHOOSING[setting]
-    return f"CARTESIA_{command}_{setting}".replace("-", "_").upper()
 
 
 def _plain(text: str | None) -> str:

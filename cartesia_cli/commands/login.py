@@ -10,7 +10,7 @@ import typer
 
 from ..errors import AuthError, UsageError
 from . import options as given
-from .option_sources import CHOSEN, configured
+from .option_sources import chosen_settings
 from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
@@ -71,7 +71,7 @@ def login(
     from ..credentials import check_form, key_source, store_key
     from ..protocol import BASE_URL, Credential, check_base_url
 
-    settings = configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+    settings = chosen_settings(context)
     address = check_base_url(base_url or settings.base_url or BASE_URL)
     if not no_check:
         _check_encryption(address, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import options as given
-from .option_sources import CHOSEN, configured
+from .option_sources import chosen_settings
 from .options import expand_groups
 
 EXAMPLES = """
@@ -20,7 +20,7 @@ def logout(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None
     reporter = verbosity.apply_to(context.obj)
     from ..credentials import key_file, key_source, remove_key
 
-    settings = configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+    settings = chosen_settings(context)
     path = remove_key(settings)
     if path is None:
         reporter.info(f"no key is stored: there is no {key_file(settings.folder, settings.profile)}")

@@ -223,6 +223,11 @@ def configured(
     return load(config_dir(), environ, file=file, profile=profile, commands=COMMANDS)
 
 
+def chosen_settings(context: typer.Context) -> Settings:
+    """The configuration that the options and variables of a command line choose."""
+    return configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+
+
 def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: Mapping[str, str]) -> list[Layer]:
     """The options of a command that are set in each layer, the strongest first."""
     known = {name: option for name, option in options(command).items() if name not in CHOOSING}
@@ -235,7 +240,7 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: 
         {
             name: _checked(known[name], Setting(_from_text(known[name], text, variable), "environment", variable))
             for name in known
-            if (text := environ.get(variable := _variable(command.name, name)))
+            if (text := environ.get(variable := variable_name(command.name, name)))
         },
         {name: setting for name, setting in _general_environment(environ).items() if name in known},
     ]
@@ -260,7 +265,8 @@ def _choice(
     return Setting(environ[variable], "environment", variable) if environ.get(variable) else None
 
 
-def _variable(command: str, name: str) -> str:
+def variable_name(command: str, name: str) -> str:
+    """The variable of the environment that sets an option."""
     return f"CARTESIA_{command}_{name}".upper().replace("-", "_")
 
 
