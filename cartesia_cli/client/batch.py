@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
-from urllib.parse import urlsplit
 
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol import (
@@ -20,7 +19,6 @@ from ..protocol import (
     build_url,
     decode_batch,
     encode_batch,
-    is_unencrypted,
 )
 from ..redaction import is_long
 from ..retry import RetryPolicy
@@ -29,14 +27,13 @@ from .deadlines import DeadlineExceeded, Deadlines, ProgressCallback, UploadProg
 from .http_errors import (
     HTTP_ERRORS,
     Failure,
-    Peer,
     connection_failure,
     invalid_response_failure,
     is_concurrency_refusal,
     refusal_failure,
     truncated_response_failure,
 )
-from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, is_proxied
+from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, peer_of
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
@@ -89,7 +86,7 @@ class BatchClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url
-        self._peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
+        self._peer = peer_of(base_url, credential)
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self.limit = limit or ConcurrencyLimit(1)
         self._clock, self._sleep = clock, sleep

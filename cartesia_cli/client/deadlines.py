@@ -38,6 +38,11 @@ class Deadlines(NamedTuple):
     response: float = 60.0
 
     @classmethod
+    def of(cls, seconds: float) -> "Deadlines":
+        """The same limit for everything, and for each part of it."""
+        return cls(seconds, seconds, seconds)
+
+    @classmethod
     def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> "Deadlines":
         """Limits that grow with the file.
 

@@ -19,9 +19,9 @@ import httpcore
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError, UsageError
-from ..protocol import API_VERSION, Credential, is_loopback, request_headers
+from ..protocol import API_VERSION, Credential, is_loopback, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
-from .http_errors import HTTP_ERRORS, OTHER_SERVER
+from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
@@ -193,6 +193,11 @@ def environment_error(reason: str) -> UsageError:
 def is_proxied(base_url: str) -> bool:
     """Whether requests to a server go through a proxy of the environment. Those to this machine never do."""
     return find_proxy(base_url) is not None
+
+
+def peer_of(base_url: str, credential: Credential | None) -> Peer:
+    """The server at this address, as error messages describe it."""
+    return Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
 
 
 def find_proxy(base_url: str) -> str | None:

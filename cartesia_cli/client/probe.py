@@ -28,7 +28,7 @@ from .http_errors import (
     refusal_failure,
     unreachable_failure,
 )
-from .http_transport import AbortHandle, HttpClient, HttpReply, HttpRequest, find_proxy, is_proxied
+from .http_transport import AbortHandle, HttpClient, HttpReply, HttpRequest, find_proxy, peer_of
 
 UNCHECKED = "the key can't be checked"
 
@@ -157,7 +157,7 @@ def _ask(
     seconds: float,
 ) -> tuple[Answer, HttpReply | None, Peer]:
     """Send one GET. `name`: the beginning of the message if no answer comes."""
-    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url))
+    peer = peer_of(base_url, credential)
     progress, handle = UploadProgress(0), _TlsTrace()
     address = build_url(base_url, path, query)
     began, local_time = time.monotonic(), datetime.now().astimezone()
@@ -168,7 +168,7 @@ def _ask(
             reply = run_with_deadline(
                 lambda: http.exchange(lambda: HttpRequest("GET"), address, progress, handle),
                 progress,
-                Deadlines(total=seconds, stall=seconds, response=seconds),
+                Deadlines.of(seconds),
                 began + seconds,
                 lambda progress: None,
             )

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -37,13 +36,12 @@ from ..protocol import (
     build_url,
     decode,
     encode_command,
-    is_unencrypted,
     malformed_fields,
 )
 from ..redaction import Redactor, is_long
 from ..retry import RetryPolicy
 from .http_errors import Peer
-from .http_transport import is_proxied
+from .http_transport import peer_of
 from .ws_connect import CLOSE_TIMEOUT_SECONDS, FrameTap, Socket, describe_close, open_socket, redacting
 from .ws_errors import already_closed_error, close_error, error_from_event, response_headers, stalled_error
 
@@ -332,7 +330,7 @@ async def connect(
     server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
     """
     address = build_url(base_url, endpoint.path, options.query(endpoint), websocket=True)
-    peer = Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
+    peer = peer_of(base_url, credential)
     tap = redacting(tap, peer.redactor)
     socket = await open_socket(
         base_url, address, peer, retry=retry or RetryPolicy(), on_notice=on_notice, tap=tap, sleep=sleep,

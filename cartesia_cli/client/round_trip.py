@@ -52,7 +52,7 @@ def batch_round_trip(
             Upload(recording, recording.name, "audio/wav"),
             BatchOptions(model=BATCH_MODEL),
             endpoint=endpoint,
-            deadlines=Deadlines(total=seconds, stall=seconds, response=seconds),
+            deadlines=Deadlines.of(seconds),
         )
     return RoundTrip(None, time.monotonic() - began, response.text)
 

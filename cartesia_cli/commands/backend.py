@@ -99,7 +99,7 @@ class Backend:
         timeout   the user's limit for each step, or None for limits that fit the recording
         """
         if timeout is not None:
-            return Deadlines(total=timeout, stall=timeout, response=timeout)
+            return Deadlines.of(timeout)
         if not self.local:
             return Deadlines.for_audio(size, seconds)
         # Recordings share the cores, and take turns: before each of its own, one of every other may come.
@@ -225,14 +225,14 @@ def open_backend(
     observer = local_extra.LocalServerObserver(reporter)
     jobs = 1 if limit is None else limit.maximum
 
-    def load_engines() -> tuple[Engine, Engine | None]:
+    def load_engine() -> Engine:
         from ..server import engine
 
-        return engine.load_batch_engine(local_model, observer, jobs), None
+        return engine.load_batch_engine(local_model, observer, jobs)
 
     with (
         # A running server has one worker, unless it was given more.
-        open_server(choice, load_engines, observer, local_model, may_share=jobs == 1) as server,
+        open_server(choice, load_engine, observer, local_model, may_share=jobs == 1) as server,
         BatchClient(
             server.base_url,
             server.credential,
@@ -255,20 +255,20 @@ def open_live_server(
     """The chosen server, for a live session in this language. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
-    def load_engines() -> tuple[Engine, Engine | None]:
+    def load_engine() -> Engine:
         from ..server import engine
 
         if is_whisper(model):
-            return engine.load_batch_engine(local_model, observer), None
-        return engine.load_live_engine(local_model, observer, language), None
+            return engine.load_batch_engine(local_model, observer)
+        return engine.load_live_engine(local_model, observer, language)
 
-    return open_server(choice, load_engines, observer, local_model)
+    return open_server(choice, load_engine, observer, local_model)
 
 
 @contextmanager
 def open_server(
     choice: BackendConfig,
-    load_engines: Callable[[], tuple[Engine, Engine | None]],
+    load_engine: Callable[[], Engine],
     observer: local_extra.LocalServerObserver,
     local_model: str | None,
     *,
@@ -276,8 +276,8 @@ def open_server(
 ) -> Iterator[RunningServer]:
     """The chosen server.
 
-    load_engines   loads those of a local one, for batch requests and for live sessions
-    may_share      whether the local one may be a `serve` of this user, with the same model
+    load_engine   loads that of a local one
+    may_share     whether the local one may be a `serve` of this user, with the same model
     """
     if choice.base_url is not None:
         yield RunningServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
@@ -293,7 +293,7 @@ def open_server(
         return
     try:
         local_extra.import_from_server("whisper")
-        loading = start_daemon_thread(load_engines, "loading the engine")
+        loading = start_daemon_thread(load_engine, "loading the engine")
         local_extra.import_from_server("app", "runner")  # meanwhile: reading the weights doesn't hold Python's lock
     except EngineError as error:
         if not choice.reason:
@@ -302,12 +302,12 @@ def open_server(
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
     from ..server import app, runner
 
-    engine, live = loading.result()
+    engine = loading.result()
     import secrets  # start-up: requests to other servers don't need it
 
     token = Credential(secrets.token_urlsafe(24), "this process")
     # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
     # is one too many.
     config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)
-    with runner.BackgroundServer(app.create_app(engine, live, config)) as server:
+    with runner.BackgroundServer(app.create_app(engine, None, config)) as server:
         yield RunningServer(server.base_url, token, local=True)

@@ -10,9 +10,9 @@ import json as json_module
 import os
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -92,12 +92,10 @@ def check(
     unreadable = [error for error in found if isinstance(error, InputError)]
     if len(found) == 1 and unreadable:
         raise unreadable[0]
+    files = [item for item in found if not isinstance(item, InputError)]
     reports = [
-        Report(
-            item.source, item.subtitles, mark_unavoidable(lint(item.subtitles, limits), item.subtitles, rules, words)
-        )
-        for item in found
-        if not isinstance(item, InputError)
+        Report(source, subtitles, mark_unavoidable(lint(subtitles, limits), subtitles, rules, words))
+        for source, subtitles in files
     ]
     total = sum((report.counts() for report in reports), Counter[str]())
     failed = bool(unreadable) or bool(total.total() if strict else total["violations"])
@@ -122,19 +120,14 @@ def check(
         raise typer.Exit(Exit.FAILED)
 
 
-class _File(NamedTuple):
-    """A subtitle file that has been read."""
-
-    source: str
-    subtitles: SubtitleFile
-
-
-def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, ...], list[_File | InputError]]:
-    """The words of the transcript, if there is one, and each subtitle file or the error of reading it.
+def _read_files(
+    inputs: list[str], transcript: str | None
+) -> tuple[tuple[Word, ...], list[tuple[str, SubtitleFile] | InputError]]:
+    """The words of the transcript, if there is one, and each subtitle file with its name, or the error of reading it.
 
     InputError for a transcript that can't be read.
     """
-    from .inputs import STDIN, find_inputs, folder_error, spool_stdin
+    from .inputs import STDIN, find_files, find_inputs, folder_error, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be both the subtitles and the transcript", hint="name a file for one of them")
@@ -145,9 +138,8 @@ def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, 
         raise folder_error(transcript)
     with spool_stdin(named) as spooled:
         words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
-        folders = [name for name in inputs if os.path.isdir(name)]
-        files: list[_File | InputError] = list(map(folder_error, folders))
-        for item in find_inputs([name for name in inputs if name not in folders], spooled):
+        files: list[tuple[str, SubtitleFile] | InputError] = []
+        for item in find_files(inputs, spooled):
             try:
                 files.append(_read_subtitles(item))
             except InputError as error:
@@ -155,26 +147,26 @@ def _read_files(inputs: list[str], transcript: str | None) -> tuple[tuple[Word, 
         return words, files
 
 
-def _read_subtitles(item: Input | InputError) -> _File:
-    from dataclasses import replace
-
+def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
     from ..subtitles.parser import decode, parse
+    from .inputs import read_input
 
-    text, findings = decode(_read_bytes(item))
+    text, findings = decode(read_input(item, MAX_SUBTITLE_BYTES))
     assert not isinstance(item, InputError)
     subtitles = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
     if subtitles.kind is None:
         raise InputError(
             f"{item.source} is not a subtitle file: it has no cue times", hint="`check` reads SRT and WebVTT"
         )
-    return _File(item.source, replace(subtitles, findings=(*findings, *subtitles.findings)))
+    return item.source, replace(subtitles, findings=(*findings, *subtitles.findings))
 
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     """The words of a saved transcript. InputError if it can't be read or has none."""
     from ..transcript_import import decode_document, load_transcripts
+    from .inputs import read_input
 
-    data = _read_bytes(item)
+    data = read_input(item, MAX_SUBTITLE_BYTES)
     assert not isinstance(item, InputError)
     text, _ = decode_document(data, item.source)
     transcripts = load_transcripts(text, item.source)
@@ -183,14 +175,6 @@ def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     if not transcripts[0].words:
         raise InputError(f"{item.source} has no words", hint="`transcribe -w --json` writes them")
     return transcripts[0].words
-
-
-def _read_bytes(item: Input | InputError) -> bytes:
-    from .inputs import read_input
-
-    if isinstance(item, InputError):
-        raise item
-    return read_input(item, MAX_SUBTITLE_BYTES)
 
 
 def _severity(finding: Finding) -> str:

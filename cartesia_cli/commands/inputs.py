@@ -180,8 +180,10 @@ def unreadable_error(name: str, error: OSError) -> InputError:
     return InputError(f"{name} can't be read: {error.strerror}", hint=hint)
 
 
-def read_input(item: Input, max_bytes: int) -> bytes:
-    """The content of an input. InputError if it can't be read, or is larger than `max_bytes`."""
+def read_input(item: Input | InputError, max_bytes: int) -> bytes:
+    """The content of an input. InputError if it can't be read, or is larger than `max_bytes`, or is one itself."""
+    if isinstance(item, InputError):
+        raise item
     try:
         with item.path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -195,6 +197,13 @@ def read_input(item: Input, max_bytes: int) -> bytes:
 def folder_error(name: str) -> InputError:
     """The error for a folder given instead of a file."""
     return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
+
+
+def find_files(arguments: Sequence[str], spooled: Path | None) -> list[Input | InputError]:
+    """The files that the arguments of a command for local files stand for. Folders aren't searched: they are errors."""
+    folders = [argument for argument in arguments if os.path.isdir(argument)]
+    files = find_inputs([argument for argument in arguments if argument not in folders], spooled)
+    return [*map(folder_error, folders), *files]
 
 
 def is_folder_or_glob(argument: str) -> bool:

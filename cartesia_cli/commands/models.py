@@ -92,11 +92,10 @@ def _ask(choice: BackendConfig, reporter: Reporter) -> tuple[Model, ...]:
     from ..client import BatchClient, Deadlines
 
     assert choice.base_url is not None
-    deadlines = Deadlines(total=TIMEOUT_SECONDS, stall=TIMEOUT_SECONDS, response=TIMEOUT_SECONDS)
     with BatchClient(
         choice.base_url, choice.credential, api_version=choice.api_version, on_retry=reporter.info
     ) as client:
-        return client.models(deadlines=deadlines)
+        return client.models(deadlines=Deadlines.of(TIMEOUT_SECONDS))
 
 
 def format_table(models: tuple[Model, ...]) -> str:

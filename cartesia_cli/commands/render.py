@@ -72,7 +72,7 @@ def render(
     verbosity: VerbosityOptions,
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
-    from .inputs import STDIN, find_inputs, folder_error, is_folder_or_glob, spool_stdin
+    from .inputs import STDIN, find_files, is_folder_or_glob, spool_stdin
     from .page_media import PageMedia, find_recording
     from .write_results import write_results
 
@@ -83,12 +83,8 @@ def render(
     several = len(inputs) > 1 or is_folder_or_glob(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("stdin is a terminal, not a transcript", hint="cartesia-cli render - < talk.json")
-    folders = [name for name in inputs if os.path.isdir(name)]
     with spool_stdin(inputs) as spooled:
-        found = [
-            *map(folder_error, folders),
-            *find_inputs([name for name in inputs if name not in folders], spooled),
-        ]
+        found = find_files(inputs, spooled)
         items, failed = _load_transcripts(found, reporter)
     speakers = any(transcript.has_speakers for _, transcript in items)
     matches = output_options.matches(layout, formats, reporter, several=several or len(items) > 1, speakers=speakers)
@@ -126,9 +122,9 @@ def _load_transcripts(
     failed = 0
     for item in found:
         try:
-            if isinstance(item, InputError):
-                raise item
-            text, warning = decode_document(read_input(item, MAX_TRANSCRIPT_BYTES), item.source)
+            data = read_input(item, MAX_TRANSCRIPT_BYTES)
+            assert not isinstance(item, InputError)
+            text, warning = decode_document(data, item.source)
             if warning:
                 reporter.warn(warning)
             transcripts = load_transcripts(text, item.source)

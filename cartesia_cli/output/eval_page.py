@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from .eval_text import FINAL_TEXT, SHOWN_COUNTS, interval_text, no_rate, percent, rate_text, worst_rows
+from .eval_text import FINAL_TEXT, SHOWN_COUNTS, no_rate, percent, rate_text, system_cells, worst_rows
 from .sanitize import printable
 from .stats_report import LABELS
 
@@ -80,20 +80,10 @@ def _body(report: Report) -> Iterator[str]:
 
 
 def _systems(report: Report) -> Iterator[str]:
-    rows = []
-    for system in report["systems"]:
-        scored = "words" in system
-        rows.append(
-            [
-                system["system"],
-                percent(system.get("wer")) if scored else no_rate(report, system["system"]),
-                interval_text(system.get("wer_interval")),
-                percent(system.get("cer")) if scored else "",
-                *(system.get(name, "") for name in SHOWN_COUNTS),
-                system["recordings"],
-                system["failed"],
-            ]
-        )
+    rows = [
+        [*system_cells(report, system), *(system.get(name, "") for name in (*SHOWN_COUNTS, "recordings", "failed"))]
+        for system in report["systems"]
+    ]
     yield from _table(
         ("System", "WER", "95 %", "CER", *(name.capitalize() for name in SHOWN_COUNTS), "Recordings", "Failed"), rows
     )

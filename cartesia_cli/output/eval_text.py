@@ -98,22 +98,20 @@ def _cell(value: object) -> str:
     return escape_formula(value) if isinstance(value, str) else str(value)
 
 
+def system_cells(report: Report, system: Report) -> list[str]:
+    """The name of a system, its word error rate, the interval that it is in, and its character error rate."""
+    scored = "words" in system
+    wer = percent(system.get("wer")) if scored else no_rate(report, system["system"])
+    cer = percent(system.get("cer")) if scored else ""
+    return [system["system"], wer, interval_text(system.get("wer_interval")), cer]
+
+
 def _systems(report: Report, columns: int | None) -> str:
     rows = []
     for system in report["systems"]:
-        scored = "words" in system
-        counts = [str(system[name]) if scored else "-" for name in SHOWN_COUNTS]
+        counts = [str(system.get(name, "-")) for name in SHOWN_COUNTS]
         failed = f", {system['failed']} failed" if system["failed"] else ""
-        rows.append(
-            [
-                system["system"],
-                percent(system.get("wer")) if scored else no_rate(report, system["system"]),
-                interval_text(system.get("wer_interval")),
-                percent(system.get("cer")) if scored else "",
-                *counts,
-                f"{system['recordings']}{failed}",
-            ]
-        )
+        rows.append([*system_cells(report, system), *counts, f"{system['recordings']}{failed}"])
     header = ["system", "WER", "95 %", "CER", "sub", "ins", "del", "words", "recordings"]
     return _grid(header, rows, columns)
 
