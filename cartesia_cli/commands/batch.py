@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,11 +25,10 @@ from ..fingerprint import fingerprint
 from ..output.console import BatchObserver, Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..results import Results
-from ..transcript import Transcript
 from . import resume
 from .backend import Backend
 from .batch_fetch import BatchConfig, Fetched, Fetcher, Stopped, look_up, save_body
-from .batch_plan import Job, JobPlan, is_alone
+from .batch_plan import BatchPlan, Job, is_alone
 from .batch_progress import BatchSummary, SingleBar
 from .credits import Budget
 from .inputs import STDIN
@@ -80,7 +79,7 @@ class BatchRun:
 
     def __init__(
         self,
-        plan: JobPlan,
+        plan: BatchPlan,
         config: BatchConfig,
         connect: Callable[[], Backend],
         reporter: Reporter,
@@ -140,7 +139,7 @@ class BatchRun:
     def _progress(self) -> AbstractContextManager[BatchObserver]:
         """What shows the progress: a bar for a single input."""
         if self._alone:
-            return nullcontext(SingleBar(self._reporter))
+            return SingleBar(self._reporter)
         return self._reporter.batch_progress(local=self._local, pause_seconds=lambda: self._limit.pause_seconds)
 
     def _run(self, rest_command: RestCommand | None) -> int:
@@ -240,7 +239,6 @@ class BatchRun:
         texts: list[str] = []
         rows: list[SelectedRows] = []
         error: CliError | None = None
-        transcript: Transcript | None = None
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
             if (left := self._left(job)) is None:
@@ -254,7 +252,7 @@ class BatchRun:
                     if job.media is None and ready.media is not None and ready.media.note:
                         self._reporter.warn(ready.media.note, about=job.input.source)
                     fetched = self._fetcher.fetch(number, ready)
-                    transcript, error = self._write_files(fetched, left, texts, rows)
+                    error = self._write_files(fetched, left, texts, rows)
         except (LimitClosed, Stopped):
             self._observer.failed(number, given_up=True)
             return
@@ -267,8 +265,6 @@ class BatchRun:
             with self._lock:
                 self._done |= {number} - self._output.lost
             raise
-        if transcript is not None and error is None:
-            self._config.on_written(transcript)
         stops = error is not None and is_account_error(error)
         if error is not None and not stops:
             self._record.failed(job.input, self._config.options, error)
@@ -342,9 +338,9 @@ class BatchRun:
 
     def _write_files(
         self, fetched: Fetched, planned: Job, texts: list[str], rows: list[SelectedRows]
-    ) -> tuple[Transcript, OutputError | None]:
+    ) -> OutputError | None:
         """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
-        `rows`. Returns the transcript, and the error of a file that can't be written.
+        `rows`. Returns the error of a file that can't be written.
 
         planned   the job before its recording was fetched or cut
         """
@@ -371,7 +367,7 @@ class BatchRun:
         except OutputError as error:
             write_error = error
         if write_error is not None:
-            return transcript, write_error
+            return write_error
         with self._lock:
             self.summary.written += 1
         if not transcript.text.strip():
@@ -380,7 +376,7 @@ class BatchRun:
             is_current = audio is not None and (fetched.audio is not None or audio.is_current(path))
             unchanged = audio if is_current else None
             self._record.done(planned, unchanged, config, transcript.duration or 0.0, fetched.credits)
-        return transcript, None
+        return None
 
     def _media(self, fetched: Fetched, planned: Job) -> PageMedia:
         """The recording for a page, which can refer to it if it is a whole file that stays where it is."""

@@ -31,7 +31,6 @@ from .batch_progress import BatchSummary
 from .credits import Budget
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
-from .same_requests import SameRequests
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
@@ -52,7 +51,6 @@ class BatchConfig(NamedTuple):
                  None: recordings are transcribed as a whole
     bucket       writes the results as objects; None: they are files
     embed_audio  whether pages carry a copy of their recording
-    on_written   called with each transcript after its results are written
     """
 
     options: BatchOptions
@@ -65,7 +63,6 @@ class BatchConfig(NamedTuple):
     speakers: tuple[str, ...] | None = None
     bucket: BucketResults | None = None
     embed_audio: bool = False
-    on_written: Callable[[Transcript], None] = lambda transcript: None
 
 
 class Fetched(NamedTuple):
@@ -107,6 +104,33 @@ class Sent(NamedTuple):
 
 class Stopped(Exception):
     """The run is being stopped: a job gives up before it costs anything."""
+
+
+class SameRequests:
+    """The requests that jobs are making, so that copies of a recording aren't sent side by side. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._condition = threading.Condition()
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[bool]:
+        """Make a request in the block while no other job makes the same one. Yields whether one has done so meanwhile:
+        then its response may be in the cache.
+
+        name   what the response depends on
+        """
+        with self._condition:
+            has_waited = name in self._names
+            while name in self._names:
+                self._condition.wait()
+            self._names.add(name)
+        try:
+            yield has_waited
+        finally:
+            with self._condition:
+                self._names.remove(name)
+                self._condition.notify_all()
 
 
 class Fetcher:
@@ -306,13 +330,17 @@ class Fetcher:
             return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
 
-def fetch(job: Job, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter) -> tuple[Fetched, bool]:
-    """The transcript of one recording, as each job of a batch gets it, and whether it came from the cache. This is what
-    workers of a cluster do.
-    """
+def fetch(
+    job: Job,
+    config: BatchConfig,
+    connect: Callable[[], Backend],
+    reporter: Reporter,
+    observer: BatchObserver | None = None,
+) -> tuple[Fetched, bool]:
+    """The transcript of one recording, as each job of a batch gets it, and whether it came from the cache."""
     summary = BatchSummary()
     with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
-        fetcher = Fetcher(config, connect, reporter, Budget(), BatchObserver(), summary, temporary, remote)
+        fetcher = Fetcher(config, connect, reporter, Budget(), observer or BatchObserver(), summary, temporary, remote)
         with fetcher.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
             fetched = fetcher.fetch(0, ready)._replace(audio=audio)

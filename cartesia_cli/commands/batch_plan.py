@@ -54,54 +54,19 @@ class OnFound(Protocol):
         """`any_found`: whether there is one among them that may be a recording."""
 
 
-class JobPlan(Protocol):
-    """The jobs of a batch, in input order; some of them may not be known yet.
-
-    first      the jobs that are known before anything is sent
-    complete   whether those are all
-    unusable   inputs that can't be transcribed, so far; each has been reported
-    done       inputs so far that have their results already
-    """
-
-    @property
-    def first(self) -> Sequence[Job]: ...
-
-    @property
-    def complete(self) -> bool: ...
-
-    @property
-    def unusable(self) -> int: ...
-
-    @property
-    def done(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Job]:
-        """All jobs, the first ones included."""
-
-
-class FixedPlan:
-    """A JobPlan of known jobs."""
-
-    complete, unusable, done = True, 0, 0
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self.first = jobs
-
-    def __iter__(self) -> Iterator[Job]:
-        return iter(self.first)
-
-
-def is_alone(plan: JobPlan) -> bool:
+def is_alone(plan: BatchPlan) -> bool:
     """Whether a plan has a single input: its failure is that of the run."""
     return plan.complete and len(plan.first) + plan.unusable == 1
 
 
 class BatchPlan:
-    """The plan of a batch (a JobPlan) that finds its inputs while it runs.
+    """The jobs of a batch, in input order; those beyond the first are planned while it runs.
 
-    single   whether there is only one input
-
-    The others as of JobPlan.
+    first      the jobs that are known before anything is sent
+    complete   whether those are all
+    single     whether there is only one input
+    unusable   inputs that can't be transcribed, so far; each has been reported
+    done       inputs so far that have their results already
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 
 from ..output.console import BatchObserver, ProgressBar, Reporter
 from ..protocol import batch_credits
@@ -16,18 +16,22 @@ LONG_RUN_SECONDS = 60.0
 
 
 class SingleBar(BatchObserver):
-    """The progress bar of a run with one recording, if stderr is a terminal."""
+    """The progress bar of a run with one recording, if stderr is a terminal. A context manager."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._name = ""
-        self._open: AbstractContextManager[ProgressBar] | None = None
+        self._stack = ExitStack()
         self._bar = ProgressBar()
 
+    def __enter__(self) -> SingleBar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
     def started(self, key: int, name: str, seconds: float | None) -> None:
-        self._name = name
-        self._open = self._reporter.progress_bar()
-        self._bar = self._open.__enter__()
+        self._name, self._bar = name, self._stack.enter_context(self._reporter.progress_bar())
 
     def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         self._bar.show(f"{what} {self._name}", done, total)
@@ -36,9 +40,8 @@ class SingleBar(BatchObserver):
         self.failed(key)
 
     def failed(self, key: int, *, given_up: bool = False) -> None:
-        if self._open is not None:
-            self._open.__exit__(None, None, None)
-        self._open, self._bar = None, ProgressBar()
+        self._stack.close()
+        self._bar = ProgressBar()
 
 
 class BatchSummary:

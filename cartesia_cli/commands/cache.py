@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +44,7 @@ def cache(
     reporter.as_json = form == "json"
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted
-    from ..output.files import write_stdout
+    from ..output.files import write_json, write_stdout
     from ..output.sanitize import one_line
 
     if action not in (None, "clear"):
@@ -63,7 +62,7 @@ def cache(
         report |= {"entries": len(entries), "bytes": _bytes(entries), "most_bytes": store.max_bytes}
         if entries:
             report |= {"oldest": _time(entries[0]).isoformat(), "newest": _time(entries[-1]).isoformat()}
-        write_stdout(json.dumps(report, indent=2) + "\n")
+        write_json(report)
     elif action:
         reporter.info(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
     else:

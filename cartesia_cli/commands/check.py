@@ -6,7 +6,6 @@ file, or the transcript.
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import sys
 from collections import Counter
@@ -80,7 +79,7 @@ def check(
     """Check subtitle files for long lines, wrong times, fast reading speed and syntax errors."""
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = json or format == "json"
-    from ..output.files import write_stdout
+    from ..output.files import write_json, write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
     from ..subtitles.unavoidable import mark_unavoidable
@@ -111,7 +110,7 @@ def check(
         document |= {"counts": _counts_to_dict(total), "files": [_report_to_dict(report) for report in reports]}
         if unreadable:
             document["unreadable"] = [error.message for error in unreadable]
-        write_stdout(json_module.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        write_json(document)
     else:
         write_stdout("".join(line for report in reports for line in _format_findings(report)))
         for report in reports:

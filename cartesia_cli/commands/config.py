@@ -42,7 +42,7 @@ def config(
     """Show each setting, its value, and where it is set."""
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
-    from ..output.files import write_stdout
+    from ..output.files import write_json, write_stdout
 
     verb, *names = action or ["show"]
     if verb != "show":
@@ -64,7 +64,7 @@ def config(
                 for command, found in commands.items()
             },
         }
-        write_stdout(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        write_json(document)
         return
     rows = list(general.items())
     rows += [(f"{command}.{name}", setting) for command, found in commands.items() for name, setting in found.items()]

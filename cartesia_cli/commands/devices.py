@@ -65,7 +65,7 @@ def format_table(found: list[Device]) -> str:
 
 def format_json(found: list[Device]) -> str:
     """The table as JSON: `{"devices": [...]}`."""
-    import json
+    from ..output.text_json import to_json
 
     entries = [
         {
@@ -79,4 +79,4 @@ def format_json(found: list[Device]) -> str:
         }
         for device in found
     ]
-    return json.dumps({"devices": entries}, ensure_ascii=False, indent=2) + "\n"
+    return to_json({"devices": entries}, indent=2)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import CliError
 from ..output.console import Reporter
-from ..output.files import write_stdout
+from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
 from .batch_fetch import BatchConfig, look_up
-from .batch_plan import Job, JobPlan, is_alone
+from .batch_plan import BatchPlan, Job, is_alone
 from .channel_jobs import split_job
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
@@ -83,7 +82,7 @@ class Row:
 
 
 def print_estimate(
-    plan: JobPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
+    plan: BatchPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
 ) -> int:
     """Write what `batch.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
     are reported. CliError for the only input.
@@ -105,7 +104,7 @@ def print_estimate(
         report["duration"] = round(duration, 3)
         report |= {"credits": round(price, 3)} if priced else {}
         report |= {"unknown_durations": unknown} if unknown else {}
-        write_stdout(json.dumps(report, indent=2) + "\n")
+        write_json(report)
         return unusable
     reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
@@ -137,7 +136,7 @@ def print_estimate(
 
 
 def _estimate_rows(
-    plan: JobPlan, config: BatchConfig, remote: RemoteInputs, reporter: Reporter, *, local: bool
+    plan: BatchPlan, config: BatchConfig, remote: RemoteInputs, reporter: Reporter, *, local: bool
 ) -> tuple[list[Row], int]:
     """The rows, and how many inputs are unusable, which is reported."""
     rows: list[Row] = []

@@ -140,9 +140,9 @@ class ExecHook:
                 self._say(line)
 
     def _run_command(self, segment: Segment) -> None:
-        from ..output.text_json import json_line  # escapes lone surrogates, which an environment can't hold
+        from ..output.text_json import to_json  # escapes lone surrogates, which an environment can't hold
 
-        document = json_line(segment.to_dict()).rstrip("\n")
+        document = to_json(segment.to_dict()).rstrip("\n")
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         if len(document.encode("utf-8", "replace")) <= MAX_VARIABLE_BYTES and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document

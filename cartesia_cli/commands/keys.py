@@ -1,4 +1,4 @@
-"""Reads the keys and hotkey signals of a live session, and maps them to actions.
+"""Reads the keys and signals of a live session, and maps them to actions.
 
 The terminal is put into cbreak mode: keys arrive one by one without echo, and Ctrl-C and Ctrl-Z stay signals. Must
 restore the terminal however the program ends, must never touch it from the background (the program would be stopped),
@@ -14,10 +14,14 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
+
+from ..errors import Interrupted
+from ..session.interfaces import StopSignal
 
 if sys.platform != "win32":
     import termios
@@ -30,6 +34,8 @@ FOREGROUND_POLL_SECONDS = 0.5
 
 TERMINATING_SIGNALS = ("SIGTERM", "SIGHUP")
 """Signals that would end the program without restoring the terminal, if nothing else handles them."""
+
+STOP_SIGNALS = ("SIGINT", *TERMINATING_SIGNALS)
 
 HOTKEY_SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
 """Signal to action, for hot keys of a desktop."""
@@ -150,6 +156,28 @@ def read_keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = 
             yield True
         finally:
             reading.close()
+
+
+@contextmanager
+def stop_on_signals(stop: StopSignal) -> Iterator[None]:
+    """While the block runs, the first of STOP_SIGNALS asks the session to finish, the second to end at once, and the
+    third raises Interrupted. In another thread than the main one, signals have no effect.
+    """
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    count = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count > 2:
+            raise Interrupted
+        _call_soon(loop, stop.interrupt)
+
+    with _installed(dict.fromkeys(STOP_SIGNALS, handle)):
+        yield
 
 
 @contextmanager

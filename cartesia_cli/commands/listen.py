@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,11 +22,9 @@ from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone
-    from ..audio.session_recording import OrphanedRecording, SessionRecording
+    from ..audio.session_recording import SessionRecording
     from ..session.interfaces import Source
     from ..session.latency import LatencyRecorder
-    from .backend import BackendConfig
-    from .recovery import RecoveryConfig
 
 EXAMPLES = """
 cartesia-cli listen
@@ -105,7 +103,7 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, interaction, live_page, live_session, local_extra, recovery
+    from . import backend, interaction, live_session, local_extra, recovery
     from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
@@ -137,16 +135,19 @@ def listen(
                 plan=output_options.plan(formats),
                 layout=layout,
                 language=given.sent_language(session_options.language, choice.base_url, reporter),
-                base_url=choice.base_url,
+                backend=choice,
+                local_model=backend_options.local_model,
                 append=append,
                 save_audio=stream_options.save_audio,
                 copy=copy,
-                on_segment=exec_hook.submit if exec_hook else lambda segment: None,
+                on_segment=exec_hook.submit if exec_hook else None,
             )
             left = recovery.find_recordings(recording)
             if choice.base_url is not None and not backend_options.cloud and backend_options.base_url is None:
                 recovery.check_may_upload(left)
-            _recover(left, wanted, choice, backend_options.local_model, reporter)
+            failed = recovery.transcribe_recordings(left, wanted, reporter)
+        if failed:
+            raise typer.Exit(Exit.FAILED)
         return
     if push_to_talk and session_options.mode is None:
         finalize = finalize or "key"
@@ -164,7 +165,7 @@ def listen(
 
     local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     recovery.report_orphans(reporter)
-    captions = context.with_resource(live_page.served_captions(stream_options, "microphone", reporter))
+    captions = context.with_resource(stream_options.captions("microphone", reporter))
     view = context.with_resource(live_session.live_view(reporter))
 
     from ..audio.devices import select_device
@@ -308,20 +309,3 @@ class _SessionRecording:
                 error.hint = "; ".join(filter(None, (error.hint, offer)))
             else:
                 self._reporter.info(offer)
-
-
-def _recover(
-    left: list[OrphanedRecording],
-    wanted: RecoveryConfig,
-    choice: BackendConfig,
-    local_model: str | None,
-    reporter: Reporter,
-) -> None:
-    from . import backend, recovery
-
-    with ExitStack() as stack:
-        connected = cache(
-            lambda: stack.enter_context(backend.open_backend(choice, reporter, retries=None, local_model=local_model))
-        )
-        if recovery.transcribe_recordings(left, wanted, connected, reporter):
-            raise typer.Exit(Exit.FAILED)

@@ -5,6 +5,7 @@ decides.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from .options import Model, sent_language
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
+    from ..output.live_page import Captions
     from ..protocol import Endpoint, RealtimeOptions, TurnConfig
 
 endpointing_option = partial(typer.Option, rich_help_panel="Endpointing")
@@ -324,6 +326,33 @@ class StreamOptions(NamedTuple):
     page: Page = False
     page_port: PagePort = None
     page_token: PageToken = None
+
+    @contextmanager
+    def captions(self, source: str, reporter: Reporter) -> Iterator[Captions | None]:
+        """Serve the page while the block runs, and show its URL. The session puts its text into what is yielded; None
+        without --page. UsageError if the page can't be served.
+
+        source   name of what is transcribed
+        """
+        if not self.page:
+            yield None
+            return
+        from ..output.live_page import TOKEN, LivePage
+
+        if self.page_token is not None and TOKEN.fullmatch(self.page_token) is None:
+            hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
+            raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
+        try:
+            page = LivePage(
+                port=self.page_port or 0, token=self.page_token, source=source, on_error=reporter.internal_error
+            )
+        except OSError as error:
+            where = "loopback" if self.page_port is None else f"port {self.page_port}"
+            hint = "choose another port with --page-port, or leave it out"
+            raise UsageError(f"--page: can't listen on {where}: {error.strerror}", hint=hint) from error
+        with page:
+            reporter.print_lines(lambda columns, encoding: f"captions: {page.url}")
+            yield page.captions
 
     def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
         """Encoding and sample rate in Hz on the wire; None: those of the recording. Raises UsageError if unsupported.

@@ -58,11 +58,11 @@ from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript
 from .append_file import AppendFile
 from .backend import RunningServer
 from .batch_catchup import batch_catch_up
+from .keys import stop_on_signals
 from .live_metrics import LiveMetrics
 from .live_options import StreamOptions
 from .matches import report_no_matches
 from .output_plan import Targets
-from .terminal_signals import stop_on_signals
 from .wait_status import STARTING, WaitStatus
 from .write_results import write_result
 

@@ -10,7 +10,7 @@ from threading import Lock
 from ..cache import CachedResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
-from ..output.text_json import json_line
+from ..output.text_json import to_json
 from ..scale.manifests import PATH_FIELDS
 from ..scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
 from ..scale.shards import Shard
@@ -78,7 +78,7 @@ class ManifestResults:
     def add(self, item: Input, text: str, duration: float | None) -> None:
         """Write the line of a recording. `duration`: in seconds, as measured."""
         line = describe_result(self._audio(item), duration, text, item.fields or {})
-        self._open().add(item.number, json_line(line))
+        self._open().add(item.number, to_json(line))
 
     def keep(self, item: Input) -> bool:
         """Take over the line that a recording has in the manifest of an earlier run; whether it has one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -10,7 +9,7 @@ import typer
 
 from ..errors import AuthError, CliError
 from ..output.console import Reporter
-from ..output.files import write_stdout
+from ..output.files import write_json, write_stdout
 from . import options as given
 from .options import expand_groups
 
@@ -56,7 +55,10 @@ def models(
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
     listing = list_models(backend_options.resolve(context, reporter, optional_key=True), reporter, refresh=refresh)
-    write_stdout(format_json(listing) if form == "json" else format_table(listing.models))
+    if form == "json":
+        write_json(_document(listing))
+    else:
+        write_stdout(format_table(listing.models))
 
 
 def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> Listing:
@@ -117,8 +119,8 @@ def _languages(codes: tuple[str, ...]) -> str:
     return " ".join(codes) or "?" if len(codes) <= MAX_SHOWN_LANGUAGES else f"{len(codes)} languages"
 
 
-def format_json(listing: Listing) -> str:
-    """The list as JSON. Members that aren't known are left out."""
+def _document(listing: Listing) -> dict[str, Any]:
+    """The list, for JSON. Members that aren't known are left out."""
     facts: dict[str, Any] = {"source": listing.source, "server": listing.server, "as_of": listing.as_of}
     rows = [
         {"id": model.id}
@@ -126,8 +128,7 @@ def format_json(listing: Listing) -> str:
         | ({"languages": list(model.languages)} if model.languages else {})
         for model in listing.models
     ]
-    document = {name: fact for name, fact in facts.items() if fact is not None} | {"models": rows}
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    return {name: fact for name, fact in facts.items() if fact is not None} | {"models": rows}
 
 
 def _day(at: float) -> str:

@@ -5,9 +5,10 @@ Must never remove a recording whose result was not written, unless the user aske
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ..atomic_files import link_or_copy
@@ -17,14 +18,17 @@ from ..directories import state_dir
 from ..errors import CliError, InputError, OutputError, UsageError
 from ..output import Layout
 from ..output.console import Reporter
-from ..output.files import write_stdout
+from ..output.files import write_json, write_stdout
 from ..protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
 from ..transcript import Segment, Transcript
-from . import batch, batch_fetch, batch_plan
 from .append_file import AppendFile
-from .backend import Backend
+from .backend import Backend, BackendConfig, open_backend
+from .batch_fetch import BatchConfig, fetch
+from .batch_plan import Job, probe_input
+from .batch_progress import SingleBar
 from .inputs import Input
 from .output_plan import OutputPlan
+from .write_results import write_results
 
 BATCH_MODEL = "ink-whisper"
 """Model of the batch endpoint, whichever model the session used."""
@@ -65,7 +69,7 @@ def list_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter)
             {"path": str(one.path), "started": one.started.isoformat(), "seconds": round(one.seconds, 3)}
             for one in recordings
         ]
-        write_stdout(json.dumps(rows, indent=2) + "\n")
+        write_json(rows)
         return
     for one in recordings:
         write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
@@ -97,28 +101,25 @@ def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
 class RecoveryConfig:
     """How recordings are transcribed, and where results go.
 
-    language     spoken in them; None: that of their sessions
-    base_url     of the server; None: this machine
-    append       file that gets a line for each segment, or None
-    save_audio   where a single recording is moved instead of being removed, or None
-    copy         whether the text goes to the clipboard
-    on_segment   called with each segment
+    language      spoken in them; None: that of their sessions
+    append        file that gets a line for each segment, or None
+    save_audio    where a single recording is moved instead of being removed, or None
+    copy          whether the text goes to the clipboard
+    on_segment    called with each segment; None: nothing is
     """
 
     plan: OutputPlan
     layout: Layout
     language: str | None
-    base_url: str | None = None
-    timeout: float | None = None
-    append: Path | None = None
-    save_audio: Path | None = None
-    copy: bool = False
-    on_segment: Callable[[Segment], None] = field(default=lambda segment: None)
+    backend: BackendConfig
+    local_model: str | None
+    append: Path | None
+    save_audio: Path | None
+    copy: bool
+    on_segment: Callable[[Segment], None] | None
 
 
-def transcribe_recordings(
-    recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, connect: Callable[[], Backend], reporter: Reporter
-) -> int:
+def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, reporter: Reporter) -> int:
     """Transcribe recordings, oldest first, removing each once its result is written; returns the number that failed.
 
     Raises CliError for a single recording, or for an error that concerns all that follow.
@@ -131,39 +132,55 @@ def transcribe_recordings(
     items = [Input(str(one.path), one.path, Path(one.path.name)) for one in recordings]
     targets = wanted.plan.targets(items)
     append = None if wanted.append is None else AppendFile(wanted.append)
-
     texts: list[str] = []
-
-    def written(transcript: Transcript) -> None:
-        texts.append(transcript.text.strip())
-        for segment in transcript.segments:
-            wanted.on_segment(segment)
-            if append is not None:
-                append.add(segment.text)
-
     failed = 0
-    for recording, item, files in zip(recordings, items, targets, strict=True):
-        reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
-        options = BatchOptions(
-            model=BATCH_MODEL,
-            language=wanted.language or _session_language(recording, wanted.base_url),
-            word_timestamps=True,
-        )
-        order = batch_fetch.BatchConfig(options, wanted.layout, "stt", wanted.timeout, on_written=written)
-        try:
-            job = batch_plan.Job(item, batch_plan.probe_input(item, options), files)
-            batch.BatchRun(batch_plan.FixedPlan([job]), order, connect, reporter).run()
-            if append is not None and (error := append.flush()) is not None:
-                raise error
-            _dispose(recording, wanted, reporter)
-        except CliError as error:
-            if len(recordings) == 1 or is_account_error(error):
-                raise
-            reporter.error(error)
-            failed += 1
+    with ExitStack() as stack:
+
+        @cache
+        def connect() -> Backend:
+            opening = open_backend(wanted.backend, reporter, retries=None, local_model=wanted.local_model)
+            return stack.enter_context(opening)
+
+        for recording, item, files in zip(recordings, items, targets, strict=True):
+            reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+            try:
+                transcript = _transcribe(recording, item, wanted, connect, reporter)
+                write_results(transcript, files, wanted.layout, reporter, name=item.source)
+                texts.append(transcript.text.strip())
+                for segment in transcript.segments:
+                    if wanted.on_segment is not None:
+                        wanted.on_segment(segment)
+                    if append is not None:
+                        append.add(segment.text)
+                if append is not None and (error := append.flush()) is not None:
+                    raise error
+                _dispose(recording, wanted, reporter)
+            except CliError as error:
+                if len(recordings) == 1 or is_account_error(error):
+                    raise
+                reporter.error(error)
+                failed += 1
     if wanted.copy and any(texts):
         reporter.copy("\n".join(texts))
     return failed
+
+
+def _transcribe(
+    recording: OrphanedRecording,
+    item: Input,
+    wanted: RecoveryConfig,
+    connect: Callable[[], Backend],
+    reporter: Reporter,
+) -> Transcript:
+    language = wanted.language or _session_language(recording, wanted.backend.base_url)
+    options = BatchOptions(model=BATCH_MODEL, language=language, word_timestamps=True)
+    job = Job(item, probe_input(item, options), {})
+    with SingleBar(reporter) as bar:
+        bar.started(0, item.source, job.seconds)
+        fetched, _ = fetch(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
+    if not fetched.transcript.text.strip():
+        reporter.info(f"{item.source}: no speech found")
+    return fetched.transcript
 
 
 def _session_language(recording: OrphanedRecording, base_url: str | None) -> str | None:

@@ -30,13 +30,13 @@ Name = Annotated[
 def schema(context: typer.Context, *, name: Name = None, verbosity: given.VerbosityOptions) -> None:
     """Print JSON Schemas of all JSON output."""
     verbosity.apply_to(context.obj)
-    from ..output.files import write_stdout
+    from ..output.files import write_json
 
     names = sorted(file.stem for file in FOLDER.glob("*.json"))
     if name is not None and name not in names:
         raise UsageError(f"unknown schema {name!r}", hint=f"schemas: {', '.join(names)}")
     document = _read(name) if name is not None else {one: _read(one) for one in names}
-    write_stdout(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    write_json(document)
 
 
 def _read(name: str) -> Any:

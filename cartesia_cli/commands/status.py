@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import Exit, InputError, OutputError
-from ..output.files import write_stdout
+from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from . import options as given
 from .options import expand_groups
@@ -64,9 +64,7 @@ def status(
         )
     found = read_status(journal)
     if format == "json":
-        import json
-
-        write_stdout(json.dumps(_report(found, directory, journal), ensure_ascii=False, indent=2) + "\n")
+        write_json(_report(found, directory, journal))
     else:
         write_stdout("".join(f"{line}\n" for line in _table(found, directory, journal)))
     if found.failed:

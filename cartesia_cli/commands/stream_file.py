@@ -79,7 +79,7 @@ def stream_file(
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
     from ..output.sanitize import title
-    from . import backend, live_page, live_session, local_extra
+    from . import backend, live_session, local_extra
     from .inputs import STDIN, Input, check_not_url
 
     reporter = verbosity.apply_to(context.obj)
@@ -97,7 +97,7 @@ def stream_file(
     stream_options.check((file, session_options.keyterms), targets.values(), force=output_options.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
     local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
-    captions = context.with_resource(live_page.served_captions(stream_options, title(file), reporter))
+    captions = context.with_resource(stream_options.captions(title(file), reporter))
     view = context.with_resource(live_session.live_view(reporter))
     blocks, seconds = _recording(
         file, encoding, sample_rate, channel, reporter,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import pairwise
@@ -56,7 +55,7 @@ def vad(
     from ..audio.files import decode_file, decode_pipe
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
-    from ..output.files import write_stdout
+    from ..output.files import write_json, write_stdout
     from .inputs import STDIN, check_not_url, stdin_stream
 
     warn = partial(reporter.warn, about=file)
@@ -86,7 +85,7 @@ def vad(
             "utterances": [{"start": round(start, 2), "end": round(end, 2)} for start, end in found],
             "flags": flags,
         }
-        write_stdout(json_module.dumps(report, indent=2) + "\n")
+        write_json(report)
         return
     lines = [f"{'#':>3}  {'start':>8}  {'end':>8}  {'length':>7}  {'pause':>7}"]
     before = 0.0

@@ -40,6 +40,13 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
         raise failure from error
 
 
+def write_json(document: object) -> None:
+    """Write a document to stdout, as `--json` does."""
+    from .text_json import to_json
+
+    write_stdout(to_json(document, indent=2))
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Make `content` the whole content of a file, and replace what was there. OutputError if that fails."""
     try:

@@ -23,7 +23,7 @@ from .paragraphs import paragraph_pause
 from .rows import row_words, select_rows
 from .sanitize import printable, title
 from .table import ROWS, row_header, table
-from .text_json import json_line, matches_document, text
+from .text_json import matches_document, text, to_json
 from .timed_text import notice_text
 
 WriteText = Callable[[str], None]
@@ -109,13 +109,13 @@ class EventStream:
     def write(self, update: Update) -> None:
         match update:
             case Partial():
-                self._put(json_line({"type": "partial", **update.to_dict()}))
+                self._put(to_json({"type": "partial", **update.to_dict()}))
             case Segment():
                 said = Transcript("", "", update.text, segments=(update,), words=update.words or None).to_dict()
                 words = {"words": said["words"]} if "words" in said else {}
-                self._put(json_line({"type": "segment", **update.to_dict(), **words}))
+                self._put(to_json({"type": "segment", **update.to_dict(), **words}))
             case Notice():
-                self._put(json_line({"type": "notice", **update.to_dict()}))
+                self._put(to_json({"type": "notice", **update.to_dict()}))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         document = transcript.to_dict()
@@ -123,7 +123,7 @@ class EventStream:
         document.pop("notices", None)
         if self._layout.selection is not None:
             document["matches"] = matches_document(transcript, self._layout.selection)["matches"]
-        self._put(json_line({"type": "end", **document, **facts}))
+        self._put(to_json({"type": "end", **document, **facts}))
 
 
 MAX_CUE_DELAY_MS = 1500

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json as json_module
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..text_encoding import join_surrogates
@@ -46,11 +46,6 @@ def json(transcript: Transcript, layout: Layout) -> str:
 
 def ndjson(transcript: Transcript, layout: Layout) -> str:
     return _transcript_json(transcript, layout, indent=None)
-
-
-def json_line(document: Mapping[str, Any]) -> str:
-    """A JSON object as one line, with its line break."""
-    return _escape_unsafe(json_module.dumps(document, ensure_ascii=False))
 
 
 def matches_document(transcript: Transcript, selection: Selection) -> dict[str, Any]:
@@ -98,12 +93,11 @@ def _transcript_json(transcript: Transcript, layout: Layout, indent: int | None)
     return to_json(transcript.to_dict(), indent)
 
 
-def to_json(document: object, indent: int | None) -> str:
-    """JSON as it is written to stdout and to files."""
-    return _escape_unsafe(json_module.dumps(document, ensure_ascii=False, indent=indent))
+def to_json(document: object, indent: int | None = None) -> str:
+    """JSON as it is written to stdout and to files, with its line break.
 
-
-def _escape_unsafe(text: str) -> str:
-    """Escape what JSON doesn't: U+007F to U+009F, which control terminals, bidirectional overrides, line separators,
-    and lone surrogates, which can't be encoded."""
-    return re.sub(_UNSAFE, lambda match: f"\\u{ord(match[0]):04x}", join_surrogates(text)) + "\n"
+    Escapes what JSON doesn't: U+007F to U+009F, which control terminals, bidirectional overrides, line separators, and
+    lone surrogates, which can't be encoded.
+    """
+    text = join_surrogates(json_module.dumps(document, ensure_ascii=False, indent=indent))
+    return re.sub(_UNSAFE, lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"
