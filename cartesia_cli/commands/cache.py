@@ -31,7 +31,7 @@ Action = Annotated[
 ]
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def cache(
     context: typer.Context,
     *,

@@ -64,7 +64,7 @@ class Report:
         return Counter(map(_severity, self.findings))
 
 
-@expand_groups(subtitle_options=SubtitleOptions, verbosity=VerbosityOptions)
+@expand_groups
 def check(
     context: typer.Context,
     *,

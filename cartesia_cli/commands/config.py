@@ -31,7 +31,7 @@ Action = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def config(
     context: typer.Context,
     *,

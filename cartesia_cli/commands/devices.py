@@ -23,7 +23,7 @@ cartesia-cli listen --device 'Monitor of'
 HEADER = ("#", "Hz", "channels", "system", "kind", "name")
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def devices(
     context: typer.Context,
     *,

@@ -64,7 +64,7 @@ class ServerOptions(NamedTuple):
         return not unencrypted or is_switched_on(settings, "insecure_http_key", self.insecure_http_key)
 
 
-@expand_groups(server=ServerOptions, verbosity=given.VerbosityOptions)
+@expand_groups
 def doctor(
     context: typer.Context,
     *,

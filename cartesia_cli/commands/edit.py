@@ -24,7 +24,7 @@ cartesia-cli edit talk.json --audio talk.mp3 --open
 """
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def edit(
     context: typer.Context,
     *,

@@ -104,7 +104,7 @@ Speed = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups(backend_options=given.BackendOptions, verbosity=given.VerbosityOptions)
+@expand_groups
 def eval(
     context: typer.Context,
     *,

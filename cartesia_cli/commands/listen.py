@@ -70,15 +70,7 @@ Discard = Annotated[bool, recovery_option("--discard", help="With --recover: del
 Recording = Annotated[Path | None, recovery_option(metavar="FILE", help="With --recover: only this one.")]
 
 
-@expand_groups(
-    session_options=live_given.SessionOptions,
-    stream_options=live_given.StreamOptions,
-    output_options=OutputOptions,
-    format_options=FormatOptions,
-    subtitle_options=SubtitleOptions,
-    backend_options=given.BackendOptions,
-    verbosity=given.VerbosityOptions,
-)
+@expand_groups
 def listen(
     context: typer.Context,
     *,

@@ -328,7 +328,7 @@ class StreamOptions(NamedTuple):
     page_token: PageToken = None
 
     @contextmanager
-    def captions(self, source: str, reporter: Reporter) -> Iterator[Captions | None]:
+    def captions(self, source: str, reporter: Reporter) -> "Iterator[Captions | None]":
         """Serve the page while the block runs, and show its URL. The session puts its text into what is yielded; None
         without --page. UsageError if the page can't be served.
 

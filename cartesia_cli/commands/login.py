@@ -52,7 +52,7 @@ Keyring = Annotated[
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Store the key without asking the server.")]
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def login(
     context: typer.Context,
     *,

@@ -14,7 +14,7 @@ cartesia-cli logout --profile work
 """
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def logout(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None:
     """Remove the stored API key, or with --profile that of the profile."""
     reporter = verbosity.apply_to(context.obj)

@@ -42,7 +42,7 @@ class Listing(NamedTuple):
     models: tuple[Model, ...]
 
 
-@expand_groups(backend_options=given.BackendOptions, verbosity=given.VerbosityOptions)
+@expand_groups
 def models(
     context: typer.Context,
     *,

@@ -24,35 +24,33 @@ if TYPE_CHECKING:  # --help does without
 Command = Callable[..., None]
 
 
-def expand_groups(**groups: Any) -> Callable[[Command], Command]:
-    """A decorator that replaces parameters by the fields of named tuples, as keyword parameters.
+def expand_groups(command: Command) -> Command:
+    """A decorator that replaces each parameter whose type is a named tuple by the fields of it, as keyword parameters.
 
-    groups   parameter name to its named tuple: each field annotated for Typer, with a default. Its module must not
-             postpone annotations (`from __future__ import annotations`): evaluating strings would take longer
+    The fields are annotated for Typer, and have defaults. The module of a named tuple must not postpone annotations
+    (`from __future__ import annotations`): evaluating strings would take longer.
     """
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    groups: dict[str, Any] = {}
+    expanded: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if not hasattr(group, "_fields"):
+            expanded.append(parameter.replace(kind=keyword))
+            continue
+        groups[parameter.name] = group
+        for name, annotation in group.__annotations__.items():
+            default = group._field_defaults[name]
+            expanded.append(inspect.Parameter(name, keyword, default=default, annotation=annotation))
 
-    def decorate(command: Command) -> Command:
-        expanded: list[inspect.Parameter] = []
-        for parameter in inspect.signature(command, eval_str=True).parameters.values():
-            if (group := groups.get(parameter.name)) is None:
-                expanded.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-                continue
-            for name, annotation in group.__annotations__.items():
-                default = group._field_defaults[name]
-                expanded.append(
-                    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-                )
+    def run(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field: values.pop(field) for field in group._fields})
+        command(**values)
 
-        def run(**values: Any) -> None:
-            for name, group in groups.items():
-                values[name] = group(**{field: values.pop(field) for field in group._fields})
-            command(**values)
-
-        run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
-        return run
-
-    return decorate
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
+    return run
 
 
 def nonempty_path(files: Any) -> Any:

@@ -54,12 +54,7 @@ Audio = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups(
-    output_options=OutputOptions,
-    format_options=FormatOptions,
-    subtitle_options=SubtitleOptions,
-    verbosity=VerbosityOptions,
-)
+@expand_groups
 def render(
     context: typer.Context,
     *,

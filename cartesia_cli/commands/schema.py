@@ -26,7 +26,7 @@ Name = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def schema(context: typer.Context, *, name: Name = None, verbosity: given.VerbosityOptions) -> None:
     """Print JSON Schemas of all JSON output."""
     verbosity.apply_to(context.obj)

@@ -36,7 +36,7 @@ cartesia-cli serve --script flaky.ndjson
 """
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def serve(
     context: typer.Context,
     *,

@@ -16,7 +16,7 @@ mkdir -p skills/cartesia-cli && cartesia-cli skill > skills/cartesia-cli/SKILL.m
 FILE = Path(__file__).parent.parent / "SKILL.md"
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def skill(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None:
     """Print instructions for AI agents."""
     verbosity.apply_to(context.obj)

@@ -39,7 +39,7 @@ Directory = Annotated[
 ]
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def status(
     context: typer.Context,
     *,

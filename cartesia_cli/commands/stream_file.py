@@ -51,15 +51,7 @@ Channel = Annotated[
 ]
 
 
-@expand_groups(
-    session_options=live_given.SessionOptions,
-    stream_options=live_given.StreamOptions,
-    output_options=OutputOptions,
-    format_options=FormatOptions,
-    subtitle_options=SubtitleOptions,
-    backend_options=given.BackendOptions,
-    verbosity=given.VerbosityOptions,
-)
+@expand_groups
 def stream_file(
     context: typer.Context,
     *,

@@ -185,17 +185,7 @@ class TranscribeOptions(NamedTuple):
         return names
 
 
-@expand_groups(
-    input_options=InputOptions,
-    output_options=OutputOptions,
-    run_options=RunOptions,
-    format_options=FormatOptions,
-    subtitle_options=SubtitleOptions,
-    recording_options=RecordingOptions,
-    backend_options=given.BackendOptions,
-    sending_options=SendingOptions,
-    verbosity=given.VerbosityOptions,
-)
+@expand_groups
 def transcribe(
     context: typer.Context,
     *,

@@ -31,7 +31,7 @@ SHORT_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between utterances that the suggested silence is derived from."""
 
 
-@expand_groups(verbosity=given.VerbosityOptions)
+@expand_groups
 def vad(
     context: typer.Context,
     *,
