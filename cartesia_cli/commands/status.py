@@ -145,7 +145,7 @@ def _figures(found: DirectoryStatus) -> Iterator[str]:
 
 def _row(run: RunStatus) -> tuple[str, ...]:
     return (
-        "all" if run.shard is None else f"{run.shard[0]}/{run.shard[1]}",
+        str(run.shard or "all"),
         run.state,
         str(run.skipped + run.done),
         str(run.failed),
@@ -208,7 +208,7 @@ def _run_report(run: RunStatus) -> dict[str, Any]:
     return _without_none(
         {
             "run": run.run,
-            "shard": run.shard and f"{run.shard[0]}/{run.shard[1]}",
+            "shard": run.shard and str(run.shard),
             "state": run.state,
             "host": run.host,
             "pid": run.pid,

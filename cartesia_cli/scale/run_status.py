@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import UsageError
 from .journal import Journal
 from .journal_lines import Entry, RunEvent
+from .shards import Shard, parse_shard
 
 RunState = Literal["running", "finished", "stopped", "killed", "unknown"]
 """`unknown`: it ran on another machine, hasn't ended, and no lock of it is seen here."""
@@ -23,7 +25,7 @@ RunState = Literal["running", "finished", "stopped", "killed", "unknown"]
 class RunStatus:
     """A run: of one shard, or of all recordings.
 
-    shard     number and total; None if the run has all recordings
+    shard     None: the run has all recordings
     inputs    recordings that belong to it; None while they are being found
     skipped   those that were done before
     found     when all inputs were known
@@ -36,7 +38,7 @@ class RunStatus:
     run: str
     started: float
     last: float
-    shard: tuple[int, int] | None = None
+    shard: Shard | None = None
     host: str | None = None
     pid: int | None = None
     command: str | None = None
@@ -110,12 +112,12 @@ class DirectoryStatus:
     @property
     def shards(self) -> int | None:
         """How many shards there are; None if the runs have none."""
-        return self.runs[0].shard[1] if self.runs and self.runs[0].shard else None
+        return self.runs[0].shard.total if self.runs and self.runs[0].shard else None
 
     @property
     def unfinished_shards(self) -> list[int]:
         """Numbers of the shards that need another run."""
-        again = [run.shard[0] for run in self.runs if run.shard and run.needs_another]
+        again = [run.shard.number for run in self.runs if run.shard and run.needs_another]
         return sorted([*again, *self.missing])
 
 
@@ -134,8 +136,8 @@ def read_status(journal: Journal) -> DirectoryStatus:
         _count(entry, runs, newest)
     for run in newest:
         run.state = _state(run, journal)
-    total = newest[0].shard[1] if newest and newest[0].shard else 0
-    missing = sorted(set(range(1, total + 1)) - {run.shard[0] for run in newest if run.shard})
+    total = newest[0].shard.total if newest and newest[0].shard else 0
+    missing = sorted(set(range(1, total + 1)) - {run.shard.number for run in newest if run.shard})
     return DirectoryStatus(done, failed, seconds, credits, journal.count_claimed(), newest, missing)
 
 
@@ -167,12 +169,12 @@ def _newest(runs: Mapping[str, RunStatus]) -> list[RunStatus]:
     if not runs:
         return []
     last = max(runs.values(), key=lambda run: run.started)
-    total = last.shard and last.shard[1]
-    newest: dict[tuple[int, int] | None, RunStatus] = {}
+    total = last.shard and last.shard.total
+    newest: dict[Shard | None, RunStatus] = {}
     for run in sorted(runs.values(), key=lambda run: run.started):
-        if (run.shard and run.shard[1]) == total:
+        if (run.shard and run.shard.total) == total:
             newest[run.shard] = run
-    return sorted(newest.values(), key=lambda run: run.shard or (0, 0))
+    return sorted(newest.values(), key=lambda run: run.shard.number if run.shard else 0)
 
 
 def _count(entry: Entry, runs: Mapping[str, RunStatus], newest: Sequence[RunStatus]) -> None:
@@ -200,8 +202,8 @@ def _state(run: RunStatus, journal: Journal) -> RunState:
     return "killed" if alive is False and run.host == socket.gethostname() else "unknown"
 
 
-def _shard(text: str | None) -> tuple[int, int] | None:
-    number, _, total = (text or "").partition("/")
-    if not (number.isdecimal() and total.isdecimal() and 1 <= int(number) <= int(total)):
+def _shard(text: str | None) -> Shard | None:
+    try:
+        return parse_shard(text or "", {})
+    except UsageError:  # not one of our lines
         return None
-    return int(number), int(total)
