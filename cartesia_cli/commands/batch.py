@@ -348,7 +348,7 @@ class BatchRun:
         item = job.input
         path = item.path if planned.input.remote else planned.input.path
         audio = fetched.audio
-        if audio is None and (job.response_file or any(job.targets.values())):
+        if audio is None and job.files:
             audio = fingerprint(path)
         transcript = fetched.transcript
         with self._lock:

@@ -42,6 +42,11 @@ class Job(NamedTuple):
         """The length of the recording, if it is known."""
         return None if self.media is None else self.media.duration
 
+    @property
+    def files(self) -> list[Path]:
+        """All files that it writes."""
+        return [file for file in (*self.targets.values(), self.response_file) if file is not None]
+
 
 SelectPending = Callable[[Sequence[Job]], tuple[list[Job], int]]
 """Chooses the jobs that have to be done, and counts those that can't be, which it reports."""
@@ -163,12 +168,11 @@ class BatchPlan:
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""
-        files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
-        if self._plan.output is not None or sum(self._taken.add(file) for file in files) == len(files):
+        if self._plan.output is not None or sum(map(self._taken.add, job.files)) == len(job.files):
             return True
         self._reporter.error(
             UsageError(
-                f"{job.input.source} and another input would both be written to {files[0]}",
+                f"{job.input.source} and another input would both be written to {job.files[0]}",
                 hint="transcribe them into different folders",
             )
         )

@@ -135,6 +135,12 @@ def describe_request(
     return ", ".join(words)
 
 
+def request_of(file: Path, job: Job, config: BatchConfig) -> str:
+    """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
+    selection = None if file is job.response_file else config.layout.selection
+    return describe_request(config.options, selection, job.input.segment, config.speakers)
+
+
 def pending(
     jobs: Sequence[Job],
     config: BatchConfig,
@@ -194,20 +200,11 @@ def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | No
     """The job without the results that are done; None if all are. UsageError for a file that must not be
     overwritten.
     """
-    files = [file for file in (*job.targets.values(), job.response_file) if file is not None]
-    known = results.find(files)
-    segment, speakers = job.input.segment, config.speakers
-    wanted = describe_request(config.options, config.layout.selection, segment, speakers)
-    whole = describe_request(config.options, None, segment, speakers)
-    missing: Targets = {
-        name: file for name, file in job.targets.items() if file and not _is_finished(file, job.input, wanted, known)
-    }
-    kept = (
-        job.response_file
-        if job.response_file is not None and not _is_finished(job.response_file, job.input, whole, known)
-        else None
-    )
-    return job._replace(targets=missing, response_file=kept) if missing or kept is not None else None
+    known = results.find(job.files)
+    left = {file for file in job.files if not _is_finished(file, job.input, request_of(file, job, config), known)}
+    targets: Targets = {name: file for name, file in job.targets.items() if file in left}
+    response_file = job.response_file if job.response_file in left else None
+    return job._replace(targets=targets, response_file=response_file) if left else None
 
 
 def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:
@@ -234,11 +231,8 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
 def _renamed(job: Job, config: BatchConfig, results: ResultRecord) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
-    for file in [*job.targets.values(), job.response_file]:
-        if file is None:
-            continue
-        selection = None if file is job.response_file else config.layout.selection
-        wanted = describe_request(config.options, selection, job.input.segment, config.speakers)
+    for file in job.files:
+        wanted = request_of(file, job, config)
         orphans = [
             result.file
             for result in results.of_same_content(job.input.path, file.parent)

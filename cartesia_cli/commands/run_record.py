@@ -159,15 +159,14 @@ class RunRecord:
         credits   that it cost; None on this machine
         """
         source = resume.source_of(job.input)
-        segment, speakers = job.input.segment, config.speakers
         listed = None if job.input.listed is None else job.input.listed.to_numbers()
-        whole = resume.describe_request(config.options, None, segment, speakers)
-        wanted = resume.describe_request(config.options, config.layout.selection, segment, speakers)
+        selection, segment = config.layout.selection, job.input.segment
+        wanted = resume.describe_request(config.options, selection, segment, config.speakers)
         files: dict[str, str] = {}
-        for file in (*job.targets.values(), job.response_file):
-            if file is None or audio is None or (written := fingerprint(file)) is None:
+        for file in job.files:
+            if audio is None or (written := fingerprint(file)) is None:
                 continue
-            options = whole if file is job.response_file else wanted
+            options = resume.request_of(file, job, config)
             name = self._journal.relative(os.path.realpath(file)) if self._journal is not None else None
             if name is not None and options == wanted:
                 files[name] = written.digest
