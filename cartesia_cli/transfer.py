@@ -1,6 +1,7 @@
 """What fetching a recording from elsewhere has in common, whether by HTTP, from a bucket or from a web page.
 
 Each of them saves the recording in a new file in a temporary folder, reports its progress, and fails in the same words.
+How large something is, is said in the same words everywhere.
 """
 
 import os
@@ -80,3 +81,12 @@ def too_large_error(name: str, max_bytes: int) -> InputError:
 def short_reason(text: str) -> str:
     """What a server or a library says, fit for a message: one line, not too long, and nothing that moves the cursor."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_CHARS]
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for a sentence, such as "1.2 GB"."""
+    value, units = float(count), iter(("bytes", "kB", "MB", "GB"))
+    unit = next(units)
+    while value >= 999.5 and (larger := next(units, None)):
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 9.95 else f"{value:.1f} {unit}"

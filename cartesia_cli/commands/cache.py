@@ -46,6 +46,7 @@ def cache(
     from ..fingerprint import untrusted
     from ..output.files import write_json, write_stdout
     from ..output.sanitize import one_line
+    from ..transfer import size_text
 
     if action not in (None, "clear"):
         raise UsageError(f"unknown action {action!r}", hint="`cache` shows the cache, `cache clear` clears it")
@@ -64,12 +65,12 @@ def cache(
             report |= {"oldest": _time(entries[0]).isoformat(), "newest": _time(entries[-1]).isoformat()}
         write_json(report)
     elif action:
-        reporter.info(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {_size(_bytes(entries))}")
+        reporter.info(f"removed {len(entries)} response{'s' * (len(entries) != 1)}, {size_text(_bytes(entries))}")
     else:
         facts = {
             "directory": one_line(str(directory)),
             "responses": str(len(entries)),
-            "size": f"{_size(_bytes(entries))} of {_size(store.max_bytes)} at most",
+            "size": f"{size_text(_bytes(entries))} of {size_text(store.max_bytes)} at most",
         }
         if entries:
             facts |= {"oldest": _age(entries[0]), "newest": _age(entries[-1])}
@@ -89,12 +90,3 @@ def _age(entry: Entry) -> str:
     seconds = max(0, int(time.time() - entry.stored_at))
     length, unit = next((unit for unit in AGE_UNITS if seconds >= unit[0]), AGE_UNITS[-1])
     return f"{seconds // length} {unit} ago"
-
-
-def _size(count: int) -> str:
-    """A number of bytes, as people read it."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000 or unit == "MB":
-            break
-        count = round(count / 1000)
-    return f"{count} {unit}"

@@ -11,12 +11,13 @@ from ..output.console import Reporter
 from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
+from ..transfer import size_text
 from .batch_fetch import BatchConfig, look_up
 from .batch_plan import BatchPlan, Job, is_alone
 from .channel_jobs import split_job
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
-from .upload_audio import UploadEstimate, estimate_upload, size_text
+from .upload_audio import UploadEstimate, estimate_upload
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ evaluated so far is reported even if the run is interrupted.
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -388,9 +387,10 @@ def _write(report: Report, files: dict[Path, str], format: str, worst: int, repo
 
 def _render(report: Report, format: str, worst: int, columns: int | None) -> str:
     from ..output import eval_page, eval_text
+    from ..output.text_json import to_json
 
     if format == "json":
-        return json_module.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        return to_json(report, indent=2)
     if format == "csv":
         return eval_text.csv(report)
     return eval_page.html(report) if format == "html" else eval_text.table(report, columns=columns, worst=worst)

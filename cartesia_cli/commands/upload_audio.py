@@ -15,6 +15,7 @@ from ..client import Upload
 from ..errors import InputError
 from ..output.console import Reporter
 from ..protocol import BatchResponse
+from ..transfer import size_text
 from .batch_plan import Job
 from .inputs import STDIN, Input
 from .prepare import ShowProgress, TemporaryFolder
@@ -101,15 +102,6 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
 
     times = TimeMap.shift(media.sound_start)
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
-
-
-def size_text(count: int) -> str:
-    """A number of bytes for a sentence, such as "1.2 GB"."""
-    value, units = float(count), iter(("bytes", "kB", "MB", "GB"))
-    unit = next(units)
-    while value >= 999.5 and (larger := next(units, None)):
-        value, unit = value / 1000, larger
-    return f"{value:.0f} {unit}" if unit == "bytes" or value >= 9.95 else f"{value:.1f} {unit}"
 
 
 def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
