@@ -59,7 +59,7 @@ class OnFound(Protocol):
         """`any_found`: whether there is one among them that may be a recording."""
 
 
-def is_alone(plan: BatchPlan) -> bool:
+def is_alone(plan: "BatchPlan") -> bool:
     """Whether a plan has a single input: its failure is that of the run."""
     return plan.complete and len(plan.first) + plan.unusable == 1
 
