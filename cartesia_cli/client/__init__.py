@@ -21,18 +21,6 @@ for name in _ASYNC:
 from ..retry import RetryPolicy
 from .batch import BatchClient
 from .concurrency import ConcurrencyLimit, LimitClosed
-from .deadlines import Deadlines, ProgressCallback, UploadProgress
+from .deadlines import Deadlines, UploadProgress
 from .http_errors import is_account_error
 from .upload import Upload
-
-__all__ = [
-    "BatchClient",
-    "ConcurrencyLimit",
-    "Deadlines",
-    "LimitClosed",
-    "ProgressCallback",
-    "RetryPolicy",
-    "Upload",
-    "UploadProgress",
-    "is_account_error",
-]

@@ -11,5 +11,3 @@ interfaces    what a session needs from others: source, connection, observer, st
 """
 
 from .loop import Session
-
-__all__ = ["Session"]

@@ -18,5 +18,3 @@ Pure: no files, no clock.
 from .cueing import cues
 from .profiles import Rules
 from .writers import Cue, srt, vtt
-
-__all__ = ["Cue", "Rules", "cues", "srt", "vtt"]

@@ -14,19 +14,5 @@ session; `now` is any clock that never goes back, in seconds.
 
 from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from .manual import ManualTracker
-from .timeline import MAX_RESPONSE_SECONDS, SpeechSpan, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 from .turns import TurnTracker
-
-__all__ = [
-    "MAX_RESPONSE_SECONDS",
-    "Acknowledged",
-    "Fact",
-    "FinalizeAnswered",
-    "ManualTracker",
-    "SpeechSpan",
-    "SpeechTimeline",
-    "StartOver",
-    "Tracker",
-    "TurnTracker",
-    "UtteranceTimes",
-]

@@ -21,11 +21,9 @@ from ..errors import InputError
 from ..text_encoding import decode_text
 from ..transcript import Transcript
 from . import own_documents, services, whisper
-from .draft import UNKNOWN, Draft, to_transcript
+from .draft import Draft, to_transcript
 from .json_values import KNOWN_FORMATS, JsonObject, parse
 from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
-
-__all__ = ["UNKNOWN", "decode_document", "load_transcripts"]
 
 
 class Importer(NamedTuple):

@@ -33,18 +33,6 @@ from .bounded_reader import (
 from .formats import AMBIGUOUS_EXTENSIONS, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
 from .sniff import may_be_recording, reject_other_files, sniff
 
-__all__ = [
-    "EXTENSIONS",
-    "FORMATS",
-    "HEADERLESS_EXTENSIONS",
-    "MEDIA_TYPES",
-    "MediaInfo",
-    "display_name",
-    "is_recording",
-    "probe",
-    "probe_raw",
-]  # fmt: skip
-
 
 class MediaInfo(NamedTuple):
     """What probing finds out about a file. The fields from `duration` to `video` are those of a ProbeResult.
