@@ -279,7 +279,7 @@ sys.stdin.readline()
 for number in range(100):
     name = f"{number}.mp3"
     if journal.claim(name):
-        if journal.ended_elsewhere(name) is None:
+        if journal.outcome_elsewhere(name) is None:
             print(name, flush=True)
             journal.add(Entry(name, "done", name, "", 0.0))
         journal.release(name)

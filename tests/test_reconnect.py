@@ -319,7 +319,7 @@ def test_full_disk_does_not_end_session(monkeypatch: pytest.MonkeyPatch) -> None
     case = Case(numbers, [], manual=True, finalize=False)
     assert case.error is None
     assert case.heard == numbers
-    assert len(case.noticed("no_room")) == 1
+    assert len(case.noticed("buffer_full")) == 1
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
@@ -362,7 +362,7 @@ def test_outage_is_resent_from_recording_without_paused_audio(
     case = Case([], [120], manual=manual, outage=150.0, source=source)
     assert case.error is None
     assert case.heard == [number for number in numbers if number not in paused]
-    assert not case.noticed("no_room")
+    assert not case.noticed("buffer_full")
     assert len(case.noticed("reconnected")) == 1
 
 

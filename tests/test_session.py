@@ -367,7 +367,7 @@ def test_stop_is_asked_while_the_connection_opens(steps: int) -> None:
 def test_nothing_was_said() -> None:
     case = Case(Tape(*[SILENCE] * 20), lambda said: good(said)[1:] if isinstance(said, Finalize) else good(said))
     assert case.error is None
-    assert [update.event for update in case.updates if isinstance(update, Notice)] == ["nothing_said"]
+    assert [update.event for update in case.updates if isinstance(update, Notice)] == ["no_speech"]
 
 
 def test_error_after_close_without_speech_means_no_speech() -> None:

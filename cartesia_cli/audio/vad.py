@@ -160,7 +160,7 @@ class SpeechDetector(Protocol):
 
 
 class Endpointer:
-    """Turns a stream of samples into events, independent of block boundaries.
+    """Finds where utterances begin and end in a stream of samples, however it is divided into blocks ("endpointing").
 
     In loud noise, the `detector` decides what is speech, if there is one and the threshold isn't fixed.
 
@@ -179,7 +179,7 @@ class Endpointer:
         self._settings = settings
         self._fixed_threshold = settings.threshold
         self._rate = rate
-        self._is_loud = False
+        self._is_speech = False
         self._undecided: list[tuple[float, float]] | None = [] if self._fixed_threshold is None else None
 
     def configure(self, settings: VadSettings) -> None:
@@ -277,17 +277,17 @@ class Endpointer:
     def _classify(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Classify frames, each given by its own level and the smoothed one, as speech or not."""
         events: list[VadEvent] = []
-        noise, machine, fixed, is_loud = self._noise, self._machine, self._fixed_threshold, self._is_loud
+        noise, machine, fixed, is_speech = self._noise, self._machine, self._fixed_threshold, self._is_speech
         for level, smooth in frames:
             # Smoothing bridges gaps in speech, but also prolongs clicks, which must not begin or resume an utterance.
             if smooth < level or (machine.in_speech and not machine.silence):
                 level = smooth
             probability = self._probabilities.popleft() if self._probabilities else None
             if probability is not None and noise.floor > NOISY_FLOOR_DBFS and noise.contrast < NOISY_CONTRAST_DB:
-                is_loud = probability > (RELEASE_PROBABILITY if is_loud else SPEECH_PROBABILITY)
+                is_speech = probability > (RELEASE_PROBABILITY if is_speech else SPEECH_PROBABILITY)
             else:
-                is_loud = level > (fixed if fixed is not None else noise.release if is_loud else noise.threshold)
-            if found := machine.update(is_loud):
+                is_speech = level > (fixed if fixed is not None else noise.release if is_speech else noise.threshold)
+            if found := machine.update(is_speech):
                 events += found
-        self._is_loud = is_loud
+        self._is_speech = is_speech
         return events

@@ -162,13 +162,11 @@ LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its lan
 MAX_RECONNECTS = 1000
 """Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
 
-USER_NOTICES = frozenset(
-    {"nothing_said", "mark", "undo", "connection_lost", "reconnected", "hurry", "no_room", "catch_up_failed"}
-)
-"""Events of notices that are always shown; others are shown with -v only."""
-
-STATUS_NOTICES = frozenset({"connection_lost", "hurry"})
+STATUS_NOTICES = frozenset({"connection_lost", "reconnect_deadline"})
 """Events of notices that the status row shows while they last, if there is a live view."""
+
+USER_NOTICES = STATUS_NOTICES | {"no_speech", "mark", "undo", "reconnected", "buffer_full", "catch_up_failed"}
+"""Events of notices that are always shown; others are shown with -v only."""
 
 REDRAW_SECONDS = 0.25
 """Seconds between redraws while no events arrive; shorter waits need no message."""

@@ -134,7 +134,7 @@ class RunRecord:
 
     def is_changed(self, item: Input) -> bool:
         """Whether another run has ended with a recording since this one began."""
-        return self._journal is not None and self._journal.ended_elsewhere(recording_name(item)) is not None
+        return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
 
     def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that --retry-failed is about. UsageError without a journal."""

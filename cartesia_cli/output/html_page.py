@@ -1,4 +1,4 @@
-"""Writes a transcript as a web page with a player: one file that needs no network.
+"""Writes a transcript as a web page with a player: one file; the recording is in it, linked, or chosen on the page.
 
 The page is `player/page.html` with a style, a script and the data in it. Must never let what was said become markup or
 script: text is escaped, data can't end its element, and the page's Content-Security-Policy allows its own style and
@@ -29,10 +29,11 @@ COLOURS = 8
 
 
 class Place(NamedTuple):
-    """A word or a segment: offsets of its first character and behind its last in the text, its times in seconds."""
+    """A word or a segment: its offsets in the text, the second behind its last character, and its times in
+    seconds."""
 
-    first: int
-    last: int
+    text_start: int
+    text_end: int
     start: float
     end: float
 
@@ -127,7 +128,7 @@ def _corrections(
 
 
 def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[int]]:
-    """The words of each paragraph, flattened. Offsets count UTF-16 code units, as scripts do."""
+    """The words of each paragraph, flattened. Offsets count UTF-16 code units, as in JavaScript."""
     places, k, begin = list(_places(transcript)), 0, 0
     for part in found:
         begin = transcript.text.index(part.text, begin)

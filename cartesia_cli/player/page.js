@@ -147,7 +147,7 @@ audio.addEventListener("loadedmetadata", () => {
 });
 audio.addEventListener("error", () => {
   byId("choose").hidden = false;
-  tell("The recording isn't where it was, or the browser can't play it: choose it, and it is played from your disk.");
+  tell("The recording has moved, or this browser can't play it. Choose the file to play it from your disk.");
 });
 
 byId("play").addEventListener("click", toggle);
@@ -192,7 +192,7 @@ function levelsAt(width, total) {
 
 function readColours() {
   const style = getComputedStyle(document.documentElement);
-  colours = Object.fromEntries(["speech", "played", "cue", "line", "accent", "now"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
+  colours = Object.fromEntries(["speech", "played", "cue", "accent"].map((name) => [name, style.getPropertyValue(`--${name}`)]));
 }
 
 function draw() {
@@ -268,13 +268,13 @@ function stepParagraph(step) {
 let hits = [], chosen = -1;
 
 function search() {
-  const wanted = query.value.normalize("NFC").toLowerCase();
+  const wanted = query.value.toLowerCase();
   hits = [];
   highlights.hit.clear();
   if (wanted.trim()) {
     paragraphs.forEach(({ node }, paragraph) => {
       const text = node.data.toLowerCase();
-      if (text.length !== node.data.length) return; // a letter has another length in lower case: offsets would be wrong
+      if (text.length !== node.data.length) return; // not searched: a letter has another length in lower case, and offsets would be wrong
       for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
         const word = wordAfter(paragraph, at);
         hits.push({ paragraph, offset: at, length: wanted.length, start: word < 0 ? 0 : words[word].start });
@@ -283,7 +283,7 @@ function search() {
     });
   }
   chosen = -1;
-  byId("hits").textContent = wanted.trim() ? (hits.length === 1 ? "1 place" : `${hits.length} places`) : "";
+  byId("hits").textContent = wanted.trim() ? (hits.length === 1 ? "1 match" : `${hits.length} matches`) : "";
   byId("previous").disabled = byId("next").disabled = !hits.length;
   draw();
 }

@@ -6,7 +6,8 @@ what runs with other shards have done. Of several lines about a recording, or ab
 
 - A line is appended by one write under a lock, and ends with a line feed. What a killed process or a power cut leaves
   of one is ignored, and closed by the next line.
-- A recording is claimed before work on it begins, so that two runs never do the same one. The claim is a record lock
+- A recording is claimed before work on it begins, so that no two runs transcribe it at the same time, where the file
+  system has locks. The claim is a record lock
   (see `record_locks`): it ends with its process. After a claim, lines that others have appended since are read.
 - A file of which more than half is outdated is rewritten when a run begins, if no other run uses the directory.
 
@@ -36,18 +37,21 @@ from .shards import Shard
 FOLDER = ".cartesia-cli"
 
 LOCK_NAME = "lock"
+"""A file that stays empty: single bytes beyond its end are locked, each range of them for one purpose. The byte that
+stands for a name is a hash of it (`_byte`): two names may share one.
+"""
 
 OPENING = 0
-"""The byte that is locked while a run begins, which may rewrite its file."""
+"""Locked while a run begins, which may rewrite its file."""
 
 RUNS = range(1, 1 << 31)
-"""Bytes of running runs: each locks one until it ends."""
+"""Each run locks one of these until it ends."""
 
 APPENDING = range(1 << 31, 1 << 32)
-"""Bytes of journal files: a file's byte is locked while a line is appended."""
+"""One for each journal file, locked while a line is appended."""
 
 CLAIMS = range(1 << 32, 1 << 40)
-"""Bytes of recordings that are in work."""
+"""One for each recording, locked while it is in progress."""
 
 
 class Journal:
@@ -76,7 +80,7 @@ class Journal:
         self._index = JournalIndex(self._folder)
         self._locks: RecordLocks | None = None
         self._claimed: set[str] = set()
-        self._changed: set[int] = set()
+        self._changed: set[int] = set()  # recordings (`key_of`) about which other runs have appended lines
         self._mutex = threading.RLock()
         self._early: list[Entry] = []
         self._is_read = self._is_started = self._writable = False
@@ -91,10 +95,10 @@ class Journal:
 
     def start(self, *, command: str | None = None, folder: str | None = None) -> None:
         """Begin a run: append that it has started, and what was added before. What others have appended since `read`
-        counts as news of them.
+        is reported by `outcome_elsewhere`.
 
-        command   that does what is left of it
-        folder    in which that command is to be entered
+        command   shell command that completes this run
+        folder    working directory for it
         """
         with self._mutex:
             try:
@@ -142,7 +146,7 @@ class Journal:
                 self._locks = None
 
     def add(self, entry: Entry) -> None:
-        """Append how a recording ended; before `start`, that is kept until then. `run` and `time` are filled in."""
+        """Append the outcome of a recording, or keep it until `start`. `run` and `time` are filled in."""
         complete = replace(entry, run=self.run, time=time.time())
         if self._is_started:
             self._append(complete)
@@ -150,7 +154,7 @@ class Journal:
             self._early.append(complete)
 
     def entry(self, recording: str) -> Entry | None:
-        """How a recording ended last. None if it never did."""
+        """The latest outcome of a recording; None if there is none."""
         with self._mutex:
             found = self._index.find("recording", recording)
         return found if found is not None and found.recording == recording else None
@@ -170,7 +174,7 @@ class Journal:
         return found
 
     def with_audio(self, digest: str) -> list[Entry]:
-        """Recordings that had this content when they were last transcribed: their SHA-256."""
+        """Recordings whose content had this SHA-256 when they were last transcribed."""
         with self._mutex:
             entries = self._index.with_audio(digest)
         return [entry for entry in entries if entry.audio == digest]
@@ -181,7 +185,7 @@ class Journal:
             return self._index.has_size(size)
 
     def entries(self) -> Iterator[Entry]:
-        """How each recording ended last."""
+        """The latest outcome of each recording."""
         with self._mutex:
             yield from self._index.entries()
 
@@ -217,8 +221,8 @@ class Journal:
                 if self._locks is not None:
                     self._locks.release(_byte(CLAIMS, recording))
 
-    def ended_elsewhere(self, recording: str) -> Entry | None:
-        """How a recording ended in another run since this one has started. None if it didn't."""
+    def outcome_elsewhere(self, recording: str) -> Entry | None:
+        """The outcome of a recording in another run since this one has started; None if there is none."""
         with self._mutex:
             if key_of(recording) not in self._changed:
                 return None
@@ -264,7 +268,7 @@ class Journal:
                     path.chmod(path.stat().st_mode | stat.S_IWGRP)
 
     def _enter(self) -> None:
-        """Lock the byte of this run. While no other run does, the own file may be rewritten."""
+        """Lock the byte of this run. While no other run does, this run's file may be rewritten."""
         self._locks = RecordLocks(self._folder / LOCK_NAME)
         try:
             self._locks.wait(OPENING)
@@ -277,7 +281,7 @@ class Journal:
             self._no_locks(error)
 
     def _compact(self) -> None:
-        """Rewrite the own file without outdated lines, if they are more than half of it."""
+        """Rewrite this run's file without outdated lines, if they are more than half of it."""
         self._index.read(self._own)
         if not self._index.is_outdated(self._own):
             return
@@ -315,7 +319,7 @@ class Journal:
                 self._give_up(error)
 
     def _write(self, line: bytes) -> int:
-        """Append a line to the own file. Returns its offset. OSError if it can't be written; nothing is left then.
+        """Append a line to this run's file. Returns its offset. OSError if it can't be written; nothing is left then.
 
         The file is opened and closed each time, because that is when NFS exchanges its content with the server.
         """

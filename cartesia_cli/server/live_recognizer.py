@@ -36,7 +36,7 @@ RECOGNITION_LOAD = 1.3
 
 LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
 """Samples before an onset and after the end of speech that belong to an utterance: soft sounds are there. With
-0.2 s before the onset instead of 0.1, Moonshine made half as many word errors again.
+0.2 s before the onset instead of 0.1, Moonshine made 1.5 times as many word errors.
 """
 
 IDLE_BUFFER_SECONDS = 0.8
@@ -48,7 +48,8 @@ words count if their mean probability is at least the second: noise alone reache
 """
 
 MIN_LAST_PROBABILITY = 0.5
-"""A less likely last word was cut off. In mid-word, Moonshine invented a word half as often with this."""
+"""A less likely last word was cut off. With this limit, Moonshine invented half as many words where
+audio ended within a word."""
 
 MIN_COMMIT_PROBABILITY = 0.6
 """Text with a less likely word is not emitted in a pause, where speech may go on: with more audio, two of three such
@@ -89,7 +90,7 @@ class LiveRecognizer:
     recognize_after       the same after known words; None with an engine that can't
     longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
     idle_buffer_seconds   audio that is held during silence
-    times                 gets the text of each utterance with its audio, except what `partial` returns; or None
+    times                 gets the text of each utterance with its audio, at `cut`, `flush` and `settle`; or None
     has_partials          False with an engine that is too slow for them
     is_open               whether there is an utterance
     """
@@ -302,7 +303,7 @@ class LiveRecognizer:
 
 
 def _has_contrast(samples: Samples) -> bool:
-    """Whether anything in it is louder than the rest, for long enough to be a sound."""
+    """Whether the loudest tenth of the frames is MIN_CONTRAST_DB above the softest tenth."""
     if len(samples) < TAIL_SAMPLES:
         return False
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)

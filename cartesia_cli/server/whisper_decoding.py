@@ -1,8 +1,8 @@
 """Recognizes several windows of audio in one call of a loaded Whisper model.
 
-Four windows together take about three quarters of the time of one after the other: each step of the decoder reads all
-weights once for all of them. The words of a window must never depend on the others: their times and probabilities are
-the same to the last bit.
+Four windows together take about three quarters of the time that they take one after the other: each step of the decoder
+reads all weights once for all of them. The words of a window must never depend on the others: their times and
+probabilities are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..protocol import CHINESE_SCRIPTS, DetectedLanguage
 from .engine import RecognizedWord, amplify_quiet
 
 BEAM_SIZE = 5
-"""Beam 1 made 15 % more word errors on ten minutes of speech."""
+"""How many texts the decoder keeps at each step. One alone made 15 % more word errors on ten minutes of speech."""
 
 MAX_COMPRESSION = 2.4
 """How much zlib may shorten a text: one that it shortens more repeats itself (Whisper's own threshold)."""
@@ -98,15 +98,17 @@ def _decode(
     prompt: str,
     repetition_penalty: float = 1.0,
 ) -> list[Alignment]:
-    """The words of each window, with times in its audio without silence.
+    """The words of each window, with times in its audio without silence. What repeats itself is decoded once more, with
+    REPETITION_PENALTY.
 
     encoded   each window
     frames    how many hundredths of a second of audio each window has
     prompt    text that each window continues, or empty
     """
     before = [tokenizer.sot_prev, *tokenizer.encode(f" {prompt}")] if prompt else []
-    # By default, a text that is unlikely or repeats itself would be replaced by random samples, which depend on
-    # everything that the same worker did before. Of the unlikely ones, none was replaced by a likelier one.
+    # By default, a text that is unlikely or repeats itself would be replaced by one drawn at random (at a higher
+    # temperature), which depends on everything that the same worker did before. Of the unlikely ones, none was replaced
+    # by a likelier one.
     results = model.model.generate(
         StorageView.from_array(np.concatenate(encoded)),
         [[*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]] * len(encoded),
@@ -130,8 +132,8 @@ def _decode(
     if repetition_penalty == 1.0:
         loops = [k for k, text in enumerate(tokens) if _repeats_itself(tokenizer.decode(text))]
         if loops:
-            again = [encoded[k] for k in loops], [frames[k] for k in loops], prompt
-            for k, alignment in zip(loops, _decode(model, tokenizer, *again, REPETITION_PENALTY), strict=True):
+            looping = [encoded[k] for k in loops], [frames[k] for k in loops], prompt
+            for k, alignment in zip(loops, _decode(model, tokenizer, *looping, REPETITION_PENALTY), strict=True):
                 found[k] = alignment
     return found
 

@@ -4,7 +4,7 @@
     updates ◄─ tracker ◄─ dispatcher ◄─────────────── _receive_loop ◄──────┘
 
 Microphone and file replay differ only in their source. Reading the source, the send loop and the receive loop run as
-concurrent tasks; no other module of the package starts one. What a lost connection did not acknowledge stays in the
+concurrent tasks; no other module of `session` starts one. What a lost connection did not acknowledge stays in the
 send buffer, and is sent again over the next one. How a session ends:
 
     audio ends         `finalize` (manual mode), `close`, and everything that the server still has to say
@@ -13,12 +13,13 @@ send buffer, and is sent again over the next one. How a session ends:
     server fails       its error, after everything that came before it
     server ends early  an error, since `close` was not sent
     connection lost    a new one, which is sent what was not acknowledged; an error if that doesn't help
-    server is silent   an error: after `close`, no event for QUIET_SECONDS, or nothing settled for UNSETTLED_SECONDS
+    server is silent   an error: after `close`, no event of a known type for QUIET_SECONDS, or nothing settled for
+                       UNSETTLED_SECONDS
     never finishes     an error: more text for UNSETTLED_SECONDS after `close`, plus SLOWEST_SERVER_FACTOR times the
                        length of the audio that had no answer then
     settings refused   a notice; the session goes on without that change
     no speech          a notice
-    second signal      Interrupted immediately; so does the first one if nothing has been read yet
+    second signal      Interrupted at once; so is the first one if nothing has been read yet
 
 Knows nothing about transport, audio devices or display.
 """
@@ -45,7 +46,7 @@ from .send_buffer import SendBuffer
 from .sent_configs import SentConfigs
 
 QUIET_SECONDS = 15.0
-"""Seconds without an event after `close`: waiting too long costs less than losing the last words."""
+"""Seconds without an event of a known type after `close`: waiting too long costs less than losing the last words."""
 
 UNSETTLED_SECONDS = 300.0
 """Seconds after `close` in which nothing is settled, whatever else the server sends: it may have a large backlog."""
@@ -115,7 +116,7 @@ class Session:
         self._limiter, self._catch_up = RateLimiter(pace), catch_up
         self._observer = observer or SessionObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
-            chunk, rate=rate, on_warning=lambda message: self._dispatcher.notify("no_room", message)
+            chunk, rate=rate, on_warning=lambda message: self._dispatcher.notify("buffer_full", message)
         )
         self._dispatcher = EventDispatcher(
             self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
@@ -167,7 +168,7 @@ class Session:
         if failure is not None:
             raise failure
         if not self._dispatcher.has_text:
-            self._dispatcher.notify("nothing_said", "no speech found")
+            self._dispatcher.notify("no_speech", "no speech found")
 
     @property
     def settings(self) -> Config:
@@ -307,13 +308,13 @@ class Session:
             self._connect_timeout = None
 
     def _shorten_connect(self) -> None:
-        """After a stop, wait for the last words, but don't spend long reconnecting."""
+        """Limit the current attempt to connect, and later ones, to GRACE_SECONDS."""
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
             again, ctrl_c = ("connect", "Ctrl-C") if self._reading is None else ("reconnect", "Ctrl-C again")
             message = f"no connection: {GRACE_SECONDS:g} s left to {again}; {ctrl_c} ends at once"
-            self._dispatcher.notify("hurry", message)
+            self._dispatcher.notify("reconnect_deadline", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
         """Send and receive until a connection ends. Returns the error of a connection that was lost, None for a good
@@ -384,12 +385,12 @@ class Session:
         """Dispatch events until the connection ends."""
         async for event in connection:
             if isinstance(event, Error):
-                self._config_refused(event.message or "")
+                self._config_refused(event.message or "the server refused a change of settings")
                 continue
             self._dispatcher.dispatch(event)
             if self._dispatcher.starts_over:
                 raise NetworkError("the resent audio doesn't match what was transcribed before")
-            if not isinstance(event, Unknown):  # these only show that the server is alive
+            if not isinstance(event, Unknown):  # the server is alive, but this doesn't bring any text nearer
                 self._extend_close_timeout()
 
     def _config_refused(self, reason: str) -> None:
@@ -424,12 +425,13 @@ class Session:
         """Whether an error only says that there was nothing to transcribe.
 
         A server may answer `close` with an error 400 or 5xx if no audio, or only silence, came before it
-        (Cartesia's own dictation app treats it so). If there was speech it stays an error, and so does a malformed
-        response.
+        (Cartesia's own dictation app treats it so). If there was speech it stays an error, and so do other refusals,
+        such as too few credits, and a malformed response.
         """
-        is_answer = isinstance(error, ApiError) and not isinstance(error, ProtocolError)
+        if not isinstance(error, ApiError) or isinstance(error, ProtocolError) or error.status is None:
+            return False
         was_heard = self._dispatcher.has_text or self._dispatcher.has_speech
-        return is_answer and self.phase is Phase.CLOSING and not was_heard
+        return (error.status == 400 or error.status >= 500) and self.phase is Phase.CLOSING and not was_heard
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -38,7 +38,7 @@ class Token(NamedTuple):
 
     text           not empty, no spaces at its ends
     space_before   whether a space separates it from the token before
-    start, end     milliseconds; neither ever falls from one token to the next
+    start, end     milliseconds; neither decreases from one token to the next
     label          who says it, with the space after that; "" if it isn't shown
     """
 
@@ -50,8 +50,8 @@ class Token(NamedTuple):
 
 
 MAX_UNTORN_COST = 100.0
-"""A break that costs more tears a phrase apart and is blocked at first. After a second of silence, only one within a
-word does."""
+"""A break that costs more tears a phrase apart, and is blocked at first. After a second of silence, only a break within
+a word costs that much."""
 REPAIR_TOKENS = 40
 """How many tokens before and after a cue that breaks a rule are searched again, with no end blocked."""
 PAUSE_DISCOUNT_PER_MS = 0.05
@@ -75,7 +75,7 @@ SILENCE_PENALTY = 60.0
 INNER_SENTENCE_END_PENALTY = 20.0
 """For the end of a sentence within a cue."""
 FORBIDDEN_PENALTY = 1e6
-"""The same, if every sentence must begin a new cue (`Rules.sentences`)."""
+"""For the end of a sentence within a cue, if every sentence must begin a new one (`Rules.sentences`)."""
 
 
 def split_word(word: str, line: int) -> list[str]:

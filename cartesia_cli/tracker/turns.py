@@ -1,7 +1,8 @@
-"""The tracker of the auto endpoint: each text replaces the one before it within a turn; turns are joined verbatim.
+"""Turns the events of Cartesia's auto endpoint (`turn.*`) into segments, and drops text that a new connection repeats.
 
-Turn events. Their order is a state machine. The table also covers servers that omit or repeat events (docs: stt/turns,
-and reports of other clients). Emitted text is final; no transition retracts it.
+Within a turn, each text replaces the one before it; the turns of a connection are joined verbatim. The events drive
+this state machine, which also covers servers that omit or repeat some (docs: stt/turns). Emitted text is final; no
+transition retracts it.
 
     state      event       then
     idle       start       speaking
@@ -68,7 +69,7 @@ MIN_TURN_SECONDS = 0.1
 
 
 class SettledTurn(NamedTuple):
-    """A turn whose text was emitted.
+    """A turn whose text has been emitted, kept to recognize it when a new connection repeats it.
 
     words         its words, folded for comparison
     start, stop   positions where its speech began and stopped, as far as is known
@@ -136,8 +137,9 @@ class TurnTracker:
         self._replay: Replay | None = None
         self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
         self._has_new_text = False  # a turn was emitted since a connection was lost
-        self._acknowledged = self._origin = 0.0
-        self._connected_at = 0.0  # where this connection began: word times count from there
+        self._acknowledged = 0.0
+        self._origin = 0.0  # the position from which audio is resent if this connection is lost before a turn ends
+        self._connection_start = 0.0  # the position where this connection began: word times count from there
 
     @property
     def resume_position(self) -> float:
@@ -203,7 +205,7 @@ class TurnTracker:
         self._languages = ()
         self._first_text_at = self._eager_end_at = None
         self._origin, self._has_new_text, self._is_first = position, False, True
-        self._connected_at = position
+        self._connection_start = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         yield from drop_repeated(segments, *self._settled_words_since(self.resume_position))
@@ -271,7 +273,7 @@ class TurnTracker:
 
     def _with_words(self, segment: Segment, words: Sequence[Word]) -> Segment:
         """A segment with the words that the server sent with it, and with their times if it has them."""
-        said = covering_words(segment.text, [shifted_word(word, self._connected_at) for word in words])
+        said = covering_words(segment.text, [shifted_word(word, self._connection_start) for word in words])
         if not words or said is None:
             return segment
         times = bounds(said)
