@@ -210,7 +210,7 @@ def test_page_without_its_recording_asks_for_it(browser: webdriver.Chrome, run: 
     page = rendered(run, folder)
     (folder / "talk.wav").rename(folder / "moved.wav")
     open_page(browser, page)
-    wait(browser, "return !byId('choose').hidden && byId('status').textContent.includes('choose it')")
+    wait(browser, "return !byId('choose').hidden && byId('status').textContent.includes('Choose the file')")
     browser.find_element(By.ID, "file").send_keys(str(folder / "moved.wav"))
     wait(browser, "return audio.duration > 10")
     press(browser, Keys.TAB)
