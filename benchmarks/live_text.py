@@ -44,6 +44,9 @@ from tests.speech import say, silence
 SPOKEN_TOGETHER, PAUSES = 3, (0.2, 1.5)
 """Prompts or sentences in a clip, and the range of the pauses after them, in seconds."""
 
+NOISY_CLIPS = 10
+"""Clips in each kind of noise: every second one of the first."""
+
 PROMPT_LENGTHS = range(25, 600)
 """Characters: shorter prompts are single words and parts of numbers."""
 
@@ -196,9 +199,10 @@ def conditions(
     """The names of the kinds of audio, their clips, and their goals."""
     yield f"{voice}, clean", found, CLEAN_GOAL
     white = np.random.default_rng(0).normal(0, 1, 60 * RATE).astype(np.float32)
-    yield f"{voice}, white noise, 10 dB", in_noise(found, white, 10), NOISE_GOAL
+    some = slice(0, 2 * NOISY_CLIPS, 2)
+    yield f"{voice}, white noise, 10 dB", in_noise(found, white, 10)[some], NOISE_GOAL
     for below in (10, 5) if people is not None else ():
-        yield f"{voice}, babble, {below} dB", in_noise(found, people, below), NOISE_GOAL
+        yield f"{voice}, babble, {below} dB", in_noise(found, people, below)[some], NOISE_GOAL
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import whisper
-from cartesia_cli.server.engine import Engine, EngineExecutor, RecognizedWord, load_live_engine
+from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor, RecognizedWord, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
@@ -183,7 +184,10 @@ async def live_words(audio: Samples, engine: Engine) -> list[Word]:
             words.extend(event.words or ())
 
     times = LiveWordTimes(lambda texts, samples: executor.run(aligner.align, texts, samples, "en"))
-    recognizer = LiveRecognizer(lambda samples: executor.recognize(samples, "en"), LIVE_WINDOW_SECONDS, times=times)
+    after = partial(executor.run, engine.recognize_after) if isinstance(engine, ContinuingEngine) else None
+    recognizer = LiveRecognizer(
+        lambda samples: executor.recognize(samples, "en"), LIVE_WINDOW_SECONDS, times=times, recognize_after=after
+    )
     responder = TurnResponder(recognizer, note, RealtimeOptions(model="ink-2", word_timestamps=True), times)
     for at in range(0, len(audio), RATE // 10):
         await responder.push_audio(audio[at : at + RATE // 10], caught_up=True)
