@@ -158,4 +158,5 @@ def test_backend_follows_options_and_configuration(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_x")
     found = choose_backend(bare, local=False, cloud=False, base_url=None)
     assert found.base_url == BASE_URL
-    assert found.credential == Credential("sk_car_x", "the variable CARTESIA_API_KEY")
+    assert found.credential is not None
+    assert (found.credential.secret, found.credential.origin) == ("sk_car_x", "the variable CARTESIA_API_KEY")

@@ -7,7 +7,6 @@ version the server may add new ones (docs: api-conventions).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -38,16 +37,15 @@ HINT_LANGUAGES = (*LANGUAGES, "or")
 """Codes that may be language hints: the 44 of ink-preview are among these (docs: stt/languages)."""
 
 
-@dataclass(frozen=True, slots=True)
 class Credential:
     """An API key, or a short-lived access token.
 
-    secret   never shown, not even by repr
+    secret   never shown, not even by repr, which has no fields
     origin   where it came from, in words: a variable's name, a file's path
     """
 
-    secret: str = field(repr=False)
-    origin: str
+    def __init__(self, secret: str, origin: str) -> None:
+        self.secret, self.origin = secret, origin
 
 
 RUNNING_SERVER = "the running server"
