@@ -53,7 +53,7 @@ def test_first_row_shows_recordings_audio_speed_time_left_and_credits() -> None:
     assert rows(HALFWAY) == ["▇▇▇▇········ 12 of 30, 1:02:14 of 2:40:00, 62× real time, 1:34 left, 1,867 credits"]
     assert rows(replace(HALFWAY, credits=None))[0].endswith(", on this machine")
     assert " 12 of 30, 2 failed, 1:02:14 of" in rows(replace(HALFWAY, failed=2), 120)[0]
-    assert rows(replace(HALFWAY, jobs=JOBS), 120)[0].endswith(", 3 in work")
+    assert rows(replace(HALFWAY, jobs=JOBS), 120)[0].endswith(", 3 in progress")
 
 
 @pytest.mark.parametrize(

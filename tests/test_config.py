@@ -309,7 +309,7 @@ def test_version_ignores_the_rest_of_the_command_line(run: Run, arguments: tuple
 def test_server_that_overrules_local_true_is_reported(run: Run, configuration: Path) -> None:
     configuration.write_text("[transcribe]\nlocal = true\n")
     server = {"CARTESIA_BASE_URL": "http://127.0.0.1:9"}
-    said = b"using 127.0.0.1:9 because of CARTESIA_BASE_URL: --local overrides it\n"
+    said = b"using 127.0.0.1:9 because of CARTESIA_BASE_URL; --local transcribes on this machine\n"
     assert said in run("transcribe", SAMPLE, "--retries", "0", env=server).stderr
     assert said not in run("transcribe", SAMPLE, "--retries", "0", "-q", env=server).stderr
     typed = run("transcribe", SAMPLE, "--retries", "0", "--base-url", "http://127.0.0.1:9")

@@ -140,7 +140,7 @@ def test_servers_on_this_machine_get_the_language_as_it_is(language: str | None,
 def test_api_gets_chinese_without_its_script_and_is_never_asked_to_detect() -> None:
     stderr = io.StringIO()
     assert sent_language("zh-Hant", BASE_URL, Reporter(stderr, {})) == "zh"
-    assert stderr.getvalue() == "warning: the API knows no scripts: zh-Hant is sent as zh\n"
+    assert stderr.getvalue() == "warning: the API doesn't tell Chinese scripts apart: zh-Hant is sent as zh\n"
     with pytest.raises(UsageError, match="can't detect the language"):
         sent_language("auto", BASE_URL, Reporter(stderr, {}))
 

@@ -158,7 +158,7 @@ def test_recordings_in_work_are_counted(tmp_path: Path) -> None:
         found = report(tmp_path)
         assert found["in_work"] == 3 and found["left"] == 10
         assert found["runs"][0]["state"] == "running" and found["runs"][0]["pid"] == process.pid
-        assert "3 in work, 7 left" in status(tmp_path)
+        assert "3 in progress, 7 left" in status(tmp_path)
         process.kill()
         process.wait(10)
         found = report(tmp_path)

@@ -49,7 +49,7 @@ CHECK_TLS = "is it an https server? The URL of a server with plain http begins w
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
-NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anybody on the way"
+NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anyone on the network"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
 

@@ -156,7 +156,7 @@ def _open_pool(base_url: str) -> httpcore.ConnectionPool:
         return httpcore.ConnectionPool(**settings)
     parts = urlsplit(proxy)
     if parts.scheme not in PROXY_SCHEMES:
-        raise environment_error(f"{parts.scheme} is not a protocol of proxies")
+        raise environment_error(f"unsupported proxy scheme {parts.scheme}")
     auth = None
     if parts.username is not None:
         auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
@@ -253,7 +253,9 @@ def _redirect_target(address: str, reply: HttpReply) -> str:
     except ValueError:
         location = ""
     if not location:
-        raise ApiError("the server redirects to nowhere", hint="check the base URL", status=reply.status)
+        raise ApiError(
+            "the server sent a redirect without a usable address", hint="check the base URL", status=reply.status
+        )
     if (here.scheme, here.netloc) == (there.scheme, there.netloc):
         if reply.status not in (307, 308):
             raise ApiError(

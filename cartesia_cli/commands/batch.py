@@ -219,7 +219,7 @@ class BatchRun:
             return numbered
 
     def _defer(self, number: int, job: Job) -> None:
-        """Come back to a job at the end: another run has its recording in work."""
+        """Come back to a job at the end: another run is transcribing its recording."""
         self._deferred.append((number, job))
         if not self._is_waiting:
             self._is_waiting = True

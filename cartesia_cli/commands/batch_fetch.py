@@ -1,6 +1,8 @@
 """Gets the transcripts of recordings: from the cache, from a server, or from a cluster.
 
-Nothing is written but the cache. Must never send a recording whose response is in the cache, nor copies of it twice.
+Writes the cache, response bodies (`--keep-json`) and temporary files; results are written by `write_results`.
+Must never send a recording whose response is in the cache; with a cache, of equal recordings that are requested at the
+same time only one is sent.
 """
 
 from __future__ import annotations
@@ -71,8 +73,8 @@ class Fetched(NamedTuple):
     job              as it was sent: fetched and probed, if it wasn't before
     body             of the response; None if there are several, one for each channel
     billed_seconds   of audio; 0 if the response came from the cache
-    local            whether this machine, or a cluster, has transcribed it
-    audio            of the recording, if a worker of a cluster has fetched it
+    local            whether an offline engine has transcribed it, here or on a cluster: it cost nothing
+    audio            fingerprint of the recording, if a worker of a cluster has downloaded it
     """
 
     job: Job
@@ -91,7 +93,7 @@ class Fetched(NamedTuple):
 class Sent(NamedTuple):
     """The response to a recording that had to be sent.
 
-    seconds      of audio, by the server
+    seconds      of audio, as the server measured it
     credits      that it cost
     from_cache   whether it came from the cache after all, because another job has sent the same
     """
@@ -134,7 +136,7 @@ class SameRequests:
 
 
 class Fetcher:
-    """Gets the transcript of one recording after the other. Many threads may use it at once.
+    """Gets transcripts, of one recording in each call. Thread-safe.
 
     connect     called whenever something has to be sent; must return the same backend each time
     budget      what the recordings may cost
@@ -258,7 +260,8 @@ class Fetcher:
         return Fetched(job, transcript, answer.body, billed, local=bool(local))
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
-        """Have a recording transcribed within the budget, once if another job has the same in work."""
+        """Have a recording transcribed within the budget. If another job is sending the same request, wait for its response
+        instead."""
         if lookup is None:
             return self._pay(number, job, None)
         with self._same.turn(lookup.name) as has_waited:

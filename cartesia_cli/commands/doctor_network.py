@@ -54,7 +54,7 @@ def check_key_present(examined: Examined, found: Found) -> Result:
         return failure("none", LOGIN)
     if not examined.sends_key:
         summary = f"{source.value}: {source.origin}; not sent over plain http"
-        return warning(summary, "--insecure-http-key sends it, readable by anybody on the way", origin=source.origin)
+        return warning(summary, "--insecure-http-key sends it, readable by anyone on the network", origin=source.origin)
     assert examined.credential is not None  # runs api_key_command; AuthError for what can't be a key
     return ok(f"{source.value.removesuffix(NOT_RUN)}: {source.origin}", origin=source.origin)
 

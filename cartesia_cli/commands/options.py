@@ -93,12 +93,12 @@ BaseUrl = Annotated[
 InsecureHttp = Annotated[
     bool | None,
     backend_option("--insecure-http", show_default=False,
-                   help="Allow plain http to another machine, as of a server of your own. No key is sent."),
+                   help="Allow plain http to another machine, such as your own server. No key is sent."),
 ]  # fmt: skip
 InsecureHttpKey = Annotated[
     bool | None,
     backend_option("--insecure-http-key", show_default=False,
-                   help="The same, and send the key, which anybody on the way can read."),
+                   help="The same, and send the key, which anyone on the network can read."),
 ]  # fmt: skip
 ApiVersion = Annotated[
     str | None,
@@ -204,7 +204,9 @@ class BackendOptions(NamedTuple):
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
         if origin is not None and choice.base_url is not None:
-            reporter.info(f"using {urlsplit(choice.base_url).netloc} because of {origin}: --local overrides it")
+            reporter.info(
+                f"using {urlsplit(choice.base_url).netloc} because of {origin}; --local transcribes on this machine"
+            )
         if choice.base_url is not None and is_unencrypted(choice.base_url):
             key = "with the key" if choice.credential is not None else "no key is sent"
             reporter.warn(f"{urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
@@ -294,7 +296,7 @@ def sent_language(language: str | None, base_url: str | None, reporter: Reporter
     if base_url is None or is_loopback(base_url):
         return language
     if language in CHINESE_SCRIPTS:
-        reporter.warn(f"the API knows no scripts: {language} is sent as {api_language(language)}")
+        reporter.warn(f"the API doesn't tell Chinese scripts apart: {language} is sent as {api_language(language)}")
     return api_language(language)
 
 

@@ -128,7 +128,7 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
 def _counts(found: DirectoryStatus) -> str:
     parts = [f"{found.done} done", f"{found.failed} failed"]
     if found.in_work:
-        parts.append(f"{found.in_work} in work")
+        parts.append(f"{found.in_work} in progress")
     left = found.left
     parts.append("not known how many are left" if left is None else f"{max(0, left - (found.in_work or 0))} left")
     return ", ".join(parts)

@@ -50,7 +50,7 @@ class BatchDisplay(Protocol):
 
 @dataclass(slots=True)
 class _Job:
-    """A recording in work. `row` is its place in the list, `seconds` its duration, if that is known."""
+    """A recording in progress. `row` is its place in the list, `seconds` its duration, if that is known."""
 
     row: int
     name: str

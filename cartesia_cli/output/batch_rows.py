@@ -6,7 +6,7 @@
       … and 5 more
 
 The first row is the whole batch; parts of it that don't fit are left out, the least important first. Below it are the
-recordings in work. Pure. Must never return a row that is wider than the terminal, nor a name that moves the cursor.
+recordings in progress. Pure. Must never return a row that is wider than the terminal, nor a name that moves the cursor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_SPEED_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
-    """One recording in work.
+    """One recording in progress.
 
     name      of the recording, as the user knows it
     what      downloading, sending or transcribing
@@ -66,7 +66,7 @@ class BatchState:
     unknown          recordings that haven't ended and whose duration isn't known
     credits          spent; None: it costs nothing
     pause            seconds that all of them wait from now on, because too many were sent at once
-    jobs             the recordings in work
+    jobs             the recordings in progress
     """
 
     total: int = 0
@@ -165,7 +165,7 @@ class BatchRows:
                 yield Part(10, " by recordings")
         yield Part(8, f", {_price(state)}")
         if state.jobs:
-            yield Part(11, f", {len(state.jobs)} in work")
+            yield Part(11, f", {len(state.jobs)} in progress")
 
     def _bar(self, share: float | None) -> str:
         full, empty = ("#", ".") if self._ascii else ("▇", "·")

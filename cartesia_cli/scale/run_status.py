@@ -1,4 +1,4 @@
-"""How far the runs in an output directory are, from their journal: what is done, failed, in work and left.
+"""How far the runs in an output directory are, from their journal: what is done, failed, in progress and left.
 
 What counts is the newest run and, if it has a shard, the newest run of each shard of the same array; runs before are
 history. Whether a run is alive is known from its lock (see `record_locks`), which other machines see if the file system
