@@ -260,8 +260,9 @@ class Fetcher:
         return Fetched(job, transcript, answer.body, billed, local=bool(local))
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
-        """Have a recording transcribed within the budget. If another job is sending the same request, wait for its response
-        instead."""
+        """Have a recording transcribed within the budget, or wait for the response if another job is sending the same
+        request.
+        """
         if lookup is None:
             return self._pay(number, job, None)
         with self._same.turn(lookup.name) as has_waited:

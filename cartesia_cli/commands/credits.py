@@ -49,8 +49,8 @@ class Budget:
             used = self.spent + self._reserved
             if self.max_credits is not None and used + price > self.max_credits:
                 raise CreditLimitReached(
-                    f"{name} would cost {price:.1f} credits: with the {used:.1f} that are spent or in progress, more than "
-                    f"{self.max_credits:g}",
+                    f"{name} would cost {price:.1f} credits: with the {used:.1f} that are spent or in progress, "
+                    f"more than {self.max_credits:g}",
                     hint="raise --max-credits",
                 )
             self._reserved += price
