@@ -94,10 +94,9 @@ def test_one_transcription_writes_all_formats(run: Run, whisper: dict[str, str],
 def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
     ffmpeg = need("ffmpeg")
     files = []
-    for name, codec in {
-        "a.flac": [], "b.m4a": [], "c.mp3": [], "d.mp4": [], "e.mpeg": ["-c:a", "mp2", "-f", "mpeg", "-ar", "44100"],
-        "f.mpga": ["-f", "mp3"], "g.oga": ["-c:a", "libvorbis"], "h.ogg": ["-c:a", "libopus"],
-        "i.wav": ["-ac", "2", "-ar", "44100"], "j.webm": ["-c:a", "libopus"],
+    for name, codec in {  # all others are compared sample by sample in test_files.py
+        "a.flac": [], "b.m4a": [], "c.mpga": ["-f", "mp3"], "d.mpeg": ["-c:a", "mp2", "-f", "mpeg", "-ar", "44100"],
+        "e.wav": ["-ac", "2", "-ar", "44100"], "f.webm": ["-c:a", "libopus"],
     }.items():  # fmt: skip
         subprocess.run([ffmpeg, "-loglevel", "error", *FIRST_SENTENCE, *codec, tmp_path / name], check=True)
         files.append(name)
@@ -112,10 +111,9 @@ def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[
 
 @pytest.mark.parametrize(
     ("encoding", "codec", "rate"),
-    [("pcm_s16le", "s16le", 16000), ("pcm_s32le", "s32le", 44100), ("pcm_f32le", "f32le", 48000),
-     ("pcm_mulaw", "mulaw", 8000), ("pcm_alaw", "alaw", 8000), ("pcm_f16le", None, 16000)],
-)  # fmt: skip
-def test_headerless_samples_are_read_in_every_encoding(
+    [("pcm_s32le", "s32le", 44100), ("pcm_mulaw", "mulaw", 8000), ("pcm_f16le", None, 16000)],
+)  # test_files.py has every encoding
+def test_headerless_samples_are_read_in_their_encoding(
     run: Run, whisper: dict[str, str], encoding: str, codec: str | None, rate: int
 ) -> None:
     if codec is None:
