@@ -85,6 +85,12 @@ def talk(seconds: float = 3.0, pause: float = 2.0) -> NDArray[np.float32]:
     return np.concatenate((speech.silence(0.5), voice[: int(seconds * RATE)], speech.silence(pause)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def spoken_before() -> None:
+    """A session in which the voice is still being loaded would be idle for too long."""
+    talk()
+
+
 def encoded(samples: NDArray[np.float32], encoding: str) -> bytes:
     """Samples as a client would send them; companded ones by looking up the nearest."""
     match encoding:
