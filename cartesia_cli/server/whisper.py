@@ -61,15 +61,15 @@ class WhisperEngine:
         codes = frozenset(code for code in tokens if tokens[code] is not None or not is_multilingual)
         self.languages = codes | {AUTO_LANGUAGE, *CHINESE_SCRIPTS} if is_multilingual else codes
         self.workers: int = model.model.num_workers
-        self._model, self._aligner = model, WordAligner()
+        self.model, self._aligner = model, WordAligner()
 
     def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
-        words = recognize(self._model, utterances, language)
+        words = recognize(self.model, utterances, language)
         pairs = zip(words, utterances, strict=True)
         return [self._aligner.correct_times(own, samples, language) for own, samples in pairs]
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
-        return detect_language(self._model, samples)
+        return detect_language(self.model, samples)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,20 @@ MAX_NO_SPEECH, MIN_LOG_PROBABILITY = 0.6, -1.0
 of its tokens isn't above the second (Whisper's own thresholds).
 """
 
+LANGUAGES_WITHOUT_TIMESTAMPS = frozenset({"en", "zh"})
+"""Languages in which the model is told to leave timestamps out. In English, there are as few errors without them. In
+Chinese, it writes the script that was asked for only then. In other languages, it drops or confuses short words without
+them, such as "ne pas disponible" for "n'est pas disponible".
+"""
+
+TIMESTAMP_SECONDS = 0.02
+"""The unit of timestamps."""
+
+MAX_UNHEARD_SECONDS = 1.0
+"""A text whose last timestamp is farther from the end of the window is recognized again without timestamps: with them,
+the model may stop after a sentence, and expects the rest in another window.
+"""
+
 OPENING_MARKS, CLOSING_MARKS = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Punctuation that belongs to the word after it and to the word before it."""
 
@@ -68,7 +82,8 @@ def recognize(model: WhisperModel, windows: Sequence[Samples], language: str) ->
         code = CHINESE_SCRIPTS.get(language, language)
         tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
         encoded = [_encode(model, mel) for mel in mels]
-        found = _decode(model, tokenizer, encoded, [mel.shape[-1] for mel in mels], PROMPTS.get(language, ""))
+        frames, prompt = [mel.shape[-1] for mel in mels], PROMPTS.get(language, "")
+        found = _decode(model, tokenizer, encoded, frames, prompt, timestamps=code not in LANGUAGES_WITHOUT_TIMESTAMPS)
         for k, alignment in zip(spoken, found, strict=True):
             words[k] = _place_words(alignment, speech[k])
     return words
@@ -97,21 +112,25 @@ def _decode(
     frames: Sequence[int],
     prompt: str,
     repetition_penalty: float = 1.0,
+    *,
+    timestamps: bool,
 ) -> list[Alignment]:
     """The words of each window, with times in its audio without silence. What repeats itself is decoded once more, with
-    REPETITION_PENALTY.
+    REPETITION_PENALTY, and what stops early without timestamps.
 
-    encoded   each window
-    frames    how many hundredths of a second of audio each window has
-    prompt    text that each window continues, or empty
+    encoded      each window
+    frames       how many hundredths of a second of audio each window has
+    prompt       text that each window continues, or empty
+    timestamps   whether the model says when each sentence begins and ends, too
     """
     before = [tokenizer.sot_prev, *tokenizer.encode(f" {prompt}")] if prompt else []
+    start = [*before, *tokenizer.sot_sequence, *([] if timestamps else [tokenizer.no_timestamps])]
     # By default, a text that is unlikely or repeats itself would be replaced by one drawn at random (at a higher
     # temperature), which depends on everything that the same worker did before. Of the unlikely ones, none was replaced
     # by a likelier one.
     results = model.model.generate(
         StorageView.from_array(np.concatenate(encoded)),
-        [[*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]] * len(encoded),
+        [start] * len(encoded),
         beam_size=BEAM_SIZE,
         max_length=model.max_length,
         suppress_tokens=get_suppressed_tokens(tokenizer, [-1]),
@@ -129,12 +148,18 @@ def _decode(
     if prompt:  # what isn't speech may be recognized as the prompt itself
         tokens = [[] if tokenizer.decode(text).strip() == prompt else text for text in tokens]
     found = [_align(model, tokenizer, *window) for window in zip(tokens, encoded, frames, strict=True)]
+
+    def decode_again(rows: Sequence[int], penalty: float, timestamps: bool) -> None:
+        windows = [encoded[k] for k in rows], [frames[k] for k in rows]
+        attempts = _decode(model, tokenizer, *windows, prompt, penalty, timestamps=timestamps) if rows else []
+        for k, alignment in zip(rows, attempts, strict=True):
+            found[k] = alignment
+
+    stopped = [k for k, text in enumerate(texts) if timestamps and _stops_early(tokenizer, text, frames[k])]
+    decode_again(stopped, repetition_penalty, False)
     if repetition_penalty == 1.0:
-        loops = [k for k, text in enumerate(tokens) if _repeats_itself(tokenizer.decode(text))]
-        if loops:
-            looping = [encoded[k] for k in loops], [frames[k] for k in loops], prompt
-            for k, alignment in zip(loops, _decode(model, tokenizer, *looping, REPETITION_PENALTY), strict=True):
-                found[k] = alignment
+        loops = [k for k, text in enumerate(tokens) if k not in stopped and _repeats_itself(tokenizer.decode(text))]
+        decode_again(loops, REPETITION_PENALTY, timestamps)
     return found
 
 
@@ -145,6 +170,14 @@ def _align(
     found: Alignment = model.find_alignment(tokenizer, [tokens], StorageView.from_array(encoded), frames)[0]
     merge_punctuations(found, OPENING_MARKS, CLOSING_MARKS)
     return found
+
+
+def _stops_early(tokenizer: Tokenizer, text: Sequence[int], frames: int) -> bool:
+    """Whether a text ends with a timestamp long before the end of its window."""
+    if not text or text[-1] < tokenizer.timestamp_begin:
+        return False
+    spoken = (text[-1] - int(tokenizer.timestamp_begin)) * TIMESTAMP_SECONDS
+    return frames / 100 - spoken > MAX_UNHEARD_SECONDS
 
 
 def _repeats_itself(text: str) -> bool:
