@@ -609,6 +609,16 @@ def test_thai_and_chinese_break_at_spaces_and_punctuation_never_within_a_syllabl
     ]  # fmt: skip
 
 
+def test_traditional_chinese_breaks_where_simplified_chinese_does() -> None:
+    simplified = "昨天晚上在学校旁边的书店里遇见了以前的老师们并且告诉他们自己已经看过那本书了吗"
+    traditional = "昨天晚上在學校旁邊的書店裡遇見了以前的老師們並且告訴他們自己已經看過那本書了嗎"
+    lines = [
+        [line for cue in cues(transcript(text, duration=9.0, language="zh")) for line in cue.lines]
+        for text in (simplified, traditional)
+    ]
+    assert [len(line) for line in lines[0]] == [len(line) for line in lines[1]] == [20, 19]
+
+
 def test_server_words_of_scripts_without_spaces_are_not_divided() -> None:
     spelt = ["今天", "天气", "很好", "我们", "决定", "一起", "去", "公园", "散步", "然后", "回家", "吃饭", "看", "电视"]
     words = [Word(word, k / 2, k / 2 + 0.4) for k, word in enumerate(spelt * 2)]

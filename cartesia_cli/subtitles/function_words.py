@@ -94,5 +94,5 @@ GRAMMARS = {
     "ja": _grammar(
         trailers="は が を に で と も の へ や か ね よ から まで より です ます でし まし た て ん ない だ"
     ),
-    "zh": _grammar(trailers="的 地 得 了 着 过 吗 呢 吧 啊 们"),
+    "zh": _grammar(trailers="的 地 得 了 着 著 过 過 吗 嗎 呢 吧 啊 们 們"),
 }
