@@ -41,8 +41,9 @@ of its tokens isn't above the second (Whisper's own thresholds).
 
 LANGUAGES_WITHOUT_TIMESTAMPS = frozenset({"en", "zh"})
 """Languages in which the model is told to leave timestamps out. In English, there are as few errors without them. In
-Chinese, it writes the script that was asked for only then. In other languages, it drops or confuses short words without
-them, such as "ne pas disponible" for "n'est pas disponible".
+Chinese, it writes the script that was asked for only then. In other languages, it loses short words without them, such
+as "n'est" in "n'est pas disponible": 71 wrong characters in 28 French prompts instead of 51, 39 in 21 Russian ones
+instead of 30.
 """
 
 TIMESTAMP_SECONDS = 0.02
