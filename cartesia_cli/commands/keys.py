@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from ..errors import Interrupted
+from ..output.job_control import SignalHandler, signal_handlers
 from ..session.interfaces import StopSignal
 
 if sys.platform != "win32":
@@ -100,10 +101,6 @@ def _key_name(key: str) -> str:
     return key.capitalize() if len(key) > 1 else key
 
 
-_Handler = Callable[[int, FrameType | None], None]
-"""A signal handler."""
-
-
 class KeyDecoder:
     """Decodes a terminal's bytes to keys: single characters, "enter" and "space".
 
@@ -150,7 +147,7 @@ def read_keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = 
         yield False
         return
     reading = _TerminalReader(descriptor, handle, on_resume)
-    with _installed(reading.signal_handlers()):
+    with signal_handlers(reading.signal_handlers()):
         try:
             reading.update()
             yield True
@@ -176,7 +173,7 @@ def stop_on_signals(stop: StopSignal) -> Iterator[None]:
             raise Interrupted
         _call_soon(loop, stop.interrupt)
 
-    with _installed(dict.fromkeys(STOP_SIGNALS, handle)):
+    with signal_handlers(dict.fromkeys(STOP_SIGNALS, handle)):
         yield
 
 
@@ -188,11 +185,11 @@ def hotkey_signals(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
-    def caller(name: str) -> _Handler:
+    def caller(name: str) -> SignalHandler:
         call = actions.get(name, lambda: None)
         return lambda number, frame: _call_soon(loop, call)
 
-    with _installed({name: caller(action) for name, action in HOTKEY_SIGNALS.items()}):
+    with signal_handlers({name: caller(action) for name, action in HOTKEY_SIGNALS.items()}):
         yield
 
 
@@ -244,9 +241,9 @@ class _TerminalReader:
         self._closed = True
         os.close(self._descriptor)
 
-    def signal_handlers(self) -> dict[str, _Handler]:
+    def signal_handlers(self) -> dict[str, SignalHandler]:
         """Handlers for signals that nothing else handles, and wrappers around those of `job_control`."""
-        handlers: dict[str, _Handler] = {"SIGCONT": lambda number, frame: self._resume()}
+        handlers: dict[str, SignalHandler] = {"SIGCONT": lambda number, frame: self._resume()}
         for name in ("SIGTSTP", "SIGCONT", *TERMINATING_SIGNALS):
             before = signal.getsignal(signal.Signals[name])
             if before is signal.SIG_DFL:
@@ -255,7 +252,7 @@ class _TerminalReader:
                 handlers[name] = self._wrapping(before)
         return handlers
 
-    def _wrapping(self, other: _Handler) -> _Handler:
+    def _wrapping(self, other: SignalHandler) -> SignalHandler:
         """Restore the terminal before, and read keys again after, another handler of SIGTSTP or SIGCONT."""
 
         def handle(number: int, frame: FrameType | None) -> None:
@@ -347,21 +344,6 @@ class _CbreakMode:
             mode[6][place] = count
         termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
         self._cleared = 0
-
-
-@contextmanager
-def _installed(handlers: Mapping[str, _Handler]) -> Iterator[None]:
-    """Install signal handlers, by name, while the block runs. Signals unknown to the system are skipped."""
-    before = {
-        signal.Signals[name]: signal.signal(signal.Signals[name], handler)
-        for name, handler in handlers.items()
-        if name in signal.Signals.__members__
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

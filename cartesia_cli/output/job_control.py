@@ -1,11 +1,16 @@
-"""Takes away what is shown at the bottom of a terminal before Ctrl-Z suspends the program, and shows it after `fg`."""
+"""Installs signal handlers for the length of a block: those of a session, and those of Ctrl-Z and `fg`.
+
+What is shown at the bottom of a terminal is taken away before Ctrl-Z suspends the program, and shown again after `fg`.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+
+SignalHandler = Callable[[int, FrameType | None], None]
 
 
 @contextmanager
@@ -26,13 +31,23 @@ def job_control(on_stop: Callable[[], None], on_continue: Callable[[], None]) ->
     def resume(number: int, frame: FrameType | None) -> None:
         on_continue()
 
-    before = {}
-    for name, handler in (("SIGTSTP", stop), ("SIGCONT", resume)):
-        number = getattr(signal, name, None)  # Windows has neither
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            before[number] = signal.signal(number, handler)
+    handlers: dict[str, SignalHandler] = {"SIGTSTP": stop, "SIGCONT": resume}
+    replaced = [name for name in _known(handlers) if signal.getsignal(signal.Signals[name]) is signal.SIG_DFL]
+    with signal_handlers({name: handlers[name] for name in replaced}):
+        yield
+
+
+@contextmanager
+def signal_handlers(handlers: Mapping[str, SignalHandler]) -> Iterator[None]:
+    """Install signal handlers, by name, while the block runs. Signals unknown to the system are skipped."""
+    before = {name: signal.signal(signal.Signals[name], handlers[name]) for name in _known(handlers)}
     try:
         yield
     finally:
-        for number, handler_before in before.items():
-            signal.signal(number, handler_before)
+        for name, handler in before.items():
+            signal.signal(signal.Signals[name], handler)
+
+
+def _known(names: Iterable[str]) -> list[str]:
+    """The signals that this system has."""
+    return [name for name in names if name in signal.Signals.__members__]
