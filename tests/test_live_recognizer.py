@@ -177,15 +177,15 @@ def test_utterance_in_which_nothing_is_recognized_after_the_one_before_is_recogn
 
 
 def test_long_utterances_are_not_recognized_together() -> None:
-    assert settled_texts(6, 1, after=[" after"]) == ([" alone", " alone"], [])
-    assert settled_texts(4, 5, after=[" after"]) == ([" alone", " alone"], [])
+    assert settled_texts(9, 1, after=[" after"]) == ([" alone", " alone"], [])
+    assert settled_texts(6, 7, after=[" after"]) == ([" alone", " alone"], [])
 
 
 def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_next_one() -> None:
     calls: list[tuple[Sequence[str], float]] = []
 
     async def hear(samples: Samples) -> tuple[RecognizedWord, ...]:
-        return tuple(map(RecognizedWord, [" first", " part,", " second"][: len(samples) // (2 * RATE)]))
+        return tuple(map(RecognizedWord, [" first", " part,", " second"][: len(samples) // (3 * RATE)]))
 
     async def hear_after(known: Sequence[str], samples: Samples) -> tuple[RecognizedWord, ...]:
         calls.append((known, len(samples) / RATE))
@@ -194,12 +194,12 @@ def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_
     async def listen() -> str:
         recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)
         recognizer.open(0.0)
-        recognizer.push(np.full(4 * RATE, 0.1, np.float32))
+        recognizer.push(np.full(7 * RATE, 0.1, np.float32))
         await recognizer.speculate()
-        recognizer.resume(4.1)
+        recognizer.resume(7.1)
         recognizer.push(np.full(2 * RATE, 0.1, np.float32))
         await recognizer.settle()
-        recognizer.open(6.0)
+        recognizer.open(9.0)
         recognizer.push(np.full(RATE, 0.1, np.float32))
         return (await recognizer.settle())[0]
 
