@@ -785,7 +785,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("a duration that is a string", BATCH, http(answers({"text": TEXT, "duration": "1"})), 0, out=HEARD),
         Fault("times that are no numbers", BATCH, http(answers(NO_TIMES)), 0, out=HEARD),
         Fault("half a GiB", BATCH, http("endless"), 5,
-              "talk.wav: the answer is larger than 64 MiB", "check the base URL"),
+              "talk.wav: the response is larger than 64 MiB", "check the base URL"),
         Elsewhere("a few bytes that unpack to 400 MiB", BATCH, 5, "an error, and memory stays bounded",
                   "test_client_faults.py::test_response_size_is_bounded_in_memory"),
         Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,

@@ -168,7 +168,7 @@ class Case:
             reducer = (ManualTracker if manual else TurnTracker)(clock)
             session = Session(
                 connect, source or Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
-                finalize=finalize and manual, manual=manual, chunk=CHUNK, write=self.updates.append,
+                sends_finalize=finalize and manual, has_finalize=manual, frame_bytes=CHUNK, write=self.updates.append,
                 reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:

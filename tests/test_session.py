@@ -146,7 +146,7 @@ class Case:
         self.wire, self.stop, clock = Wire(answer_and_tell), StopSignal(), SpeechTimeline()
         session = Session(
             connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
-            Endpointer(VadSettings(silence_ms=silence_ms)), finalize=finalize, manual=manual, chunk=CHUNK,
+            Endpointer(VadSettings(silence_ms=silence_ms)), sends_finalize=finalize, has_finalize=manual, frame_bytes=CHUNK,
             write=self.write, reconnect_policy=ReconnectPolicy(tries=0), pace=1000.0,
         )  # fmt: skip
         try:
@@ -450,7 +450,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         session = Session(
             lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
-            finalize=False, manual=True, chunk=CHUNK, write=updates.append,
+            sends_finalize=False, has_finalize=True, frame_bytes=CHUNK, write=updates.append,
             reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         runner.run(run())
@@ -499,7 +499,7 @@ def test_connection_closed_during_a_pause_is_reopened_by_speech(end: Exception |
         timeline = SpeechTimeline()
         session = Session(
             lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
-            Endpointer(), finalize=True, manual=True, chunk=CHUNK, write=updates.append,
+            Endpointer(), sends_finalize=True, has_finalize=True, frame_bytes=CHUNK, write=updates.append,
             reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
         await session.run(StopSignal())

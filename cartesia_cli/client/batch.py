@@ -139,7 +139,7 @@ class BatchClient:
         )
 
     def redact_body(self, body: bytes, response: BatchResponse | None = None) -> bytes:
-        """The body of an answer, verbatim unless it repeats the credential.
+        """The body of a response, verbatim unless it repeats the credential.
 
         If it does and there is a `response`, the documented fields are encoded anew without the rest; its text and
         words stay as they are, because they are the transcript. Without a `response`, the credential is replaced.
@@ -164,9 +164,9 @@ class BatchClient:
 
         def check(body: bytes) -> bytes:
             if not body:
-                raise ProtocolError("the answer is empty")
+                raise ProtocolError("the response is empty")
             if not body.startswith(b"RIFF"):
-                raise ProtocolError("the answer is not a WAV file")
+                raise ProtocolError("the response is not a WAV file")
             return body
 
         address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)

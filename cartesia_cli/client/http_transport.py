@@ -50,7 +50,7 @@ BuildRequest = Callable[[], HttpRequest]
 """Makes a request. Called again for a redirect, because a body can be read only once."""
 
 
-class HttpReply(NamedTuple):
+class HttpResponse(NamedTuple):
     """A response as it was received. `complete` False: the connection ended before the body did."""
 
     status: int
@@ -112,7 +112,7 @@ class HttpClient:
 
     def exchange(
         self, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
-    ) -> HttpReply:
+    ) -> HttpResponse:
         """Send a request and read the response, following same-origin redirects. One of HTTP_ERRORS if there is none.
 
         address   URL
@@ -127,7 +127,7 @@ class HttpClient:
 
     def _exchange_once(
         self, request: HttpRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
-    ) -> HttpReply:
+    ) -> HttpResponse:
         with self._pool.stream(
             request.method,
             _to_ascii(address),
@@ -141,7 +141,7 @@ class HttpClient:
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
             encoding = headers.get("content-encoding", "").strip().lower()
             body, complete = _read_body(response.iter_stream(), encoding, progress)
-            return HttpReply(response.status, headers, body, complete)
+            return HttpResponse(response.status, headers, body, complete)
 
 
 def _open_pool(base_url: str) -> httpcore.ConnectionPool:
@@ -230,7 +230,7 @@ def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress)
     encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
     """
     if "," in encoding:
-        raise ProtocolError("the answer is compressed twice", hint="is it really Cartesia's API?")
+        raise ProtocolError("the response is compressed twice", hint="is it really Cartesia's API?")
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding in ("gzip", "deflate") else None
     body = bytearray()
     try:
@@ -238,13 +238,15 @@ def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress)
             progress.touch()
             body += block if decoder is None else decoder.decompress(block, MAX_BODY_BYTES + 1)
             if len(body) > MAX_BODY_BYTES:
-                raise ProtocolError(f"the answer is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL")
+                raise ProtocolError(
+                    f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL"
+                )
     except (*HTTP_ERRORS, zlib.error):
         return bytes(body), False
     return bytes(body), decoder is None or decoder.eof
 
 
-def _redirect_target(address: str, reply: HttpReply) -> str:
+def _redirect_target(address: str, reply: HttpResponse) -> str:
     """Where a redirect leads, if the key and the body may go there: 307 and 308 within the same origin."""
     location = reply.headers.get("location", "")
     try:

@@ -28,7 +28,7 @@ from .http_errors import (
     refusal_failure,
     unreachable_failure,
 )
-from .http_transport import AbortHandle, HttpClient, HttpReply, HttpRequest, find_proxy, peer_of
+from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, find_proxy, peer_of
 
 UNCHECKED = "the key can't be checked"
 
@@ -155,14 +155,14 @@ def _ask(
     name: str,
     api_version: str,
     seconds: float,
-) -> tuple[Answer, HttpReply | None, Peer]:
+) -> tuple[Answer, HttpResponse | None, Peer]:
     """Send one GET. `name`: the beginning of the message if no answer comes."""
     peer = peer_of(base_url, credential)
     progress, handle = UploadProgress(0), _TlsTrace()
     address = build_url(base_url, path, query)
     began, local_time = time.monotonic(), datetime.now().astimezone()
     error: CliError | None = None
-    reply: HttpReply | None = None
+    reply: HttpResponse | None = None
     with HttpClient(base_url, credential, api_version) as http:
         try:
             reply = run_with_deadline(

@@ -241,9 +241,9 @@ class LiveSession:
             self._tracker,
             self._clock,
             self._endpointer,
-            finalize=config.finalize,
-            manual=config.endpoint is MANUAL,
-            chunk=self._chunk,
+            sends_finalize=config.finalize,
+            has_finalize=config.endpoint is MANUAL,
+            frame_bytes=self._chunk,
             write=self._write,
             observer=self._metrics,
             catch_up=batch_catch_up(self._server, config.options, self._reporter, self._settled_text)

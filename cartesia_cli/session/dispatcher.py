@@ -51,14 +51,14 @@ class EventDispatcher:
         self.settled_at = 0.0
 
     @property
-    def resume_position(self) -> int:
+    def resume_offset(self) -> int:
         """Where a new connection has to start, bytes."""
         return max(self._buffer.position(self._tracker.resume_position), self._buffer.acknowledged)
 
     @property
     def unanswered_seconds(self) -> float:
         """Length of the audio that the server may not have answered."""
-        return self._buffer.seconds(self._buffer.written - self.resume_position)
+        return self._buffer.seconds(self._buffer.written - self.resume_offset)
 
     @property
     def is_settled(self) -> bool:
@@ -100,7 +100,7 @@ class EventDispatcher:
 
         is_resumed: the lost one was idle when it ended, so that there is nothing to report.
         """
-        resume, sent = self.resume_position, self._timeline.sent
+        resume, sent = self.resume_offset, self._timeline.sent
         position = self._buffer.seconds(resume)
         self._settle_dropped()
         self._buffer.rewind(resume)
@@ -121,7 +121,7 @@ class EventDispatcher:
         return True
 
     def replace_rest(self, segments: Iterable[Segment]) -> None:
-        """Take `segments` for all audio from `resume_position` on: it was transcribed by other means."""
+        """Take `segments` for all audio from `resume_offset` on: it was transcribed by other means."""
         self._settle_dropped()
         self._timeline.sent = self._buffer.seconds(self._buffer.written)
         self._emit(self._tracker.replace_rest([*segments]))

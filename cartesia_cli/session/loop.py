@@ -70,7 +70,7 @@ class Phase(Enum):
     STREAMING = "the source gives audio"
     SOURCE_ENDED = "no more audio will come"
     CLOSING = "`close` was sent on this connection"
-    HANDOFF = "the rest of the audio is transcribed by `catch_up`"
+    CATCHING_UP = "the rest of the audio is transcribed by `catch_up`"
 
 
 class Session:
@@ -80,9 +80,9 @@ class Session:
     source             the audio
     tracker            of the endpoint, on `timeline`
     endpointer         detects where utterances end in the audio
-    finalize           whether a `finalize` is sent where it detects an end
-    manual             whether the endpoint has `finalize` at all: it is then sent before `close`
-    chunk              bytes of audio in a frame
+    sends_finalize     whether a `finalize` is sent where it detects an end
+    has_finalize       whether the endpoint has `finalize` at all: it is then sent before `close`
+    frame_bytes        of audio in a message
     rate               samples per second, from the source and to the connection
     write              receives every update
     catch_up           transcribes what is left at the end, if sending it takes longer than CATCH_UP_SECONDS; or None
@@ -100,9 +100,9 @@ class Session:
         timeline: SpeechTimeline,
         endpointer: Endpointer,
         *,
-        finalize: bool,
-        manual: bool,
-        chunk: int,
+        sends_finalize: bool,
+        has_finalize: bool,
+        frame_bytes: int,
         write: Callable[[Update], None],
         observer: SessionObserver | None = None,
         reconnect_policy: ReconnectPolicy | None = None,
@@ -111,12 +111,12 @@ class Session:
         rate: int = RATE,
     ) -> None:
         self._connect, self._source, self._endpointer = connect, source, endpointer
-        self._sends_finalize, self._has_finalize = finalize, manual
+        self._sends_finalize, self._has_finalize = sends_finalize, has_finalize
         self._reconnect_policy = reconnect_policy or ReconnectPolicy()
         self._limiter, self._catch_up = RateLimiter(pace), catch_up
         self._observer = observer or SessionObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
-            chunk, rate=rate, on_warning=lambda message: self._dispatcher.notify("buffer_full", message)
+            frame_bytes, rate=rate, on_warning=lambda message: self._dispatcher.notify("buffer_full", message)
         )
         self._dispatcher = EventDispatcher(
             self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
@@ -245,8 +245,8 @@ class Session:
             except CliError as error:
                 raise error if lost is None or is_open else reconnect_failed(lost, error) from None
             was_idle = lost is not None and self.is_idle
-            if self.phase is Phase.HANDOFF and self._catch_up is not None:
-                if (lost := await self._hand_off(self._catch_up)) is None:
+            if self.phase is Phase.CATCHING_UP and self._catch_up is not None:
+                if (lost := await self._run_catch_up(self._catch_up)) is None:
                     return
             elif was_idle:
                 await self._wait_for_audio()
@@ -259,11 +259,11 @@ class Session:
             else:
                 await self._wait_to_reconnect(lost, self._now() - opened)
 
-    async def _hand_off(self, catch_up: CatchUp) -> NetworkError | None:
+    async def _run_catch_up(self, catch_up: CatchUp) -> NetworkError | None:
         """Have `catch_up` transcribe the rest. If it fails, the session continues: slower, but complete. Returns its
         error then.
         """
-        position = self._dispatcher.resume_position
+        position = self._dispatcher.resume_offset
         try:
             rest = await catch_up(self._buffer.unacknowledged(position), self._buffer.seconds(position))
         except CliError as error:
@@ -284,7 +284,7 @@ class Session:
 
         seconds_open   how long the connection was open
         """
-        progress = self._dispatcher.resume_position + self._buffer.sent
+        progress = self._dispatcher.resume_offset + self._buffer.sent
         worked = self._dispatcher.is_answered or seconds_open >= WORKING_SECONDS
         delay = self._reconnect_policy.next_delay(progress, worked=worked)
         if delay is None:
@@ -326,7 +326,7 @@ class Session:
             async with asyncio.timeout(None) as self._close_timeout:
                 await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
                 send_error = _error(sending)
-                if self.phase is not Phase.HANDOFF and (
+                if self.phase is not Phase.CATCHING_UP and (
                     send_error is None or isinstance(send_error, CONNECTION_ERRORS)
                 ):
                     await asyncio.wait({receiving})  # its error says more about why the connection ended
@@ -338,7 +338,7 @@ class Session:
         for internal in (send_error, error):
             if internal is not None and not isinstance(internal, CONNECTION_ERRORS):
                 raise internal
-        if self.phase is Phase.HANDOFF:
+        if self.phase is Phase.CATCHING_UP:
             return None
         if isinstance(error, SettingsRefused):
             self._config_refused(error.message)
@@ -363,7 +363,7 @@ class Session:
                 case bytes() as frame:
                     is_far_behind = self.unsent_seconds > CATCH_UP_SECONDS * self._limiter.pace
                     if is_far_behind and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
-                        self.phase = Phase.HANDOFF
+                        self.phase = Phase.CATCHING_UP
                         return
                     if (wait := self._limiter.wait(self._now(), self._buffer.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
