@@ -39,8 +39,8 @@ def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Ca
         timeline = SpeechTimeline()
         return Session(
             connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
-            sends_finalize=manual, has_finalize=manual, frame_bytes=chunk, write=write, reconnect_policy=ReconnectPolicy(tries),
-            pace=pace, observer=recorder,
+            sends_finalize=manual, has_finalize=manual, frame_bytes=chunk, write=write,
+            reconnect_policy=ReconnectPolicy(tries), pace=pace, observer=recorder,
         )  # fmt: skip
 
     return make

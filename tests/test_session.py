@@ -146,7 +146,8 @@ class Case:
         self.wire, self.stop, clock = Wire(answer_and_tell), StopSignal(), SpeechTimeline()
         session = Session(
             connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
-            Endpointer(VadSettings(silence_ms=silence_ms)), sends_finalize=finalize, has_finalize=manual, frame_bytes=CHUNK,
+            Endpointer(VadSettings(silence_ms=silence_ms)),
+            sends_finalize=finalize, has_finalize=manual, frame_bytes=CHUNK,
             write=self.write, reconnect_policy=ReconnectPolicy(tries=0), pace=1000.0,
         )  # fmt: skip
         try:

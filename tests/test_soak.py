@@ -198,7 +198,8 @@ class Soak:
 
         self._session = Session(
             connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
-            Endpointer(VadSettings(silence_ms=400)), sends_finalize=self.manual, has_finalize=self.manual, frame_bytes=CHUNK,
+            Endpointer(VadSettings(silence_ms=400)),
+            sends_finalize=self.manual, has_finalize=self.manual, frame_bytes=CHUNK,
             write=self._take, observer=LatencyRecorder("ink-2") if self.measured else None,
             reconnect_policy=ReconnectPolicy(jitter=dice.random),
         )  # fmt: skip

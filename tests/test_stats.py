@@ -623,7 +623,8 @@ def test_session_with_speech_reports_its_latencies() -> None:
         clock = SpeechTimeline()
         await Session(
             lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
-            sends_finalize=True, has_finalize=True, frame_bytes=3200, write=updates.append, observer=recorder, pace=1000.0,
+            sends_finalize=True, has_finalize=True, frame_bytes=3200, write=updates.append,
+            observer=recorder, pace=1000.0,
         ).run(StopSignal())  # fmt: skip
 
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
