@@ -231,7 +231,7 @@ class Soak:
         self.look(sample)
 
 
-N, LOSSES = 50, 20
+N, LOSSES = 80, 20
 FEW = 100
 """Bytes for an utterance that may stay: most of them are those of what waits to be sent."""
 
