@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 
 from cartesia_cli.audio.level import FrameLevels
 from cartesia_cli.audio.pcm import RATE, Samples, encode_s16le
-from cartesia_cli.protocol import MANUAL, Endpoint
+from cartesia_cli.protocol import API_VERSION, MANUAL, Endpoint
 from tests.speech import say, silence
 
 FRAME_SAMPLES = RATE // 10
@@ -111,7 +111,7 @@ class SessionResult:
 
 async def session(address: str, endpoint: Endpoint, model: str, parts: list[Part]) -> SessionResult:
     """Send the parts, receive all events, and close."""
-    query = f"{endpoint.path}?model={model}&encoding=pcm_s16le&sample_rate={RATE}"
+    query = f"{endpoint.path}?model={model}&encoding=pcm_s16le&sample_rate={RATE}&cartesia_version={API_VERSION}"
     result = SessionResult(parts, [], [], [])
     async with connect(f"ws{address.removeprefix('http')}{query}", compression=None) as socket:
 
