@@ -21,6 +21,9 @@ RENDERING_VARIABLES = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TERMINAL_WIDTH", "
 STOPPED = (130, 143)
 """Exit codes after Ctrl-C and SIGTERM: Exit.INTERRUPTED and Exit.TERMINATED."""
 
+CLEANUP_SECONDS = 3.0
+"""How long a stopped command waits for an engine that is being loaded, which takes a second or two."""
+
 FLUSH_SECONDS = 1.0
 """How long to wait then for what is still to be written."""
 
@@ -139,15 +142,23 @@ def _leave(code: int) -> int:
     Finalizing the interpreter takes time; and after Ctrl-C, a thread that is still busy with a network or a model could
     delay it without limit. It could also be writing to a pipe that nobody reads.
     """
-    if code in STOPPED:
-        import threading
+    try:
+        if code in STOPPED:
+            import signal
+            import threading
 
-        flushing = threading.Thread(target=_flush, args=[code], daemon=True)
-        flushing.start()
-        flushing.join(FLUSH_SECONDS)
-    else:
-        code = _flush(code)
-    os._exit(code)
+            from .daemon_thread import wait_for_temporary_files
+
+            for number in (signal.SIGINT, signal.SIGTERM):  # another Ctrl-C needn't hurry what ends soon
+                signal.signal(number, signal.SIG_IGN)
+            flushing = threading.Thread(target=_flush, args=[code], daemon=True)
+            flushing.start()
+            flushing.join(FLUSH_SECONDS)
+            wait_for_temporary_files(CLEANUP_SECONDS)
+        else:
+            code = _flush(code)
+    finally:  # whatever a signal raised before it was ignored
+        os._exit(code)
     return code
 
 

@@ -3,12 +3,13 @@
 Made for calls that may hang outside Python, where no timeout reaches them: a stuck sound server, a slow upload, a
 resolver. Executors aren't suitable, because the interpreter joins their threads at exit.
 
-Must never wait for a thread: the caller decides how long to wait for a result.
+Must never wait for a thread without a limit: the caller decides how long to wait for a result.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def start_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
+_with_temporary_files: list[threading.Thread] = []
+
+
+def start_daemon_thread(work: Callable[[], T], name: str, *, has_temporary_files: bool = False) -> Future[T]:
     """Start `work` and return at once. The future gets its result, or whatever it raised.
 
     `future.result(seconds)` waits with a deadline (TimeoutError), `concurrent.futures.wait({future}, seconds)` without
     an exception. It can't be cancelled: work whose result isn't needed any more goes on until it returns or the
     program ends.
+
+    has_temporary_files   whether it leaves files behind if the program ends before it: see `wait_for_temporary_files`
     """
     future: Future[T] = Future()
     future.set_running_or_notify_cancel()
@@ -35,8 +41,18 @@ def start_daemon_thread(work: Callable[[], T], name: str) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    if has_temporary_files:
+        _with_temporary_files.append(thread)
+    thread.start()
     return future
+
+
+def wait_for_temporary_files(seconds: float) -> None:
+    """Wait until threads that have temporary files have removed them, for so many seconds at most."""
+    deadline = time.monotonic() + seconds
+    for thread in _with_temporary_files:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def start_daemon_thread_async(work: Callable[[], T], name: str) -> asyncio.Future[T]:

@@ -74,3 +74,34 @@ main()
     )
     expected = "True 0" if command.startswith("vad") else "True 3"
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (0, expected), done.stderr
+
+
+def test_ctrl_c_while_the_engine_is_loaded_leaves_no_temporary_files(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    speech.write_wav(tmp_path / "talk.wav", speech.silence(0.5))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    script = """
+import os, signal, sys, time
+from pathlib import Path
+import faster_whisper
+
+def load(folder, **options):
+    assert Path(folder, "model.bin").exists()
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+    raise RuntimeError
+
+faster_whisper.WhisperModel = load
+from cartesia_cli.__main__ import main
+sys.argv[1:] = ["transcribe", "--local", "--local-model", "base", "--no-cache", "talk.wav"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment | {"TMPDIR": str(temporary)}, cwd=tmp_path,
+        capture_output=True, timeout=50, preexec_fn=default_signals, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert not list(temporary.iterdir())

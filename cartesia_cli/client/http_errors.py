@@ -49,6 +49,8 @@ CHECK_TLS = "is it an https server? The URL of a server with plain http begins w
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
+SERVE_ENDED = "`serve` has ended: run the same command again, which then loads the model itself"
+
 NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anyone on the network"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
@@ -127,6 +129,10 @@ def refusal_failure(
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
     """A response whose status is not a success (2xx). `name`: what was asked for, as messages name it."""
+    if status == 407 and peer.proxied:
+        return proxy_failure("status 407, proxy authentication required")
+    if status == 503 and peer.key_origin == RUNNING_SERVER:  # it is being stopped
+        return Failure(NetworkError(f"{name}: the running server was stopped", hint=SERVE_ENDED))
     from ..protocol import decode_error  # start-up: it imports the realtime events, which only a refusal needs
 
     error = refusal_error(decode_error(status, body), headers.get("x-request-id"), name, peer, hints)
@@ -149,6 +155,8 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
         failure.error.stops_batch = True
         failure.error.message = f"{name}: {failure.error.message}"
         return failure
+    if peer.key_origin == RUNNING_SERVER:
+        return Failure(NetworkError(f"{name}: the connection to {host} was lost: {why}", hint=SERVE_ENDED))
     if uploaded:
         message = f"{name}: the connection to {host} was lost before the answer came: {why}"
         return Failure(NetworkError(message, hint=MAYBE_BILLED), retryable=True, maybe_billed=True)
@@ -178,7 +186,7 @@ def unreachable_failure(peer: Peer, reason: str) -> Failure:
 
 def unreachable_hint(peer: Peer) -> str:
     if peer.key_origin == RUNNING_SERVER:
-        return "`serve` has ended: run the same command again, which then loads the model itself"
+        return SERVE_ENDED
     return "check HTTPS_PROXY: requests go through this proxy" if peer.proxied else "check the network and the base URL"
 
 

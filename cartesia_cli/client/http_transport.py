@@ -154,16 +154,16 @@ def _open_pool(base_url: str) -> httpcore.ConnectionPool:
     proxy = find_proxy(base_url)
     if proxy is None:
         return httpcore.ConnectionPool(**settings)
-    parts = urlsplit(proxy)
-    if parts.scheme not in PROXY_SCHEMES:
-        raise environment_error(f"unsupported proxy scheme {parts.scheme}")
-    auth = None
-    if parts.username is not None:
-        auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
-    kind = httpcore.SOCKSProxy if parts.scheme.startswith("socks") else httpcore.HTTPProxy
     try:
+        parts = urlsplit(proxy)
+        if parts.scheme not in PROXY_SCHEMES:
+            raise ValueError(f"unsupported proxy scheme {parts.scheme}")
+        auth = None
+        if parts.username is not None:
+            auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
+        kind = httpcore.SOCKSProxy if parts.scheme.startswith("socks") else httpcore.HTTPProxy
         return kind(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth, **settings)
-    except (ValueError, RuntimeError) as error:  # a port that is not a number, no package for SOCKS
+    except (ValueError, RuntimeError) as error:  # an address or a port that is none, no package for SOCKS
         raise environment_error(str(error)) from error
 
 
@@ -181,7 +181,8 @@ def tls_context(base_url: str) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
     except (OSError, ValueError) as error:
-        raise environment_error(str(error)) from error
+        reason = getattr(error, "strerror", None) or error
+        raise environment_error(f"{file or folder}: {reason}") from error
 
 
 def environment_error(reason: str) -> UsageError:

@@ -131,8 +131,8 @@ def choose_backend(
     version = api_version or API_VERSION
     if local:
         return BackendConfig(None)
-    configured = base_url or settings.base_url
-    address = check_base_url(configured) if configured else None
+    configured = settings.base_url if base_url is None else base_url
+    address = None if configured is None else check_base_url(configured)
     if address is not None and is_unencrypted(address):
         sends_key = is_switched_on(settings, "insecure_http_key", insecure_http_key)
         allowed = sends_key or is_switched_on(settings, "insecure_http", insecure_http)
@@ -291,23 +291,28 @@ def open_server(
             found.report(observer)
             yield RunningServer(found.base_url, Credential(found.token, RUNNING_SERVER), local=True)
         return
-    try:
-        local_extra.import_from_server("whisper")
-        loading = start_daemon_thread(load_engine, "loading the engine")
-        local_extra.import_from_server("app", "runner")  # meanwhile: reading the weights doesn't hold Python's lock
-    except EngineError as error:
-        if not choice.reason:
-            raise
-        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
-        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
+    _import_from_server(choice, "whisper")
+    loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)
+    _import_from_server(choice, "app", "runner")  # meanwhile: reading the weights doesn't hold Python's lock
+    import secrets  # start-up: requests to other servers don't need it
+
     from ..server import app, runner
 
     engine = loading.result()
-    import secrets  # start-up: requests to other servers don't need it
-
     token = Credential(secrets.token_urlsafe(24), "this process")
     # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
     # is one too many.
     config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)
     with runner.BackgroundServer(app.create_app(engine, None, config)) as server:
         yield RunningServer(server.base_url, token, local=True)
+
+
+def _import_from_server(choice: BackendConfig, *modules: str) -> None:
+    """Import modules of `server`. EngineError if the extra isn't installed, AuthError if a key would do without it."""
+    try:
+        local_extra.import_from_server(*modules)
+    except EngineError as error:
+        if not choice.reason:
+            raise
+        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
+        raise AuthError(f"no API key, and {error.message}", hint=hint) from error

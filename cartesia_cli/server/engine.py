@@ -133,7 +133,10 @@ class EngineExecutor:
         """ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
             problem = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
+            general = language.lower().partition("-")[0]
             hint = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
+            if general in self.engine.languages:
+                hint = f"use {general!r}."
             raise api_error(400, "Unsupported language", f"{self.engine.name} {problem}; {hint}")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
