@@ -970,7 +970,13 @@ def test_unreachable_proxy_is_named_in_the_hint(home: Path, closed_port: int) ->
 
 
 @pytest.mark.parametrize(
-    "proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70", "socks5://me:hunter2@proxy:70"]
+    "proxy",
+    [
+        "http://me:hunter2@proxy:port",
+        "gopher://me:hunter2@proxy:70",
+        "socks5://me:hunter2@proxy:70",
+        "http://me:hunter2@[::1",
+    ],
 )
 def test_invalid_proxy_setting_is_a_usage_error(proxy: str, home: Path) -> None:
     assert "hunter2" not in run(home, "https://speech.example", *ONCE, HTTPS_PROXY=proxy).failed(2, "proxy")

@@ -305,6 +305,11 @@ def test_version_ignores_the_rest_of_the_command_line(run: Run, arguments: tuple
     assert done.stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
+def test_empty_base_url_is_not_taken_for_the_cloud(run: Run) -> None:
+    done = run("transcribe", SAMPLE, "--base-url", "", env={"CARTESIA_API_KEY": "sk_car_test"})
+    assert (done.returncode, b"is not an http(s) address" in done.stderr) == (2, True)
+
+
 @pytest.mark.engine
 def test_server_that_overrules_local_true_is_reported(run: Run, configuration: Path) -> None:
     configuration.write_text("[transcribe]\nlocal = true\n")

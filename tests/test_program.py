@@ -203,6 +203,8 @@ def test_unsupported_language_is_refused(run: Run, whisper: dict[str, str]) -> N
     done = run("transcribe", SAMPLE, "-l", "de", "-q", env=whisper)
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"doesn't know 'de'" in done.stderr
+    british = run("transcribe", SAMPLE, "-l", "en-GB", "-q", env=whisper)
+    assert (british.returncode, b"use 'en'" in british.stderr) == (5, True)
 
 
 def test_truncated_recording_is_transcribed_with_a_warning(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
