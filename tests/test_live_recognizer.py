@@ -169,7 +169,7 @@ def settled_texts(*seconds: float, after: Sequence[str]) -> tuple[list[str], lis
 def test_utterance_is_recognized_with_the_one_before_it() -> None:
     texts, calls = settled_texts(1.5, 2, after=[" Please", " wait."])
     assert texts == [" alone", " Please wait."]
-    assert calls == [([" alone"], 4.1)]  # half a second of silence between them, 0.1 s before the second one
+    assert calls == [([" alone"], 3.6)]  # 0.1 s before the second one
 
 
 def test_utterance_in_which_nothing_is_recognized_after_the_one_before_is_recognized_alone() -> None:

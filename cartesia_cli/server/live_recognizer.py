@@ -34,11 +34,6 @@ PARTIAL_INTERVAL_SECONDS = 0.4
 RECOGNITION_LOAD = 1.3
 """Least audio between two results, as a multiple of the time that the last one took: else recognition falls behind."""
 
-MAX_GAP_SAMPLES = int(0.5 * RATE)
-"""Most silence in the place of audio that isn't held any more, between an utterance and the one before. Without it, the
-first word was misheard as going on with the last one.
-"""
-
 LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
 """Samples before an onset and after the end of speech that belong to an utterance: soft sounds are there. With
 0.2 s before the onset instead of 0.1, Moonshine made 1.5 times as many word errors.
@@ -84,11 +79,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Audio that precedes an utterance or a part of one, its words, and the sample at which it ends."""
+    """Audio that precedes an utterance or a part of one, and its words."""
 
     audio: Samples
     words: Sequence[str]
-    end: int
 
 
 class LiveRecognizer:
@@ -239,7 +233,7 @@ class LiveRecognizer:
         end = self._end if offset is None else min(self._end, int(offset * RATE) + TAIL_SAMPLES)
         words = await self._recognize_until(end, in_context=True) if self._speculation is None else self._speculation
         self._speculation, self.is_open = None, False
-        self._keep_context(words, self._end)  # with the silence that ended it: after less of it, words were misheard
+        self._keep_context(words, end)
         emitted = self._text.count_emitted(_texts(words))
         new = self._text.settle(_texts(words))
         self._time_words(words, end)
@@ -268,7 +262,7 @@ class LiveRecognizer:
         for start, before in [(self._start, ()), *((pause.end, pause.words) for pause in self._pauses)]:
             texts = _texts(words[count_covered(_texts(before), _texts(words)) :])
             if texts and end - start <= CONTEXT_SECONDS * RATE:
-                self._context = Context(self._audio(end)[start - self._start :], texts, end)
+                self._context = Context(self._audio(end)[start - self._start :], texts)
                 return
 
     def _time_words(self, words: tuple[RecognizedWord, ...], end: int) -> None:
@@ -295,8 +289,7 @@ class LiveRecognizer:
         words: Sequence[RecognizedWord] = ()
         before, longest = self._context if in_context else None, LONGEST_WITH_CONTEXT_SECONDS * RATE
         if before and self._recognize_after and 0 < len(audio) <= longest - len(before.audio):
-            gap = np.zeros(min(MAX_GAP_SAMPLES, max(0, self._start - before.end)), np.float32)
-            words = await self._recognize_after(before.words, np.concatenate([before.audio, gap, audio]))
+            words = await self._recognize_after(before.words, np.concatenate([before.audio, audio]))
         if not words and len(audio):  # no audio needn't wait for the engine
             words = await self._recognize(audio)
         self._recognition_seconds = loop.time() - started
