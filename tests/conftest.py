@@ -141,10 +141,10 @@ def pytest_report_header() -> str:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The workers of `-n auto`, two per core and one more, since most tests wait for a program or a server; but one per
-    core and one more without those that wait.
+    core and two more without those that wait.
     """
-    workers_per_core = 1 if "not waits" in config.option.markexpr else 2
-    return min(8, workers_per_core * (os.cpu_count() or 1) + 1)
+    cores = os.cpu_count() or 1
+    return min(8, cores + 2 if "not waits" in config.option.markexpr else 2 * cores + 1)
 
 
 @pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks
