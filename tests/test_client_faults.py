@@ -27,11 +27,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
+import httpcore
 import pytest
 import trustme
 
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
 from cartesia_cli.client.deadlines import run_with_deadline
+from cartesia_cli.client.http_errors import Peer, connection_failure, refusal_failure
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -42,7 +44,7 @@ from cartesia_cli.errors import (
     NetworkError,
     ProtocolError,
 )
-from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
+from cartesia_cli.protocol import RUNNING_SERVER, BatchOptions, BatchResponse, Credential
 from cartesia_cli.retry import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, is_retryable_status, parse_retry_after
 
 from .fault_server import (
@@ -937,7 +939,21 @@ def test_tls_to_a_plain_port_fails_without_retries(home: Path) -> None:
 
 
 def test_a_certificate_file_that_is_not_there_is_a_usage_error(home: Path) -> None:
-    run(home, "https://localhost:1", SSL_CERT_FILE=str(home / "none.pem")).failed(2, "certificate")
+    run(home, "https://localhost:1", SSL_CERT_FILE=str(home / "none.pem")).failed(2, "certificate", "none.pem")
+
+
+def test_status_407_is_the_proxys_if_there_is_one() -> None:
+    behind_proxy = refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None, proxied=True))
+    assert isinstance(behind_proxy.error, NetworkError) and "proxy refuses" in behind_proxy.error.message
+    assert isinstance(refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None)).error, ApiError)
+
+
+def test_running_server_that_ends_has_billed_nothing() -> None:
+    peer = Peer("127.0.0.1:8000", Credential("token", RUNNING_SERVER))
+    lost = connection_failure(httpcore.ReadError("reset"), "talk.wav", peer, uploaded=True)
+    for failure in (lost, refusal_failure(503, {}, b"", "talk.wav", peer)):
+        assert (failure.maybe_billed, failure.retryable) == (False, False)
+        assert isinstance(failure.error, NetworkError) and failure.error.hint.startswith("`serve` has ended")
 
 
 def test_a_proxy_is_used_for_the_network(home: Path, authority: Authority) -> None:

@@ -379,6 +379,14 @@ def test_error_after_close_without_speech_means_no_speech() -> None:
     assert isinstance(Case(Tape(*talk()), answer).error, ApiError)
 
 
+@pytest.mark.parametrize("status", [402, 429, None])
+def test_refusal_after_close_without_speech_is_not_taken_for_no_speech(status: int | None) -> None:
+    def answer(said: Said) -> Reply:
+        return [ApiError("too few credits", status=status)] if isinstance(said, Close) else []
+
+    assert isinstance(Case(Tape(SILENCE), answer).error, ApiError)
+
+
 def test_error_after_close_is_raised_if_speech_was_at_the_end() -> None:
     """What the endpointer has not judged yet, it judges when the audio is over."""
 

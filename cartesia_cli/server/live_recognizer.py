@@ -48,8 +48,9 @@ words count if their mean probability is at least the second: noise alone reache
 """
 
 MIN_LAST_PROBABILITY = 0.5
-"""A less likely last word was cut off. With this limit, Moonshine invented half as many words where
-audio ended within a word."""
+"""A less likely last word was cut off. With this limit, Moonshine invented half as many words where audio ended within
+a word.
+"""
 
 MIN_COMMIT_PROBABILITY = 0.6
 """Text with a less likely word is not emitted in a pause, where speech may go on: with more audio, two of three such
