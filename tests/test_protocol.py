@@ -478,7 +478,10 @@ def test_lists_of_models_are_read_in_every_shape(body: str) -> None:
     assert protocol.decode_models(body) == (protocol.Model("ink-9", ("stream", "batch")),)
 
 
-@pytest.mark.parametrize("body", ["", "{}", "7", '"models"', "[" * 100_000, b"\xff"])
+TRANSCRIPT = '{"text": "One.", "words": [{"word": "One.", "start": 0.1, "end": 0.5}]}'
+
+
+@pytest.mark.parametrize("body", ["", "{}", "7", '"models"', "[" * 100_000, b"\xff", TRANSCRIPT])
 def test_a_response_without_a_list_of_models_is_a_protocol_error(body: str | bytes) -> None:
     with pytest.raises(ProtocolError):
         protocol.decode_models(body)

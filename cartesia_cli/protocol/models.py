@@ -59,7 +59,8 @@ def decode_models(body: str | bytes) -> tuple[Model, ...]:
     """The models in a response to `GET /models?capability=stt`, in its order.
 
     The documentation describes the rows; they may be the response itself, or a list in it. A row without an id, or of a
-    model that doesn't transcribe, is skipped, as are unknown members. ProtocolError for a response without a list.
+    model that doesn't transcribe, is skipped, as are unknown members. ProtocolError for a response without a list, or
+    with a list of something else.
     """
     value = load_json(body)
     if isinstance(value, dict):
@@ -68,6 +69,8 @@ def decode_models(body: str | bytes) -> tuple[Model, ...]:
     if not isinstance(value, list):
         raise ProtocolError("the answer has no list of models")
     rows = [row for row in value if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"].strip()]
+    if value and not rows:  # of something else, such as the words of a transcript
+        raise ProtocolError("the answer has no list of models")
     return tuple(
         Model(row["id"], _strings(row.get("modes")), _strings(row.get("languages")))
         for row in rows
