@@ -31,9 +31,8 @@ sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.vad import Endpointer, VadSettings
-from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd
+from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import ManualResponder, Responder, TurnResponder
@@ -132,13 +131,11 @@ def in_noise(found: Sequence[Clip], noise: Samples, below_db: float) -> list[Cli
     ]  # fmt: skip
 
 
-def recognize(engine: moonshine.MoonshineEngine, samples: Samples) -> Sequence[RecognizedWord]:
+def recognize(engine: moonshine.MoonshineEngine, samples: Samples) -> Sequence[Word]:
     return engine.recognize([samples], "en")[0]
 
 
-def recognize_after(
-    engine: moonshine.MoonshineEngine, known: Sequence[str], samples: Samples
-) -> Sequence[RecognizedWord]:
+def recognize_after(engine: moonshine.MoonshineEngine, known: Sequence[str], samples: Samples) -> Sequence[Word]:
     return engine.recognize_after(known, samples)
 
 
@@ -151,11 +148,11 @@ async def live(engine: moonshine.MoonshineEngine, samples: Samples, mode: str) -
     async def send(event: Event) -> None:
         events.append(event)
 
-    async def timed(audio: Samples) -> Sequence[RecognizedWord]:
+    async def timed(audio: Samples) -> Sequence[Word]:
         await asyncio.sleep(CALL_SECONDS + SPEECH_SHARE * len(audio) / RATE)
         return recognize(engine, audio)
 
-    async def timed_after(known: Sequence[str], audio: Samples) -> Sequence[RecognizedWord]:
+    async def timed_after(known: Sequence[str], audio: Samples) -> Sequence[Word]:
         await asyncio.sleep(CALL_SECONDS + SPEECH_SHARE * len(audio) / RATE)
         return recognize_after(engine, known, audio)
 

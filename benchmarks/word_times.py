@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import whisper
-from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor, RecognizedWord, load_live_engine
+from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
@@ -111,7 +111,7 @@ def measure(
 ) -> None:
     """Add the rows for one kind of audio."""
     aligner = Aligner()
-    kinds: dict[str, Callable[[Sequence[RecognizedWord], Samples], list[tuple[float, ...]]]] = {
+    kinds: dict[str, Callable[[Sequence[Word], Samples], list[tuple[float, ...]]]] = {
         "Whisper alone": lambda words, _: own_times(words),
         "by loudness": lambda words, audio: correct(own_times(words), [None] * len(words), audio),
         "by loudness and alignment": lambda words, audio: correct(
@@ -130,7 +130,7 @@ def measure(
             began = time.process_time()
             spans = correct_times(words, audio)
             figures[kind].cpu += time.process_time() - began
-            timed = [RecognizedWord(word.word, *span[:2]) for word, span in zip(words, spans, strict=True)]
+            timed = [Word(word.word, *span[:2]) for word, span in zip(words, spans, strict=True)]
             figures[kind].errors += np.abs(start_errors(spoken, timed)).tolist()
             figures[kind].in_pauses += sum(most_in_a_pause(spoken, word) > MAX_IN_PAUSE_SECONDS for word in timed)
     count = len(figures["Whisper alone"].errors)
@@ -196,7 +196,7 @@ async def live_words(audio: Samples, engine: Engine) -> list[Word]:
     return words
 
 
-def own_times(words: Sequence[RecognizedWord]) -> list[Span]:
+def own_times(words: Sequence[Word]) -> list[Span]:
     return [(word.start or 0.0, word.end or 0.0) for word in words]
 
 

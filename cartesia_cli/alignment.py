@@ -9,7 +9,6 @@ Pure. Must never change the text, nor give one of its words the time of another.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import NamedTuple
@@ -156,7 +155,7 @@ def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
 def _respell(word: Word, spelling: str) -> Word:
     """A word as the text spells it, with the leading spaces that it came with."""
     spaces = word.word[: len(word.word) - len(word.word.lstrip())]
-    return word if word.word.strip() == spelling else replace(word, word=spaces + spelling)
+    return word if word.word.strip() == spelling else word._replace(word=spaces + spelling)
 
 
 def _is_word_boundary(text: str, at: int) -> bool:

@@ -8,6 +8,7 @@ For a user without a home directory they are paths at which nothing exists and n
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from platformdirs import PlatformDirs
 
 APP_NAME = "cartesia-cli"
+
+XDG_DEFAULTS = {"XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache", "XDG_STATE_HOME": ".local/state"}
+"""Where each variable points if it isn't set, in the home directory (XDG Base Directory Specification)."""
 
 
 def config_dir() -> Path:
@@ -38,6 +42,8 @@ def _directory(variable: str, native: Callable[[], Path]) -> Path:
     if named.is_absolute():
         return named / APP_NAME
     try:
+        if sys.platform == "linux":  # start-up: the same as platformdirs, whose import takes 3 % of a transcription
+            return Path.home() / XDG_DEFAULTS[variable] / APP_NAME
         return native()
     except RuntimeError:  # no home directory
         return Path(os.devnull) / APP_NAME

@@ -10,7 +10,6 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 
@@ -94,7 +93,7 @@ def _name_speakers(channels: Sequence[tuple[str, Transcript]]) -> Iterator[Trans
             speaker: speaker if counts[speaker] == 1 else f"{name}, {display_name(speaker)}"
             for speaker in _speakers_of(part)
         }
-        words = part.words and tuple(replace(word, speaker=names[word.speaker]) for word in part.words)
+        words = part.words and tuple(word._replace(speaker=names[word.speaker]) for word in part.words)
         segments = tuple(segment._replace(speaker=names[segment.speaker]) for segment in part.segments)
         if not segments and part.text.strip():
             length = known_duration(part.duration)  # without it, nobody knows when: after everything else
@@ -190,6 +189,6 @@ def _add_spaces(segments: Sequence[Segment], channels: Sequence[Transcript]) -> 
             spellings = TEXT_WORD.findall(segment.text) if spaced else segment.text.split()
             words = tuple(Word(spelling, speaker=segment.speaker) for spelling in spellings)
         if space and spaced and words:
-            words = (replace(words[0], word=space + words[0].word), *words[1:])
+            words = (words[0]._replace(word=space + words[0].word), *words[1:])
         found.append(segment._replace(text=space + segment.text, words=words))
     return tuple(found)

@@ -9,7 +9,6 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate, pairwise
 from operator import le
 from typing import Any, Literal, NamedTuple
@@ -410,7 +409,7 @@ def text_of_parts(text: str, parts: Sequence[str]) -> str:
 def shifted_word(word: Word, by: float) -> Word:
     """A word, `by` seconds later."""
     start, end = word.start, word.end
-    return replace(word, start=None if start is None else start + by, end=None if end is None else end + by)
+    return word._replace(start=None if start is None else start + by, end=None if end is None else end + by)
 
 
 def bounds(words: Sequence[Word]) -> tuple[float, float] | None:
@@ -429,7 +428,7 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
     """
     spans = _plausible_word_spans(words, duration)
     return tuple(
-        replace(word, start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
+        word._replace(start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
     )
 
 

@@ -46,7 +46,7 @@ NOT_PRELOADED = ("cartesia_cli.server", "cartesia_cli.__main__")
 run itself, because they start threads.
 """
 
-LIBRARIES = "encodings.idna", "platformdirs.unix", "typer._click.decorators", "wcwidth"
+LIBRARIES = "encodings.idna", "typer._click.decorators", "wcwidth"
 """Modules that many runs import in a function."""
 
 SERVER = "cartesia_cli.server.app", "cartesia_cli.server.runner", "cartesia_cli.server.scripted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -20,7 +21,13 @@ def home(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
+    use_system(monkeypatch, "linux", Unix)
+
+
+def use_system(monkeypatch: pytest.MonkeyPatch, platform: str, directories_of_system: type) -> None:
+    """Have the program believe that it runs on another system."""
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(platformdirs, "PlatformDirs", directories_of_system)
 
 
 def found() -> list[str]:
@@ -28,13 +35,15 @@ def found() -> list[str]:
 
 
 def test_directories_on_linux() -> None:
+    native = Unix("cartesia-cli", appauthor=False)
+    assert found() == [native.user_config_dir, native.user_cache_dir, native.user_state_dir]
     assert found() == [
         "/home/me/.config/cartesia-cli", "/home/me/.cache/cartesia-cli", "/home/me/.local/state/cartesia-cli"
     ]  # fmt: skip
 
 
 def test_directories_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
+    use_system(monkeypatch, "darwin", MacOS)
     assert found() == [
         "/home/me/Library/Application Support/cartesia-cli", "/home/me/Library/Caches/cartesia-cli",
         "/home/me/Library/Application Support/cartesia-cli",
@@ -42,16 +51,18 @@ def test_directories_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_directories_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "PlatformDirs", windows.Windows)
+    use_system(monkeypatch, "win32", windows.Windows)
     monkeypatch.setattr(windows, "get_win_folder", windows.get_win_folder_from_env_vars)  # here, Windows can't be asked
     monkeypatch.setenv("APPDATA", "/Roaming")
     monkeypatch.setenv("LOCALAPPDATA", "/Local")
     assert found() == ["/Roaming/cartesia-cli", "/Local/cartesia-cli", "/Local/cartesia-cli"]
 
 
-@pytest.mark.parametrize("system", [Unix, MacOS, windows.Windows])
-def test_xdg_variables_move_them_on_every_system(system: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "PlatformDirs", system)
+@pytest.mark.parametrize(
+    ("platform", "system"), [("linux", Unix), ("freebsd14", Unix), ("darwin", MacOS), ("win32", windows.Windows)]
+)
+def test_xdg_variables_move_them_on_every_system(platform: str, system: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_system(monkeypatch, platform, system)
     for name in ("CONFIG", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", f"/{name}")
     assert found() == ["/CONFIG/cartesia-cli", "/CACHE/cartesia-cli", "/STATE/cartesia-cli"]

@@ -27,9 +27,8 @@ from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.probing.ogg_flac import MAX_CHAINED, find_chained_recordings
 from cartesia_cli.errors import InputError
-from cartesia_cli.protocol import ENCODINGS
+from cartesia_cli.protocol import ENCODINGS, Word
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.runner import BackgroundServer
 
 from .conftest import need
@@ -236,7 +235,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[Samples] = []
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         self.heard += utterances
         return [()] * len(utterances)
 

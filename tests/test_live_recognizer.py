@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.server.engine import RecognizedWord
+from cartesia_cli.protocol import Word
 from cartesia_cli.server.live_recognizer import PARTIAL_INTERVAL_SECONDS, LiveRecognizer
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4
@@ -23,14 +23,14 @@ def spoken(count: int) -> Samples:
     return sound
 
 
-async def recognise(samples: Samples) -> tuple[RecognizedWord, ...]:
+async def recognise(samples: Samples) -> tuple[Word, ...]:
     """Words of which at least a third is there; in the middle of one at the end, another."""
-    found: list[RecognizedWord] = []
+    found: list[Word] = []
     levels = np.rint(samples * 1000).astype(int)
     for level in dict.fromkeys(levels[levels > 0].tolist()):
         heard = int((levels == level).sum())
         if heard > SOUND // 3:
-            found.append(RecognizedWord(f" {level}" if heard > SOUND // 2 else " hm"))
+            found.append(Word(f" {level}" if heard > SOUND // 2 else " hm"))
     return tuple(found)
 
 
@@ -62,7 +62,7 @@ def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: float, cou
 def test_speculation_is_reused_unless_speech_resumes() -> None:
     calls = 0
 
-    async def counting(samples: Samples) -> tuple[RecognizedWord, ...]:
+    async def counting(samples: Samples) -> tuple[Word, ...]:
         nonlocal calls
         calls += 1
         return await recognise(samples)
@@ -86,10 +86,10 @@ def test_speculation_is_reused_unless_speech_resumes() -> None:
 
 
 def test_word_times_count_from_stream_start() -> None:
-    async def timed(samples: Samples) -> tuple[RecognizedWord, ...]:
-        return (RecognizedWord(" x", 0.1, 0.2),)
+    async def timed(samples: Samples) -> tuple[Word, ...]:
+        return (Word(" x", 0.1, 0.2),)
 
-    async def listen() -> tuple[RecognizedWord, ...]:
+    async def listen() -> tuple[Word, ...]:
         recognizer = LiveRecognizer(timed, 12.0)
         recognizer.push(np.zeros(5 * RATE, np.float32))
         recognizer.open(4.6)
@@ -103,7 +103,7 @@ def test_word_times_count_from_stream_start() -> None:
 def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
     lengths: list[int] = []
 
-    async def noting(samples: Samples) -> tuple[RecognizedWord, ...]:
+    async def noting(samples: Samples) -> tuple[Word, ...]:
         lengths.append(len(samples))
         return await recognise(samples)
 
@@ -125,8 +125,8 @@ def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
 
 def test_uncertain_text_is_not_emitted_in_a_pause() -> None:
     async def listen(probability: float) -> tuple[bool, str, str]:
-        async def unsure(samples: Samples) -> tuple[RecognizedWord, ...]:
-            return (RecognizedWord(" ensure", probability=probability), RecognizedWord(" the", probability=0.9))
+        async def unsure(samples: Samples) -> tuple[Word, ...]:
+            return (Word(" ensure", probability=probability), Word(" the", probability=0.9))
 
         recognizer = LiveRecognizer(unsure, 8.0)
         recognizer.open(0.0)
@@ -146,12 +146,12 @@ def settled_texts(*seconds: float, after: Sequence[str]) -> tuple[list[str], lis
     """
     calls: list[tuple[Sequence[str], float]] = []
 
-    async def hear(samples: Samples) -> tuple[RecognizedWord, ...]:
-        return (RecognizedWord(" alone"),)
+    async def hear(samples: Samples) -> tuple[Word, ...]:
+        return (Word(" alone"),)
 
-    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[RecognizedWord, ...]:
+    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[Word, ...]:
         calls.append((known, len(samples) / RATE))
-        return tuple(map(RecognizedWord, after))
+        return tuple(map(Word, after))
 
     async def listen() -> list[str]:
         recognizer, texts, position = LiveRecognizer(hear, 8.0, recognize_after=hear_after), [], 0.0
@@ -184,12 +184,12 @@ def test_long_utterances_are_not_recognized_together() -> None:
 def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_next_one() -> None:
     calls: list[tuple[Sequence[str], float]] = []
 
-    async def hear(samples: Samples) -> tuple[RecognizedWord, ...]:
-        return tuple(map(RecognizedWord, [" first", " part,", " second"][: len(samples) // (3 * RATE)]))
+    async def hear(samples: Samples) -> tuple[Word, ...]:
+        return tuple(map(Word, [" first", " part,", " second"][: len(samples) // (3 * RATE)]))
 
-    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[RecognizedWord, ...]:
+    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[Word, ...]:
         calls.append((known, len(samples) / RATE))
-        return (RecognizedWord(" next"),)
+        return (Word(" next"),)
 
     async def listen() -> str:
         recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)

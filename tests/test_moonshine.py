@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
+from cartesia_cli.protocol import Word
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import Engine, RecognizedWord, amplify_quiet
+from cartesia_cli.server.engine import Engine, amplify_quiet
 from cartesia_cli.server.moonshine import MoonshineEngine
 from cartesia_cli.server.weights import verify_weights
 
@@ -46,11 +47,11 @@ def engine() -> MoonshineEngine:
     return moonshine.load()
 
 
-def heard(engine: Engine, samples: Samples) -> Sequence[RecognizedWord]:
+def heard(engine: Engine, samples: Samples) -> Sequence[Word]:
     return engine.recognize([samples], "en")[0]
 
 
-def text(words: Sequence[RecognizedWord]) -> str:
+def text(words: Sequence[Word]) -> str:
     """In small letters, without punctuation."""
     return re.sub(r"[^a-z' ]", "", "".join(word.word for word in words).lower()).strip()
 
@@ -148,8 +149,8 @@ def test_join_tokens_drops_music_and_punctuation(said: str, found: list[str]) ->
 def test_word_probability_is_that_of_its_least_probable_token() -> None:
     tokens = [("\u2581Caf".encode(), 0.9), (b"\xc3", 0.4), (b"\xa9", 0.8), ("\u2581noir".encode(), 0.7)]
     assert [*moonshine.join_tokens(tokens)] == [
-        RecognizedWord(" Café", probability=0.4),
-        RecognizedWord(" noir", probability=0.7),
+        Word(" Café", probability=0.4),
+        Word(" noir", probability=0.7),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from cartesia_cli.protocol import events
 
 TEXT = st.text(max_size=40)
 SECONDS = st.floats(0, 1e6) | st.integers(0, 10**6).map(float)
-WORD = st.builds(protocol.Word, TEXT, st.none() | SECONDS, st.none() | SECONDS, st.none(), st.booleans())
+# `partial`, because Hypothesis would invent all other fields of a named tuple, too.
+WORD = st.builds(partial(protocol.Word), TEXT, st.none() | SECONDS, st.none() | SECONDS, st.none(), st.booleans())
 WORDS = st.lists(WORD, max_size=4).map(tuple)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,

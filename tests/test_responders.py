@@ -13,7 +13,6 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import moonshine
-from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.responders import ManualResponder, Responder, TurnResponder
@@ -23,10 +22,10 @@ from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
 
 
-async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
+async def recognise(samples: Samples) -> Sequence[Word]:
     """A word for each half second of sound, begun halves included."""
     halves = [samples[at : at + RATE // 2] for at in range(0, len(samples), RATE // 2)]
-    return [RecognizedWord(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
+    return [Word(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
 
 
 def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> ManualResponder:
@@ -69,10 +68,10 @@ def untimed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[
     return start
 
 
-async def recognise_untimed(samples: Samples) -> Sequence[RecognizedWord]:
+async def recognise_untimed(samples: Samples) -> Sequence[Word]:
     """The same words with a full stop at their end, and without times."""
-    words = [RecognizedWord(one.word) for one in await recognise(samples)]
-    return words[:-1] + [RecognizedWord(f"{one.word}.") for one in words[-1:]]
+    words = [Word(one.word) for one in await recognise(samples)]
+    return words[:-1] + [Word(f"{one.word}.") for one in words[-1:]]
 
 
 def said(
@@ -199,11 +198,11 @@ def test_missed_speech_before_an_onset_is_sent_before_it() -> None:
 def test_steady_noise_is_not_recognized() -> None:
     heard: list[Samples] = []
 
-    async def listen(samples: Samples) -> Sequence[RecognizedWord]:
+    async def listen(samples: Samples) -> Sequence[Word]:
         heard.append(samples)
-        return [RecognizedWord(" you")]
+        return [Word(" you")]
 
-    async def run() -> tuple[str, tuple[RecognizedWord, ...]]:
+    async def run() -> tuple[str, tuple[Word, ...]]:
         ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
         ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
         return await ear.recover_missed()
@@ -213,8 +212,8 @@ def test_steady_noise_is_not_recognized() -> None:
 
 @pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
 def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float, text: str) -> None:
-    async def listen(samples: Samples) -> Sequence[RecognizedWord]:
-        return [RecognizedWord(" so", probability=odds), RecognizedWord(" there", probability=odds)]
+    async def listen(samples: Samples) -> Sequence[Word]:
+        return [Word(" so", probability=odds), Word(" there", probability=odds)]
 
     async def run() -> str:
         ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
@@ -228,7 +227,7 @@ def test_slow_engine_does_not_speculate_in_every_pause() -> None:
     """Four words with pauses, and an engine that takes as long as all of them: a result in each pause is too many."""
     hearings = 0
 
-    async def slow(samples: Samples) -> Sequence[RecognizedWord]:
+    async def slow(samples: Samples) -> Sequence[Word]:
         nonlocal hearings
         hearings += 1
         await asyncio.sleep(4.0)
@@ -256,8 +255,8 @@ def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
         async def note(event: Event) -> None:
             events.append(event)
 
-        async def mumble(samples: Samples) -> Sequence[RecognizedWord]:
-            return [RecognizedWord(f" m{len(samples)}")]
+        async def mumble(samples: Samples) -> Sequence[Word]:
+            return [Word(f" m{len(samples)}")]
 
         responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
         await responder.push_audio(say("She counted the chairs twice, and then once more."), caught_up=True)
@@ -273,7 +272,7 @@ def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
 def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()
 
-    async def recognise(samples: Samples) -> Sequence[RecognizedWord]:
+    async def recognise(samples: Samples) -> Sequence[Word]:
         return engine.recognize([samples], "en")[0]
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
@@ -300,12 +299,8 @@ def test_text_finalized_mid_speech_is_not_repeated_and_keeps_word_times() -> Non
 
 
 def test_improbable_last_word_is_withheld_until_close_at_most() -> None:
-    async def unsure(samples: Samples) -> Sequence[RecognizedWord]:
-        return (
-            [RecognizedWord(" whole", probability=0.9), RecognizedWord(" cut", probability=0.2)]
-            if np.abs(samples).max() > 0.01
-            else []
-        )
+    async def unsure(samples: Samples) -> Sequence[Word]:
+        return [Word(" whole", probability=0.9), Word(" cut", probability=0.2)] if np.abs(samples).max() > 0.01 else []
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")
@@ -320,8 +315,8 @@ def test_improbable_last_word_is_withheld_until_close_at_most() -> None:
     (0.4, ["turn.start", "turn.update", "turn.end"]),
 ])  # fmt: skip
 def test_uncertain_text_is_sent_with_the_end_of_a_turn_only(probability: float, kinds: list[str]) -> None:
-    async def hear(samples: Samples) -> Sequence[RecognizedWord]:
-        return [RecognizedWord(" whole", probability=probability)]
+    async def hear(samples: Samples) -> Sequence[Word]:
+        return [Word(" whole", probability=probability)]
 
     def make(note: Callable[[Event], Awaitable[None]]) -> TurnResponder:
         return TurnResponder(LiveRecognizer(hear, 8.0), note, RealtimeOptions(model="ink-2"))
@@ -335,7 +330,7 @@ def test_uncertain_text_is_sent_with_the_end_of_a_turn_only(probability: float, 
 def test_speech_soon_after_finalize_is_recognized_with_the_words_before_it(pause: float, is_joined: bool) -> None:
     heard: list[int] = []
 
-    async def noting(samples: Samples) -> Sequence[RecognizedWord]:
+    async def noting(samples: Samples) -> Sequence[Word]:
         heard.append(len(samples))
         return await recognise(samples)
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
 from cartesia_cli.errors import EngineError, UsageError
-from cartesia_cli.protocol import ENCODINGS, BatchOptions
+from cartesia_cli.protocol import ENCODINGS, BatchOptions, Word
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
-from cartesia_cli.server.engine import EngineExecutor, RecognizedWord, amplify_quiet, split_at_silence
+from cartesia_cli.server.engine import EngineExecutor, amplify_quiet, split_at_silence
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
 from cartesia_cli.server.packaged_models import TINY_EN
 from cartesia_cli.server.runner import BackgroundServer, bind
@@ -46,12 +46,12 @@ class Echo:
         self.go.set()
         self.heard: list[str] = []
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         self.busy.set()
         self.wait()
         self.heard.append(language)
         # Times beyond the window, as an engine may guess them.
-        return [(RecognizedWord(" heard", -0.5, len(samples) / RATE + 1.0, estimated=True),) for samples in utterances]
+        return [(Word(" heard", -0.5, len(samples) / RATE + 1.0, estimated=True),) for samples in utterances]
 
     def wait(self) -> None:
         self.go.wait(20)
@@ -271,9 +271,9 @@ class BatchEcho(Echo):
 
     batch_size = 4
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         self.heard.append(str(len(utterances)))
-        return [(RecognizedWord(f" {len(utterances)}", 0.5, 1.0),) for _ in utterances]
+        return [(Word(f" {len(utterances)}", 0.5, 1.0),) for _ in utterances]
 
 
 def test_several_windows_of_a_recording_are_recognized_in_one_call() -> None:
@@ -297,7 +297,7 @@ def test_calls_are_short_while_a_live_session_is_open() -> None:
 
 def test_engine_exception_gets_500_in_json() -> None:
     class Broken(Echo):
-        def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+        def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
             raise MemoryError("out of memory")
 
     with serving(Broken()) as client:

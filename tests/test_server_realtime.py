@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from itertools import pairwise
 from socket import SHUT_RDWR
 from typing import Any, cast
@@ -23,10 +22,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
-from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
+from cartesia_cli.protocol import ENCODINGS, RealtimeOptions, Word
 from cartesia_cli.protocol import MANUAL as DIALECT
 from cartesia_cli.server.app import ServerConfig, create_app
-from cartesia_cli.server.engine import RecognizedWord
 from cartesia_cli.server.realtime import MAX_QUEUED_BYTES, RealtimeSession
 from cartesia_cli.server.runner import BackgroundServer
 from tests import speech
@@ -52,7 +50,7 @@ class Counter:
         self.go = threading.Event()
         self.go.set()
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         self.languages_used.add(language)
         self.calls += 1
         self.go.wait(20)
@@ -60,12 +58,12 @@ class Counter:
             raise RuntimeError("out of order")
         return [self._words(samples) for samples in utterances]
 
-    def _words(self, samples: Samples) -> tuple[RecognizedWord, ...]:
+    def _words(self, samples: Samples) -> tuple[Word, ...]:
         half = RATE // 2
         loud = [n for n in range(len(samples) // half) if np.abs(samples[n * half :][:half]).max() > 0.01]
         times = [(n / 2, n / 2 + 0.5) if self.timed else (None, None) for n in loud]
-        words = [RecognizedWord(f" w{n}", *time, estimated=True) for n, time in enumerate(times)]
-        return tuple(words[:-1]) + ((replace(words[-1], word=f"{words[-1].word}."),) if words else ())
+        words = [Word(f" w{n}", *time, estimated=True) for n, time in enumerate(times)]
+        return tuple(words[:-1]) + ((words[-1]._replace(word=f"{words[-1].word}."),) if words else ())
 
 
 @contextmanager

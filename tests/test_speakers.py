@@ -8,7 +8,6 @@ import json
 import random
 import re
 import subprocess
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -435,7 +434,7 @@ def talk(seed: int, turns: int, overlap: float) -> Transcript:
             end = at + (len(spelling) + 1) / rng.uniform(11, 15)
             parts[k % 2].append(Word(spelling, round(at, 3), round(end, 3)))
             at = end
-        parts[k % 2][-1] = replace(parts[k % 2][-1], word=parts[k % 2][-1].word + ".")
+        parts[k % 2][-1] = parts[k % 2][-1]._replace(word=parts[k % 2][-1].word + ".")
     channels = [
         from_batch(BatchResponse(text=" ".join(w.word for w in own), words=tuple(own)), source="a", model="m")
         for own in parts

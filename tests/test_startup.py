@@ -31,7 +31,8 @@ RARE = frozenset(
     "cartesia_cli.commands.matches cartesia_cli.commands.dry_run cartesia_cli.output.live_rows "
     "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
     "cartesia_cli.scale.manifests csv "
-    "cartesia_cli.audio.soundtrack cartesia_cli.client.download email sqlite3 statistics urllib.request wcwidth".split()
+    "cartesia_cli.audio.soundtrack cartesia_cli.client.download email platformdirs sqlite3 statistics "
+    "urllib.request wcwidth".split()
 )
 """What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, manifests, folders, films, URLs."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -49,7 +50,8 @@ any_text = st.lists(
     st.characters() | st.sampled_from("ab .\t\x1b\x9b\u202e\u2066\u05d0\u0627界👩\u200d\ufe0f\u0301\ud800"), max_size=20
 ).map("".join)
 any_time = st.one_of(st.none(), st.floats(-5, 100), st.sampled_from([0.0, 1e300, float("inf"), float("nan")]))
-any_words = st.lists(st.builds(Word, any_text, any_time, any_time), max_size=8).map(tuple)
+# `partial`, because Hypothesis would invent all other fields of a named tuple, too.
+any_words = st.lists(st.builds(partial(Word), any_text, any_time, any_time), max_size=8).map(tuple)
 bounds = st.none() | st.floats(-1, 100)
 selections = st.builds(
     Selection,

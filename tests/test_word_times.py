@@ -23,12 +23,13 @@ from cartesia_cli.protocol import (
     Endpoint,
     RealtimeOptions,
     TurnEnd,
+    Word,
     build_url,
     decode,
     encode_command,
 )
 from cartesia_cli.server.app import ServerConfig, create_app
-from cartesia_cli.server.engine import RecognizedWord, load_batch_engine, load_live_engine
+from cartesia_cli.server.engine import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer
@@ -178,18 +179,18 @@ def test_any_text_is_spelled_and_pronounced(text: str, following: str) -> None:
         assert word == word.lower() and pronounce(word, {}.get)
 
 
-def correct_times(words: Sequence[RecognizedWord], language: str, samples: Samples) -> tuple[RecognizedWord, ...]:
+def correct_times(words: Sequence[Word], language: str, samples: Samples) -> tuple[Word, ...]:
     return WordAligner().correct_times(words, samples, language)
 
 
-def late_words(text: str, spans: Sequence[Span]) -> list[RecognizedWord]:
+def late_words(text: str, spans: Sequence[Span]) -> list[Word]:
     """Words as Whisper has them: a tenth of a second late."""
     pairs = zip(text.split(), spans, strict=True)
-    return [RecognizedWord(f" {word}", start + 0.1, end + 0.1, probability=0.5) for word, (start, end) in pairs]
+    return [Word(f" {word}", start + 0.1, end + 0.1, probability=0.5) for word, (start, end) in pairs]
 
 
 def test_words_without_times_stay_without_times() -> None:
-    words = [RecognizedWord(" Hello"), RecognizedWord(" there.")]
+    words = [Word(" Hello"), Word(" there.")]
     assert list(correct_times(words, "en", tone(2))) == words
     assert list(correct_times([], "en", tone(2))) == []
 
@@ -207,7 +208,7 @@ def test_words_are_aligned_in_english_and_snapped_in_other_languages(language: s
 
 def test_without_the_aligner_words_are_snapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
+    words = [Word(" one", 1.1, 1.5), Word(" two", 1.5, 2.6)]
     timed = correct_times(words, "en", TWO_TONES)
     assert close([(word.start or 0.0, word.end or 0.0) for word in timed], [(1, 1.5), (1.5, 2)])
 
@@ -218,7 +219,7 @@ def test_a_failing_aligner_costs_no_words(monkeypatch: pytest.MonkeyPatch) -> No
         raise RuntimeError("no")
 
     monkeypatch.setattr(Aligner, "align", fail)
-    words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
+    words = [Word(" one", 1.1, 1.5), Word(" two", 1.5, 2.6)]
     assert [word.word for word in correct_times(words, "en", TWO_TONES)] == [" one", " two"]
 
 
@@ -278,7 +279,7 @@ def test_placed_words_are_in_order_and_within_the_audio(places: list[Span | None
 
 
 def test_words_that_could_not_be_aligned_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = [RecognizedWord(" one", 1.1, 1.5), RecognizedWord(" two", 1.5, 2.6)]
+    words = [Word(" one", 1.1, 1.5), Word(" two", 1.5, 2.6)]
     monkeypatch.setattr(WordAligner, "align", lambda *_: [(1.1, 1.5), None])
     assert [word.estimated for word in correct_times(words, "en", TWO_TONES)] == [False, True]
     assert not any(word.estimated for word in correct_times(words, "de", TWO_TONES))

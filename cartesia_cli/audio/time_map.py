@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ..protocol import BatchResponse, DetectedLanguage, Word
 
@@ -69,6 +69,6 @@ class TimeMap:
 
     def _restore_word(self, word: Word) -> Word:
         if word.start is None or word.end is None:
-            return replace(word, start=None, end=None)  # as for all transcripts: both times or neither
+            return word._replace(start=None, end=None)  # as for all transcripts: both times or neither
         start, end = self.span_to_recording(word.start, word.end)
-        return replace(word, start=start, end=end)
+        return word._replace(start=start, end=end)

@@ -200,7 +200,7 @@ def _without_impossible_times(word: Word) -> Word:
     """A word without impossible times. Whether times contradict each other is only known at the end."""
     start, end = word.start, word.end
     is_possible = start is not None and end is not None and 0 <= start <= end < MAX_SECONDS
-    return word if is_possible else replace(word, start=None, end=None)
+    return word if is_possible else word._replace(start=None, end=None)
 
 
 class WholeStream:

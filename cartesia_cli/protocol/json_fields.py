@@ -8,21 +8,20 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(NamedTuple):
     """One word of a transcript.
 
-    word         as the server sent it, with its leading space if it has one
-    start, end   seconds from the start of the audio; None if the server gave no times
-    speaker      who said it, from a saved transcript or by the channel of a recording; never sent or received
-    estimated    whether the server says that it could not measure `start` and `end`; only the local server does
-    edited       whether somebody has corrected it, in a saved transcript; never sent or received
+    word          as the server sent it, with its leading space if it has one
+    start, end    seconds from the start of the audio; None if the server gave no times
+    speaker       who said it, from a saved transcript or by the channel of a recording; never sent or received
+    estimated     whether the server says that it could not measure `start` and `end`; only the local server does
+    edited        whether somebody has corrected it, in a saved transcript; never sent or received
+    probability   how sure the engine of the local server is of the word, 0 to 1; 0 elsewhere; never sent or received
     """
 
     word: str
@@ -31,6 +30,7 @@ class Word:
     speaker: str | None = None
     estimated: bool = False
     edited: bool = False
+    probability: float = 0.0
 
 
 class DetectedLanguage(NamedTuple):

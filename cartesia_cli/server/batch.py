@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import BinaryIO
@@ -140,4 +139,4 @@ def _shift_words(words: Iterable[Word], offset: float, length: float, before: li
 
 def _sent_word(word: Word, marks_estimates: bool) -> Word:
     """A word as it is sent: Cartesia's has no spaces around it, and doesn't say whether its times are estimates."""
-    return replace(word, word=word.word.strip(), estimated=word.estimated and marks_estimates)
+    return word._replace(word=word.word.strip(), estimated=word.estimated and marks_estimates)

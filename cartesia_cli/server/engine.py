@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -44,16 +43,6 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
 """Parameters of glibc's mallopt(3)."""
 
 
-@dataclass(frozen=True, slots=True)
-class RecognizedWord(Word):
-    """A word as an engine recognized it.
-
-    probability   how sure the engine is of the word, 0 to 1; 0 if it doesn't say
-    """
-
-    probability: float = 0.0
-
-
 class Engine(Protocol):
     """A loaded model."""
 
@@ -79,7 +68,7 @@ class Engine(Protocol):
     def batch_size(self) -> int:
         """How many utterances to recognize in a call: several, if that takes less time than one after the other."""
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[Word]]:
         """The words of each utterance, each with its leading space, so that joining them gives the text.
 
         The words of an utterance must not depend on the others. Times are seconds from its first sample, or None from
@@ -97,7 +86,7 @@ class Engine(Protocol):
 class ContinuingEngine(Protocol):
     """An engine that recognizes how known words go on, in less time than all of them."""
 
-    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[RecognizedWord]:
+    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[Word]:
         """The words of an utterance that begins with `known` ones: those after them."""
 
 
@@ -139,11 +128,11 @@ class EngineExecutor:
                 hint = f"use {general!r}."
             raise api_error(400, "Unsupported language", f"{self.engine.name} {problem}; {hint}")
 
-    async def recognize(self, samples: Samples, language: str) -> Sequence[RecognizedWord]:
+    async def recognize(self, samples: Samples, language: str) -> Sequence[Word]:
         """Recognize one utterance when its turn comes; returns its words."""
         return (await self.recognize_batch([samples], language))[0]
 
-    async def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[RecognizedWord]]:
+    async def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[Word]]:
         """Recognize utterances, not more than `batch_size`, in one call; returns the words of each."""
         return await self.run(self.engine.recognize, utterances, language)
 

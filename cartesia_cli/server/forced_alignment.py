@@ -12,11 +12,11 @@ import logging
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
 
 from ..audio.pcm import RATE, Samples
-from .engine import RecognizedWord, amplify_quiet
+from ..protocol import Word
+from .engine import amplify_quiet
 from .spoken_form import pronounce, spell_out
 from .word_times import Span, correct
 
@@ -135,9 +135,7 @@ class WordAligner:
                 self._threads = threading.local()  # the aligner may be in the middle of an utterance
         return [None] * len(words)
 
-    def correct_times(
-        self, recognized: Sequence[RecognizedWord], samples: Samples, language: str
-    ) -> tuple[RecognizedWord, ...]:
+    def correct_times(self, recognized: Sequence[Word], samples: Samples, language: str) -> tuple[Word, ...]:
         """Words that were recognized in `samples`, with corrected times; those that can't be aligned are `estimated`.
 
         Words without times stay so.
@@ -150,6 +148,6 @@ class WordAligner:
         corrected = zip(words, correct(times, aligned, samples), strict=True)
         expected = self.supports(language)
         return tuple(
-            replace(word, start=span.start, end=span.end, estimated=expected and not span.aligned)
+            word._replace(start=span.start, end=span.end, estimated=expected and not span.aligned)
             for word, span in corrected
         )

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
+from ..protocol import Word
 from ..transcript import TEXT_WORD
-from .engine import FRAME_SAMPLES, RecognizedWord, find_quietest
+from .engine import FRAME_SAMPLES, find_quietest
 from .live_word_times import LiveWordTimes
 from .stable_text import StableText, count_covered
 
-Recognize = Callable[[Samples], Awaitable[Sequence[RecognizedWord]]]
+Recognize = Callable[[Samples], Awaitable[Sequence[Word]]]
 """Has samples recognized off the event loop: `EngineExecutor.recognize` for one language."""
 
-RecognizeAfter = Callable[[Sequence[str], Samples], Awaitable[Sequence[RecognizedWord]]]
+RecognizeAfter = Callable[[Sequence[str], Samples], Awaitable[Sequence[Word]]]
 """Has samples recognized that begin with the given words; returns those after them: see `ContinuingEngine`."""
 
-NewText = tuple[str, tuple[RecognizedWord, ...]]
+NewText = tuple[str, tuple[Word, ...]]
 """Text that was not emitted before, and its words."""
 
 PARTIAL_INTERVAL_SECONDS = 0.4
@@ -75,7 +76,7 @@ class Pause:
     """
 
     end: int
-    words: tuple[RecognizedWord, ...]
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class LiveRecognizer:
         self._start = self._end = 0  # of the blocks, in samples since the first one
         self._recognized_at = self._speculated_at = 0
         self._recognition_seconds = 0.0
-        self._speculation: tuple[RecognizedWord, ...] | None = None
+        self._speculation: tuple[Word, ...] | None = None
         self._pauses: list[Pause] = []  # in the audio that is held
         self._context: Context | None = None
         self.is_open = False
@@ -257,7 +258,7 @@ class LiveRecognizer:
         self._time_words(words, self._end)
         return new, words[emitted:]
 
-    def _keep_context(self, words: tuple[RecognizedWord, ...], end: int) -> None:
+    def _keep_context(self, words: tuple[Word, ...], end: int) -> None:
         """Keep what ends at the sample `end`, or what of it is after a pause, to recognize the next audio with it."""
         self._context = None
         for start, before in [(self._start, ()), *((pause.end, pause.words) for pause in self._pauses)]:
@@ -266,7 +267,7 @@ class LiveRecognizer:
                 self._context = Context(self._audio(end)[start - self._start :], texts)
                 return
 
-    def _time_words(self, words: tuple[RecognizedWord, ...], end: int) -> None:
+    def _time_words(self, words: tuple[Word, ...], end: int) -> None:
         """Have the words timed that were emitted of the text up to the sample `end`."""
         if self._times is not None:
             text = self._text.text[self._timed_length :]
@@ -278,7 +279,7 @@ class LiveRecognizer:
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
-    async def _recognize_until(self, end: int, *, in_context: bool = False) -> tuple[RecognizedWord, ...]:
+    async def _recognize_until(self, end: int, *, in_context: bool = False) -> tuple[Word, ...]:
         """The words of the audio up to the sample `end`, with times in the whole stream.
 
         in_context   whether to recognize it together with what was said before it, if both aren't too long
@@ -287,7 +288,7 @@ class LiveRecognizer:
         started, offset = loop.time(), self._start / RATE
         self._recognized_at = self._end
         audio = self._audio(end)
-        words: Sequence[RecognizedWord] = ()
+        words: Sequence[Word] = ()
         before, longest = self._context if in_context else None, LONGEST_WITH_CONTEXT_SECONDS * RATE
         if before and self._recognize_after and 0 < len(audio) <= longest - len(before.audio):
             words = await self._recognize_after(before.words, np.concatenate([before.audio, audio]))
@@ -314,11 +315,11 @@ def _has_contrast(samples: Samples) -> bool:
     return bool(loud - soft > MIN_CONTRAST_DB)
 
 
-def _shift_word(word: RecognizedWord, offset: float) -> RecognizedWord:
+def _shift_word(word: Word, offset: float) -> Word:
     if word.start is None or word.end is None:
         return word
-    return replace(word, start=round(word.start + offset, 3), end=round(word.end + offset, 3))
+    return word._replace(start=round(word.start + offset, 3), end=round(word.end + offset, 3))
 
 
-def _texts(words: Sequence[RecognizedWord]) -> list[str]:
+def _texts(words: Sequence[Word]) -> list[str]:
     return [word.word for word in words]

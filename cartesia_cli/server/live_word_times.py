@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class LiveWordTimes:
         words: list[Word] = []
         for piece in pieces:
             if piece.beginning and words:
-                words[-1] = replace(words[-1], word=words[-1].word + piece.beginning)
+                words[-1] = words[-1]._replace(word=words[-1].word + piece.beginning)
             words += [
                 Word(word.word, round(span.start, 3), round(span.end, 3), estimated=not span.aligned)
                 for word, span in zip(piece.words, await piece.spans, strict=True)

@@ -16,8 +16,8 @@ import onnxruntime
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import DetectedLanguage
-from .engine import M_MMAP_THRESHOLD, RecognizedWord, amplify_quiet, set_malloc_options, split_at_silence
+from ..protocol import DetectedLanguage, Word
+from .engine import M_MMAP_THRESHOLD, amplify_quiet, set_malloc_options, split_at_silence
 from .weights import package_folder, verify_weights
 
 PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
@@ -83,15 +83,15 @@ class MoonshineEngine:
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         return DetectedLanguage("en")  # never called: detection is not among its languages
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         """The words of each, without times."""
         return [tuple(self._words(samples)) for samples in utterances]
 
-    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[RecognizedWord]:
+    def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[Word]:
         """Implements `ContinuingEngine`."""
         return tuple(join_tokens(self._transcribe(samples, known)))
 
-    def _words(self, samples: Samples) -> Iterator[RecognizedWord]:
+    def _words(self, samples: Samples) -> Iterator[Word]:
         for piece in split_at_silence([samples], MAX_PIECE_SECONDS):
             yield from join_tokens(self._transcribe(piece))
 
@@ -194,7 +194,7 @@ def packaged_weights() -> Path:
     return package_folder(PACKAGE) / WEIGHTS
 
 
-def join_tokens(tokens: Iterable[Token]) -> Iterator[RecognizedWord]:
+def join_tokens(tokens: Iterable[Token]) -> Iterator[Word]:
     """The words of a text, with their leading spaces, without "♪music♪" and stray punctuation.
 
     A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token
@@ -210,7 +210,7 @@ def join_tokens(tokens: Iterable[Token]) -> Iterator[RecognizedWord]:
     words = [(word.decode("utf-8", "ignore"), probability) for word, probability in joined]
     words = [(word, p) for word, p in words if any(map(str.isalnum, word)) and MUSIC_SYMBOLS.isdisjoint(word)]
     if [word for word, _ in words] != [NOISE_TEXT]:
-        yield from (RecognizedWord(f" {word}", probability=probability) for word, probability in words)
+        yield from (Word(f" {word}", probability=probability) for word, probability in words)
 
 
 def is_looping(tokens: list[int]) -> bool:

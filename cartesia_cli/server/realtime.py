@@ -32,6 +32,7 @@ from ..protocol import (
     Event,
     RealtimeOptions,
     TurnEnd,
+    Word,
     api_error,
     decode_command,
     encode,
@@ -39,7 +40,7 @@ from ..protocol import (
     is_whisper,
 )
 from .access import AccessControl
-from .engine import ContinuingEngine, Engine, EngineExecutor, RecognizedWord
+from .engine import ContinuingEngine, Engine, EngineExecutor
 from .forced_alignment import WordAligner
 from .live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from .live_word_times import LiveWordTimes
@@ -122,7 +123,7 @@ class RealtimeEndpoint:
         executor = self._executor_for(options)
         heard: DetectedLanguage | None = None
 
-        async def recognize(samples: Samples) -> Sequence[RecognizedWord]:
+        async def recognize(samples: Samples) -> Sequence[Word]:
             nonlocal heard
             language = _language(session.options, executor.engine)
             if language == AUTO_LANGUAGE:

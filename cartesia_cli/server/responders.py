@@ -8,7 +8,6 @@ counted in audio.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from math import log2, log10
 from typing import Protocol
 
@@ -173,7 +172,7 @@ class ManualResponder:
 
     async def _send_delta(self, text: str, words: tuple[Word, ...]) -> None:
         if not self._has_sent_text:
-            text, words = text.lstrip(), tuple(replace(word, word=word.word.lstrip()) for word in words[:1]) + words[1:]
+            text, words = text.lstrip(), tuple(word._replace(word=word.word.lstrip()) for word in words[:1]) + words[1:]
         if not text:
             return
         self._has_sent_text = True
@@ -182,7 +181,7 @@ class ManualResponder:
             return
         processed = self._endpointer.processed_seconds
         duration = round(processed - self._sent_until, 3)
-        words = tuple(replace(word, estimated=word.estimated and self._marks_estimates) for word in words)
+        words = tuple(word._replace(estimated=word.estimated and self._marks_estimates) for word in words)
         await self._send(Delta(text=text, words=words, duration=duration, language=self._language))
         self._sent_until = processed
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage
+from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage, Word
 from .capacity import max_workers, read_machine
-from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, RecognizedWord, set_malloc_options
+from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, set_malloc_options
 from .forced_alignment import WordAligner
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
@@ -63,7 +63,7 @@ class WhisperEngine:
         self.workers: int = model.model.num_workers
         self.model, self._aligner = model, WordAligner()
 
-    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+    def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
         words = recognize(self.model, utterances, language)
         pairs = zip(words, utterances, strict=True)
         return [self._aligner.correct_times(own, samples, language) for own, samples in pairs]

@@ -20,8 +20,8 @@ from faster_whisper.vad import SpeechTimestampsMap, get_speech_timestamps
 from numpy.typing import NDArray
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import CHINESE_SCRIPTS, DetectedLanguage
-from .engine import RecognizedWord, amplify_quiet
+from ..protocol import CHINESE_SCRIPTS, DetectedLanguage, Word
+from .engine import amplify_quiet
 
 BEAM_SIZE = 5
 """How many texts the decoder keeps at each step. One alone made 15 % more word errors on ten minutes of speech."""
@@ -70,13 +70,13 @@ Alignment = list[dict[str, Any]]
 """The words of a window as faster-whisper aligns them: `word`, `start`, `end`, `probability`."""
 
 
-def recognize(model: WhisperModel, windows: Sequence[Samples], language: str) -> list[tuple[RecognizedWord, ...]]:
+def recognize(model: WhisperModel, windows: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
     """The words of each window, which has at most 30 s. Times are seconds from its first sample."""
     loud = [amplify_quiet(window) for window in windows]
     # Without the voice detector, silence becomes "You".
     speech = [get_speech_timestamps(samples) for samples in loud]
     spoken = [k for k, parts in enumerate(speech) if parts]
-    words: list[tuple[RecognizedWord, ...]] = [()] * len(windows)
+    words: list[tuple[Word, ...]] = [()] * len(windows)
     if spoken:
         joined = [np.concatenate([loud[k][part["start"] : part["end"]] for part in speech[k]]) for k in spoken]
         mels = [model.feature_extractor(samples)[..., :-1] for samples in joined]
@@ -185,7 +185,7 @@ def _repeats_itself(text: str) -> bool:
     return bool(get_compression_ratio(text.strip()) > MAX_COMPRESSION)
 
 
-def _place_words(alignment: Alignment, speech: Sequence[Mapping[str, int]]) -> tuple[RecognizedWord, ...]:
+def _place_words(alignment: Alignment, speech: Sequence[Mapping[str, int]]) -> tuple[Word, ...]:
     """Words with times in the window, from those in its speech, whose parts were joined.
 
     speech   `start` and `end` of each part in the window, in samples
@@ -196,5 +196,5 @@ def _place_words(alignment: Alignment, speech: Sequence[Mapping[str, int]]) -> t
         if word["word"]:  # otherwise it is punctuation that belongs to another word
             part = times.get_chunk_index((word["start"] + word["end"]) / 2)
             start, end = (times.get_original_time(float(word[side]), part) for side in ("start", "end"))
-            words.append(RecognizedWord(word["word"], start, end))
+            words.append(Word(word["word"], start, end))
     return tuple(words)

@@ -10,7 +10,6 @@ Never waits, and doesn't know which connection is in use.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from ..audio.vad import VadEvent
 from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
@@ -162,8 +161,7 @@ class EventDispatcher:
             return update._replace(at=timeline.session_time(update.at))
         start, end = timeline.session_time(update.start), timeline.session_time(update.end, before_gap=True)
         words = tuple(
-            replace(
-                word,
+            word._replace(
                 start=None if word.start is None else round(timeline.session_time(word.start), 3),
                 end=None if word.end is None else round(timeline.session_time(word.end, before_gap=True), 3),
             )

@@ -109,7 +109,7 @@ def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
     for before, after in pairwise(named):
         if words[before].speaker == words[after].speaker:
             for k in range(before + 1, after):
-                found[k] = replace(words[k], speaker=words[before].speaker)
+                found[k] = words[k]._replace(speaker=words[before].speaker)
     return tuple(found)
 
 
@@ -120,7 +120,7 @@ def _name_words(transcript: Transcript) -> Transcript:
         return transcript
     speakers = [part.speaker for part, said in zip(transcript.segments, own, strict=True) for _ in said]
     named = zip(transcript.words, speakers, strict=True)
-    return transcript._replace(words=tuple(replace(word, speaker=word.speaker or speaker) for word, speaker in named))
+    return transcript._replace(words=tuple(word._replace(speaker=word.speaker or speaker) for word, speaker in named))
 
 
 def join_texts(texts: Iterable[str]) -> str:

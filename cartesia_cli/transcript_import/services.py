@@ -257,7 +257,7 @@ def _aws_words(items: Sequence[JsonObject], speakers: dict[float, str]) -> tuple
         content = (item.objects("alternatives") or [item])[0].required_text("content")
         if item.text("type") == "punctuation":
             if words and content not in OPENING_MARKS:
-                words[-1] = replace(words[-1], word=words[-1].word + content)
+                words[-1] = words[-1]._replace(word=words[-1].word + content)
             else:
                 opening += content
             continue
