@@ -22,7 +22,8 @@ from ..client import ConcurrencyLimit, LimitClosed, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted, OutputError
 from ..fingerprint import fingerprint
-from ..output.console import BatchObserver, Reporter
+from ..output.batch_observer import BatchObserver
+from ..output.console import Reporter
 from ..output.files import StdoutClosed, write_stdout
 from ..results import Results
 from . import resume

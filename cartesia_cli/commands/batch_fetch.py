@@ -23,7 +23,8 @@ from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
 from ..fingerprint import Fingerprint, fingerprint
 from ..output import Layout
-from ..output.console import BatchObserver, Reporter
+from ..output.batch_observer import BatchObserver
+from ..output.console import Reporter
 from ..output.files import write_file
 from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
 from ..transcript import Transcript, drop_wrong_times, from_batch

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from ..output.console import BatchObserver, ProgressBar, Reporter
+from ..output.batch_observer import BatchObserver
+from ..output.console import ProgressBar, Reporter
 from ..protocol import batch_credits
 from ..timestamps import clock_time
 

@@ -23,7 +23,8 @@ from ..client import ConcurrencyLimit, LimitClosed, is_account_error
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, Interrupted
 from ..output import Layout
-from ..output.console import BatchObserver, Reporter
+from ..output.batch_observer import BatchObserver
+from ..output.console import Reporter
 from ..protocol import (
     HINT_LANGUAGES,
     MANUAL,

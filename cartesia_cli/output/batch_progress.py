@@ -17,8 +17,8 @@ from typing import Protocol, TextIO
 
 from ..daemon_thread import start_daemon_thread
 from . import taskbar_progress
+from .batch_observer import BatchObserver
 from .batch_rows import BatchRows, BatchState, JobState, progress_sentence
-from .console import BatchObserver
 from .terminal_rows import TerminalRows, is_same_terminal
 
 REDRAW_SECONDS = 1 / 8

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..errors import CliError
@@ -58,39 +58,6 @@ class ProgressBar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=description, completed=done, total=total)
             self._progress.refresh()
-
-
-class BatchObserver:
-    """Shows how far the jobs of a batch are: subclasses override what they need. Called from the threads of the jobs;
-    `key` is the number of one.
-    """
-
-    def found(self, recordings: int, seconds: float | None) -> None:
-        """Recordings were found that are going to be transcribed, of so many seconds in all; None: unknown."""
-
-    def unusable(self, inputs: int) -> None:
-        """So many inputs can't be transcribed, in all; they are not among those that were found."""
-
-    def all_found(self) -> None:
-        """No more will be found."""
-
-    def started(self, key: int, name: str, seconds: float | None) -> None:
-        """A job begins. `seconds`: of audio, as in `found`."""
-
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """What a job is doing, such as "sending", and how much of it is done: bytes, or seconds when "transcribing".
-        `total` None: unknown.
-        """
-
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
-        """A job has its transcript, `seconds` long, which cost so many credits."""
-
-    def failed(self, key: int, *, given_up: bool = False) -> None:
-        """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""
-
-    def hidden(self) -> AbstractContextManager[None]:
-        """Takes the display off the screen while stdout, which may be the same terminal, is written to."""
-        return nullcontext()
 
 
 class Reporter:
