@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault_server import TRANSCRIPT, Exchange, FaultServer, answers, environment, refuses, write_wav
+from tests.fault_server import TRANSCRIPT, Behaviour, Exchange, FaultServer, answers, environment, refuses, write_wav
 from tests.fork_server import run_program
 
 pytestmark = pytest.mark.waits
@@ -663,12 +664,35 @@ def test_one_time_beyond_the_recording_invalidates_only_itself(user: Home) -> No
     assert ["timing" in word for word in json.loads(user.file("a.json"))["words"]] == [False, False, True]
 
 
-def test_keep_json_writes_what_came_of_a_truncated_response(user: Home) -> None:
+PACKED = gzip.compress(json.dumps(TRANSCRIPT).encode())
+
+
+@pytest.mark.parametrize(
+    ("fault", "came"),
+    [
+        ("closes_during_answer", json.dumps(TRANSCRIPT)[:-10]),
+        ("closes_behind_a_transcript", json.dumps(TRANSCRIPT)),  # less than its Content-Length
+        ("resets_during_answer", None),
+        ("ends_inside_a_chunk", json.dumps(TRANSCRIPT)),
+        ("breaks_chunks", json.dumps(TRANSCRIPT)),
+        (answers(PACKED[:-9], [("Content-Encoding", "gzip")]), None),
+        (answers(TRANSCRIPT, [("Content-Encoding", "gzip")]), ""),
+    ],
+)
+def test_keep_json_never_writes_an_incomplete_response_under_its_final_name(
+    fault: str | Behaviour, came: str | None, user: Home
+) -> None:
     recording(user.folder, "a.wav")
-    with FaultServer("closes_during_answer") as broken:
-        done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=broken.base_url)
-    assert done.returncode == 5
-    assert (user.folder / "raw" / "a.json").read_text() == json.dumps(TRANSCRIPT)[:-10]
+    with FaultServer(fault, fault, fault, "fine") as server:
+        for _ in range(2):
+            done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=server.base_url)
+            assert done.returncode in (5, 6), done.stderr
+            assert [path.name for path in (user.folder / "raw").iterdir()] == ["a.json.part"]
+        assert came in (None, (user.folder / "raw" / "a.json.part").read_text())
+        assert "the incomplete response is not saved: raw/a.json.part exists" in done.stderr
+        done = user("transcribe", "a.wav", "--keep-json", "raw", "--retries", "1", CARTESIA_BASE_URL=server.base_url)
+    assert (done.returncode, done.stdout) == (0, TEXT + "\n"), done.stderr
+    assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
 
 
 # Servers and owners ----------------------------------------------------------------------------------------

@@ -23,4 +23,5 @@ from .batch import BatchClient
 from .concurrency import ConcurrencyLimit, LimitClosed
 from .deadlines import Deadlines, UploadProgress
 from .http_errors import is_account_error
+from .http_transport import HttpResponse
 from .upload import Upload

@@ -33,7 +33,7 @@ from .http_errors import (
     refusal_failure,
     truncated_response_failure,
 )
-from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, peer_of
+from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, HttpResponse, peer_of
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Request(NamedTuple, Generic[T]):
     build         makes the request of one attempt
     decode        reads the body of a success, or raises ProtocolError
     on_progress   called every tick of an attempt
-    on_body       receives the body of every success before `decode` does: it may have been paid for
+    on_response   receives every success before its body is decoded: it may have been paid for
     """
 
     name: str
@@ -60,7 +60,7 @@ class Request(NamedTuple, Generic[T]):
     progress: UploadProgress
     deadlines: Deadlines
     on_progress: ProgressCallback
-    on_body: Callable[[bytes], None] = lambda body: None
+    on_response: Callable[[HttpResponse], None] = lambda response: None
 
 
 class BatchClient:
@@ -107,14 +107,14 @@ class BatchClient:
         deadlines: Deadlines,
         headers: Mapping[str, str] | None = None,
         on_progress: ProgressCallback = lambda progress: None,
-        on_body: Callable[[bytes], None] = lambda body: None,
+        on_response: Callable[[HttpResponse], None] = lambda response: None,
     ) -> BatchResponse:
         """`POST /stt`, or its alias: the transcript, or an ApiError, AuthError, NetworkError or InputError.
 
         endpoint      a key of HTTP_ROUTES
         headers       besides those that the API documents
         on_progress   called every tick of an attempt
-        on_body       receives the body of every success (2xx) verbatim, whether or not it is a transcript
+        on_response   receives every success (2xx), whether or not its body is a transcript or complete
         """
         progress = UploadProgress(file_size(upload), self._clock)
 
@@ -125,7 +125,7 @@ class BatchClient:
 
         name = upload.name or upload.filename
         address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())
-        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_body)
+        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_response)
         return self._discard_fields_with_key(self._send(request))
 
     def _discard_fields_with_key(self, response: BatchResponse) -> BatchResponse:
@@ -243,7 +243,7 @@ class BatchClient:
             raise
         if reply.status // 100 != 2:
             return refusal_failure(reply.status, reply.headers, reply.body, name, self._peer, progress.size)
-        request.on_body(reply.body)
+        request.on_response(reply)
         if not reply.complete:
             return truncated_response_failure(reply.status, name, self._peer.host)
         try:

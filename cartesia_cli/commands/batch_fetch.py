@@ -7,6 +7,7 @@ same time only one is sent.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..alignment import count_missing_words
 from ..cache import Cache, CachedResponse, Lookup
-from ..client import UploadProgress
+from ..client import HttpResponse, UploadProgress
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
 from ..fingerprint import Fingerprint, fingerprint
@@ -41,6 +42,9 @@ if TYPE_CHECKING:  # imported only where they are needed, because they import ev
     from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
     from .matches import MatchWriter
+
+PARTIAL_SUFFIX = ".part"
+"""Added to the name of a response body that was cut off."""
 
 
 class BatchConfig(NamedTuple):
@@ -378,9 +382,9 @@ def request_transcript(
     on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
     """
     item, media = job.input, recording.media
-    bodies: list[bytes] = []
+    responses: list[HttpResponse] = []
     done = backend.track_recording()
-    with _save_body_on_error(bodies, backend, job, reporter):
+    with _save_body_on_error(responses, backend, job, reporter):
         response = backend.client.transcribe(
             recording.upload,
             config.options,
@@ -388,9 +392,10 @@ def request_transcript(
             deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
             headers=done.headers,
             on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
-            on_body=bodies.append,
+            on_response=responses.append,
         )
-    if (body := backend.client.redact_body(bodies[-1], response)) != bodies[-1]:
+    body = backend.client.redact_body(responses[-1].body, response)
+    if body != responses[-1].body:
         reporter.warn("the response repeats the key: only its documented fields are saved", about=item.source)
     if lookup and (reason := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {reason}")
@@ -441,22 +446,37 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
 
 
 @contextmanager
-def _save_body_on_error(bodies: Sequence[bytes], backend: Backend, job: Job, reporter: Reporter) -> Iterator[None]:
-    """Save the last of these response bodies if the block fails, because it may have been paid for."""
+def _save_body_on_error(
+    responses: Sequence[HttpResponse], backend: Backend, job: Job, reporter: Reporter
+) -> Iterator[None]:
+    """Save the body of the last of these responses if the block fails, because it may have been paid for."""
     try:
         yield
     except CliError:
-        if bodies and (write_error := save_body(backend.client.redact_body(bodies[-1]), job, reporter)):
-            reporter.error(write_error)
+        if responses:
+            body, is_complete = backend.client.redact_body(responses[-1].body), responses[-1].complete
+            if write_error := save_body(body, job, reporter, is_complete=is_complete):
+                reporter.error(write_error)
         raise
 
 
-def save_body(body: bytes, job: Job, reporter: Reporter) -> OutputError | None:
-    """Write a response body to its file, if it has one. Returns the error of a file that can't be written."""
-    if job.response_file is not None:
-        try:
-            write_file(job.response_file, body)
-        except OutputError as error:
-            return error
-        reporter.info(f"wrote {job.response_file}")
+def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
+    """Write a response body to its file, if it has one. Returns the error of a file that can't be written.
+
+    is_complete   False: the name gets the suffix PARTIAL_SUFFIX, so that nobody takes it for a response, and another
+                  attempt finds its own name free
+    """
+    file = job.response_file
+    if file is None:
+        return None
+    if not is_complete:
+        file = file.with_name(file.name + PARTIAL_SUFFIX)
+        if os.path.lexists(file):
+            reporter.info(f"the incomplete response is not saved: {file} exists")
+            return None
+    try:
+        write_file(file, body)
+    except OutputError as error:
+        return error
+    reporter.info(f"wrote {file}" if is_complete else f"wrote {file}, which is incomplete")
     return None
