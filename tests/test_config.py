@@ -305,9 +305,27 @@ def test_version_ignores_the_rest_of_the_command_line(run: Run, arguments: tuple
     assert done.stdout == f"cartesia-cli {cartesia_cli.__version__}\n".encode()
 
 
-def test_empty_base_url_is_not_taken_for_the_cloud(run: Run) -> None:
-    done = run("transcribe", SAMPLE, "--base-url", "", env={"CARTESIA_API_KEY": "sk_car_test"})
-    assert (done.returncode, b"is not an http(s) address" in done.stderr) == (2, True)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", SAMPLE, "--base-url", ""),
+        ("transcribe", SAMPLE, "--output-dir="),
+        ("stream-file", SAMPLE, "--control", ""),
+        ("transcribe", SAMPLE, "--", ""),
+        ("--config", "", "transcribe", SAMPLE),
+        ("doctor", "--config", ""),
+        ("transcribe", SAMPLE, "--jobs", ""),
+        ("serve", "--host", ""),
+    ],
+)
+def test_empty_variable_on_the_command_line_is_a_usage_error(
+    run: Run, tmp_path: Path, arguments: tuple[object, ...]
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    done = run(*arguments, env={"CARTESIA_API_KEY": "sk_car_test"})  # nothing must go to the cloud
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b" must not be empty\nhint: is a variable empty?" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.engine

@@ -164,6 +164,28 @@ def test_wrong_types_in_the_file_are_refused(configure: Callable[..., dict[str, 
             assert caught.value.hint
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_empty_value_is_refused_for_every_option_and_argument(
+    configure: Callable[..., dict[str, Any]], command: str
+) -> None:
+    found, operands = COMMANDS[command], OPERANDS.get(command, [])
+    for name, option in options(found).items():
+        if option.is_flag:
+            continue
+        spelt = f"--{name.replace('_', '-')}"
+        with pytest.raises(UsageError, match=f"^{spelt} must not be empty$") as caught:
+            found.make_context(command, [*operands, spelt, ""], obj=Reporter())
+        assert caught.value.hint == "is a variable empty?"
+        if name not in CHOOSING and option.type.name.split()[0] in ("str", "path"):
+            place = rf"config\.toml, line \d+: \[{command}\] {name} must not be empty$"
+            with pytest.raises(UsageError, match=place) as caught:
+                configure(command, {"file": {name: [""] if option.multiple else ""}})
+            assert caught.value.hint
+    for position in range(len(operands)):
+        with pytest.raises(UsageError, match=r"^[A-Z]+ must not be empty$"):
+            found.make_context(command, [*operands[:position], ""], obj=Reporter())
+
+
 PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("quiet", "verbose"): (True, True),
     ("local", "cloud"): (True, True),
@@ -312,7 +334,7 @@ def test_command_line_is_parsed_as_typer_parses_it() -> None:
         ("quiet", True), ("format", "srt"), ("json", True), ("output", "x.srt"), ("json", False), ("context", "3"),
         ("context", "-1"), ("no_cache", False),
     ]  # fmt: skip
-    assert read(transcribe, ["--nope", "--json", "-Zq", "-o"]) == [("json", True), ("quiet", True), ("output", "")]
+    assert read(transcribe, ["--nope", "--json", "-Zq", "-o"]) == [("json", True), ("quiet", True)]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_language_hints_are_repeated_in_the_query(run: Run, recording: Path, mod
     [
         (["pt-BR"], b"'pt-BR' is not the base code of a language"),
         (["en", "de", "fr", "es", "pt", "hi", "ja"], b"7 language hints are too many: 6 at most"),
-        ([""], b"--language-hint is empty"),
+        ([""], b"--language-hint must not be empty"),
     ],
 )
 def test_impossible_language_hints_are_refused_before_connecting(

@@ -228,8 +228,8 @@ def test_silent_recording_is_reported_and_exits_0(run: Run, tmp_path: Path) -> N
             "--turn-eager-end-threshold (0.4) must be above --turn-end-threshold (0.4)",
         ),
         (["--keyterm", "x" * 1201], "keyterms"),
-        (["--keyterm", ""], "--keyterm is empty"),
-        (["-m", "ink-whisper", "-l", " "], "--language is empty"),
+        (["--keyterm", ""], "--keyterm must not be empty"),
+        (["-m", "ink-whisper", "-l", " "], "--language must not be empty"),
         (["--turn-start-threshold", "1"], "1.0 is not in the range 0.5<=x<=0.9"),
         (["--turn-eager-end-threshold", "0.2"], "0.2 is not in the range 0.3<=x<=0.8"),
         (["--turn-end-threshold", "0.6"], "0.6 is not in the range 0.05<=x<=0.5"),
@@ -676,4 +676,4 @@ def test_closed_stdin_and_an_empty_file_name_are_reported(run: Run, environment:
     for name in ("stream-file", "transcribe"):
         empty = run(name, "", env=KEY)
         assert empty.returncode == 2
-        assert b"A file name must not be empty" in empty.stderr
+        assert b" must not be empty" in empty.stderr

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import Exit, InputError, UsageError
-from .options import VerbosityOptions, expand_groups, nonempty_path
+from .options import VerbosityOptions, expand_groups
 from .output_options import SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
@@ -38,12 +38,12 @@ KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="SUBTITLES...", callback=nonempty_path, show_default=False,
+    typer.Argument(metavar="SUBTITLES...", show_default=False,
                    help="SRT or VTT files, quoted globs, or - for stdin."),
 ]  # fmt: skip
 Transcript = Annotated[
     str | None,
-    typer.Option(metavar="FILE", callback=nonempty_path,
+    typer.Option(metavar="FILE",
                  help="Transcript with word times, to mark violations that no other cues could avoid."),
 ]  # fmt: skip
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for forced violations and suggestions, too.")]

@@ -52,7 +52,7 @@ compare_option = partial(typer.Option, rich_help_panel="What is compared")
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
+    typer.Argument(metavar="INPUT...", show_default=False,
                    help="Manifests with texts; or recordings, folders or quoted globs, with talk.txt beside talk.wav."),
 ]  # fmt: skip
 Compare = Annotated[

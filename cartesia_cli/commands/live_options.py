@@ -268,7 +268,7 @@ def check_texts(*texts: tuple[str, str | None]) -> None:
     """UsageError for a value of an option that is empty, or can't be sent."""
     for name, value in texts:
         if value is not None and not value.strip():
-            raise UsageError(f"--{name} is empty", hint="is a shell variable empty?")
+            raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
         if value is not None and not value.isprintable():
             raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
 

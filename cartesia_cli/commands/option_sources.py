@@ -7,6 +7,7 @@ switch, and takes its defaults from whatever is set outside of the command line 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite
@@ -90,11 +91,12 @@ class ConfiguredCommand(TyperCommand):
         }
         if not ctx.obj.help_requested:  # help is shown even if the file is broken
             given = read(self, args)
+            group = {} if ctx.parent is None else ctx.parent.params
+            _refuse_empty(self, [*group.items(), *given], args)
             _refuse_repeated(self, given)
             try:
                 self._configure(ctx, dict(given))
             except UsageError as error:
-                group = {} if ctx.parent is None else ctx.parent.params
                 is_flag = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
                 if self.name not in DIAGNOSING or is_flag:
                     raise
@@ -161,15 +163,25 @@ def _read(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[st
             spelt, equals, value = argument.partition("=")
             if spelt in meaning:
                 name, switch = meaning[spelt]
-                yield name, switch if switch is not None else value if equals else next(arguments, "")
+                if switch is not None:
+                    yield name, switch
+                else:
+                    yield from _given(name, value if equals else None, arguments)
         elif argument.startswith("-"):
             for place, letter in enumerate(argument[1:], 2):
                 if (known := meaning.get(f"-{letter}")) is None:
                     continue
                 if known[1] is None:
-                    yield known[0], argument[place:] or next(arguments, "")
+                    yield from _given(known[0], argument[place:] or None, arguments)
                     break
                 yield known[0], known[1]
+
+
+def _given(name: str, value: str | None, arguments: Iterator[str]) -> Iterator[Given]:
+    """An option with its value, which is the next argument unless it is attached; nothing if there is none."""
+    value = next(arguments, None) if value is None else value
+    if value is not None:
+        yield name, value
 
 
 def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str]]:
@@ -319,10 +331,12 @@ def _typed(option: Any, setting: Setting) -> Setting:
 
 def _checked(option: Any, setting: Setting) -> Setting:
     """The setting with its value converted. UsageError for a value that the option doesn't accept."""
+    where = "the variable" if setting.layer == "environment" else "the configuration file"
+    if "" in (setting.value if option.multiple else [setting.value]):
+        raise UsageError(f"{setting.origin} must not be empty", hint=f"correct {where}, or remove it")
     try:
         value = _converted(option, setting.value)
     except typer.BadParameter as error:
-        where = "the variable" if setting.layer == "environment" else "the configuration file"
         raise UsageError(f"{setting.origin}: {error.message}", hint=f"correct {where}, or remove it") from error
     return Setting(value, setting.layer, setting.origin)
 
@@ -341,6 +355,21 @@ def _unknown(command: str, name: str, setting: Setting, known: Mapping[str, Any]
     meant = suggestion(name, known)
     hint = f"did you mean {meant}?" if meant else f"cartesia-cli {command} --help lists its options"
     return UsageError(f"{setting.origin} is not an option of {command}", hint=hint)
+
+
+def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:
+    """UsageError for an empty value, whichever option or argument it is for: a variable of the shell may be unset, and
+    an empty path would be the working directory.
+
+    given       options that were typed, as far as they can be parsed
+    arguments   all that was typed
+    """
+    name = next((f"--{name.replace('_', '-')}" for name, value in given if value == ""), None)
+    if name is None and "" in arguments:
+        named = next((str(one.metavar or "") for one in command.params if one.param_type_name == "argument"), "")
+        name = named.rstrip(".") if re.fullmatch(r"[A-Z]+\.*", named) else "an argument"
+    if name is not None:
+        raise UsageError(f"{name} must not be empty", hint="is a variable empty?")
 
 
 def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:

@@ -53,13 +53,6 @@ def expand_groups(command: Command) -> Command:
     return run
 
 
-def nonempty_path(files: Any) -> Any:
-    """A callback for arguments that name one or several files. BadParameter for an empty name."""
-    if "" in ([files] if isinstance(files, str) else files or []):
-        raise typer.BadParameter("A file name must not be empty. Is a variable empty?")
-    return files
-
-
 def _check_api_version(version: str | None) -> str | None:
     """A callback. BadParameter for what can't be a version: they are dates."""
     from datetime import date

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
-from .options import VerbosityOptions, expand_groups, nonempty_path
+from .options import VerbosityOptions, expand_groups
 from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
@@ -42,7 +42,7 @@ MAX_SOURCE_NAME_BYTES = 200
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="TRANSCRIPT...", callback=nonempty_path, show_default=False,
+    typer.Argument(metavar="TRANSCRIPT...", show_default=False,
                    help="JSON of cartesia-cli, Whisper and other services, SRT, WebVTT; quoted globs; - for stdin."),
 ]  # fmt: skip
 

@@ -34,9 +34,7 @@ MAX_RUNS = 100
 
 HEADER = ("shard", "state", "done", "failed", "left", "audio", "credits", "started", "host")
 
-Directory = Annotated[
-    str, typer.Argument(metavar="DIR", callback=given.nonempty_path, help="The --output-dir of `transcribe`.")
-]
+Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --output-dir of `transcribe`.")]
 
 
 @expand_groups

@@ -33,7 +33,7 @@ arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s1
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", callback=given.nonempty_path, show_default=False,
+    typer.Argument(metavar="FILE", show_default=False,
                    help="A recording, or - for stdin."),
 ]  # fmt: skip
 Finalize = Annotated[

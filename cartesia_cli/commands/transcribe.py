@@ -33,12 +33,12 @@ MAX_JOBS = 256
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="INPUT...", callback=given.nonempty_path, show_default=False,
+    typer.Argument(metavar="INPUT...", show_default=False,
                    help="Files, folders, quoted globs such as 'talks/*.mp3', URLs, s3://…, @LIST, or - for stdin."),
 ]  # fmt: skip
 FilesFrom = Annotated[
     str | None,
-    typer.Option(metavar="FILE", callback=given.nonempty_path,
+    typer.Option(metavar="FILE",
                  help="Read more inputs from this list, one on each line; - is stdin."),
 ]  # fmt: skip
 Sample = Annotated[

@@ -37,9 +37,7 @@ def vad(
     *,
     file: Annotated[
         str,
-        typer.Argument(
-            metavar="FILE", callback=given.nonempty_path, help="A recording, or - for stdin.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="A recording, or - for stdin.", show_default=False),
     ],
     vad_threshold: live_given.VadThreshold = None,
     vad_silence_ms: live_given.VadSilence = 600,
