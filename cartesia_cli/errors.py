@@ -117,6 +117,7 @@ class GateError(CliError):
 
 class EngineError(CliError):
     type = "engine"
+    stops_batch = True
 
 
 class Interrupted(BaseException):

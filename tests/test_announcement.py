@@ -160,26 +160,32 @@ def running_server(cache: Path, *options: str) -> Iterator[subprocess.Popen[str]
 
 @pytest.mark.engine
 @pytest.mark.waits
-def test_running_server_gives_the_same_bytes_as_the_own_engine(cache: Path, tmp_path: Path) -> None:
-    recording = speech.write_wav(tmp_path / "talk.wav", speech.say("The last train left at noon."))
+def test_running_server_gives_the_same_bytes_as_the_own_engine_even_if_it_ends(cache: Path, tmp_path: Path) -> None:
+    talk, other = (str(speech.write_wav(tmp_path / name, speech.say("The last train left at noon.")))
+                   for name in ("talk.wav", "other.wav"))  # fmt: skip
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    command = [*COMMAND, "transcribe", *LOCAL, "--no-cache", "-w", "-v", talk]
 
-    def transcribe(*options: str) -> tuple[list[str], str]:
-        done = subprocess.run(
-            [*COMMAND, "transcribe", recording, *LOCAL, "--no-cache", "-f", "json", "-w", "-v", *options],
-            env=os.environ | {"XDG_CACHE_HOME": str(cache)}, capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if "request_id" not in line], done.stderr
+    def without_id(text: str) -> list[str]:
+        return [line for line in text.splitlines() if "request_id" not in line]
 
-    own, talk = transcribe()
-    assert "running server" not in talk
     with running_server(cache, "--require-key", "--max-bytes", "1") as server:
-        shared, talk = transcribe()
-        assert f"using the running server (pid {server.pid})" in talk
-        assert shared == own
-        server.send_signal(signal.SIGINT)
+        using = f"using the running server (pid {server.pid})"
+        done = subprocess.run([*command, "-f", "json"], env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and using in done.stderr, done.stderr
+        both = [*command, other, "-j", "1", "-f", "json", "--output-dir", str(tmp_path / "out")]
+        with subprocess.Popen(both, env=environment, stderr=subprocess.PIPE, text=True) as client:
+            assert client.stderr is not None
+            while using not in client.stderr.readline():
+                assert client.poll() is None
+            server.send_signal(signal.SIGTERM)
+            _, messages = client.communicate(timeout=120)
         server.wait(30)
         assert not list(cache.rglob("*.sock"))
+    assert client.returncode == 0 and messages.count("the running server has ended") == 1, messages
+    for name in ("talk", "other"):
+        text = (tmp_path / "out" / f"{name}.json").read_text("utf-8")
+        assert without_id(text) == without_id(done.stdout.replace("talk", name))
 
 
 @pytest.mark.engine

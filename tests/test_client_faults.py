@@ -27,13 +27,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-import httpcore
 import pytest
 import trustme
 
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
 from cartesia_cli.client.deadlines import run_with_deadline
-from cartesia_cli.client.http_errors import Peer, connection_failure, refusal_failure
+from cartesia_cli.client.http_errors import Peer, refusal_failure
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -948,12 +947,11 @@ def test_status_407_is_the_proxys_if_there_is_one() -> None:
     assert isinstance(refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None)).error, ApiError)
 
 
-def test_running_server_that_ends_has_billed_nothing() -> None:
+def test_handshake_with_a_running_server_that_ends_is_explained() -> None:
     peer = Peer("127.0.0.1:8000", Credential("token", RUNNING_SERVER))
-    lost = connection_failure(httpcore.ReadError("reset"), "talk.wav", peer, uploaded=True)
-    for failure in (lost, refusal_failure(503, {}, b"", "talk.wav", peer)):
-        assert (failure.maybe_billed, failure.retryable) == (False, False)
-        assert isinstance(failure.error, NetworkError) and failure.error.hint.startswith("`serve` has ended")
+    failure = refusal_failure(503, {}, b"", "127.0.0.1:8000", peer)
+    assert (failure.maybe_billed, failure.retryable) == (False, False)
+    assert isinstance(failure.error, NetworkError) and failure.error.hint.startswith("`serve` has ended")
 
 
 def test_a_proxy_is_used_for_the_network(home: Path, authority: Authority) -> None:

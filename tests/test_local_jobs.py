@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.client import BatchClient, ConcurrencyLimit, Upload
+from cartesia_cli.client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Upload
 from cartesia_cli.commands import backend
 from cartesia_cli.commands.backend import Backend, BackendConfig, concurrency_limit, open_backend
 from cartesia_cli.commands.local_extra import LocalServerObserver
+from cartesia_cli.errors import ApiError, CliError, InputError, NetworkError, ProtocolError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BatchOptions
 from cartesia_cli.server import capacity
@@ -71,6 +72,41 @@ def test_local_server_refuses_none_of_many_requests_and_reports_the_progress_of_
             return done.recognized_seconds
 
         assert list(pool.map(transcribe, files)) == [pytest.approx(tenths / 10) for tenths in range(1, 25)]
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (NetworkError("the connection was lost"), True),
+        (ProtocolError("cut short"), True),
+        (DeadlineExceeded("no answer for 5 s", final=True), False),
+        (ApiError("internal error", status=500), False),
+        (InputError("no audio"), False),
+    ],
+)
+def test_work_of_a_serve_that_ends_goes_on_in_this_process(error: CliError, goes_on: bool) -> None:
+    serve, own = (BatchClient(f"http://127.0.0.1:{port}", None) for port in (1, 2))
+    opened: list[BatchClient] = []
+
+    def open_own() -> BatchClient:
+        opened.append(own)
+        return own
+
+    def send(client: BatchClient) -> str:
+        if client is serve:
+            raise error
+        return "text"
+
+    shared = Backend(serve, LocalServerObserver(Reporter()), local=True, open_own=open_own)
+    for _ in range(2):
+        if goes_on:
+            assert shared.request(send) == "text"
+        else:
+            with pytest.raises(type(error)):
+                shared.request(send)
+    assert opened == [own] * goes_on
+    with pytest.raises(type(error)):
+        Backend(serve, LocalServerObserver(Reporter()), local=True).request(send)
 
 
 def test_progress_is_forgotten_with_its_recording() -> None:

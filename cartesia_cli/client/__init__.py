@@ -21,7 +21,7 @@ for name in _ASYNC:
 from ..retry import RetryPolicy
 from .batch import BatchClient
 from .concurrency import ConcurrencyLimit, LimitClosed
-from .deadlines import Deadlines, UploadProgress
+from .deadlines import DeadlineExceeded, Deadlines, UploadProgress
 from .http_errors import is_account_error
 from .http_transport import HttpResponse
 from .upload import Upload

@@ -155,8 +155,6 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
         failure.error.stops_batch = True
         failure.error.message = f"{name}: {failure.error.message}"
         return failure
-    if peer.key_origin == RUNNING_SERVER:
-        return Failure(NetworkError(f"{name}: the connection to {host} was lost: {why}", hint=SERVE_ENDED))
     if uploaded:
         message = f"{name}: the connection to {host} was lost before the answer came: {why}"
         return Failure(NetworkError(message, hint=MAYBE_BILLED), retryable=True, maybe_billed=True)

@@ -7,13 +7,14 @@ Audio leaves this machine only if the user configured a key or a server, or aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ..client import BatchClient, ConcurrencyLimit, Deadlines, RetryPolicy
+from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines, RetryPolicy
 from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
-from ..errors import AuthError, EngineError, UsageError
+from ..errors import AuthError, EngineError, NetworkError, ProtocolError, UsageError
 from ..output.console import Reporter
 from ..protocol import (
     API_VERSION,
@@ -32,6 +33,8 @@ from . import local_extra
 if TYPE_CHECKING:  # needs the extra [local]
     from ..cache import Cache
     from ..server.engine import Engine
+
+T = TypeVar("T")
 
 CLOUD_JOBS, MAX_CLOUD_JOBS = 4, 32
 """Recordings at once in the cloud: at first, and at most. The plans allow 8 to 60 (docs: concurrency-limits)."""
@@ -66,13 +69,15 @@ class BackendConfig(NamedTuple):
 class RunningServer(NamedTuple):
     """A server that is ready, and the credential that it accepts.
 
-    local         whether it runs in this process
+    local         whether it runs on this machine, for this user alone
+    is_shared     whether it is a `serve`, which may end before this process does
     api_version   sent as `Cartesia-Version`
     """
 
     base_url: str
     credential: Credential | None
     local: bool
+    is_shared: bool = False
     api_version: str = API_VERSION
 
 
@@ -83,11 +88,39 @@ class Backend:
     """
 
     def __init__(
-        self, client: BatchClient, observer: local_extra.LocalServerObserver, *, local: bool, jobs: int = 1
+        self,
+        client: BatchClient,
+        observer: local_extra.LocalServerObserver,
+        *,
+        local: bool,
+        jobs: int = 1,
+        open_own: Callable[[], BatchClient] | None = None,
     ) -> None:
-        """`jobs`: how many recordings may be sent at once."""
+        """`jobs`: how many recordings may be sent at once.
+
+        open_own   opens a client of a server in this process, if that of `client` is a `serve`
+        """
         self.client, self.local = client, local
         self._observer, self._jobs = observer, jobs
+        self._open_own, self._lock = open_own, Lock()
+
+    def request(self, send: Callable[[BatchClient], T]) -> T:
+        """The result of a request. If the `serve` that it was sent to has ended, it is sent to a server in this
+        process: nothing was billed.
+        """
+        client = self.client
+        try:
+            return send(client)
+        except DeadlineExceeded:
+            raise
+        except (NetworkError, ProtocolError):
+            with self._lock:
+                if self.client is client:
+                    if self._open_own is None:
+                        raise
+                    self._observer.reporter.info("the running server has ended: loading the model here")
+                    self.client, self._open_own = self._open_own(), None
+            return send(self.client)
 
     def track_recording(self) -> local_extra.RecordingProgress:
         """Follows how much of a recording the server has transcribed, if its `headers` are sent with the request."""
@@ -230,19 +263,28 @@ def open_backend(
 
         return engine.load_batch_engine(local_model, observer, jobs)
 
-    with (
+    with ExitStack() as stack:
+
+        def open_client(server: RunningServer) -> BatchClient:
+            client = BatchClient(
+                server.base_url,
+                server.credential,
+                retry=RetryPolicy(0 if server.local else retries),
+                limit=limit,
+                on_retry=reporter.info,
+                api_version=server.api_version,
+            )
+            return stack.enter_context(client)
+
+        def open_own() -> BatchClient:
+            opening = open_server(choice, load_engine, observer, local_model, may_share=False)
+            return open_client(stack.enter_context(opening))
+
         # A running server has one worker, unless it was given more.
-        open_server(choice, load_engine, observer, local_model, may_share=jobs == 1) as server,
-        BatchClient(
-            server.base_url,
-            server.credential,
-            retry=RetryPolicy(0 if server.local else retries),
-            limit=limit,
-            on_retry=reporter.info,
-            api_version=server.api_version,
-        ) as client,
-    ):
-        yield Backend(client, observer, local=server.local, jobs=jobs)
+        opening = open_server(choice, load_engine, observer, local_model, may_share=jobs == 1)
+        server = stack.enter_context(opening)
+        client = open_client(server)
+        yield Backend(client, observer, local=server.local, jobs=jobs, open_own=open_own if server.is_shared else None)
 
 
 def open_live_server(
@@ -289,7 +331,8 @@ def open_server(
         observer.reporter.detail(f"using the running server (pid {found.pid})")
         with closing(found):
             found.report(observer)
-            yield RunningServer(found.base_url, Credential(found.token, RUNNING_SERVER), local=True)
+            credential = Credential(found.token, RUNNING_SERVER)
+            yield RunningServer(found.base_url, credential, local=True, is_shared=True)
         return
     _import_from_server(choice, "whisper")
     loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..alignment import count_missing_words
 from ..cache import Cache, CachedResponse, Lookup
-from ..client import HttpResponse, UploadProgress
+from ..client import BatchClient, HttpResponse, UploadProgress
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
 from ..fingerprint import Fingerprint, fingerprint
@@ -383,9 +383,10 @@ def request_transcript(
     """
     item, media = job.input, recording.media
     responses: list[HttpResponse] = []
-    done = backend.track_recording()
-    with _save_body_on_error(responses, backend, job, reporter):
-        response = backend.client.transcribe(
+
+    def send(client: BatchClient) -> BatchResponse:
+        done = backend.track_recording()
+        return client.transcribe(
             recording.upload,
             config.options,
             endpoint=config.endpoint,
@@ -394,6 +395,9 @@ def request_transcript(
             on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
             on_response=responses.append,
         )
+
+    with _save_body_on_error(responses, backend, job, reporter):
+        response = backend.request(send)
     body = backend.client.redact_body(responses[-1].body, response)
     if body != responses[-1].body:
         reporter.warn("the response repeats the key: only its documented fields are saved", about=item.source)

@@ -130,10 +130,9 @@ def serve(
         reporter.info(
             f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
         )
-    is_idle = True
     with suppress(Interrupted), _announced(server, config, local_model):  # Ctrl-C may come before the server's handler
-        is_idle = runner.serve(server, [listener] if loopback is None else [listener, loopback])
-    if not is_idle:
+        runner.serve(server, [listener] if loopback is None else [listener, loopback])
+    if not runner.close_engines(server):
         os._exit(0)  # the engine may be busy for minutes with work whose result isn't needed any more
 
 

@@ -69,15 +69,18 @@ def base_url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve(app: Starlette, listeners: Sequence[socket.socket]) -> bool:
-    """Answer requests until Ctrl-C or SIGTERM; requests that are being answered get GRACEFUL_SECONDS more.
-
-    False if an engine is still working then: the interpreter would wait for it.
-    """
+def serve(app: Starlette, listeners: Sequence[socket.socket]) -> None:
+    """Answer requests until Ctrl-C or SIGTERM; requests that are being answered get GRACEFUL_SECONDS more."""
     for library in ("python_multipart", "asyncio"):  # a client's errors are answered, not printed
         logging.getLogger(library).setLevel(logging.CRITICAL)
     with suppress(Interrupted):  # uvicorn raises the signal again after its shutdown
         _make_server(app, GRACEFUL_SECONDS).run(sockets=list(listeners))
+
+
+def close_engines(app: Starlette) -> bool:
+    """Have the engines of a server start no more work. Returns whether they are idle: otherwise, the interpreter would
+    wait for them.
+    """
     return all(executor.close() for executor in getattr(app.state, "executors", ()))
 
 
