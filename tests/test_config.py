@@ -97,7 +97,16 @@ def test_key_command_runs_only_when_a_key_is_needed(run: Run, configuration: Pat
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("text", ["bas_url = 'x'", "[transcribe]\nfromat = 'x'", "[transcribe]\nquiet = 1", "x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "bas_url = 'x'",
+        "[transcribe]\nfromat = 'x'",
+        "[transcribe]\nquiet = 1",
+        "x",
+        "[transcribe]\ntimeout = 2026-11-29",
+    ],
+)
 def test_mistakes_in_the_file_are_reported_by_every_command_but_help(run: Run, configuration: Path, text: str) -> None:
     configuration.write_text(text)
     done = run("transcribe", SAMPLE)
@@ -109,6 +118,17 @@ def test_mistakes_in_the_file_are_reported_by_every_command_but_help(run: Run, c
     assert run("transcribe", "--help").returncode == 0
     assert run("--version").returncode == 0
     assert run("transcribe", SAMPLE, "--dry-run", "--config", "/dev/null").returncode == 0
+
+
+def test_error_of_a_command_names_where_the_value_comes_from(run: Run, configuration: Path) -> None:
+    configuration.write_text('[stream-file]\nkeyterms = "none.txt"\n[transcribe]\nformat = "srt,vtt"\n')
+    for arguments, place in (
+        (("stream-file", SAMPLE), f"{configuration}, line 2: [stream-file] keyterms"),
+        (("transcribe", SAMPLE), f"{configuration}, line 4: [transcribe] format"),
+    ):
+        done = run(*arguments, "--base-url", "http://127.0.0.1:9", env={"CARTESIA_API_KEY": SECRET})
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"; it comes from {place}\n".encode() in done.stderr
 
 
 # --config and --profile

@@ -69,6 +69,12 @@ def test_broken_configuration_file_is_named_and_the_rest_is_checked(run: Run, en
     assert checks["key"]["summary"] == "not tried: Configuration failed"
     (folder / "config.toml").write_text("[serve\n")
     failed(examine(run, "configuration"), "configuration", "valid TOML")
+    (folder / "config.toml").write_text("[stream-file]\nfrom = 5\nto = 1\n")
+    words = ("line 2: [stream-file] from", "line 3: [stream-file] to", "--from 5 is not before --to 1")
+    failed(examine(run, "configuration"), "configuration", *words)
+    (folder / "config.toml").unlink()
+    summary = "CARTESIA_LISTEN_FORMAT: unknown format 'x'"
+    failed(examine(run, "configuration", CARTESIA_LISTEN_FORMAT="srt,x"), "configuration", summary)
 
 
 def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str, str]) -> None:

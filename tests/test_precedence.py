@@ -47,6 +47,19 @@ WORDS = {
     "base_url": tuple(f"https://{letter}.example" for letter in "abcd"),
     "mode": ("auto", "manual", "auto", "manual"),
     "with_key": ("-", "-", "-", "-"),
+    "min_cue": (0.1, 0.2, 0.3, 0.4),
+    "min_gap": (0.1, 0.2, 0.3, 0.4),
+    "turn_start_threshold": (0.65, 0.7, 0.75, 0.8),
+    "turn_eager_end_threshold": (0.4, 0.5, 0.6, 0.7),
+    "turn_end_threshold": (0.1, 0.2, 0.3, 0.4),
+    "shard": ("1/8", "2/8", "3/8", "auto"),
+    "encoding": ("pcm_s16le", "pcm_s32le", "pcm_mulaw", "pcm_alaw"),
+    "wire_encoding": ("pcm_s16le", "pcm_s32le", "pcm_mulaw", "pcm_alaw"),
+    "page_token": tuple(letter * 16 for letter in "abcd"),
+    "exec": ("true", "false", "cat", "sh -c true"),
+    "compare": ("batch", "auto", "manual", "batch,auto"),
+    "allow_origin": tuple([f"https://{letter}.example"] for letter in "abcd"),
+    "language_hint": (["pt"], ["de"], ["en"], ["fr", "es"]),
 }
 """Values of options that can't be anything."""
 
@@ -186,6 +199,51 @@ def test_empty_value_is_refused_for_every_option_and_argument(
             found.make_context(command, [*operands[:position], ""], obj=Reporter())
 
 
+WRONG_VALUES = [
+    ("transcribe", {"format": "srt,x"}, "unknown format 'x'"),
+    ("render", {"output": "a.foo"}, "no transcript format has the suffix .foo"),
+    ("stream-file", {"from": 5.0, "to": 1.0}, "--from 5 is not before --to 1"),
+    ("render", {"grep": "("}, "is not a regular expression"),
+    ("check", {"min_cue": 5.0, "max_cue": 3.0}, "exceeds the maximum"),
+    ("listen", {"max_cue": 0.5}, "exceeds the maximum"),
+    ("listen", {"turn_start_threshold": 0.5}, "must be above --turn-eager-end-threshold"),
+    ("transcribe", {"encoding": "mp3", "sample_rate": 8000}, "unknown encoding 'mp3'"),
+    ("listen", {"wire_encoding": "native"}, "native is for recordings"),
+    ("stream-file", {"wire_encoding": "mp3"}, "'mp3' is not supported"),
+    ("eval", {"model": ["a\nb"]}, "can't be sent"),
+    ("transcribe", {"language": "d\x07e"}, "can't be sent"),
+    ("listen", {"language_hint": ["pt-BR"]}, "not the base code of a language"),
+    ("stream-file", {"keyterm": ["x" * 1201]}, "are too many"),
+    ("models", {"base_url": "ftp://x"}, "is not an http(s) address"),
+    ("transcribe", {"shard": "9/8"}, "there is no shard 9 of 8"),
+    ("transcribe", {"speakers_by_channel": "A"}, None),
+    ("transcribe", {"shard": "auto"}, None),  # there may be a job array when it runs
+    ("transcribe", {"speakers_by_channel": "A,A"}, "each channel needs a name of its own"),
+    ("listen", {"page": True, "page_token": "short"}, "too easy to guess"),
+    ("listen", {"exec": "no-such-program -x"}, "no command 'no-such-program -x'"),
+    ("eval", {"compare": "batch,x"}, "'x' is not a mode"),
+    ("serve", {"allow_origin": ["app.example"]}, "is not an origin"),
+    ("serve", {"allow_host": ["http://app.example"]}, "is not a host name"),
+    ("transcribe", {"api_version": "2026"}, "is not a date"),
+]
+
+
+def test_wrong_value_outside_of_the_command_line_is_refused_with_its_place(
+    configure: Callable[..., dict[str, Any]],
+) -> None:
+    for command, values, message in WRONG_VALUES:
+        for layer, place in (("environment", "CARTESIA_"), ("profile", "config.toml, line"), ("file", "config.toml,")):
+            if message is None:
+                configure(command, {layer: values})
+                continue
+            with pytest.raises(UsageError) as caught:
+                configure(command, {layer: values})
+            assert place in caught.value.message and message in caught.value.message
+            assert caught.value.hint
+        if message is not None and "api_version" not in values:
+            configure(command, {"flag": values})  # the command reports it
+
+
 PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("quiet", "verbose"): (True, True),
     ("local", "cloud"): (True, True),
@@ -205,17 +263,17 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("subtitle_profile", "min_cue"): ("shorts", 5.0), ("subtitle_profile", "max_cue"): ("bbc", 0.5),
     ("subtitle_profile", "min_gap"): ("shorts", 4.0), ("min_cue", "max_cue"): (5.0, 3.0),
     ("min_cue", "min_gap"): (8.0, 1.0), ("max_cue", "min_gap"): (2.0, 3.0),
-    ("turn_start_threshold", "turn_eager_end_threshold"): (0.6, 0.7),
+    ("turn_start_threshold", "turn_eager_end_threshold"): (0.65, 0.7),
     ("turn_start_threshold", "turn_end_threshold"): (0.5, 0.5),
-    ("turn_eager_end_threshold", "turn_end_threshold"): (0.3, 0.4),
+    ("turn_eager_end_threshold", "turn_end_threshold"): (0.4, 0.45),
     ("mode", "finalize"): ("auto", "vad"),
     ("push_to_talk", "finalize"): (True, "vad"),
     **{("mode", name): ("manual", value) for name, value in
-       (("turn_start_threshold", 0.6), ("turn_eager_end_threshold", 0.4), ("turn_end_threshold", 0.2),
+       (("turn_start_threshold", 0.7), ("turn_eager_end_threshold", 0.4), ("turn_end_threshold", 0.2),
         ("turn_end_timeout_ms", 700))},
     **{(first, name): (value, other) for first, value in (("finalize", "none"), ("push_to_talk", True),
                                                           ("model", "ink-whisper"))
-       for name, other in (("turn_start_threshold", 0.6), ("turn_eager_end_threshold", 0.4),
+       for name, other in (("turn_start_threshold", 0.7), ("turn_eager_end_threshold", 0.4),
                            ("turn_end_threshold", 0.2), ("turn_end_timeout_ms", 700))},
     ("script", "local_model"): ("a", "small"),
 }  # fmt: skip
@@ -236,6 +294,14 @@ def test_every_exclusion_is_tested() -> None:
     assert {(e.first, e.second) for _, e in meetings()} == set(PAIRS)
 
 
+def is_accepted(configure: Callable[..., dict[str, Any]], command: str, layers: dict[str, dict[str, Any]]) -> bool:
+    try:
+        configure(command, layers)
+    except UsageError:
+        return False
+    return True
+
+
 @pytest.mark.waits
 @pytest.mark.parametrize("command", COMMANDS)
 def test_stronger_layer_wins_between_options_that_exclude_each_other(
@@ -251,21 +317,30 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
             second = next(iter(formats))
         if known[exclusion.first].multiple:
             first = [first]
+        # What is set outside of the command line is checked at once.
+        wrong_alone = {
+            name: exclusion.checked and not is_accepted(configure, command, {"file": {name: value}})
+            for name, value in ((exclusion.first, first), (exclusion.second, second))
+        }
         for one, other in itertools.product(LAYERS, repeat=2):
             layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
             layers[one][exclusion.first] = first
             layers[other][exclusion.second] = second
-            if one == other:
-                if exclusion.one_way or exclusion.checked:
-                    configure(command, layers)  # the command itself judges it, or both are fine
+            stands = LAYERS.index(one) < LAYERS.index(other)
+            if exclusion.checked and min(one, other, key=LAYERS.index) != "flag":
+                if one == other or wrong_alone[exclusion.first if stands else exclusion.second]:
+                    assert not is_accepted(configure, command, layers), layers
                     continue
+            elif one == other and (exclusion.one_way or exclusion.checked):
+                configure(command, layers)  # the command itself judges it, or both are fine
+                continue
+            if one == other:
                 with pytest.raises(UsageError, match="exclude each other") as caught:
                     configure(command, layers)
                 assert caught.value.hint
                 assert (str(Path("config.toml")) in caught.value.message) is (one in ("profile", "file"))
                 continue
             found = configure(command, layers)
-            stands = LAYERS.index(one) < LAYERS.index(other)
             kept, dropped = (exclusion.first, exclusion.second) if stands else (exclusion.second, exclusion.first)
             assert plain(found[kept]) == {exclusion.first: first, exclusion.second: second}[kept], (one, other)
             if stands or not exclusion.one_way:

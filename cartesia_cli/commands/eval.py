@@ -137,7 +137,7 @@ def eval(
     from .eval_run import EvalConfig, EvalRun
 
     normalizer = load_normalizer(language)
-    modes = _modes(compare)
+    modes = parse_modes(compare)
     if (baseline is None) != (max_regression is None):
         raise UsageError("--baseline and --max-regression go together", hint="give both, or none of them")
     former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline), normalizer)
@@ -146,7 +146,7 @@ def eval(
     choice = backend_options.resolve(context, reporter)
     systems = _systems(modes, model, _local_models(backend_options.local_model))
     terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
-    live_given.check_texts(("language", language), *product(["model"], model or ()), *product(["keyterm"], terms))
+    given.check_texts(("language", language), *product(["model"], model or ()), *product(["keyterm"], terms))
     config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
     recordings, unusable = _find_recordings(inputs, len(systems), reporter)
     _check_references(files, recordings)
@@ -188,7 +188,7 @@ def eval(
 # What is compared ------------------------------------------------------------------------------------------
 
 
-def _modes(text: str) -> list[Mode]:
+def parse_modes(text: str) -> list[Mode]:
     """The modes that --compare names, each once. UsageError for others."""
     from .eval_run import Mode
 

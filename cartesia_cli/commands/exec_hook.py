@@ -47,6 +47,17 @@ SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 """Variables that the command doesn't get."""
 
 
+def parse_command(text: str) -> list[str]:
+    """A program and its arguments. UsageError for a program that isn't found."""
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--exec: {error}", hint="check the quotes") from error
+    if not command or shutil.which(command[0]) is None:
+        raise UsageError(f"--exec: no command {text!r}", hint="give a program and its arguments")
+    return command
+
+
 class ExecHook:
     """Runs the command for each segment while a `with` block lasts. Raises UsageError for a command that isn't found.
 
@@ -65,12 +76,7 @@ class ExecHook:
         limit: float = SEGMENT_SECONDS,
         exit_seconds: float = EXIT_SECONDS,
     ) -> None:
-        try:
-            self._command = shlex.split(command)
-        except ValueError as error:
-            raise UsageError(f"--exec: {error}", hint="check the quotes") from error
-        if not self._command or shutil.which(self._command[0]) is None:
-            raise UsageError(f"--exec: no command {command!r}", hint="give a program and its arguments")
+        self._command = parse_command(command)
         self._say, self._limit, self._exit_seconds = say, limit, exit_seconds
         self._newline = "\n" if newline else ""
         self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()

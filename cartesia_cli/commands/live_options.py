@@ -15,7 +15,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .options import Model, sent_language
+from .options import Model, check_texts, sent_language
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
@@ -207,7 +207,7 @@ class SessionOptions(NamedTuple):
             raise UsageError(
                 "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
             )
-        _check_order(turn)
+        check_order(turn)
         texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
         check_texts(*texts, *(("keyterm", term) for term in keyterms))
         language = self.language
@@ -264,13 +264,13 @@ class SessionOptions(NamedTuple):
         return self.model.startswith("ink-whisper")
 
 
-def check_texts(*texts: tuple[str, str | None]) -> None:
-    """UsageError for a value of an option that is empty, or can't be sent."""
-    for name, value in texts:
-        if value is not None and not value.strip():
-            raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
-        if value is not None and not value.isprintable():
-            raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+def check_page_token(token: str) -> None:
+    """UsageError for a value of --page-token that is too easy to guess, or can't be in a URL."""
+    from ..output.live_page import TOKEN
+
+    if TOKEN.fullmatch(token) is None:
+        hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
+        raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
 
 
 def _read_keyterms(path: Path) -> Iterator[str]:
@@ -295,8 +295,8 @@ def _read_keyterms(path: Path) -> Iterator[str]:
             yield term
 
 
-def _check_order(turn: "TurnConfig") -> None:
-    """Raise UsageError unless start > eager end > end, with the server's defaults for those not given."""
+def check_order(turn: "TurnConfig") -> None:
+    """UsageError unless start > eager end > end, with the server's defaults for those not given."""
     from ..protocol import TURN_DEFAULTS
 
     thresholds: list[tuple[float, str]] = []
@@ -337,11 +337,10 @@ class StreamOptions(NamedTuple):
         if not self.page:
             yield None
             return
-        from ..output.live_page import TOKEN, LivePage
+        from ..output.live_page import LivePage
 
-        if self.page_token is not None and TOKEN.fullmatch(self.page_token) is None:
-            hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
-            raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
+        if self.page_token is not None:
+            check_page_token(self.page_token)
         try:
             page = LivePage(
                 port=self.page_port or 0, token=self.page_token, source=source, on_error=reporter.internal_error

@@ -22,6 +22,7 @@ from ..errors import CliError, UsageError
 from ..settings import Setting, Settings, load, suggestion
 from . import COMMANDS
 from .precedence import Layer, formats, resolve
+from .value_checks import check_settings, name_places
 
 PANEL = "Configuration"
 """Heading in the help for the options that choose the configuration."""
@@ -34,6 +35,9 @@ CHOOSING = {"config": "CARTESIA_CONFIG", "profile": "CARTESIA_PROFILE"}
 
 CHOSEN = "cartesia_cli.chosen"
 """Key in the context's `meta` for the settings of those options."""
+
+FOUND = "cartesia_cli.found"
+"""Key in the context's `meta` for the settings that apply to the command."""
 
 OVERRULED = "cartesia_cli.overruled"
 """Key in the context's `meta` for what overruled `local = true`."""
@@ -103,11 +107,19 @@ class ConfiguredCommand(TyperCommand):
                 ctx.meta[PROBLEM] = error
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            name_places(error, ctx.meta.get(FOUND, {}))
+            raise
+
     def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
         """Take the defaults from the environment and the configuration file. UsageError for a mistake in them."""
         found = effective(self, given, {} if ctx.parent is None else ctx.parent.params)
         known = options(self)
         ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
+        ctx.meta[FOUND] = found
         ctx.meta[OVERRULED] = _overruled_local(self, given, found)
         ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
 
@@ -224,7 +236,9 @@ def effective(
     """
     chosen = {name: setting for name in CHOOSING if (setting := _choice(name, given, group, environ))}
     settings = configured(**{name: setting.value for name, setting in chosen.items()}, environ=environ)
-    return resolve(layers(command, given, settings, environ)) | chosen
+    found = resolve(layers(command, given, settings, environ)) | chosen
+    check_settings(command.name, found)
+    return found
 
 
 def configured(
@@ -323,8 +337,15 @@ def _typed(option: Any, setting: Setting) -> Setting:
         if not isinstance(setting.value, list) or not all(map(fits, setting.value)):
             raise UsageError(f"{setting.origin} must be a list", hint=f'each entry must be {wanted}: ["…", "…"]')
     elif not fits(setting.value):
-        names = {bool: "a boolean", list: "a list", dict: "a table", str: "a string"}
-        seen = names.get(type(setting.value), "a number")
+        names = {
+            bool: "a boolean",
+            int: "a number",
+            float: "a number",
+            list: "a list",
+            dict: "a table",
+            str: "a string",
+        }
+        seen = names.get(type(setting.value), "a date or time")
         raise UsageError(f"{setting.origin} must be {wanted}, not {seen}", hint="correct the configuration file")
     return setting
 

@@ -278,6 +278,15 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
     return encoding
 
 
+def check_texts(*texts: tuple[str, str | None]) -> None:
+    """UsageError for a value of an option that is empty, or can't be sent."""
+    for name, value in texts:
+        if value is not None and not value.strip():
+            raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
+        if value is not None and not value.isprintable():
+            raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+
+
 def sent_language(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
     """The value of --language as a server takes it. UsageError if it can't be asked for.
 

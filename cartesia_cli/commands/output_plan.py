@@ -94,7 +94,7 @@ class OutputPlan(NamedTuple):
         if not self.to_bucket:
             check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:
-            raise UsageError(f"{len(self.formats)} formats need a folder", hint="--output-dir DIR")
+            raise UsageError(f"the formats {','.join(self.formats)} need a folder", hint="--output-dir DIR")
         if not self.formats:
             return [{} for _ in inputs]
         if self._has_single_target():

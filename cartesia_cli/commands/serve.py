@@ -83,8 +83,8 @@ def serve(
 ) -> None:
     """Serve Cartesia's speech-to-text API on this machine, offline."""
     reporter = verbosity.apply_to(context.obj)
-    origins = frozenset(_parse_origin(text) for text in allow_origin or ())
-    hosts = frozenset(_parse_host(text) for text in allow_host or ())
+    origins = frozenset(parse_origin(text) for text in allow_origin or ())
+    hosts = frozenset(parse_host(text) for text in allow_host or ())
     from ..output.files import write_stdout
 
     if script is None:
@@ -140,7 +140,7 @@ def _public_address(bound: str) -> str:
     return "the address of this machine" if bound in ("0.0.0.0", "::") else bound
 
 
-def _parse_origin(text: str) -> str:
+def parse_origin(text: str) -> str:
     """An origin as browsers send it. UsageError for anything else."""
     origin = text.strip().lower().rstrip("/")
     if origin in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
@@ -151,7 +151,7 @@ def _parse_origin(text: str) -> str:
     )
 
 
-def _parse_host(text: str) -> str:
+def parse_host(text: str) -> str:
     """A host name. UsageError for a URL and the like."""
     if not re.fullmatch(r"[^/:@\s\[\]]+", text):
         raise UsageError(f"--allow-host {text!r} is not a host name", hint="give the name alone, as in mybox.local")
