@@ -9,7 +9,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     redaction          keeps the API key out of errors and logs
     retry              pauses between retries
     remote_url         URLs of recordings: how they are shown, and what results are named after
-    transfer           recordings that are fetched: progress, what is known of them, how it fails
+    transfer           recordings that are downloaded: progress, what is known of them, how it fails
     timestamps         fills in missing or implausible times of words and segments
     text_encoding      decoding of text files of unknown encoding
     text_width         columns of a terminal that a text takes

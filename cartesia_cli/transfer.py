@@ -1,4 +1,4 @@
-"""What fetching a recording from elsewhere has in common, whether by HTTP, from a bucket or from a web page.
+"""What downloading a recording has in common, whether by HTTP, from a bucket or from a web page.
 
 Each of them saves the recording in a new file in a temporary folder, reports its progress, and fails in the same words.
 How large something is, is said in the same words everywhere.
@@ -19,7 +19,7 @@ MAX_REASON_CHARS = 200
 
 
 class TransferProgress(Protocol):
-    """Called while a recording is fetched. What it raises ends the transfer. Sizes in bytes; `size` may be unknown."""
+    """Called while a recording is downloaded. What it raises ends that. Sizes in bytes; `size` may be unknown."""
 
     def __call__(self, received: int, size: int | None, /) -> object: ...
 
@@ -43,7 +43,7 @@ class RemoteState(NamedTuple):
         return 0, 0, self.bytes or 0, int(sha256(self.version.encode()).hexdigest()[:12], 16), 0
 
 
-class FetchedFile(NamedTuple):
+class DownloadedFile(NamedTuple):
     """A recording that was saved in a file. `bytes` is what was received; `version` as of RemoteState."""
 
     path: Path

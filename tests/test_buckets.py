@@ -1,4 +1,4 @@
-"""Objects are found, fetched and written by obstore, in an S3 server (moto) and in others that drop connections."""
+"""Objects are found, downloaded and written by obstore, in an S3 server (moto) and in others that drop connections."""
 
 from __future__ import annotations
 
@@ -110,10 +110,10 @@ def test_listing_is_read_page_by_page_as_objects_are_taken(monkeypatch: pytest.M
     assert Listing.pages == 20
 
 
-def test_fetched_object_has_its_content_also_with_an_odd_key(tmp_path: Path) -> None:
+def test_downloaded_object_has_its_content_also_with_an_odd_key(tmp_path: Path) -> None:
     progress: list[tuple[int, int | None]] = []
     url = "s3://talks/odd/what? #1 %20é.mp3"
-    done = Buckets().fetch(url, tmp_path, max_bytes=1 << 30, on_progress=lambda *one: progress.append(one))
+    done = Buckets().download(url, tmp_path, max_bytes=1 << 30, on_progress=lambda *one: progress.append(one))
     assert done.path.read_bytes() == DATA and done.path.suffix == ".mp3"
     assert progress[-1] == (done.bytes, len(DATA)) == (len(DATA), len(DATA))
     assert done.version == Buckets().describe(url).version
@@ -122,7 +122,7 @@ def test_fetched_object_has_its_content_also_with_an_odd_key(tmp_path: Path) -> 
 def test_errors_name_what_is_missing_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def error(url: str, max_bytes: int = 1 << 30) -> CliError:
         with pytest.raises(CliError) as raised:
-            Buckets().fetch(url, tmp_path, max_bytes=max_bytes)
+            Buckets().download(url, tmp_path, max_bytes=max_bytes)
         assert not list(tmp_path.iterdir())
         return raised.value
 
@@ -158,7 +158,7 @@ def test_google_and_azure_are_read_by_the_same_code(
     with FileServer({"/talks/a.mp3": DATA}, headers={"Last-Modified": "Sun, 29 Nov 2026 05:00:00 GMT"}) as server:
         for name, value in settings.items():
             monkeypatch.setenv(name, value.format(url=server.url))
-        assert Buckets().fetch(f"{scheme}://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == DATA
+        assert Buckets().download(f"{scheme}://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == DATA
 
 
 def test_object_is_written_whole_and_not_overwritten(storage: ObjectStorage) -> None:
@@ -184,7 +184,7 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 def test_transfer_that_breaks_off_is_continued(dropping: FileServer, tmp_path: Path) -> None:
     dropping.drop = lambda number: number <= 2
-    done = Buckets().fetch("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
+    done = Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
     assert done.path.read_bytes() == DATA
     assert dropping.sent_bytes < 1.5 * len(DATA)
 
@@ -199,13 +199,13 @@ def test_object_that_changes_meanwhile_is_never_mixed(dropping: FileServer, tmp_
         return number == 1
 
     dropping.drop = drop_and_change
-    assert Buckets().fetch("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == other
+    assert Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == other
 
 
 def test_object_that_never_comes_whole_is_a_network_error(dropping: FileServer, tmp_path: Path) -> None:
     dropping.drop = lambda number: True
     with pytest.raises(NetworkError):
-        Buckets().fetch("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
+        Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
     assert not list(tmp_path.iterdir())
 
 

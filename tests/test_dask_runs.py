@@ -196,7 +196,7 @@ def test_workers_transcribe_segments_and_channels_like_this_machine(
     assert '"speaker": "Bob"' in on_cluster.stdout
 
 
-def test_workers_fetch_recordings_from_urls(cluster: LocalCluster, transcribe: Transcribe, tmp_path: Path) -> None:
+def test_workers_download_recordings_from_urls(cluster: LocalCluster, transcribe: Transcribe, tmp_path: Path) -> None:
     with FileServer({"/a/talk.wav": SAMPLE.read_bytes()}) as files:
         line = {"audio_filepath": f"{files.url}/a/talk.wav", "speaker": "a"}
         (tmp_path / "in.jsonl").write_text(json.dumps(line) + "\n")
@@ -207,9 +207,9 @@ def test_workers_fetch_recordings_from_urls(cluster: LocalCluster, transcribe: T
         written = json.loads((tmp_path / "out.jsonl").read_text())
         assert written == line | {"duration": pytest.approx(10.8, abs=0.1), "pred_text": "This is talk.wav."}
         assert [path.read_text() for path in (tmp_path / "out").glob("*/a/talk.txt")] == ["This is talk.wav.\n"]
-        fetched = len(files.requests)
+        downloads = len(files.requests)
         assert "1 of 1 already done" in transcribe(*arguments, "--resume").stderr
-        assert len(files.requests) == fetched
+        assert len(files.requests) == downloads
 
 
 def test_scheduler_and_worker_started_by_the_commands_of_dask(

@@ -9,7 +9,7 @@ import pytest
 
 import cartesia_cli
 from cartesia_cli.errors import CliError, InputError, NetworkError
-from cartesia_cli.scale.web_pages import fetch, find_recordings, is_installed
+from cartesia_cli.scale.web_pages import download, find_recordings, is_installed
 from tests.file_server import FileServer
 
 pytestmark = pytest.mark.waits
@@ -32,7 +32,7 @@ def test_recording_on_a_page_is_downloaded(site: FileServer, tmp_path: Path) -> 
     progress: list[int] = []
     url = f"{site.url}/one.html"
     assert is_installed() and find_recordings(url) == [url]
-    done = fetch(url, tmp_path, max_bytes=1 << 30, on_progress=lambda received, size: progress.append(received))
+    done = download(url, tmp_path, max_bytes=1 << 30, on_progress=lambda received, size: progress.append(received))
     assert done.path.read_bytes() == SAMPLE
     assert list(tmp_path.iterdir()) == [done.path]
     assert done.bytes == progress[-1] == len(SAMPLE)
@@ -42,7 +42,7 @@ def test_recording_on_a_page_is_downloaded(site: FileServer, tmp_path: Path) -> 
 def test_each_recording_of_several_on_a_page_has_its_url(site: FileServer, tmp_path: Path) -> None:
     assert find_recordings(f"{site.url}/two.html") == [f"{site.url}/a.wav", f"{site.url}/b.wav"]
     with pytest.raises(InputError, match="has several recordings"):
-        fetch(f"{site.url}/two.html", tmp_path, max_bytes=1 << 30)
+        download(f"{site.url}/two.html", tmp_path, max_bytes=1 << 30)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_page_without_a_recording_is_an_error(
     site: FileServer, tmp_path: Path, page: str, kind: type[CliError], words: str
 ) -> None:
     with pytest.raises(CliError, match=words) as raised:
-        fetch(f"{site.url}/{page}?token=s3cret", tmp_path, max_bytes=1 << 30)
+        download(f"{site.url}/{page}?token=s3cret", tmp_path, max_bytes=1 << 30)
     assert type(raised.value) is kind and "s3cret" not in str(raised.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_recording_that_is_too_large_is_an_input_error(site: FileServer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"larger than 0\.1 MB"):
-        fetch(f"{site.url}/one.html", tmp_path, max_bytes=100_000)
+        download(f"{site.url}/one.html", tmp_path, max_bytes=100_000)
 
 
 def test_configuration_of_yt_dlp_is_not_read(site: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,4 +69,4 @@ def test_configuration_of_yt_dlp_is_not_read(site: FileServer, tmp_path: Path, m
     (tmp_path / ".config" / "yt-dlp" / "config").write_text("--simulate\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
-    assert fetch(f"{site.url}/one.html", tmp_path, max_bytes=1 << 30).bytes == len(SAMPLE)
+    assert download(f"{site.url}/one.html", tmp_path, max_bytes=1 << 30).bytes == len(SAMPLE)

@@ -25,7 +25,7 @@ from .. import __version__
 from ..errors import CliError, InputError, NetworkError
 from ..remote_url import display_url, result_name
 from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, parse_retry_after
-from ..transfer import FetchedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
+from ..transfer import DownloadedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
 from .http_errors import describe_error, tls_error
 from .http_transport import environment_error
@@ -156,7 +156,7 @@ class Downloader:
         *,
         max_bytes: int = MAX_BYTES,
         on_progress: TransferProgress = lambda received, size: None,
-    ) -> FetchedFile:
+    ) -> DownloadedFile:
         """Download a file into a new file in this folder, which the caller deletes.
 
         WebPageError for a page, InputError for anything else that can't be a recording, is missing or too large, or
@@ -165,8 +165,8 @@ class Downloader:
         name = display_url(url)
         with new_file(folder, Path(result_name(url)).suffix, name) as (file, path):  # httpx has errors of its own
             partial = _Partial(file)
-            self._attempts(lambda: self._fetch(url, partial, folder, max_bytes, on_progress), partial)
-        return FetchedFile(path, partial.received, partial.version)
+            self._attempts(lambda: self._get(url, partial, folder, max_bytes, on_progress), partial)
+        return DownloadedFile(path, partial.received, partial.version)
 
     def describe(self, url: str, *, once: bool = False) -> RemoteState:
         """Ask for a file's size and version without downloading it. Raises what `download` does, also WebPageError.
@@ -208,7 +208,7 @@ class Downloader:
         _check_type(response.headers, name)
         return response.headers
 
-    def _fetch(
+    def _get(
         self, url: str, partial: _Partial, folder: Path, max_bytes: int, on_progress: TransferProgress
     ) -> httpx.Headers:
         """One attempt: get the file, or what is missing of it."""

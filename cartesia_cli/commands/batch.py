@@ -1,7 +1,8 @@
 """Transcribes the recordings of a plan, several at once, and writes the results.
 
 Each recording is a job that a thread does from beginning to end, independent of all others: look up its response in the
-cache, or else send it (`batch_fetch`); then write. Files are written at once, and what goes to stdout in input order.
+cache, or else send it (`job_transcriber`); then write. Files are written at once, and what goes to stdout in input
+order.
 
 A recording that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a
 refused key, exhausted credits, a server that can't be reached, a full disk. Cached responses are not requested again.
@@ -28,11 +29,11 @@ from ..output.files import StdoutClosed, write_stdout
 from ..results import Results
 from . import resume
 from .backend import Backend
-from .batch_fetch import BatchConfig, Fetched, Fetcher, Stopped, look_up, save_body
 from .batch_plan import BatchPlan, Job, is_alone
 from .batch_progress import BatchSummary, SingleBar
 from .credits import Budget
 from .inputs import STDIN
+from .job_transcriber import BatchConfig, JobTranscriber, Stopped, TranscribedJob, look_up, save_body
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
@@ -119,7 +120,7 @@ class BatchRun:
         rest_command   for the hint of an error that stops the batch
         """
         with TemporaryFolder() as temporary, self._progress() as self._observer:
-            self._fetcher = Fetcher(
+            self._transcriber = JobTranscriber(
                 self._config,
                 self._connect,
                 self._reporter,
@@ -193,14 +194,14 @@ class BatchRun:
                 try:
                     self._do_job(number, job)
                 finally:
-                    self._fetcher.sent.discard(number)  # only now: a response that has come must be written, too
+                    self._transcriber.sent.discard(number)  # only now: a response that has come must be written, too
                     self._record.release(job.input)
         except BaseException as error:
             self._stop(error)
 
     def _next_job(self) -> tuple[int, Job] | None:
         with self._plan_lock:
-            if self._fetcher.is_stopping:
+            if self._transcriber.is_stopping:
                 return None
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
@@ -249,11 +250,11 @@ class BatchRun:
                     self.summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             else:
-                with self._fetcher.materialized(number, left) as ready:
+                with self._transcriber.materialized(number, left) as ready:
                     if job.media is None and ready.media is not None and ready.media.note:
                         self._reporter.warn(ready.media.note, about=job.input.source)
-                    fetched = self._fetcher.fetch(number, ready)
-                    error = self._write_files(fetched, left, texts, rows)
+                    done = self._transcriber.transcribe(number, ready)
+                    error = self._write_files(done, left, texts, rows)
         except (LimitClosed, Stopped):
             self._observer.failed(number, given_up=True)
             return
@@ -285,7 +286,7 @@ class BatchRun:
         """Start no more jobs. The first error is the one that is reported."""
         with self._lock:
             self._error = self._error or error
-        self._fetcher.is_stopping = True
+        self._transcriber.is_stopping = True
         self._close_limit()
 
     def _close_limit(self) -> None:
@@ -298,9 +299,9 @@ class BatchRun:
         paid for. A second Ctrl-C ends that, too.
         """
         self._is_interrupted = True
-        self._fetcher.is_stopping = self._fetcher.gives_up_uploads = True
+        self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
         self._close_limit()
-        if self._alone or not (sent := len(self._fetcher.sent)):
+        if self._alone or not (sent := len(self._transcriber.sent)):
             return
         what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
         self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
@@ -338,32 +339,32 @@ class BatchRun:
         self.summary.elapsed_seconds = time.monotonic() - self._began
 
     def _write_files(
-        self, fetched: Fetched, planned: Job, texts: list[str], rows: list[SelectedRows]
+        self, done: TranscribedJob, planned: Job, texts: list[str], rows: list[SelectedRows]
     ) -> OutputError | None:
         """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
         `rows`. Returns the error of a file that can't be written.
 
-        planned   the job before its recording was fetched or cut
+        planned   the job before its recording was downloaded or cut
         """
-        job, config, reporter = fetched.job, self._config, self._reporter
+        job, config, reporter = done.job, self._config, self._reporter
         item = job.input
         path = item.path if planned.input.remote else planned.input.path
-        audio = fetched.audio
+        audio = done.audio
         if audio is None and job.files:
             audio = fingerprint(path)
-        transcript = fetched.transcript
+        transcript = done.transcript
         with self._lock:
             self.summary.audio_seconds += transcript.duration or 0.0
-            self.summary.billed_seconds += fetched.billed_seconds
+            self.summary.billed_seconds += done.billed_seconds
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
-        write_error = None if fetched.body is None else save_body(fetched.body, job, reporter)
+        write_error = None if done.body is None else save_body(done.body, job, reporter)
         try:
             write_results(
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
                 print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
-                media=self._media(fetched, planned) if "html" in job.targets else None,
+                media=self._media(done, planned) if "html" in job.targets else None,
             )  # fmt: skip
         except OutputError as error:
             write_error = error
@@ -374,16 +375,16 @@ class BatchRun:
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
-            is_current = audio is not None and (fetched.audio is not None or audio.is_current(path))
+            is_current = audio is not None and (done.audio is not None or audio.is_current(path))
             unchanged = audio if is_current else None
-            self._record.done(planned, unchanged, config, transcript.duration or 0.0, fetched.credits)
+            self._record.done(planned, unchanged, config, transcript.duration or 0.0, done.credits)
         return None
 
-    def _media(self, fetched: Fetched, planned: Job) -> PageMedia:
+    def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:
         """The recording for a page, which can refer to it if it is a whole file that stays where it is."""
         from .page_media import PageMedia
 
-        item = fetched.job.input
+        item = done.job.input
         stays = planned.input.remote is None and item.segment is None and item.source != STDIN
         return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
 

@@ -28,7 +28,7 @@ LOOKAHEAD = 1000
 class Job(NamedTuple):
     """One recording, and where its results go.
 
-    media           what probing found out; None for a recording that has to be fetched first
+    media           what probing found out; None for a recording that has to be downloaded first
     response_file   where the body of the server's response is saved as it came, or None
     """
 

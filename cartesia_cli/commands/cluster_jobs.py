@@ -19,7 +19,7 @@ from ..output import Layout
 from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
-from . import backend, batch_fetch
+from . import backend, job_transcriber
 from .batch_plan import Job
 from .option_sources import configured
 
@@ -74,7 +74,7 @@ class WorkerResult:
     messages     for the user
     """
 
-    fetched: batch_fetch.Fetched
+    done: job_transcriber.TranscribedJob
     from_cache: bool
     messages: tuple[str, ...]
 
@@ -139,11 +139,11 @@ def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    batch_config = batch_fetch.BatchConfig(
+    batch_config = job_transcriber.BatchConfig(
         config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
     )
-    fetched, from_cache = batch_fetch.fetch(task.job, batch_config, lambda: _open_backend(config), reporter)
-    return WorkerResult(fetched, from_cache, tuple(messages.getvalue().splitlines()))
+    done, from_cache = job_transcriber.transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)
+    return WorkerResult(done, from_cache, tuple(messages.getvalue().splitlines()))
 
 
 _opened: dict[WorkerConfig, backend.Backend] = {}

@@ -12,9 +12,9 @@ from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
 from ..transfer import size_text
-from .batch_fetch import BatchConfig, look_up
 from .batch_plan import BatchPlan, Job, is_alone
 from .channel_jobs import split_job
+from .job_transcriber import BatchConfig, look_up
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
 from .upload_audio import UploadEstimate, estimate_upload

@@ -37,10 +37,10 @@ from ..protocol import (
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig, RunningServer
-from .batch_fetch import BatchConfig, Fetcher, Stopped
 from .batch_plan import Job
 from .batch_progress import BatchSummary
 from .credits import Budget
+from .job_transcriber import BatchConfig, JobTranscriber, Stopped
 from .live_options import SessionOptions, StreamOptions
 from .options import sent_language, warn_unknown
 from .prepare import ShowProgress, TemporaryFolder, materialize
@@ -204,7 +204,7 @@ class BatchTranscriber:
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_unknown(reporter, request, None)
         responses = backend.open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
-        self._fetcher = Fetcher(
+        self._transcriber = JobTranscriber(
             BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),
             self._connect,
             reporter,
@@ -225,7 +225,7 @@ class BatchTranscriber:
         self._stack.close()
 
     def _connect(self) -> Backend:
-        """The backend, which is opened once. The fetcher calls this from one thread at a time."""
+        """The backend, which is opened once. The transcriber calls this from one thread at a time."""
         if self._backend is None:
             began, config = time.monotonic(), self._shared.config
             self._backend = self._stack.enter_context(
@@ -242,21 +242,21 @@ class BatchTranscriber:
 
     def transcribe(self, number: int, job: Job) -> Outcome:
         try:
-            with self._fetcher.materialized(number, job) as ready:
-                fetched = self._fetcher.fetch(number, ready)
+            with self._transcriber.materialized(number, job) as ready:
+                done = self._transcriber.transcribe(number, ready)
         finally:
-            self._fetcher.sent.discard(number)
+            self._transcriber.sent.discard(number)
         return Outcome(
-            text=fetched.transcript.text,
-            seconds=ready.seconds or fetched.transcript.duration,
-            credits=fetched.credits or 0.0,
-            from_cache=not (fetched.billed_seconds or fetched.local),
+            text=done.transcript.text,
+            seconds=ready.seconds or done.transcript.duration,
+            credits=done.credits or 0.0,
+            from_cache=not (done.billed_seconds or done.local),
         )
 
     def stop(self) -> int:
-        self._fetcher.is_stopping = self._fetcher.gives_up_uploads = True
+        self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
         self._limit.close()
-        return len(self._fetcher.sent)
+        return len(self._transcriber.sent)
 
 
 class LiveTranscriber:

@@ -60,7 +60,7 @@ class Input(NamedTuple):
     path            where its bytes are
     relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
                     glob; otherwise the file name
-    remote          the URL or pipe that it has to be fetched from: `path` does not exist before that
+    remote          the URL or pipe from which it has to be saved: `path` doesn't exist before that
     listed          what a listing or a server has said about a remote recording
     segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it

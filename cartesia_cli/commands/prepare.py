@@ -1,4 +1,4 @@
-"""Gets recordings ready: makes a local file of one that has to be fetched, in a temporary folder of the run."""
+"""Gets recordings ready: makes a local file of one that has to be downloaded, in a temporary folder of the run."""
 
 from __future__ import annotations
 

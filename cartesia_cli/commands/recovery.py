@@ -23,10 +23,10 @@ from ..protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
 from ..transcript import Segment, Transcript
 from .append_file import AppendFile
 from .backend import Backend, BackendConfig, open_backend
-from .batch_fetch import BatchConfig, fetch
 from .batch_plan import Job, probe_input
 from .batch_progress import SingleBar
 from .inputs import Input
+from .job_transcriber import BatchConfig, transcribe_job
 from .output_plan import OutputPlan
 from .write_results import write_results
 
@@ -177,10 +177,10 @@ def _transcribe(
     job = Job(item, probe_input(item, options), {})
     with SingleBar(reporter) as bar:
         bar.started(0, item.source, job.seconds)
-        fetched, _ = fetch(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
-    if not fetched.transcript.text.strip():
+        done, _ = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
+    if not done.transcript.text.strip():
         reporter.info(f"{item.source}: no speech found")
-    return fetched.transcript
+    return done.transcript
 
 
 def _session_language(recording: OrphanedRecording, base_url: str | None) -> str | None:

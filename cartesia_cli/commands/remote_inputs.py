@@ -28,7 +28,7 @@ from ..remote_url import (
     split_bucket_url,
     url_scheme,
 )
-from ..transfer import FetchedFile, RemoteState, TransferProgress, unsaved_error
+from ..transfer import DownloadedFile, RemoteState, TransferProgress, unsaved_error
 from .inputs import Input
 
 if TYPE_CHECKING:  # httpx and an extra
@@ -129,17 +129,17 @@ class RemoteInputs:
         assert item.remote is not None
         try:
             if is_remote(item.remote):
-                found = self._fetch(item.remote, folder, on_progress)
+                found = self._download(item.remote, folder, on_progress)
                 return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
             return item._replace(path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
         except OSError as error:
             raise unsaved_error(item.source, error) from error
 
-    def _fetch(self, remote: str, folder: Path, on_progress: TransferProgress) -> FetchedFile:
+    def _download(self, remote: str, folder: Path, on_progress: TransferProgress) -> DownloadedFile:
         from ..client.download import MAX_BYTES, WebPageError
 
         if is_bucket_url(remote):
-            return self._buckets.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+            return self._buckets.download(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
         try:
             return self._downloader.download(remote, folder, on_progress=on_progress)
         except WebPageError:
@@ -147,7 +147,7 @@ class RemoteInputs:
 
             if not web_pages.is_installed():
                 raise
-            return web_pages.fetch(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+            return web_pages.download(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
 
     @cached_property
     def _downloader(self) -> Downloader:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, NetworkError, OutputError, UsageError
 from ..remote_url import split_bucket_url
-from ..transfer import FetchedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
+from ..transfer import DownloadedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 
 if TYPE_CHECKING:  # an extra
     from obstore import Attributes, GetOptions
@@ -147,14 +147,14 @@ class Buckets:
             return False
         return True
 
-    def fetch(
+    def download(
         self,
         url: str,
         folder: Path,
         *,
         max_bytes: int,
         on_progress: TransferProgress = lambda received, size: None,
-    ) -> FetchedFile:
+    ) -> DownloadedFile:
         """Save an object in a new file in this folder, which the caller deletes. After an error, no file is left.
 
         A transfer that breaks off is continued if the object is still the same, or else started over. InputError if
@@ -162,7 +162,7 @@ class Buckets:
         """
         with new_file(folder, PurePosixPath(split_bucket_url(url)[2]).suffix, url) as (file, path):
             size, version = self._fetch(url, file, max_bytes, on_progress)
-        return FetchedFile(path, size, version)
+        return DownloadedFile(path, size, version)
 
     def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
         """Write a whole object. OutputError if it can't be written, FileExistsError if it must not be overwritten."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import CliError, InputError, NetworkError
 from ..remote_url import display_url
-from ..transfer import FetchedFile, TransferProgress, short_reason, too_large_error
+from ..transfer import DownloadedFile, TransferProgress, short_reason, too_large_error
 
 STALL_SECONDS = 60.0
 
@@ -46,13 +46,13 @@ def find_recordings(url: str) -> list[str]:
     return found
 
 
-def fetch(
+def download(
     url: str,
     folder: Path,
     *,
     max_bytes: int,
     on_progress: TransferProgress = lambda received, size: None,
-) -> FetchedFile:
+) -> DownloadedFile:
     """Download the recording of a page into a new file in this folder, which the caller deletes.
 
     InputError if the page has none or several, or the recording is too large; NetworkError if it can't be downloaded.
@@ -95,7 +95,7 @@ def fetch(
         if len(files) > 1:
             raise InputError(f"{display_url(url)} has several recordings", hint="name the URL of one of them")
         path = files[0].rename(f"{place}{files[0].suffix}")
-    return FetchedFile(path, path.stat().st_size)
+    return DownloadedFile(path, path.stat().st_size)
 
 
 class _Silent:

@@ -72,10 +72,10 @@ class BatchConfig(NamedTuple):
     embed_audio: bool = False
 
 
-class Fetched(NamedTuple):
+class TranscribedJob(NamedTuple):
     """The transcript of a recording.
 
-    job              as it was sent: fetched and probed, if it wasn't before
+    job              as it was sent: downloaded and probed, if it wasn't before
     body             of the response; None if there are several, one for each channel
     billed_seconds   of audio; 0 if the response came from the cache
     local            whether an offline engine has transcribed it, here or on a cluster: it cost nothing
@@ -140,14 +140,14 @@ class SameRequests:
                 self._condition.notify_all()
 
 
-class Fetcher:
+class JobTranscriber:
     """Gets transcripts, of one recording in each call. Thread-safe.
 
     connect     called whenever something has to be sent; must return the same backend each time
     budget      what the recordings may cost
     observer    shows progress; `number` is that of a job
     summary     counts what came from the cache
-    temporary   for what is fetched, cut or converted
+    temporary   for what is downloaded, cut or converted
     remote      saves recordings that are elsewhere
     cluster     transcribes the recordings; None: this process does
 
@@ -189,26 +189,26 @@ class Fetcher:
             raise Stopped
         self._observer.update(number, what, done, total)
 
-    def fetch(self, number: int, job: Job) -> Fetched:
+    def transcribe(self, number: int, job: Job) -> TranscribedJob:
         """The transcript of a recording: by the response in the cache, or else by that of the server."""
         if self._cluster is not None:
-            return self._fetch_from_cluster(number, job, self._cluster)
+            return self._transcribe_on_cluster(number, job, self._cluster)
         job = with_sound_start(job)
         if self._config.speakers is not None:
-            return self._fetch_channels(number, job, self._config.speakers)
+            return self._transcribe_channels(number, job, self._config.speakers)
         self._observer.update(number, "looking up")
         lookup, answer = look_up(job, self._config, self._reporter)
         if answer is not None:
             self._count_cached()
             self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
-            return self._fetched(job, answer, None)
+            return self._transcribed(job, answer, None)
         sent = self._send(number, job, lookup)
         if sent.from_cache:
             self._count_cached()
         self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=sent.from_cache)
-        return self._fetched(job, sent.answer, None if sent.from_cache else self._summary.local)
+        return self._transcribed(job, sent.answer, None if sent.from_cache else self._summary.local)
 
-    def _fetch_channels(self, number: int, job: Job, names: Sequence[str]) -> Fetched:
+    def _transcribe_channels(self, number: int, job: Job, names: Sequence[str]) -> TranscribedJob:
         """The conversation on the channels of a recording, which are sent side by side."""
         from .channel_jobs import split_job  # start-up: few recordings are split
 
@@ -242,7 +242,7 @@ class Fetcher:
             credits=sum(one.credits for one in paid),
             from_cache=bool(found) and not paid,
         )
-        return Fetched(
+        return TranscribedJob(
             job, transcript, None, sum(one.seconds for one in paid), local=bool(paid) and self._summary.local
         )
 
@@ -250,7 +250,7 @@ class Fetcher:
         with self._lock:
             self._summary.from_cache += 1
 
-    def _fetched(self, job: Job, answer: CachedResponse, local: bool | None) -> Fetched:
+    def _transcribed(self, job: Job, answer: CachedResponse, local: bool | None) -> TranscribedJob:
         """The transcript that a response is. `local`: None if the response came from the cache."""
         usable = usable_response(answer.response, job, self._reporter)
         response = in_recording(usable, job.media)
@@ -262,7 +262,7 @@ class Fetcher:
             measured_duration=job.seconds,
         )
         billed = 0.0 if local is None else usable.duration or transcript.duration or 0.0
-        return Fetched(job, transcript, answer.body, billed, local=bool(local))
+        return TranscribedJob(job, transcript, answer.body, billed, local=bool(local))
 
     def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
         """Have a recording transcribed within the budget, or wait for the response if another job is sending the same
@@ -286,27 +286,27 @@ class Fetcher:
             reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
         return Sent(answer, length, 0.0 if backend.local else batch_credits(length))
 
-    def _fetch_from_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> Fetched:
+    def _transcribe_on_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> TranscribedJob:
         """The response to a recording that a worker of the cluster looks up or transcribes."""
         self._observer.update(number, "on the cluster")
         if self._budget.max_credits is not None and job.media is None:
             raise InputError(
-                f"{job.input.source}: what it costs is not known before a worker has fetched it",
+                f"{job.input.source}: what it costs is not known before a worker has downloaded it",
                 hint="leave out --max-credits, or --dask",
             )
         seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
             result = cluster.transcribe(job)
             self.sent.add(number)
-            fetched = result.fetched._replace(job=job._replace(media=result.fetched.job.media))
-            if not (fetched.local or result.from_cache):
-                reservation.billed_seconds = max(fetched.billed_seconds, seconds)
+            done = result.done._replace(job=job._replace(media=result.done.job.media))
+            if not (done.local or result.from_cache):
+                reservation.billed_seconds = max(done.billed_seconds, seconds)
         with self._lock:
             self._summary.local, self._summary.place = cluster.local, "the cluster"
             self._summary.from_cache += result.from_cache
-        length, price = fetched.transcript.duration or 0.0, fetched.credits or 0.0
+        length, price = done.transcript.duration or 0.0, done.credits or 0.0
         self._observer.finished(number, seconds=length, credits=price, from_cache=result.from_cache)
-        return fetched
+        return done
 
     def _open_backend(self) -> Backend:
         with self._connect_lock:
@@ -339,21 +339,23 @@ class Fetcher:
             return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
 
-def fetch(
+def transcribe_job(
     job: Job,
     config: BatchConfig,
     connect: Callable[[], Backend],
     reporter: Reporter,
     observer: BatchObserver | None = None,
-) -> tuple[Fetched, bool]:
+) -> tuple[TranscribedJob, bool]:
     """The transcript of one recording, as each job of a batch gets it, and whether it came from the cache."""
     summary = BatchSummary()
     with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
-        fetcher = Fetcher(config, connect, reporter, Budget(), observer or BatchObserver(), summary, temporary, remote)
-        with fetcher.materialized(0, job) as ready:
+        transcriber = JobTranscriber(
+            config, connect, reporter, Budget(), observer or BatchObserver(), summary, temporary, remote
+        )
+        with transcriber.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
-            fetched = fetcher.fetch(0, ready)._replace(audio=audio)
-    return fetched, bool(summary.from_cache)
+            done = transcriber.transcribe(0, ready)._replace(audio=audio)
+    return done, bool(summary.from_cache)
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
