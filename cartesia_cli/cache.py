@@ -160,17 +160,17 @@ class Store:
         return found
 
 
-class CachedResponse(NamedTuple):
-    """A server's response to a recording.
+class ServerResponse(NamedTuple):
+    """A server's response to a recording, whether it has just come or is from the cache.
 
-    body        as the server sent it
-    response    what it says
-    stored_at   when it came, in seconds since 1970
+    body          as the server sent it
+    parsed        what it says
+    received_at   in seconds since 1970
     """
 
     body: bytes
-    response: BatchResponse
-    stored_at: float
+    parsed: BatchResponse
+    received_at: float
 
 
 class Lookup(NamedTuple):
@@ -184,13 +184,13 @@ class Lookup(NamedTuple):
     path: Path
     audio: Fingerprint
 
-    def find(self) -> CachedResponse | None:
+    def find(self) -> ServerResponse | None:
         """The response, if there is one."""
         if (found := self.store.read(self.name)) is None:
             return None
         body, stored_at = found
         try:
-            return CachedResponse(body, decode_batch(body), stored_at)
+            return ServerResponse(body, decode_batch(body), stored_at)
         except ProtocolError:
             return None
 

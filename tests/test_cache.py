@@ -187,8 +187,8 @@ def test_lookup_finds_the_response_of_the_same_audio_under_any_name(store: Store
     for path in (talk, copy):
         known = lookup(store, path).find()
         assert known is not None
-        assert (known.body, known.response) == (BODY, ANSWER)
-        assert abs(known.stored_at - time.time()) < 600
+        assert (known.body, known.parsed) == (BODY, ANSWER)
+        assert abs(known.received_at - time.time()) < 600
 
 
 def test_lookup_depends_on_audio_options_and_server(store: Store, talk: Path, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_word_times_make_no_second_entry(store: Store, talk: Path) -> None:
     assert len(store.entries()) == 1
     for options in (PLAIN, TIMED):
         known = lookup(store, talk, options).find()
-        assert known is not None and known.response == ANSWER
+        assert known is not None and known.parsed == ANSWER
 
 
 def test_entries_of_version_0_1_0_are_used_if_they_have_word_times(store: Store, talk: Path) -> None:
@@ -222,7 +222,7 @@ def test_entries_of_version_0_1_0_are_used_if_they_have_word_times(store: Store,
     assert known.find() is None
     store.write(f"{bare}.words", BODY)
     found = known.find()
-    assert found is not None and found.response == ANSWER
+    assert found is not None and found.parsed == ANSWER
     assert len(store.clear()) == 2
 
 

@@ -194,7 +194,9 @@ class BatchRun:
                 try:
                     self._do_job(number, job)
                 finally:
-                    self._transcriber.sent.discard(number)  # only now: a response that has come must be written, too
+                    self._transcriber.billable_jobs.discard(
+                        number
+                    )  # only now: a response that has come must be written, too
                     self._record.release(job.input)
         except BaseException as error:
             self._stop(error)
@@ -301,7 +303,7 @@ class BatchRun:
         self._is_interrupted = True
         self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
         self._close_limit()
-        if self._alone or not (sent := len(self._transcriber.sent)):
+        if self._alone or not (sent := len(self._transcriber.billable_jobs)):
             return
         what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
         self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")

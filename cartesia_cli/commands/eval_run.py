@@ -245,7 +245,7 @@ class BatchTranscriber:
             with self._transcriber.materialized(number, job) as ready:
                 done = self._transcriber.transcribe(number, ready)
         finally:
-            self._transcriber.sent.discard(number)
+            self._transcriber.billable_jobs.discard(number)
         return Outcome(
             text=done.transcript.text,
             seconds=ready.seconds or done.transcript.duration,
@@ -256,7 +256,7 @@ class BatchTranscriber:
     def stop(self) -> int:
         self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
         self._limit.close()
-        return len(self._transcriber.sent)
+        return len(self._transcriber.billable_jobs)
 
 
 class LiveTranscriber:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..alignment import count_missing_words
-from ..cache import Cache, CachedResponse, Lookup
+from ..cache import Cache, Lookup, ServerResponse
 from ..client import BatchClient, HttpResponse, UploadProgress
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
@@ -95,15 +95,14 @@ class TranscribedJob(NamedTuple):
         return None if self.local else batch_credits(self.billed_seconds)
 
 
-class Sent(NamedTuple):
-    """The response to a recording that had to be sent.
+class JobResponse(NamedTuple):
+    """The response that a job got to its request, and what it cost.
 
     seconds      of audio, as the server measured it
-    credits      that it cost
-    from_cache   whether it came from the cache after all, because another job has sent the same
+    from_cache   whether it came from the cache, because another job has made the same request meanwhile
     """
 
-    answer: CachedResponse
+    response: ServerResponse
     seconds: float
     credits: float
     from_cache: bool = False
@@ -153,7 +152,7 @@ class JobTranscriber:
 
     is_stopping        whether jobs have to give up what is not being sent yet
     gives_up_uploads   whether they have to give up what isn't sent completely, too
-    sent               numbers of the jobs whose recordings are sent, and have to be paid for
+    billable_jobs      numbers of the jobs whose recordings are sent, and have to be paid for
     """
 
     def __init__(
@@ -174,7 +173,7 @@ class JobTranscriber:
         self._same = SameRequests()
         self._lock, self._connect_lock = threading.Lock(), threading.Lock()
         self.is_stopping = self.gives_up_uploads = False
-        self.sent: set[int] = set()
+        self.billable_jobs: set[int] = set()
 
     def materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
         """The job with its recording as a local file, unless it is given to a cluster."""
@@ -197,16 +196,16 @@ class JobTranscriber:
         if self._config.speakers is not None:
             return self._transcribe_channels(number, job, self._config.speakers)
         self._observer.update(number, "looking up")
-        lookup, answer = look_up(job, self._config, self._reporter)
-        if answer is not None:
+        lookup, cached = look_up(job, self._config, self._reporter)
+        if cached is not None:
             self._count_cached()
             self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
-            return self._transcribed(job, answer, None)
+            return self._transcribed(job, cached, None)
         sent = self._send(number, job, lookup)
         if sent.from_cache:
             self._count_cached()
         self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=sent.from_cache)
-        return self._transcribed(job, sent.answer, None if sent.from_cache else self._summary.local)
+        return self._transcribed(job, sent.response, None if sent.from_cache else self._summary.local)
 
     def _transcribe_channels(self, number: int, job: Job, names: Sequence[str]) -> TranscribedJob:
         """The conversation on the channels of a recording, which are sent side by side."""
@@ -216,21 +215,20 @@ class JobTranscriber:
         with split_job(job, names, self._temporary, update, self._reporter) as conversation:
             update("looking up")
             found = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
-            cached = [channel for channel, _, answer in found if answer is not None]
+            cached = [channel for channel, _, response in found if response is not None]
             priced = len(cached) < len(found) and not self._open_backend().local
             self._reporter.info(f"{job.input.source}: {conversation.describe(cached, priced=priced)}")
             requests = [
                 start_daemon_thread(partial(self._send, number, channel, lookup), "channel")
-                for channel, lookup, answer in found
-                if answer is None
+                for channel, lookup, response in found
+                if response is None
             ]
             wait(requests)
             sent = [request.result() for request in requests]
-            left = iter(sent)
-            answers = [answer or next(left).answer for _, _, answer in found]
+            new = (one.response for one in sent)
             responses = [
-                usable_response(answer.response, channel, self._reporter)
-                for answer, (channel, _, _) in zip(answers, found, strict=True)
+                usable_response((response or next(new)).parsed, channel, self._reporter)
+                for channel, _, response in found
             ]
             transcript = conversation.merge(responses, self._config.options.model)
         paid = [one for one in sent if not one.from_cache]
@@ -250,41 +248,43 @@ class JobTranscriber:
         with self._lock:
             self._summary.from_cache += 1
 
-    def _transcribed(self, job: Job, answer: CachedResponse, local: bool | None) -> TranscribedJob:
+    def _transcribed(self, job: Job, response: ServerResponse, local: bool | None) -> TranscribedJob:
         """The transcript that a response is. `local`: None if the response came from the cache."""
-        usable = usable_response(answer.response, job, self._reporter)
-        response = in_recording(usable, job.media)
-        report_languages(response, job.input.source, self._reporter)
+        usable = usable_response(response.parsed, job, self._reporter)
+        in_whole = in_recording(usable, job.media)
+        report_languages(in_whole, job.input.source, self._reporter)
         transcript = from_batch(
-            response,
+            in_whole,
             source=job.input.source,
             model=self._config.options.model,
             measured_duration=job.seconds,
         )
         billed = 0.0 if local is None else usable.duration or transcript.duration or 0.0
-        return TranscribedJob(job, transcript, answer.body, billed, local=bool(local))
+        return TranscribedJob(job, transcript, response.body, billed, local=bool(local))
 
-    def _send(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
+    def _send(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
         """Have a recording transcribed within the budget, or wait for the response if another job is sending the same
         request.
         """
         if lookup is None:
             return self._pay(number, job, None)
         with self._same.turn(lookup.name) as has_waited:
-            answer = lookup.find() if has_waited else None
-            return self._pay(number, job, lookup) if answer is None else Sent(answer, job.seconds or 0.0, 0.0, True)
+            cached = lookup.find() if has_waited else None
+            return (
+                self._pay(number, job, lookup) if cached is None else JobResponse(cached, job.seconds or 0.0, 0.0, True)
+            )
 
-    def _pay(self, number: int, job: Job, lookup: Lookup | None) -> Sent:
+    def _pay(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
         self._observer.update(number, "starting")  # a local engine takes seconds
         backend = self._open_backend()
-        seconds = 0.0 if backend.local else duration_to_pay(job, self._budget)
+        seconds = 0.0 if backend.local else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            answer = self._request(number, job, backend, lookup)
+            response = self._request(number, job, backend, lookup)
             if not backend.local:
-                self.sent.add(number)  # progress isn't reported if the response comes at once
-            length = answer.response.duration or seconds
+                self.billable_jobs.add(number)  # progress isn't reported if the response comes at once
+            length = response.parsed.duration or seconds
             reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
-        return Sent(answer, length, 0.0 if backend.local else batch_credits(length))
+        return JobResponse(response, length, 0.0 if backend.local else batch_credits(length))
 
     def _transcribe_on_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> TranscribedJob:
         """The response to a recording that a worker of the cluster looks up or transcribes."""
@@ -294,10 +294,10 @@ class JobTranscriber:
                 f"{job.input.source}: what it costs is not known before a worker has downloaded it",
                 hint="leave out --max-credits, or --dask",
             )
-        seconds = 0.0 if cluster.local or job.media is None else duration_to_pay(job, self._budget)
+        seconds = 0.0 if cluster.local or job.media is None else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
             result = cluster.transcribe(job)
-            self.sent.add(number)
+            self.billable_jobs.add(number)
             done = result.done._replace(job=job._replace(media=result.done.job.media))
             if not (done.local or result.from_cache):
                 reservation.billed_seconds = max(done.billed_seconds, seconds)
@@ -318,12 +318,12 @@ class JobTranscriber:
         self._summary.local = backend.local
         return backend
 
-    def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> CachedResponse:
-        """Upload a recording and cache the server's response."""
+    def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> ServerResponse:
+        """Convert or cut a recording for the upload, send it, and show the progress."""
 
         def show(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
-                self.sent.add(number)
+                self.billable_jobs.add(number)
             elif self.gives_up_uploads:
                 raise Stopped
             if not progress.uploaded:
@@ -358,14 +358,14 @@ def transcribe_job(
     return done, bool(summary.from_cache)
 
 
-def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, CachedResponse | None]:
+def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, ServerResponse | None]:
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
     lookup = config.cache.lookup(job.input.path, config.options, job.input.segment)
     found = lookup.find() if lookup else None
     if found:
-        stored = datetime.fromtimestamp(found.stored_at)
+        stored = datetime.fromtimestamp(found.received_at)
         reporter.detail(f"{job.input.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
     return lookup, found
 
@@ -378,7 +378,7 @@ def request_transcript(
     lookup: Lookup | None,
     reporter: Reporter,
     on_progress: Callable[[UploadProgress, float], object],
-) -> CachedResponse:
+) -> ServerResponse:
     """Upload a recording and cache the server's response.
 
     on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
@@ -405,12 +405,12 @@ def request_transcript(
         reporter.warn("the response repeats the key: only its documented fields are saved", about=item.source)
     if lookup and (reason := lookup.save(body)):
         reporter.detail(f"{item.source}: not cached: {reason}")
-    return CachedResponse(body, response, time.time())
+    return ServerResponse(body, response, time.time())
 
 
-def duration_to_pay(job: Job, budget: Budget) -> float:
-    """Seconds of audio that a recording will be billed for. If credits are limited and its header doesn't tell exactly,
-    it is decoded to find out.
+def billable_seconds(job: Job, budget: Budget) -> float:
+    """Seconds of audio that a recording will be billed for. If credits are limited and its header doesn't say exactly
+    how long it is, it is decoded to find out.
     """
     assert job.media is not None
     if budget.max_credits is None or (job.media.duration is not None and not job.media.estimated):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 
-from ..cache import CachedResponse
+from ..cache import ServerResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
 from ..output.text_json import to_json
@@ -95,14 +95,14 @@ class ManifestResults:
             if job.input.number not in numbers:
                 self.keep(job.input)
 
-    def keep_finished(self, job: Job, cached: CachedResponse | None) -> None:
+    def keep_finished(self, job: Job, cached: ServerResponse | None) -> None:
         """Write the line of a recording whose results an earlier run has written. UsageError if its text is neither in
         that run's manifest, nor in the cache, nor in a JSON result.
         """
         if self.keep(job.input):
             return
         source = job.input.source
-        text = from_batch(cached.response, source=source, model="").text if cached else _saved_text(job.targets)
+        text = from_batch(cached.parsed, source=source, model="").text if cached else _saved_text(job.targets)
         if text is None:
             raise UsageError(
                 f"{source} has results, but its text for {self._path} is neither in the cache nor in a JSON result",

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cache import CachedResponse
+from ..cache import ServerResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
 from . import backend, local_extra
@@ -253,13 +253,13 @@ class TranscribeRun:
         """A function that chooses the jobs that earlier runs have left."""
         manifest, record, reporter = self._manifest, self._record, self._reporter
 
-        def find_answer(job: Job) -> CachedResponse | None:
+        def find_response(job: Job) -> ServerResponse | None:
             # Those to the channels are only known once a recording is split.
             return look_up(job, config, reporter)[1] if self._speakers is None else None
 
         def keep_in_manifest(job: Job) -> None:
             if manifest is not None:
-                manifest.keep_finished(job, find_answer(job))
+                manifest.keep_finished(job, find_response(job))
 
         def select(jobs: Sequence[Job]) -> tuple[list[Job], int]:
             chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
@@ -267,7 +267,7 @@ class TranscribeRun:
                 manifest.keep_others(jobs, chosen)
             if manifest is not None and not self._formats:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
-            return resuming.pending(chosen, config, record, find_answer, reporter, keep_in_manifest)
+            return resuming.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
 
         return select
 
