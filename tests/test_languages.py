@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from cartesia_cli.commands.job_transcriber import report_languages
 from cartesia_cli.commands.live_options import SessionOptions
 from cartesia_cli.commands.local_extra import describe_engine
-from cartesia_cli.commands.options import sent_language
+from cartesia_cli.commands.options import language_for_server
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import (
@@ -134,15 +134,15 @@ def test_every_language_has_a_name() -> None:
 @pytest.mark.parametrize("base_url", [None, LOOPBACK])
 @pytest.mark.parametrize("language", ["auto", "zh-Hant", "zh-Hans", "de", None])
 def test_servers_on_this_machine_get_the_language_as_it_is(language: str | None, base_url: str | None) -> None:
-    assert sent_language(language, base_url, Reporter(io.StringIO(), {})) == language
+    assert language_for_server(language, base_url, Reporter(io.StringIO(), {})) == language
 
 
 def test_api_gets_chinese_without_its_script_and_is_never_asked_to_detect() -> None:
     stderr = io.StringIO()
-    assert sent_language("zh-Hant", BASE_URL, Reporter(stderr, {})) == "zh"
+    assert language_for_server("zh-Hant", BASE_URL, Reporter(stderr, {})) == "zh"
     assert stderr.getvalue() == "warning: the API doesn't tell Chinese scripts apart: zh-Hant is sent as zh\n"
     with pytest.raises(UsageError, match="can't detect the language"):
-        sent_language("auto", BASE_URL, Reporter(stderr, {}))
+        language_for_server("auto", BASE_URL, Reporter(stderr, {}))
 
 
 @pytest.mark.parametrize("endpoint", [AUTO, MANUAL])

@@ -42,7 +42,7 @@ from .batch_progress import BatchSummary
 from .credits import Budget
 from .job_transcriber import BatchConfig, JobTranscriber, Stopped
 from .live_options import SessionOptions, StreamOptions
-from .options import sent_language, warn_unknown
+from .options import language_for_server, warn_of_unknown_values
 from .prepare import ShowProgress, TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
 from .upload_audio import choose_upload
@@ -200,9 +200,9 @@ class BatchTranscriber:
     def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared) -> None:
         self._system, self._limit, self._shared = system, limit, shared
         config, reporter = shared.config, shared.reporter
-        language = sent_language(config.language, config.backend.base_url, reporter)
+        language = language_for_server(config.language, config.backend.base_url, reporter)
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
-        warn_unknown(reporter, request, None)
+        warn_of_unknown_values(reporter, request, None, models_of=None)
         responses = backend.open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
         self._transcriber = JobTranscriber(
             BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),

@@ -126,7 +126,7 @@ def listen(
             wanted = recovery.RecoveryConfig(
                 plan=output_options.plan(formats),
                 layout=layout,
-                language=given.sent_language(session_options.language, choice.base_url, reporter),
+                language=given.language_for_server(session_options.language, choice.base_url, reporter),
                 backend=choice,
                 local_model=backend_options.local_model,
                 append=append,

@@ -15,7 +15,7 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .options import Model, check_texts, sent_language
+from .options import Model, check_texts, language_for_server
 
 if TYPE_CHECKING:
     from ..audio.vad import VadSettings
@@ -213,7 +213,7 @@ class SessionOptions(NamedTuple):
         language = self.language
         if language == AUTO_LANGUAGE and not takes_language and not self._is_whisper:
             language = None  # these models detect it if none is named
-        language = sent_language(language, base_url, reporter)
+        language = language_for_server(language, base_url, reporter)
         known = MODELS if self.model in MODELS else tuple(model.id for model in known_models(None))
         doubts = {
             f"{self.model!r} is not a known model ({', '.join(known)}): sent as it is": self.model not in known,

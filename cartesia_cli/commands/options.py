@@ -287,7 +287,7 @@ def check_texts(*texts: tuple[str, str | None]) -> None:
             raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
 
 
-def sent_language(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
+def language_for_server(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
     """The value of --language as a server takes it. UsageError if it can't be asked for.
 
     base_url   of the server; None: this machine. One that is reached on this machine may be `serve`, which takes more
@@ -302,12 +302,12 @@ def sent_language(language: str | None, base_url: str | None, reporter: Reporter
     return api_language(language)
 
 
-def warn_unknown(
-    reporter: Reporter, options: "BatchOptions", keyterms: list[str] | None, base_url: str | None = None
+def warn_of_unknown_values(
+    reporter: Reporter, options: "BatchOptions", keyterms: list[str] | None, models_of: str | None
 ) -> None:
     """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
 
-    base_url   of the server, whose list of models counts, if it has been asked for it; None: any server
+    models_of   base URL of the server whose list of models counts, if it is known; None: the lists of all servers
 
     UsageError for control characters in a model or language.
     """
@@ -318,7 +318,7 @@ def warn_unknown(
         from ..model_cache import known_models
         from ..protocol import BATCH
 
-        known += tuple(model.id for model in known_models(base_url) if model.takes(BATCH) and model.id not in known)
+        known += tuple(model.id for model in known_models(models_of) if model.takes(BATCH) and model.id not in known)
     for value in (options.model, options.language or ""):
         if not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")

@@ -134,12 +134,12 @@ class RecordingOptions(NamedTuple):
 
         options = BatchOptions(
             model=self.model,
-            language=given.sent_language(self.language, base_url, reporter),
+            language=given.language_for_server(self.language, base_url, reporter),
             word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
             encoding=given.checked_encoding(self.encoding, self.sample_rate),
             sample_rate=self.sample_rate,
         )
-        given.warn_unknown(reporter, options, self.keyterm, base_url)
+        given.warn_of_unknown_values(reporter, options, self.keyterm, models_of=base_url)
         return options
 
 
