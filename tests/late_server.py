@@ -157,7 +157,7 @@ class LateSession:
         self.error: CliError | None = None
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[LateConnection]:
+        async def connect(is_reconnect: bool) -> AsyncIterator[LateConnection]:
             await asyncio.sleep(outage)
             number = len(self.connections)
             life = lives[number] if number < len(lives) else last

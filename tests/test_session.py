@@ -307,7 +307,7 @@ def test_a_server_that_only_chatters_after_close_is_not_waited_for_for_ever() ->
 
     case = Case(Tape(*talk()), answer)
     assert isinstance(case.error, NetworkError)
-    assert "finalized no text" in case.error.message
+    assert "sent no final text" in case.error.message
     assert 2 * QUIET_SECONDS < case.lasted < 200 * 10.0
 
 

@@ -272,14 +272,14 @@ class LiveSession:
             self._is_complete = True
 
     @asynccontextmanager
-    async def _connect(self, again: bool) -> AsyncIterator[RealtimeConnection]:
-        """Open a connection of the session. `again`: an earlier one was lost."""
+    async def _connect(self, is_reconnect: bool) -> AsyncIterator[RealtimeConnection]:
+        """Open a connection of the session. is_reconnect: an earlier one was lost."""
         config, server = self._config, self._server
         patience = config.stream_options.reconnect
         async with connect(
             server.base_url, server.credential, config.endpoint,
             replace(config.options, word_timestamps=self._requests_word_times()),
-            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if again else RetryPolicy(),
+            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if is_reconnect else RetryPolicy(),
             on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
             api_version=server.api_version,
         ) as connection:  # fmt: skip

@@ -241,8 +241,8 @@ def recovery_command(
 
     spoken = [] if language is None else ["--language", language]
     taken = output_options.output is not None or output_options.output_dir is not None
-    again = to_argv(output_options._replace(force=output_options.force or taken), *groups)
-    return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *again])
+    arguments = to_argv(output_options._replace(force=output_options.force or taken), *groups)
+    return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *arguments])
 
 
 def typed_options(context: typer.Context) -> list[str]:

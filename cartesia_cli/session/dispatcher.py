@@ -123,7 +123,7 @@ class EventDispatcher:
         """Take `segments` for all audio from `resume_offset` on: it was transcribed by other means."""
         self._settle_dropped()
         self._timeline.sent = self._buffer.seconds(self._buffer.written)
-        self._emit(self._tracker.replace_rest([*segments]))
+        self._publish(self._tracker.replace_rest([*segments]))
 
     def end(self, *, complete: bool) -> None:
         """The session is over: settle what is open. complete: the server answered everything."""
@@ -145,9 +145,9 @@ class EventDispatcher:
                 case UtteranceTimes():
                     self._observer.utterance_measured(fact)
                 case _:
-                    self._emit([fact])
+                    self._publish([fact])
 
-    def _emit(self, updates: Iterable[Update]) -> None:
+    def _publish(self, updates: Iterable[Update]) -> None:
         for update in updates:
             self.has_text = self.has_text or (isinstance(update, Partial | Segment) and bool(update.text.strip()))
             if isinstance(update, Segment):

@@ -85,6 +85,7 @@ class Session:
     frame_bytes        of audio in a message
     rate               samples per second, from the source and to the connection
     write              receives every update
+    observer           learns what happens
     catch_up           transcribes what is left at the end, if sending it takes longer than CATCH_UP_SECONDS; or None
     reconnect_policy   which lost connections are replaced
     pace               speed of the source, as a multiple of real time
@@ -295,13 +296,16 @@ class Session:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _connect_once(self, stack: AsyncExitStack, again: bool) -> Connection:
-        """Open a connection that lasts as long as `stack`. Once a stop was requested, it has GRACE_SECONDS."""
+    async def _connect_once(self, stack: AsyncExitStack, is_reconnect: bool) -> Connection:
+        """Open a connection that lasts as long as `stack`. Once a stop was requested, it has GRACE_SECONDS.
+
+        is_reconnect   whether an earlier connection was lost
+        """
         try:
             async with asyncio.timeout(None) as self._connect_timeout:
                 if self._stopping.is_set():
                     self._shorten_connect()
-                return await stack.enter_async_context(self._connect(again))
+                return await stack.enter_async_context(self._connect(is_reconnect))
         except TimeoutError:
             raise NetworkError(f"gave up after {GRACE_SECONDS:g} s", hint="run the same command again") from None
         finally:
@@ -312,8 +316,8 @@ class Session:
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
-            again, ctrl_c = ("connect", "Ctrl-C") if self._reading is None else ("reconnect", "Ctrl-C again")
-            message = f"no connection: {GRACE_SECONDS:g} s left to {again}; {ctrl_c} ends at once"
+            verb, ctrl_c = ("connect", "Ctrl-C") if self._reading is None else ("reconnect", "Ctrl-C again")
+            message = f"no connection: {GRACE_SECONDS:g} s left to {verb}; {ctrl_c} ends at once"
             self._dispatcher.notify("reconnect_deadline", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
@@ -417,7 +421,7 @@ class Session:
         if self._now() >= self._deadline:
             what = f"hadn't finished {self._now() - self._closed_at:.0f} s"
         elif self._now() >= self._dispatcher.settled_at + UNSETTLED_SECONDS:
-            what = f"finalized no text for {UNSETTLED_SECONDS:g} s"
+            what = f"sent no final text for {UNSETTLED_SECONDS:g} s"
         hint = "the last words may be missing: run the same command again"
         return NetworkError(f"the server {what} after the end of the audio", hint=hint)
 

@@ -96,7 +96,7 @@ class Tracker(Protocol):
         """
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        """The part of `segments`, a transcript of all audio from `resume_position` on, that was not emitted before."""
+        """The part of `segments`, a transcript of all audio from `resume_position` on, that has not settled before."""
 
     def end(self, *, complete: bool) -> Iterator[Fact]:
         """The session is over: settle what is open. complete: the server answered all audio."""

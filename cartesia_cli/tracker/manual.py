@@ -5,7 +5,7 @@ padded or dropped, whatever the order of events (docs: stt/common-pitfalls).
 
     acknowledged   `flush_done`, the answer to `finalize`, acknowledges all audio before that `finalize`, to the sample;
                    if there was speech but no text yet, only once the text comes after it
-    silence        needs no answer after LONGEST_LATENESS
+    silence        needs no answer after MAX_RESPONSE_SECONDS
 
 An old example in the documentation has `flush_done` before the text that belongs to it. Such text is settled at once if
 there was no speech since, and no other answer is due. Where this can't be known, text is settled together with what is
@@ -252,7 +252,7 @@ class ManualTracker:
         yield self._partial(self._open.text)
 
     def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """Emit the open text as a segment. Spaces alone, and half a character at the end, stay open until more text
+        """Settle the open text, as a segment. Spaces alone, and half a character at the end, stay open until more text
         comes. whole: no more text will come.
         """
         said = self._open
@@ -275,9 +275,9 @@ class ManualTracker:
         """`text` has settled: it replaces what a lost connection said of the same audio."""
         if not self._lost.text:
             return
-        again = repeated(words_of(text), words_of(self._lost.text))
-        if again is not None:
-            self._lost = self._lost.drop_words(again.length)
+        repeat = repeated(words_of(text), words_of(self._lost.text))
+        if repeat is not None:
+            self._lost = self._lost.drop_words(repeat.length)
         elif self._lost.sent_at_end <= self.timeline.sent:
             self._lost = PendingText()
 

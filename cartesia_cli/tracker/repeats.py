@@ -69,24 +69,24 @@ class Repeat(NamedTuple):
     reaches_end: bool
 
 
-def repeated(heard: Sequence[str], again: Sequence[str], expected: range | None = None) -> Repeat | None:
-    """How many words at the beginning of `again` repeat words of `heard`, starting anywhere in it.
+def repeated(heard: Sequence[str], new: Sequence[str], expected: range | None = None) -> Repeat | None:
+    """How many words at the beginning of `new` repeat words of `heard`, starting anywhere in it.
 
     None: it repeats nothing. Both are folded words (`Token.word`). expected: how many words of `heard` are probably
     skipped, judging by the position of the audio. The rarer a word is in `heard`, the more it weighs: words said over
     and over, as in "no, no, no", say little about where they are, and then the position decides.
     """
-    if not heard or not again:
+    if not heard or not new:
         return None
     often = Counter(heard)
-    weights = {word: log2((len(heard) + 1) / often.get(word, 1)) for word in {*heard, *again}}
-    # scores[j]: the best alignment of again[:j] that ends at the word of `heard` under consideration
+    weights = {word: log2((len(heard) + 1) / often.get(word, 1)) for word in {*heard, *new}}
+    # scores[j]: the best alignment of new[:j] that ends at the word of `heard` under consideration
     start = _offset_cost(0, expected)
-    scores = [start + MISMATCH_SCORE * j for j in range(len(again) + 1)]
+    scores = [start + MISMATCH_SCORE * j for j in range(len(new) + 1)]
     inside = -inf
     for number, word in enumerate(heard, 1):
         row = [_offset_cost(number, expected)]
-        for j, other in enumerate(again, 1):
+        for j, other in enumerate(new, 1):
             row.append(
                 max(
                     scores[j - 1] + _score(word, other, weights),
@@ -101,8 +101,8 @@ def repeated(heard: Sequence[str], again: Sequence[str], expected: range | None 
     best, count = max((score, j) for j, score in enumerate(scores) if j)
     reaches_end = inside < best  # if in doubt, more repeated text is to come
     if not reaches_end:
-        best, count = inside, len(again)
-    enough = MIN_SHARE * sum(weights[word] for word in again[:count])
+        best, count = inside, len(new)
+    enough = MIN_SHARE * sum(weights[word] for word in new[:count])
     return Repeat(count, reaches_end) if best >= enough else None
 
 

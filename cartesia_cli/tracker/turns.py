@@ -1,20 +1,22 @@
 """Turns the events of Cartesia's auto endpoint (`turn.*`) into segments, and drops text that a new connection repeats.
 
 Within a turn, each text replaces the one before it; the turns of a connection are joined verbatim. The events drive
-this state machine, which also covers servers that omit or repeat some (docs: stt/turns). Emitted text is final; no
-transition retracts it.
+this state machine, which also covers servers that omit or repeat some (docs: stt/turns). No transition takes settled
+text back.
 
     state      event       then
     idle       start       speaking
     idle       update      speaking    the start was omitted
     idle       eager_end   eager       the start was omitted
-    idle       end         idle        settles the text, unless it repeats the last turn's
-    any open   start       speaking    settles the text, if there is any: the end was omitted; otherwise a second start
+    idle       end         idle        closes the turn, unless its text is that of the last one
+    any open   start       speaking    closes the turn if it has text: the end was omitted; otherwise a second start
     speaking   eager_end   eager
     eager      resume      speaking
     eager      update      speaking    the resume was omitted
-    any open   end         idle        settles; an empty end keeps the last text
+    any open   end         idle        closes the turn; an empty end keeps the last text
     others                             no change
+
+The text of a turn that is closed settles, unless it has to be held (see Repeats).
 
 Times. Cartesia's events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest
 speech not assigned to a previous turn, and the delay of the server tells where it stops. If `turn.end` has word times,
@@ -27,15 +29,15 @@ measured delay (`resume_position`).
 Repeats. Audio that is sent again gives text that was settled before. Turns of a new connection are therefore held back
 (`Replay`) and compared, word by word, with the turns settled after the position it resumed at (`repeats`):
 
-- They repeat settled words, up to the last one: what follows is new, and is emitted.
+- They repeat settled words, up to the last one: what follows is new, and settles.
 - They repeat settled words, but end before the last one: they are held until the next turn ends.
 - They repeat nothing: the resume position was too optimistic if it skipped audio that wasn't acknowledged. The session
   then starts over at the acknowledged position. If it skipped nothing, they are held.
-- All settled turns lie more than MAX_RESPONSE_SECONDS back, or the session ends: what is held is emitted, without the
+- All settled turns lie more than MAX_RESPONSE_SECONDS back, or the session ends: what is held settles, without the
   part that repeats.
 
-The open text of a lost connection is kept too (`_lost_text`), in case the next connection doesn't get as far: it is
-emitted at the end unless something replaced it.
+The open text of a lost connection is kept too (`_lost_text`), in case the next connection doesn't get as far: it
+settles at the end unless something replaced it.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ MIN_TURN_SECONDS = 0.1
 
 
 class SettledTurn(NamedTuple):
-    """A turn whose text has been emitted, kept to recognize it when a new connection repeats it.
+    """A turn whose text has settled, kept to recognize it when a new connection repeats it.
 
     words         its words, folded for comparison
     start, stop   positions where its speech began and stopped, as far as is known
@@ -128,15 +130,15 @@ class TurnTracker:
         self._eager_end_at: float | None = None  # when its eager end came, unless it resumed
         # turns that are over
         self._last_turn_text = ""
-        self._emitted_text = ""  # the last one
-        self._is_first = True  # this connection has emitted no turn yet
+        self._settled_text = ""  # of the last turn
+        self._is_first = True  # no turn of this connection has settled yet
         self._turn_ended_at: float | None = None  # when the last turn of this connection ended
         self._settled: deque[SettledTurn] = deque()
         self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
         self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
-        self._has_new_text = False  # a turn was emitted since a connection was lost
+        self._has_new_text = False  # a turn has settled since a connection was lost
         self._acknowledged = 0.0
         self._origin = 0.0  # the position from which audio is resent if this connection is lost before a turn ends
         self._connection_start = 0.0  # the position where this connection began: word times count from there
@@ -175,7 +177,7 @@ class TurnTracker:
         match event:
             case TurnStart():
                 if self._text:
-                    yield from self._settle(now, is_end=False)
+                    yield from self._close_turn(now, is_end=False)
                 self._open("speaking", now)
             case TurnUpdate():
                 yield self._update_text("speaking", event, now)
@@ -189,7 +191,7 @@ class TurnTracker:
                 yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
                 self._set_text(event, now)
-                yield from self._settle(now, is_end=True, words=event.words or ())
+                yield from self._close_turn(now, is_end=True, words=event.words or ())
                 self._turn_ended_at = now
                 if self._replay is None:
                     yield from self._acknowledge(now)
@@ -218,7 +220,7 @@ class TurnTracker:
             if self._replay is not None:
                 self._replay.pending.append(last)
             else:
-                yield from self._emit(last)
+                yield from self._settle(last)
         self._state, self._text, self._languages = "idle", "", ()
         if self._replay is not None:
             yield from self._release(self._replay)
@@ -247,8 +249,8 @@ class TurnTracker:
         if self._first_text_at is None and event.transcript.strip():
             self._first_text_at = now
 
-    def _settle(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
-        """Close the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
+    def _close_turn(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
+        """End the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
         if self._text or self._state != "idle":
             opened_at = now if self._opened_at is None else self._opened_at
             self._opened_at = None
@@ -263,7 +265,7 @@ class TurnTracker:
             self._first_text_at = self._eager_end_at = None
             if segment.text:
                 self._last_turn_text = segment.text
-                yield from self._emit_unless_repeated(EndedTurn(self._with_words(segment, words), times))
+                yield from self._settle_unless_repeated(EndedTurn(self._with_words(segment, words), times))
 
     def _segment(self, start: float, end: float, timing: Timing) -> Segment:
         """The open turn as a segment."""
@@ -290,43 +292,43 @@ class TurnTracker:
         within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
         return [word for turn in turns for word in turn.words], range(before, before + within + 1)
 
-    def _emit_unless_repeated(self, turn: EndedTurn) -> Iterator[Fact]:
-        """Emit a turn that is over, unless it repeats what was settled before."""
+    def _settle_unless_repeated(self, turn: EndedTurn) -> Iterator[Fact]:
+        """Settle a turn that is over, unless it repeats what was settled before."""
         if self._replay is None:
-            yield from self._emit(turn)
+            yield from self._settle(turn)
             return
         replay = self._replay
         replay.pending.append(turn)
-        again = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
-        replay.is_repeat = again is not None
-        if again is None and not replay.skips_nothing:
+        repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        replay.is_repeat = repeat is not None
+        if repeat is None and not replay.skips_nothing:
             self.start_over()
             yield StartOver()
-        elif again is not None and again.reaches_end:
-            yield from self._release(replay, again)
+        elif repeat is not None and repeat.reaches_end:
+            yield from self._release(replay, repeat)
 
-    def _release(self, replay: Replay, again: Repeat | None = None) -> Iterator[Fact]:
-        """Emit the pending turns without the part that repeats. again: that part, if it is known."""
+    def _release(self, replay: Replay, repeat: Repeat | None = None) -> Iterator[Fact]:
+        """Settle the pending turns without the part that repeats. repeat: that part, if it is known."""
         self._replay = None
-        if again is None:
-            again = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
-        new = [*drop_words([turn.segment for turn in replay.pending], again.length if again else 0)]
+        if repeat is None:
+            repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        new = [*drop_words([turn.segment for turn in replay.pending], repeat.length if repeat else 0)]
         for segment, turn in zip(new, replay.pending[len(replay.pending) - len(new) :], strict=True):
-            yield from self._emit(EndedTurn(segment, turn.times if segment is turn.segment else None))
+            yield from self._settle(EndedTurn(segment, turn.times if segment is turn.segment else None))
 
-    def _emit(self, turn: EndedTurn) -> Iterator[Fact]:
+    def _settle(self, turn: EndedTurn) -> Iterator[Fact]:
         segment = turn.segment
         if self._is_first:  # of its connection
-            segment = segment._replace(text=blank_between(self._emitted_text, segment.text) + segment.text)
-        self._emitted_text, self._is_first = segment.text, False
+            segment = segment._replace(text=blank_between(self._settled_text, segment.text) + segment.text)
+        self._settled_text, self._is_first = segment.text, False
         words, self._has_new_text = tuple(words_of(segment.text)), True
         if segment.end <= segment.start:
             segment = segment._replace(end=segment.start + MIN_TURN_SECONDS, timing="estimated")
         self._settled.append(SettledTurn(words, segment.start, segment.end, self.timeline.sent))
         if self._lost_text:
-            again = repeated(words, words_of(self._lost_text))
-            if again is not None:
-                rest = text_after(self._lost_text, again.length)
+            repeat = repeated(words, words_of(self._lost_text))
+            if repeat is not None:
+                rest = text_after(self._lost_text, repeat.length)
                 self._lost_text = rest if words_of(rest) else ""
             elif self._lost_sent_at_end <= self.timeline.sent:
                 self._lost_text = ""
@@ -353,8 +355,8 @@ def drop_repeated(
     segments: Sequence[Segment], heard: Sequence[str], expected: range | None = None
 ) -> Iterator[Segment]:
     """Segments without the words at their beginning that repeat words of `heard`; see `repeated`."""
-    again = repeated(heard, words_of("".join(segment.text for segment in segments)), expected)
-    yield from drop_words(segments, again.length if again else 0)
+    repeat = repeated(heard, words_of("".join(segment.text for segment in segments)), expected)
+    yield from drop_words(segments, repeat.length if repeat else 0)
 
 
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
