@@ -227,8 +227,8 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         def __init__(self, source: Any) -> None:
             self._source = source
 
-        async def frames(self) -> Any:
-            async with aclosing(self._source.frames()) as blocks:
+        async def blocks(self) -> Any:
+            async with aclosing(self._source.blocks()) as blocks:
                 async for block in blocks:
                     Device.may_deliver.release()
                     yield block
@@ -246,12 +246,12 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
                     memory.append(peak())
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[SilentConnection]:
+        async def connect(is_reconnect: bool) -> AsyncIterator[SilentConnection]:
             yield line
 
         session = Session(
             connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), clock, heard,
-            finalize=True, manual=True, chunk=3200, write=lambda update: None, observer=MemoryAtFiveMinutes("ink-2"),
+            sends_finalize=True, has_finalize=True, frame_bytes=3200, write=lambda update: None, observer=MemoryAtFiveMinutes("ink-2"),
             pace=1e6,
         )  # fmt: skip
         before = time.process_time()
@@ -307,7 +307,7 @@ async def listen(seconds: float) -> tuple[list[float], float, float, float]:
 
     microphone = Microphone(select_device(None))
     hops, heard, before = [], 0.0, 0.0
-    stream = microphone.frames()
+    stream = microphone.blocks()
     async for block in stream:
         hops.append(time.monotonic() - microphone.captured)
         before = before or time.process_time()

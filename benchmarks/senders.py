@@ -184,8 +184,8 @@ async def pace_by_session(
     log, clock, segments = watch or Log(), SpeechTimeline(), list[Segment]()
 
     class Watched(RealtimeSource):
-        async def frames(self) -> AsyncGenerator[AudioBlock, None]:
-            async with aclosing(super().frames()) as blocks:
+        async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
+            async with aclosing(super().blocks()) as blocks:
                 async for block in blocks:
                     log.begin()
                     yield block
@@ -200,8 +200,8 @@ async def pace_by_session(
     source = Watched(blocks, ms / 1000, on_late=recorder.late, on_gap=recorder.gap, **time)
     options = RealtimeOptions(model="ink-2", keyterms=(name,))
     session = Session(
-        lambda again: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
-        finalize=True, manual=True, chunk=SECOND * ms // 1000, write=write, observer=recorder,
+        lambda is_reconnect: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
+        sends_finalize=True, has_finalize=True, frame_bytes=SECOND * ms // 1000, write=write, observer=recorder,
         pace=1e6 if time else 1.0,
     )  # fmt: skip
     await session.run(StopSignal())

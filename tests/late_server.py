@@ -131,7 +131,7 @@ class RealtimeAudio:
     def __init__(self, audio: bytes, speed: float = 1.0) -> None:
         self._audio, self._speed = audio, speed
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
         for at in range(0, len(self._audio), 640):
             yield AudioBlock(self._audio[at : at + 640])

@@ -206,7 +206,7 @@ async def record(which: str, seconds: float, path: Path, *, held: bool) -> None:
     task = asyncio.current_task()
     assert task is not None
     loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    blocks = TeeSource(microphone, path).frames()
+    blocks = TeeSource(microphone, path).blocks()
     sizes, ticks = [], 0
 
     async def tick() -> None:

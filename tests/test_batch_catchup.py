@@ -53,7 +53,7 @@ class Backlog:
     def on_segment(self, segment: Segment) -> None:
         self.answered.set()
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         yield AudioBlock(bytes(2 * 2 * RATE))
         assert self.controls is not None
         self.controls.send_command(Finalize())

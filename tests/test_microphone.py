@@ -216,7 +216,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_started_is_set_at_the_first_block(self, sound: Sound) -> None:
         async def session() -> None:
             mic = Microphone(device())
-            blocks = mic.frames()
+            blocks = mic.blocks()
             waiting = asyncio.ensure_future(anext(blocks))
             await until(lambda: sound.streams)
             assert not mic.started.is_set()
@@ -234,7 +234,7 @@ class TestMicrophoneWithFakePortAudio:
         async def session() -> None:
             told: list[str] = []
             mic = Microphone(device(), on_warning=told.append)
-            blocks = mic.frames()
+            blocks = mic.blocks()
             await first(blocks, sound)
             kept = round(microphone.INBOX_SECONDS / microphone.BLOCK_SECONDS)
             for number in range(kept + 10):
@@ -251,7 +251,7 @@ class TestMicrophoneWithFakePortAudio:
         async def session() -> None:
             told: list[str] = []
             mic = Microphone(device(), on_warning=told.append)
-            blocks = mic.frames()
+            blocks = mic.blocks()
             await first(blocks, sound)
             for overflow in (True, False, True):
                 sound.hear(0, overflow=overflow)
@@ -264,7 +264,7 @@ class TestMicrophoneWithFakePortAudio:
 
     def test_captured_blocks_are_yielded_before_the_unplug_error(self, sound: Sound) -> None:
         async def session() -> None:
-            blocks = Microphone(device()).frames()
+            blocks = Microphone(device()).blocks()
             await first(blocks, sound)
             sound.hear(0.125)
             sound.hear(0.25)
@@ -279,7 +279,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_cancel_while_opening_closes_the_device_later(self, sound: Sound) -> None:
         async def session() -> None:
             sound.opening.clear()
-            waiting = asyncio.ensure_future(anext(Microphone(device()).frames()))
+            waiting = asyncio.ensure_future(anext(Microphone(device()).blocks()))
             await asyncio.sleep(0.05)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -293,7 +293,7 @@ class TestMicrophoneWithFakePortAudio:
 
     def test_hanging_close_is_not_awaited(self, sound: Sound) -> None:
         async def session() -> None:
-            blocks = Microphone(device()).frames()
+            blocks = Microphone(device()).blocks()
             await first(blocks, sound)
             sound.closing.clear()
             await blocks.aclose()
@@ -307,7 +307,7 @@ class TestMicrophoneWithFakePortAudio:
 
         async def session() -> None:
             mic = Microphone(device(channels=6, rate=96000))
-            blocks = mic.frames()
+            blocks = mic.blocks()
             waiting = asyncio.ensure_future(anext(blocks))
             await until(lambda: sound.streams)
             samples = np.repeat(np.full((882, 1), 0.5, "<f4"), 6, axis=1)
@@ -322,7 +322,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_a_rate_that_can_not_be_resampled_is_not_tried(self, sound: Sound) -> None:
         sound.refuse = lambda rate, channels: ("no", -9997)
         with pytest.raises(InputError, match="neither its native 47999 Hz nor any usual rate"):
-            asyncio.run(asyncio.wait_for(anext(Microphone(device(rate=47999)).frames()), 15))
+            asyncio.run(asyncio.wait_for(anext(Microphone(device(rate=47999)).blocks()), 15))
         assert {rate for rate, _ in sound.tried} == set(microphone.FALLBACK_RATES)
 
     @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ class TestMicrophoneWithFakePortAudio:
     def test_open_errors_are_worded(self, sound: Sound, refusal: tuple[Any, ...], said: str) -> None:
         sound.refuse = lambda rate, channels: refusal
         with pytest.raises(InputError, match=said) as caught:
-            asyncio.run(asyncio.wait_for(anext(Microphone(device()).frames()), 15))
+            asyncio.run(asyncio.wait_for(anext(Microphone(device()).blocks()), 15))
         assert caught.value.message.startswith("Desk: ")
         assert caught.value.hint is not None
 

@@ -49,7 +49,7 @@ def played(
             blocks, STEP, speed=speed, on_late=late.append, on_gap=gaps.append, clock=time.clock, sleep=time.sleep
         )
         left = []
-        async for block in paced.frames():
+        async for block in paced.blocks():
             left.append((time.now - 100.0, block.pcm))
             time.now += next(time.costs, 0.0)
         return left
@@ -105,7 +105,7 @@ def test_decoding_error_is_raised_after_the_audio_before_it() -> None:
     async def play() -> int:
         count, time = 0, Time()
         try:
-            async for _ in RealtimeSource(broken(), STEP, clock=time.clock, sleep=time.sleep).frames():
+            async for _ in RealtimeSource(broken(), STEP, clock=time.clock, sleep=time.sleep).blocks():
                 count += 1
         except InputError:
             return count
@@ -121,7 +121,7 @@ def test_closing_early_stops_the_decoder() -> None:
 
     async def play() -> None:
         time = Time()
-        frames = RealtimeSource(endless(), STEP, clock=time.clock, sleep=time.sleep).frames()
+        frames = RealtimeSource(endless(), STEP, clock=time.clock, sleep=time.sleep).blocks()
         async for _ in frames:
             break
         await frames.aclose()
@@ -162,7 +162,7 @@ def test_silence_is_sent_in_real_time_while_a_pipe_pauses() -> None:
             pipe, STEP, timeout=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
             clock=time.clock, sleep=time.sleep,
         )  # fmt: skip
-        async for block in paced.frames():
+        async for block in paced.blocks():
             left.append((time.now - 100.0, block.pcm))
             if len(left) == 2:
                 time.now += 7.0  # as long as the pipe kept us waiting
@@ -183,11 +183,11 @@ class Blocks:
     """A source of these blocks. `closed`: whether it was left in order."""
 
     def __init__(self, *blocks: bytes) -> None:
-        self.blocks, self.closed = blocks, False
+        self.given, self.closed = blocks, False
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         try:
-            for block in self.blocks:
+            for block in self.given:
                 yield AudioBlock(block)
         finally:
             self.closed = True
@@ -198,7 +198,7 @@ def test_limit_is_exact_in_samples_and_closes_the_source(blocks: list[bytes], se
     source = Blocks(*blocks)
 
     async def play() -> bytes:
-        return b"".join([block.pcm async for block in limit_source(source, seconds).frames()])
+        return b"".join([block.pcm async for block in limit_source(source, seconds).blocks()])
 
     whole = b"".join(blocks)
     assert asyncio.run(play()) == (whole if seconds is None else whole[: 2 * round(seconds * RATE)])

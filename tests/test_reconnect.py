@@ -133,7 +133,7 @@ class Tape:
     def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
         self._audio = encode_s16le(spoken(numbers, rest, noise))
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         for at in range(0, len(self._audio), 640):
             yield AudioBlock(self._audio[at : at + 640])
             await asyncio.sleep(640 / 2 / RATE)
@@ -343,9 +343,9 @@ class Recorded(PausableSource):
         first, last = (len(spoken(range(count))) * 2 // 640 for count in (paused.start, paused.stop))
         self._paused_blocks = range(first, last)
 
-    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         number = 0
-        async with aclosing(super().frames()) as blocks:
+        async with aclosing(super().blocks()) as blocks:
             async for block in blocks:
                 number += 1
                 self.paused = number in self._paused_blocks

@@ -47,12 +47,12 @@ class Tape:
     """A source of blocks. `then`: an error to end with; "wait": it never ends."""
 
     def __init__(self, *blocks: bytes | Skipped, then: Exception | str | None = None) -> None:
-        self.blocks, self.then = blocks, then
+        self.recorded, self.then = blocks, then
         self.given, self.closed = 0, False
 
-    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         try:
-            for block in self.blocks:
+            for block in self.recorded:
                 await asyncio.sleep(0)
                 self.given += 1
                 yield block if isinstance(block, Skipped) else AudioBlock(block)
@@ -445,9 +445,9 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     class Muted(Slow):
         """Pausing a microphone finalizes what was said."""
 
-        async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+        async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
             is_paused = False
-            async for block in super().frames():
+            async for block in super().blocks():
                 if isinstance(block, Skipped) and not is_paused:
                     session.send_command(Finalize())
                 is_paused = isinstance(block, Skipped)
@@ -493,8 +493,8 @@ class Lines:
 class Slow(Tape):
     """Gives its blocks in real time."""
 
-    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
-        async for block in super().frames():
+    async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+        async for block in super().blocks():
             await asyncio.sleep(block.seconds if isinstance(block, Skipped) else len(block.pcm) / 2 / RATE)
             yield block
 

@@ -61,7 +61,7 @@ async def main():
     blocks = endless(asked.get("seed", 0)) if count is None else [sound(640 * n, 640) for n in range(count)]
     kept = SessionRecording(Blocks(blocks), folder, asked=asked, on_warning=lambda sentence: tell(trouble=sentence))
     given = 0
-    async for block in kept.frames():
+    async for block in kept.blocks():
         if not given and asked.get("child"):
             tell(child=subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL).pid)
         given += len(block.pcm)
@@ -88,7 +88,7 @@ class Blocks:
         self._blocks, self._failure = blocks, failure
         self.closed = False
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         try:
             for block in self._blocks:
                 yield AudioBlock(block)
@@ -105,7 +105,7 @@ def seconds_of_sound(seconds: float) -> Blocks:
 
 def heard(source: SessionRecording | TeeSource) -> bytes:
     async def run() -> bytes:
-        return b"".join([block.pcm async for block in source.frames()])
+        return b"".join([block.pcm async for block in source.blocks()])
 
     return asyncio.run(run())
 
@@ -320,7 +320,7 @@ class TestRecording:
     def test_block_is_on_disk_before_it_is_yielded(self, tmp_path: Path) -> None:
         async def run() -> None:
             kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
-            async for block in kept.frames():
+            async for block in kept.blocks():
                 given += len(block.pcm)
                 assert kept.path is not None and len(samples(kept.path)) >= given
 
@@ -338,7 +338,7 @@ class TestRecording:
 
     def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
         async def run() -> None:
-            blocks = [block async for block in kept.frames()]
+            blocks = [block async for block in kept.blocks()]
             for block in blocks:
                 assert block.store is kept and kept.read(block.position, len(block.pcm)) == block.pcm
 
@@ -352,7 +352,7 @@ class TestRecording:
 
     def test_source_error_is_raised_after_last_block(self, tmp_path: Path) -> None:
         async def run() -> None:
-            async for block in kept.frames():
+            async for block in kept.blocks():
                 given.append(block.pcm)  # noqa: PERF401  # some come before the error
 
         given: list[bytes] = []
@@ -380,7 +380,7 @@ class TestRecording:
             assert task.cancelled() and source.closed
 
         async def take() -> None:
-            async with aclosing(kept.frames()) as blocks:
+            async with aclosing(kept.blocks()) as blocks:
                 async for _ in blocks:
                     taken.set()
                     await asyncio.Event().wait()

@@ -91,7 +91,7 @@ class Speaker:
         self._count, self._dice = count, dice
         self._tones = [tone(number) for number in range(NUMBERS)]
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         loop = asyncio.get_running_loop()
         due, held = loop.time(), hiss(1.0)
         for number in range(self._count + 1):

@@ -609,7 +609,7 @@ class Recording:
     def __init__(self, samples: Any) -> None:
         self._samples = samples
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         for at in range(0, len(self._samples), 1600):
             yield AudioBlock(encode_s16le(self._samples[at : at + 1600]))
 

@@ -1,6 +1,6 @@
 """Records from a microphone through PortAudio (sounddevice), as a source for a live session.
 
-    PortAudio's callback ─bytes─► inbox (bounded, drops the oldest) ─► mono ─► 16 kHz ─► frames()
+    PortAudio's callback ─bytes─► inbox (bounded, drops the oldest) ─► mono ─► 16 kHz ─► blocks()
 
 The callback only copies: it has no time for more before the next block. Failures in mid-session raise no exception:
 an unplugged device ends its stream, or its sound server continues with another device; where the server is stuck,
@@ -82,7 +82,7 @@ class Microphone:
         self.rate = self.channels = self.overflows = 0
         self.latency = self.captured = self.dropped = 0.0
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks until cancelled or closed. InputError if the device can't be opened, hangs or is removed.
 
         Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.

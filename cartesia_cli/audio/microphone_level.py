@@ -41,14 +41,14 @@ class LevelReport:
 
 async def record_level(device: Device, seconds: float) -> LevelReport:
     """Record and measure. InputError if the device can't be opened, hangs or is removed."""
-    microphone, blocks, count = Microphone(device), list[Samples](), 0
-    async with aclosing(microphone.frames()) as frames:
-        async for block in frames:
-            blocks.append(block.samples)
+    microphone, pieces, count = Microphone(device), list[Samples](), 0
+    async with aclosing(microphone.blocks()) as blocks:
+        async for block in blocks:
+            pieces.append(block.samples)
             count += len(block.samples)
             if count >= seconds * RATE:
                 break
-    samples = np.concatenate(blocks)
+    samples = np.concatenate(pieces)
     peak, energy, lowest = float(np.abs(samples).max()), float(np.mean(samples**2)), 10 ** (SILENCE_DBFS / 20)
     return LevelReport(
         seconds=count / RATE,

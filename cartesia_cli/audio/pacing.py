@@ -68,7 +68,7 @@ class RealtimeSource:
         self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
         self._clock, self._sleep = clock, sleep
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after the audio before it."""
         interval = self._size / self._rate / self._speed
         start, number, lost, is_silent = None, 0, 0.0, False
@@ -105,8 +105,8 @@ class LimitedSource:
     def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
         self._source, self._left = source, 2 * round(seconds * rate)
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
-        async with aclosing(self._source.frames()) as blocks:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
+        async with aclosing(self._source.blocks()) as blocks:
             async for block in blocks:
                 yield block if len(block.pcm) <= self._left else replace(block, pcm=block.pcm[: self._left])
                 self._left -= len(block.pcm)

@@ -90,9 +90,9 @@ class SessionRecording:
         """Length of the recording."""
         return 0.0 if self._writer is None else self._writer.size / self._bytes_per_second
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each on disk before it is yielded, and readable there (`AudioBlock.store`)."""
-        async with aclosing(self._source.frames()) as blocks:
+        async with aclosing(self._source.blocks()) as blocks:
             async for block in blocks:
                 yield self._record(block)
 

@@ -42,7 +42,7 @@ MAX_SAMPLE_RATE = 1_000_000
 class AudioSource(Protocol):
     """A stream of audio: blocks of 16-bit mono samples."""
 
-    def frames(self) -> AsyncGenerator[AudioBlock, None]: ...
+    def blocks(self) -> AsyncGenerator[AudioBlock, None]: ...
 
 
 class TeeSource:
@@ -51,14 +51,14 @@ class TeeSource:
     def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
         self._source, self._path, self._rate = source, path, rate
 
-    async def frames(self) -> AsyncGenerator[AudioBlock, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each yielded after it was written. OutputError if it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
         with file:
             with _output_errors(self._path):
                 recording = WavWriter(file, rate=self._rate)
-            async with aclosing(self._source.frames()) as blocks:
+            async with aclosing(self._source.blocks()) as blocks:
                 async for block in blocks:
                     with _output_errors(self._path):
                         recording.write(block.pcm)

@@ -65,10 +65,10 @@ class PausableSource:
         self._source, self._warn, self._on_first, self._sends_silence = source, warn, on_first, sends_silence
         self._rate = rate
 
-    async def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+    async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         monitor, first = InputMonitor(self._rate), True
         silence, position = Silence(), 0
-        async with aclosing(self._source.frames()) as blocks:
+        async with aclosing(self._source.blocks()) as blocks:
             async for block in blocks:
                 if first:
                     first = False

@@ -24,13 +24,13 @@ class LiveMetrics(LatencyRecorder):
     def __init__(
         self,
         options: RealtimeOptions,
-        chunk: int,
+        frame_bytes: int,
         captured: Callable[[], float] | None,
         on_audio: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(options.model, options.sample_rate)
-        self._encoding, self._chunk = options.encoding, chunk
+        self._encoding, self._frame_bytes = options.encoding, frame_bytes
         self._clock, self._captured, self._on_audio = clock, captured, on_audio
         self._speech_ended: float | None = None
         self._samples_in = self._samples_sent = 0  # samples from the source, and samples sent
@@ -66,7 +66,7 @@ class LiveMetrics(LatencyRecorder):
         super().audio_sent(size)
         self.time_line.audio_sent(size / (2 * self._rate))
         self._samples_sent += size // 2
-        if self._captured is not None and size == self._chunk:  # a shorter chunk was not waited for
+        if self._captured is not None and size == self._frame_bytes:  # a shorter one was not waited for
             self.late(self._clock() - self._captured())
 
     def vad_event(self, event: VadEvent) -> None:

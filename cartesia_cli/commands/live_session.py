@@ -205,8 +205,8 @@ class LiveSession:
         self._append_file = None if config.append is None else AppendFile(config.append, self._reporter.warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
-        self._chunk = 2 * round(rate * config.stream_options.chunk_ms / 1000)
-        self._metrics = LiveMetrics(config.options, self._chunk, config.captured, self._audio_arrived)
+        self._frame_bytes = 2 * round(rate * config.stream_options.chunk_ms / 1000)
+        self._metrics = LiveMetrics(config.options, self._frame_bytes, config.captured, self._audio_arrived)
         self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
@@ -243,7 +243,7 @@ class LiveSession:
             self._endpointer,
             sends_finalize=config.finalize,
             has_finalize=config.endpoint is MANUAL,
-            frame_bytes=self._chunk,
+            frame_bytes=self._frame_bytes,
             write=self._write,
             observer=self._metrics,
             catch_up=batch_catch_up(self._server, config.options, self._reporter, self._settled_text)

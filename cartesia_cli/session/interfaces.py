@@ -28,7 +28,7 @@ class Skipped:
 class Source(Protocol):
     """Where audio comes from, no faster than real time. When cancelled, it closes what it has open."""
 
-    def frames(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
+    def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         """Blocks of any length at the sample rate of the session, and the time skipped between them."""
 
 

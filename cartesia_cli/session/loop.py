@@ -188,7 +188,7 @@ class Session:
     async def _read_source(self) -> None:
         """Put all audio into the send buffer, with markers where speech starts, pauses, resumes or ends."""
         try:
-            async with aclosing(self._source.frames()) as blocks:  # closed at once, not when it is collected
+            async with aclosing(self._source.blocks()) as blocks:  # closed at once, not when it is collected
                 async for block in blocks:
                     if isinstance(block, Skipped) != self._is_paused:
                         self._is_paused = not self._is_paused

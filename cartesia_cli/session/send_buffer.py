@@ -37,7 +37,7 @@ class SendBuffer(Generic[MarkerT]):
     """Audio, and markers at positions in it.
 
     rate           samples per second
-    chunk          bytes of audio in an item; fewer only where a marker or the end follows
+    frame_bytes    of audio in an item; fewer only where a marker or the end follows
     on_warning     called with a message, once, when audio was dropped that was not acknowledged
     written        end of all audio so far
     sent           position of the sender
@@ -48,7 +48,7 @@ class SendBuffer(Generic[MarkerT]):
 
     def __init__(
         self,
-        chunk: int,
+        frame_bytes: int,
         *,
         memory: int = MAX_MEMORY_BYTES,
         limit: int = MAX_HELD_BYTES,
@@ -56,11 +56,11 @@ class SendBuffer(Generic[MarkerT]):
         on_warning: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._bytes_per_second = 2 * rate
-        self.chunk, self._memory, self._limit, self._on_warning = chunk, memory, limit, on_warning
+        self._frame_bytes, self._memory, self._limit, self._on_warning = frame_bytes, memory, limit, on_warning
         self._has_reported = False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
-        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # position, marker, whether it cuts chunks
+        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # position, marker, whether it cuts frames
         self._next = 0  # index of the first marker that has not been taken
         self._audio = _HeldAudio(memory)
 
@@ -87,8 +87,8 @@ class SendBuffer(Generic[MarkerT]):
     def add_marker(self, marker: MarkerT, *, cuts: bool = True) -> None:
         """Append a marker after all audio so far.
 
-        It is taken as soon as that audio is, the last chunk of which is cut short for it; without `cuts`, it is taken
-        before the chunk in which it lies.
+        It is taken as soon as that audio is, the last frame of which is cut short for it; without `cuts`, it is taken
+        before the frame in which it lies.
         """
         self._markers.append((self.written, marker, cuts))
         self.changed.set()
@@ -96,14 +96,14 @@ class SendBuffer(Generic[MarkerT]):
     @property
     def has_more(self) -> bool:
         """Whether there is anything to take."""
-        return self._next < len(self._markers) or self.written - self.sent >= self.chunk
+        return self._next < len(self._markers) or self.written - self.sent >= self._frame_bytes
 
     def next_item(self) -> bytes | MarkerT | None:
-        """Take the next chunk or marker. None: there is none yet; wait for `changed`."""
-        size = self.chunk
+        """Take the next frame or marker. None: there is none yet; wait for `changed`."""
+        size = self._frame_bytes
         if self._next < len(self._markers):
             position, marker, cuts = self._markers[self._next]
-            if position - self.sent < (1 if cuts else self.chunk):
+            if position - self.sent < (1 if cuts else self._frame_bytes):
                 self._next += 1
                 return marker
             size = min(size, position - self.sent)
@@ -111,12 +111,12 @@ class SendBuffer(Generic[MarkerT]):
             self.changed.clear()
             return None
         try:
-            chunk = self._audio.read(self.sent, size)
+            frame = self._audio.read(self.sent, size)
         except OSError as error:
             self._drop_oldest(0, self._audio.in_memory, error.strerror or str(error))
             return self.next_item()
         self.sent += size
-        return chunk
+        return frame
 
     def rewind(self, position: int = 0) -> None:
         """Send again from `position` on, or from what is not acknowledged, if that is later."""
