@@ -251,8 +251,8 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
 
         session = Session(
             connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), clock, heard,
-            sends_finalize=True, has_finalize=True, frame_bytes=3200, write=lambda update: None, observer=MemoryAtFiveMinutes("ink-2"),
-            pace=1e6,
+            sends_finalize=True, has_finalize=True, frame_bytes=3200, write=lambda update: None,
+            observer=MemoryAtFiveMinutes("ink-2"), pace=1e6,
         )  # fmt: skip
         before = time.process_time()
         await session.run(StopSignal())

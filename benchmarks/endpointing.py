@@ -4,7 +4,7 @@ Both decide on frames of 20 ms, followed by the same state machine with the same
 sentences with pauses, clean and in noise with a fixed seed. Targets: at each level of noise as many ends in time as
 webrtcvad, in all kinds of noise together, and at most 0.6 times its CPU.
 
-    ends    sentences whose end is detected within 0.3 s of where it should be, which is a hangover after the speech
+    ends    sentences whose end is detected within 0.3 s of where it should be, which is `silence_ms` after the speech
     early   ends that are detected within a sentence
     false   utterances that contain no sentence
     lost    seconds of speech before onsets that are detected more than 0.1 s late
@@ -120,12 +120,12 @@ def ours(samples: Samples) -> list[VadEvent]:
 
 def theirs(samples: Samples) -> list[VadEvent]:
     """webrtcvad's decisions on frames, followed by our state machine."""
-    attack, pause, hangover, longest = (
+    attack, pause, end_silence, longest = (
         round(seconds / FRAME_SECONDS)
         for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.pause_ms / 1000, HANGOVER, SETTINGS.max_utterance_seconds)
     )
     state_machine, vad, data = (
-        VadStateMachine(attack, pause, hangover, longest, FRAME_SECONDS),
+        VadStateMachine(attack, pause, end_silence, longest, FRAME_SECONDS),
         webrtcvad.Vad(2),
         pcm16(samples),
     )

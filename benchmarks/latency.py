@@ -151,7 +151,7 @@ def delay_ms(came: NDArray[np.float64], ends: NDArray[np.float64], at: float, po
 
 
 def measure_speech(studio: Studio, seconds: float, folder: Path) -> tuple[list[float], list[float]]:
-    """Delays from the sample to the wire, and from the end of hangover to `finalize`, in milliseconds."""
+    """Delays from the sample to the wire, and from the end of silence to `finalize`, in milliseconds."""
     from cartesia_cli.audio.pcm import decode_pcm
     from cartesia_cli.audio.vad import Endpointer
     from tests import speech
@@ -218,7 +218,7 @@ def main() -> int:
     title = f"delays in ms, frames of {CHUNK_MS} ms"
     report = Report(title, "count", "mean", "median", "p95", "max", "mean / half a frame", "goal")
     add_row(report, "sample to the wire, beyond half a frame", samples, "mean")
-    add_row(report, "end of hangover to `finalize`", pauses, "median")
+    add_row(report, "end of silence to `finalize`", pauses, "median")
     add_row(report, "key to `finalize`", keys, "median")
     return report.end()
 

@@ -23,9 +23,9 @@ from .speech import say, silence, write_wav
 FRAME = round(RATE * FRAME_SECONDS)
 
 
-def told(frames: str, attack: int = 2, pause: int = 3, hangover: int = 5, longest: int = 100) -> str:
+def told(frames: str, attack: int = 2, pause: int = 3, end_silence: int = 5, longest: int = 100) -> str:
     """The events of the state machine for frames, where a letter is speech: each as `kind speech/at`, in frames."""
-    automaton = VadStateMachine(attack, pause, hangover, longest)
+    automaton = VadStateMachine(attack, pause, end_silence, longest)
     marks = [mark for frame in frames for mark in automaton.update(frame != ".")]
     return ", ".join(f"{'capped ' * mark.capped}{mark.kind} {mark.speech:g}/{mark.at:g}" for mark in marks)
 
@@ -62,7 +62,7 @@ def test_no_end_event_during_a_sound() -> None:
 
 def test_no_pause_event_during_a_sound() -> None:
     assert told("aaa..aaa") == "onset 0/2"
-    assert told("aaaa..aa.", attack=3, hangover=8) == "onset 0/3, pause 4/9"
+    assert told("aaaa..aa.", attack=3, end_silence=8) == "onset 0/3, pause 4/9"
 
 
 def test_no_pause_event_at_or_after_the_end() -> None:
@@ -97,7 +97,7 @@ SIZES = st.fixed_dictionaries(
     {
         "attack": st.integers(1, 4),
         "pause": st.integers(1, 6),
-        "hangover": st.integers(1, 6),
+        "end_silence": st.integers(1, 6),
         "longest": st.integers(5, 20),
     }
 )
@@ -127,7 +127,7 @@ def test_events_are_in_order_and_cover_all_speech(runs: list[tuple[bool, int]], 
         if mark.kind in ("pause", "end") and mark.at > mark.speech:
             assert not frames[int(mark.at) - 1] or mark.capped  # never inside a sound that may be speech
         if mark.kind == "end" and not mark.capped:  # at once, or with the end of a click
-            assert 0 <= mark.at - mark.speech - sizes["hangover"] < sizes["attack"]
+            assert 0 <= mark.at - mark.speech - sizes["end_silence"] < sizes["attack"]
 
     found = utterances(marks, until=len(frames))
     assert all(0 <= end - begin <= sizes["longest"] for begin, end in found)
@@ -150,7 +150,7 @@ def test_events_are_in_order_while_settings_change(
     assert all(before.at <= after.at and before.speech <= after.speech for before, after in pairwise(marks))
 
 
-def test_a_shorter_hangover_counts_the_silence_that_was_there_before() -> None:
+def test_a_shorter_end_silence_counts_the_silence_that_was_there_before() -> None:
     automaton = VadStateMachine(1, 2, 10, 100)
     for frame in (True, False, False, False, False):
         automaton.update(frame)
@@ -245,7 +245,7 @@ def test_events_do_not_depend_on_block_sizes(
         assert all(mark.at <= cut.processed_seconds for mark in marks)
     marks += cut.process(rest)
     assert marks == whole.process(samples)
-    for name in ("level", "floor", "threshold", "in_speech", "hangover_left", "processed_seconds"):
+    for name in ("level", "floor", "threshold", "in_speech", "end_silence_left", "processed_seconds"):
         assert getattr(cut, name) == getattr(whole, name)
 
 
@@ -320,7 +320,7 @@ def test_speech_may_become_a_little_fainter_than_it_began() -> None:
     assert in_blocks(quiet, faint) == []
     in_blocks(loud, tone(0.1, -45))
     in_blocks(loud, faint)
-    assert loud.in_speech and loud.hangover_left == pytest.approx(0.6)
+    assert loud.in_speech and loud.end_silence_left == pytest.approx(0.6)
 
 
 def test_very_quiet_sound_is_not_speech() -> None:
@@ -475,7 +475,7 @@ def test_digital_silence_says_nothing() -> None:
     endpointer = Endpointer()
     assert in_blocks(endpointer, silence(60)) == []
     assert endpointer.level == SILENCE_DBFS and endpointer.processed_seconds == pytest.approx(60)
-    assert not endpointer.in_speech and endpointer.hangover_left == 0
+    assert not endpointer.in_speech and endpointer.end_silence_left == 0
 
 
 def test_a_cap_ends_an_utterance_in_noise_above_a_fixed_threshold() -> None:
@@ -501,14 +501,16 @@ def test_what_a_meter_shows() -> None:
     endpointer = Endpointer()
     assert (endpointer.level, endpointer.in_speech, endpointer.processed_seconds) == (SILENCE_DBFS, False, 0)
     endpointer.process(samples[:RATE])
-    assert not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.level < endpointer.threshold
+    assert not endpointer.in_speech and endpointer.end_silence_left == 0 and endpointer.level < endpointer.threshold
     endpointer.process(samples[RATE : RATE * 3 // 2])
-    assert endpointer.in_speech and endpointer.hangover_left > 0.5
+    assert endpointer.in_speech and endpointer.end_silence_left > 0.5
     endpointer.process(samples[RATE * 3 // 2 : RATE * 23 // 10])
-    assert endpointer.in_speech and endpointer.hangover_left == pytest.approx(0.3, abs=0.12)
+    assert endpointer.in_speech and endpointer.end_silence_left == pytest.approx(0.3, abs=0.12)
     endpointer.process(samples[RATE * 23 // 10 :])
     assert (
-        not endpointer.in_speech and endpointer.hangover_left == 0 and endpointer.processed_seconds == pytest.approx(3)
+        not endpointer.in_speech
+        and endpointer.end_silence_left == 0
+        and endpointer.processed_seconds == pytest.approx(3)
     )
 
 

@@ -156,9 +156,9 @@ class Case:
         error = error or NetworkError("lost")
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[SimulatedConnection]:
-            assert again == bool(self.connections)
-            await asyncio.sleep(outage if again else 0.0)
+        async def connect(is_reconnect: bool) -> AsyncIterator[SimulatedConnection]:
+            assert is_reconnect == bool(self.connections)
+            await asyncio.sleep(outage if is_reconnect else 0.0)
             life = lives[len(self.connections)] if len(self.connections) < len(lives) else last
             self.connections.append(SimulatedConnection(manual, life, error))
             yield self.connections[-1]

@@ -139,7 +139,7 @@ class Case:
             return answer(said)
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[Wire]:
+        async def connect(is_reconnect: bool) -> AsyncIterator[Wire]:
             await self.on_call(self)
             yield self.wire
 

@@ -191,9 +191,9 @@ class Soak:
         lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
 
         @asynccontextmanager
-        async def connect(again: bool) -> AsyncIterator[SimulatedConnection]:
+        async def connect(is_reconnect: bool) -> AsyncIterator[SimulatedConnection]:
             self.lost += 1
-            await asyncio.sleep(dice.choice(self.outages) if again else 0.1)
+            await asyncio.sleep(dice.choice(self.outages) if is_reconnect else 0.1)
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
 
         self._session = Session(

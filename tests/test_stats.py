@@ -636,7 +636,7 @@ def test_session_with_speech_reports_its_latencies() -> None:
     assert figures["finalize_to_text"][:2] == [150.0, 150.0]
     assert figures["finalize_to_flush_done"][:2] == [250.0, 250.0]
     assert len(figures["speech_to_finalize"]) == 2
-    for late in figures["speech_to_finalize"]:  # the hangover, and the frames that begin and end of it lie in
+    for late in figures["speech_to_finalize"]:  # the end silence, and the frames that begin and end of it lie in
         assert 500.0 <= late <= 800.0
     for late in figures["onset_to_text"]:
         assert late >= len(words) / RATE * 1000 * 0.7
@@ -774,7 +774,7 @@ def test_key_to_finalize_is_measured() -> None:
     assert day.figures == {"key_to_finalize": (1, 20.0)}
 
 
-def test_outage_counts_neither_for_keys_nor_for_hangovers() -> None:
+def test_outage_counts_neither_for_keys_nor_for_the_silence_at_the_end() -> None:
     day = Attended()
     day.hear(10)
     day.watch.vad_event(VadEvent("end", 0.5, 0.9))

@@ -84,12 +84,12 @@ class VadStateMachine:
 
     attack          speech that begins or resumes an utterance
     pause           silence that is a pause
-    hangover        silence that ends an utterance
+    end_silence     silence that ends an utterance
     longest         length at which an utterance ends; in the last fifth of it, the first pause ends it
     frame_seconds   length of a frame
     """
 
-    def __init__(self, attack: int, pause: int, hangover: int, longest: int, frame_seconds: float = 1.0) -> None:
+    def __init__(self, attack: int, pause: int, end_silence: int, longest: int, frame_seconds: float = 1.0) -> None:
         self.in_speech = False
         """Whether an utterance has begun and not ended."""
         self.silence = 0
@@ -97,12 +97,12 @@ class VadStateMachine:
         self.in_pause = False
         """Whether that silence has lasted long enough to be a pause."""
         self._frame_seconds = frame_seconds
-        self.configure(attack, pause, hangover, longest)
+        self.configure(attack, pause, end_silence, longest)
         self.now = self._speech_run = self._may_end_at = self._must_end_at = 0
 
-    def configure(self, attack: int, pause: int, hangover: int, longest: int) -> None:
+    def configure(self, attack: int, pause: int, end_silence: int, longest: int) -> None:
         """Change the settings from now on; `longest` from the next utterance on."""
-        self._attack, self._pause, self._hangover, self._longest = attack, pause, hangover, longest
+        self._attack, self._pause, self._end_silence, self._longest = attack, pause, end_silence, longest
 
     def update(self, speech: bool) -> Sequence[VadEvent]:
         """Take the next frame; returns the events at its end."""
@@ -117,7 +117,7 @@ class VadStateMachine:
             self.silence += 1
             if speech:
                 pass  # might be a click: undecided until the sound has lasted `attack` frames
-            elif self.silence >= self._hangover:
+            elif self.silence >= self._end_silence:
                 return [self._end()]
             elif self.silence >= self._pause:
                 if self.now >= self._may_end_at:
@@ -153,7 +153,7 @@ class VadStateMachine:
 
 
 class SpeechDetector(Protocol):
-    """Tells speech from noise that is as loud, at a cost: a network, for example."""
+    """A network that tells speech from noise of the same level. The Endpointer asks it in loud noise."""
 
     def process(self, samples: Samples) -> list[float]:
         """Take the next samples; returns how likely the end of each complete frame of FRAME_SECONDS is speech."""
@@ -190,15 +190,15 @@ class Endpointer:
             self._fixed_threshold = settings.threshold if settings.threshold is not None else self._fixed_threshold
 
     def _frame_counts(self, settings: VadSettings) -> tuple[int, int, int, int]:
-        """Attack, pause, hangover and longest, in frames."""
+        """Attack, pause, end silence and longest, in frames."""
         seconds = (
             settings.attack_ms / 1000,
             settings.pause_ms / 1000,
             settings.silence_ms / 1000,
             settings.max_utterance_seconds,
         )
-        attack, pause, hangover, longest = (max(1, round(length / self._frame_seconds)) for length in seconds)
-        return attack, pause, hangover, longest
+        attack, pause, end_silence, longest = (max(1, round(length / self._frame_seconds)) for length in seconds)
+        return attack, pause, end_silence, longest
 
     @property
     def processed_seconds(self) -> float:
@@ -232,7 +232,7 @@ class Endpointer:
         return self._machine.in_pause
 
     @property
-    def hangover_left(self) -> float:
+    def end_silence_left(self) -> float:
         """Seconds of silence until the utterance ends; 0 outside utterances."""
         left = self._settings.silence_ms / 1000 - self._machine.silence * self._frame_seconds
         return max(0.0, left) if self.in_speech else 0.0

@@ -447,7 +447,7 @@ class LiveSession:
         config, heard, microphone = self._config, self._endpointer, self._config.microphone
         is_heard = microphone is not None and self._wait_status.is_listening and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
-        ends_in = heard.hangover_left if config.finalize else 0.0
+        ends_in = heard.end_silence_left if config.finalize else 0.0
         return LiveState(
             text=self._partial_text,
             elapsed=self._clock.elapsed,

@@ -15,7 +15,7 @@ from .sanitize import can_encode
 LABELS = {
     "speech_to_finalize": "last speech to finalize",
     "key_to_finalize": "key to finalize",
-    "hangover_to_finalize": "end of hangover to finalize",
+    "hangover_to_finalize": "end of silence to finalize",
     "finalize_to_flush_done": "finalize to flush_done",
     "finalize_to_text": "finalize to last text",
     "onset_to_text": "speech onset to first text",
