@@ -10,7 +10,7 @@ FILE ?=
 TESTS ?=
 # Workers run whole test files, in the order of tests/conftest.py, which also sets the number of workers.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
-# Debian packages for the tests: shells, a speech synthesiser, ffmpeg, a sound server, a tracer.
+# Debian packages for the tests: shells, a speech synthesizer, ffmpeg, a sound server, a tracer.
 SYSTEM := bash chromium chromium-driver curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 mandoc pulseaudio pulseaudio-utils strace tmux zsh
 
 .PHONY: run test test-fast coverage check format completions sample bench pictures faults fuzz golden clean

@@ -1,6 +1,6 @@
 """Compares end-of-utterance detection in noise by `audio/vad.py` and by webrtcvad: hits, errors and CPU.
 
-Both decide on frames of 20 ms, followed by the same state machine with the same settings. They get twenty synthesised
+Both decide on frames of 20 ms, followed by the same state machine with the same settings. They get twenty synthesized
 sentences with pauses, clean and in noise with a fixed seed. Targets: at each level of noise as many ends in time as
 webrtcvad, in all kinds of noise together, and at most 0.6 times its CPU.
 

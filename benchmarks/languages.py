@@ -1,4 +1,4 @@
-"""Measures how Whisper base recognises and detects languages, and compares it with faster-whisper's own decoding.
+"""Measures how Whisper base recognizes and detects languages, and compares it with faster-whisper's own decoding.
 
 People speak Italian, Russian, Spanish and French prompts, which Debian's packages contain (see `prompts.py`). Some of
 their texts differ from what is said, so error rates on another set say little: faster-whisper transcribes the same
@@ -62,7 +62,7 @@ GERMAN = (
 
 
 class Result(NamedTuple):
-    """What was recognised in one recording; texts are normalised.
+    """What was recognized in one recording; texts are normalized.
 
     detected   the language code that was detected, if any
     """
@@ -90,7 +90,7 @@ def find_recordings(most: int, others: Path | None) -> Iterator[tuple[str, list[
 
 
 def recognize(engine: whisper.WhisperEngine, model: WhisperModel, samples: Samples, text: str, language: str) -> Result:
-    """A recording as the program recognises it, and as faster-whisper does."""
+    """A recording as the program recognizes it, and as faster-whisper does."""
     found = engine.detect_language(samples)
     words = engine.recognize([samples], language)[0]
     segments, _ = model.transcribe(

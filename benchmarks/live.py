@@ -1,6 +1,6 @@
 """Measures the latency of the local server with its real engines (`serve`), for one session and for two at once.
 
-Synthesised sentences are sent in real time to both realtime endpoints (`speakers.py`). On the manual endpoint
+Synthesized sentences are sent in real time to both realtime endpoints (`speakers.py`). On the manual endpoint
 `finalize` follows the speech at once, which is the worst case, or after 0.6 s of silence, as in `stream-file`; then a
 minute is sent without a pause, to see whether work piles up. On the auto endpoint the server ends the turns; the last
 one is long.

@@ -1,6 +1,6 @@
 """Compares Moonshine with Whisper for live recognition: CPU per clip, and word error rate.
 
-Both recognise the same clips in turns, in one process: synthesised sentences (`tests/speech.py`), alone and joined, and
+Both recognize the same clips in turns, in one process: synthesized sentences (`tests/speech.py`), alone and joined, and
 pieces of given lengths, like those of a growing utterance. Targets: Moonshine takes at most half of Whisper's CPU for
 3 s, and its word error rate is at most 3 points higher.
 
@@ -83,7 +83,7 @@ def in_turns(engines: Sequence[Engine], clips: Sequence[Samples]) -> list[list[R
 
 
 def spoken() -> list[Clip]:
-    """The synthesised sentences, with a little silence around each."""
+    """The synthesized sentences, with a little silence around each."""
     sentences = Path(__file__).with_name("sentences.txt").read_text("utf-8").splitlines()
     return [Clip(np.concatenate([silence(0.2), say(sentence), silence(0.3)]), sentence) for sentence in sentences]
 
@@ -154,7 +154,7 @@ def measure_pieces(engines: Sequence[Engine], clips: Sequence[Clip], count: int,
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesised speech")
+    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesized speech")
     parser.add_argument("--transcripts", type=Path, help="their table (FOLDER/transcripts.tsv)")
     parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="files to leave out (repeatable)")
     parser.add_argument("--count", type=int, default=8, help="pieces of each length (8)")

@@ -2,7 +2,7 @@
 
 The transcripts are compared with what was spoken. Targets: at most 600 MB of memory, and all word times in order.
 
-The speech is synthesised (`tests/speech.py`). With your own recordings: `local.py FOLDER --transcripts FILE.tsv`, a
+The speech is synthesized (`tests/speech.py`). With your own recordings: `local.py FOLDER --transcripts FILE.tsv`, a
 table with a header that names at least the columns `file` and `transcript`.
 """
 
@@ -117,7 +117,7 @@ def measure(name: str, folder: Path, spoken: dict[str, str], env: dict[str, str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesised speech")
+    parser.add_argument("folder", type=Path, nargs="?", help="your own recordings, instead of synthesized speech")
     parser.add_argument("--transcripts", type=Path, help="their table (FOLDER/transcripts.tsv)")
     parser.add_argument("--skip", action="append", default=[], metavar="GLOB", help="files to leave out (repeatable)")
     parser.add_argument(

@@ -31,7 +31,7 @@ from measuring import CLI, MIB, PYTHON, ROOT, Report, environment
 sys.path.insert(0, str(ROOT))
 from tests.realtime_server import RealtimeServer
 from tests.test_soak import LENGTH, NUMBERS, RESTS, Sample, Soak, files_of, hiss, resident_of, tone
-from tests.tones import random_loss, recognises
+from tests.tones import random_loss, recognizes
 
 OUTAGES = (*[0.1] * 20, *[2.0] * 4, 90.0)
 """Seconds until another connection is possible; one is drawn for each loss."""
@@ -60,7 +60,7 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
     """Run `stream-file` with real sockets, and read its output line by line."""
     count, rng, samples, wrong = round(minutes * 60 / LENGTH), random.Random(1), [], []
     lives = [rng.uniform(0.1, 1.7) * minutes * 60 / losses for _ in range(losses)]
-    with RealtimeServer(*(recognises(life, random_loss(rng)) for life in lives), recognises()) as server:
+    with RealtimeServer(*(recognizes(life, random_loss(rng)) for life in lives), recognizes()) as server:
         command = [CLI, "stream-file", "-", "--encoding", "pcm_s16le", "--sample-rate", "16000", "--speed", str(SPEED),
                    "--mode", "manual", "-f", "ndjson", "--quiet", "--base-url", server.base_url]  # fmt: skip
         program = subprocess.Popen(

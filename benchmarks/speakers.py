@@ -28,7 +28,7 @@ FRAME_SAMPLES = RATE // 10
 SENTENCE_SECONDS = 3.0
 """Preferred length of a sentence."""
 LONG_TURN_SECONDS = 20.0
-"""Minimum length of the long turn: more than the server recognises in one piece."""
+"""Minimum length of the long turn: more than the server recognizes in one piece."""
 HANGOVER_SECONDS = 0.6
 """Silence before a `finalize` that isn't sent at once, as in `stream-file`."""
 SPEECH_RANGE_DB = 35.0

@@ -4,7 +4,7 @@ The greedy filler does what many programs do: it puts words on a line while they
 cues as SubRip. The two take turns, so that other load slows down both. Targets: 12.5 times the greedy filler, and at
 most twice the time per word for 100,000 words.
 
-    10,000    sentences (`sentences.txt`) with word times as a recogniser sends them
+    10,000    sentences (`sentences.txt`) with word times as a recognizer sends them
     100,000   the same, ten times as long
     defects   every sixth word has no times, or impossible ones
     japanese  text without spaces, one character per word

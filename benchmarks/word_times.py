@@ -1,8 +1,8 @@
 """Measures the word times of the offline engines: as Whisper gives them, corrected by loudness, and by alignment, too,
 and those of live text.
 
-The speech is synthesised (`tests/speech.py`), with pauses; the voice says how long each phoneme lasts. Measured are the
-starts of words that were recognised as they were spoken, and words of which more than 150 ms are in a pause. Targets:
+The speech is synthesized (`tests/speech.py`), with pauses; the voice says how long each phoneme lasts. Measured are the
+starts of words that were recognized as they were spoken, and words of which more than 150 ms are in a pause. Targets:
 starts off by 35 ms on average and by 90 ms in 95 of 100 cases, no word in a pause, 160 ms with white noise at 10 dB;
 and a CPU time of at most a tenth of Whisper's.
 """

@@ -1,8 +1,8 @@
 """Compares transcripts with what was really said: word and character error rates, and how certain they are.
 
-Errors are counted by jiwer, after Whisper's text normaliser has removed what isn't an error: case, punctuation, and in
-English also spellings, contractions and the way in which numbers are written. jiwer and the normaliser come with the
-extra [eval], and are imported when a text is normalised or compared first.
+Errors are counted by jiwer, after Whisper's text normalizer has removed what isn't an error: case, punctuation, and in
+English also spellings, contractions and the way in which numbers are written. jiwer and the normalizer come with the
+extra [eval], and are imported when a text is normalized or compared first.
 
 Pure: texts and counts in, figures out.
 """
@@ -34,7 +34,7 @@ class Edit:
     """A stretch of words that two texts have in common, or in which they differ.
 
     kind                    equal, substitute, insert or delete
-    reference, hypothesis   its words, after normalisation, joined by spaces; empty for an insertion or a deletion
+    reference, hypothesis   its words, after normalization, joined by spaces; empty for an insertion or a deletion
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Edit:
 class ErrorCounts:
     """Errors of one or more transcripts.
 
-    words, characters   of the references, after normalisation; characters include the spaces between words
+    words, characters   of the references, after normalization; characters include the spaces between words
     character_errors    substitutions, insertions and deletions of characters
     """
 
@@ -96,7 +96,7 @@ class Normalizer:
 
 
 def load_normalizer(language: str | None) -> Normalizer:
-    """The normaliser of a language code; None is English. EngineError if the extra isn't installed."""
+    """The normalizer of a language code; None is English. EngineError if the extra isn't installed."""
     if missing := [name for name in ("jiwer", "whisper_normalizer") if find_spec(name) is None]:
         message = f"eval needs packages that are not installed ({', '.join(missing)})"
         raise EngineError(message, hint=INSTALL_COMMAND)

@@ -1,6 +1,6 @@
-"""A realtime server in simulated time that recognises numbers, ends turns after a chosen silence, and responds late.
+"""A realtime server in simulated time that recognizes numbers, ends turns after a chosen silence, and responds late.
 
-It recognises tones (`tests.tones`) in the audio that arrives, so its text shows what was sent, how often, and where it
+It recognizes tones (`tests.tones`) in the audio that arrives, so its text shows what was sent, how often, and where it
 was cut. Only events are late: they arrive in order. Connections may be lost after some time.
 """
 
@@ -31,7 +31,7 @@ from cartesia_cli.protocol import (
 from cartesia_cli.session import Session
 from cartesia_cli.transcript import Segment, Update
 from tests.simulated_time import SimulatedTimeLoop
-from tests.tones import Recogniser
+from tests.tones import Recognizer
 
 CHUNK = 2 * RATE // 10
 
@@ -43,7 +43,7 @@ class LateConnection:
 
     def __init__(self, *, manual: bool, silence: float, lateness: Lateness, life: float | None, updates: bool) -> None:
         self._manual, self._silence, self._lateness, self._updates = manual, silence, lateness, updates
-        self._recogniser, self._sent, self._in_turn, self._last = Recogniser(), 0, False, 0.0
+        self._recognizer, self._sent, self._in_turn, self._last = Recognizer(), 0, False, 0.0
         self._events: asyncio.Queue[Event | CliError | None] = asyncio.Queue()
         self._under_way: deque[Event | None] = deque()
         self._loop = asyncio.get_running_loop()
@@ -56,16 +56,16 @@ class LateConnection:
         self._check()
         self.audio += len(frame)
         for at in range(0, len(frame), 640):
-            self._recogniser.feed(frame[at : at + 640])
+            self._recognizer.feed(frame[at : at + 640])
             self._hear()
 
     async def command(self, command: Command) -> None:
         self._check()
         match command:
             case Finalize():
-                if self._recogniser.heard[self._sent :]:
+                if self._recognizer.heard[self._sent :]:
                     self._say(Delta(text=self._text()))
-                    self._sent = len(self._recogniser.heard)
+                    self._sent = len(self._recognizer.heard)
                 self._say(FlushDone())
             case Close():
                 if self._in_turn:
@@ -84,26 +84,26 @@ class LateConnection:
 
     def _hear(self) -> None:
         if self._manual:
-            if self._updates and len(self._recogniser.heard) > self._sent:
+            if self._updates and len(self._recognizer.heard) > self._sent:
                 self._say(Delta(text=self._text()))
-                self._sent = len(self._recogniser.heard)
+                self._sent = len(self._recognizer.heard)
             return
-        if self._recogniser.within and not self._in_turn:
+        if self._recognizer.within and not self._in_turn:
             self._in_turn = True
             self._say(TurnStart())
-        if self._in_turn and len(self._recogniser.heard) > self._sent:
-            if self._recogniser.quiet >= self._silence:
+        if self._in_turn and len(self._recognizer.heard) > self._sent:
+            if self._recognizer.quiet >= self._silence:
                 self._end_turn()
-            elif self._updates and self._recogniser.quiet < 0.03:
+            elif self._updates and self._recognizer.quiet < 0.03:
                 self._say(TurnUpdate(transcript=self._text()))
 
     def _end_turn(self) -> None:
         self._say(TurnEnd(transcript=self._text()))
-        self._sent, self._in_turn = len(self._recogniser.heard), False
+        self._sent, self._in_turn = len(self._recognizer.heard), False
 
     def _text(self) -> str:
         """As a model writes it: only the first text of a connection begins without a space."""
-        text = "".join(f" {number}" for number in self._recogniser.heard[self._sent :])
+        text = "".join(f" {number}" for number in self._recognizer.heard[self._sent :])
         return text if self._sent else text[1:]
 
     def _say(self, event: Event | None) -> None:

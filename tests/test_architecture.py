@@ -53,6 +53,22 @@ def test_class_docstrings_explain_only_attributes_that_exist() -> None:
     assert explained > 200
 
 
+def test_words_are_spelled_with_ize() -> None:
+    """recognize, normalize…: one spelling, as in the names of libraries and of the API."""
+    stems = (
+        "author capital categor character custom emphas final general initial maxim memor minim modern normal optim "
+    )
+    stems += "organ priorit random real recogn serial special standard summar synthes token visual"
+    other = re.compile(f"(?:{'|'.join(stems.split())})is(?:e[drs]?|ers|ing|able|ations?)(?![a-z])")
+    folders = (PACKAGE, *(PACKAGE.parent / name for name in ("tests", "benchmarks", "docs")))
+    files = [path for folder in folders for path in folder.rglob("*.*") if path.suffix in (".py", ".md", ".js", ".txt")]
+    assert len(files) > 400
+    for path in files:
+        text = path.read_text("utf-8").lower()
+        if any(f"{stem}is" in text for stem in stems.split()):  # much faster than the pattern
+            assert not other.findall(text), path
+
+
 def test_import_rules_hold() -> None:
     """The import-linter contracts of pyproject.toml."""
     linter = Path(sys.executable).with_name("lint-imports")

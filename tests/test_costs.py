@@ -316,7 +316,7 @@ def test_resume_transcribes_changed_recordings(keep_time: bool, two: Home) -> No
     assert (two.file("a.txt"), two.file("b.txt")) == ("Of 5000 bytes.\n", "Of 4000 bytes.\n")
 
 
-def test_resume_recognises_a_recording_by_content_not_time(two: Home) -> None:
+def test_resume_recognizes_a_recording_by_content_not_time(two: Home) -> None:
     os.utime(two.folder / "a.wav")
     shutil.copyfile(two.folder / "b.wav", two.folder / "copy")
     os.replace(two.folder / "copy", two.folder / "b.wav")

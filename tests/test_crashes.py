@@ -30,7 +30,7 @@ from tests.microphone import open_studio
 from tests.realtime_server import RealtimeServer
 from tests.speech import write_wav
 from tests.test_listen import listening, session_recordings
-from tests.tones import recognises, spoken
+from tests.tones import recognizes, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -228,7 +228,7 @@ def test_killed_replay_leaves_a_whole_old_or_new_result(
 ) -> None:
     rng = random.Random(name)
     recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / name
-    with RealtimeServer(recognises()) as server:
+    with RealtimeServer(recognizes()) as server:
         arguments = ("stream-file", recording, "--mode", "manual", "--speed", "20", "--base-url", server.base_url)
         began = time.monotonic()
         assert run(*arguments, "-o", target, env=KEY).returncode == 0
@@ -259,7 +259,7 @@ def test_killed_replay_leaves_a_whole_old_or_new_result(
 
 def test_replay_killed_while_writing_leaves_no_partial_result(environment: dict[str, str], tmp_path: Path) -> None:
     recording, target = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS)), tmp_path / "out.json"
-    with RealtimeServer(recognises()) as server:
+    with RealtimeServer(recognizes()) as server:
         arguments = ("stream-file", recording, "--mode", "manual", "--speed", "50", "--base-url", server.base_url)
         assert run_killed_at(0, environment, tmp_path, *arguments, "-o", target) == 0
         steps = int((tmp_path / "steps").read_text())
@@ -278,7 +278,7 @@ def test_recover_after_a_kill_continues_with_the_remaining_recordings(
     environment: dict[str, str], tmp_path: Path, run: Run
 ) -> None:
     rng, out = random.Random(1), tmp_path / "said.srt"
-    with open_studio(environment) as studio, RealtimeServer(recognises()) as server:
+    with open_studio(environment) as studio, RealtimeServer(recognizes()) as server:
         for number in range(2):
             with listening(studio.environment | KEY, "--base-url", server.base_url, "-o", out) as listener:
                 studio.play(spoken([number], rest=0.5), RATE)

@@ -149,7 +149,7 @@ def test_cached_responses_cost_nothing(run: Run, server: CloudServer, tmp_path: 
         (["--baseline", "better.json", "--max-regression", "0.25"], 0, ""),
         (["--baseline", "other.json", "--max-regression", "0"], 3, "the baseline has none of the recordings"),
         (["--baseline", "talk.txt", "--max-regression", "0"], 3, "talk.txt is not the JSON of an evaluation"),
-        (["--baseline", "same.json", "--max-regression", "0", "-l", "de"], 3, "normalised by english, now by basic"),
+        (["--baseline", "same.json", "--max-regression", "0", "-l", "de"], 3, "normalized by english, now by basic"),
         (["--keyterm", ""], 2, "--keyterm must not be empty"),
         (["--model", ""], 2, "--model must not be empty"),
         (["--baseline", "same.json"], 2, "--baseline and --max-regression go together"),

@@ -1,4 +1,4 @@
-"""Error rates are those of jiwer on normalised texts, and the confidence interval is that of a bootstrap."""
+"""Error rates are those of jiwer on normalized texts, and the confidence interval is that of a bootstrap."""
 
 from __future__ import annotations
 

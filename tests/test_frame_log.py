@@ -16,7 +16,7 @@ from cartesia_cli.output.frame_log import FrameLog
 from tests.realtime_server import RealtimeServer
 from tests.speech import write_wav
 from tests.test_send_buffer import file_size_limit
-from tests.tones import recognises, spoken
+from tests.tones import recognizes, spoken
 
 OPEN = {"url": "wss://api.cartesia.ai/stt/websocket", "version": "2026-03-01"}
 
@@ -95,7 +95,7 @@ def test_session_continues_when_the_log_cannot_grow(environment: dict[str, str],
     def full() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    with RealtimeServer(recognises()) as server:
+    with RealtimeServer(recognizes()) as server:
         command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
         ended = subprocess.run(
             [*command, "--raw-events", "frames.ndjson", "--base-url", server.base_url], cwd=tmp_path, timeout=60,

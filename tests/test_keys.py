@@ -486,7 +486,7 @@ def test_escape_sequences_are_ignored_at_any_split(parts: list[str], data: Any) 
 @example(b"\x1b", "q")
 @example(b"\x1b[1;", "+")
 @example("é".encode()[:1], "p")
-def test_key_after_any_bytes_and_a_pause_is_recognised(noise: bytes, key: str) -> None:
+def test_key_after_any_bytes_and_a_pause_is_recognized(noise: bytes, key: str) -> None:
     decoder = KeyDecoder()
     decoder.decode(noise, 1.0)
     assert decoder.decode(key.encode(), 1.0 + 2 * ESCAPE_SECONDS) == [key]

@@ -102,7 +102,7 @@ def session_recordings(environment: dict[str, str]) -> list[Path]:
 
 
 def assert_recovered(left: Path, studio: Studio, run: Run) -> None:
-    """`--recover` prints what `transcribe` prints for the same recording, however well the engine recognises it."""
+    """`--recover` prints what `transcribe` prints for the same recording, however well the engine recognizes it."""
     transcribed = run("transcribe", "--local", left, env=studio.environment)
     recovered = run("listen", "--recover", env=studio.environment)
     assert recovered.returncode == 0, recovered.stderr

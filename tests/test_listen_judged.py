@@ -1,6 +1,6 @@
 """Compares what `listen` writes with the speech that is played to it: words, segment times, and every sample.
 
-It doesn't count wrong words, because the offline engines recognise these sentences a little differently each time. The
+It doesn't count wrong words, because the offline engines recognize these sentences a little differently each time. The
 margins are in audio time, which a slow machine doesn't change; keys are pressed when a sentence has been played.
 """
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.engine
 SISTER = "My sister works in a large hospital."
 
 EXPECTED_WORDS = {FERRY: ("the", "seven", "morning"), SISTER: ("my", "sister", "works", "hospital")}
-"""The first and the last word of each sentence, and some in between that every engine recognises."""
+"""The first and the last word of each sentence, and some in between that every engine recognizes."""
 
 MAX_SAMPLE_ERROR = 2 / 32768
 """Share of full scale. The sound server rounds to 16 bits, and the recording does again; one step was measured."""

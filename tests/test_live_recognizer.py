@@ -23,7 +23,7 @@ def spoken(count: int) -> Samples:
     return sound
 
 
-async def recognise(samples: Samples) -> tuple[Word, ...]:
+async def recognize(samples: Samples) -> tuple[Word, ...]:
     """Words of which at least a third is there; in the middle of one at the end, another."""
     found: list[Word] = []
     levels = np.rint(samples * 1000).astype(int)
@@ -38,7 +38,7 @@ async def recognise(samples: Samples) -> tuple[Word, ...]:
 @pytest.mark.parametrize("count", [3, 30, 100])
 def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: float, count: int) -> None:
     async def listen() -> tuple[str, list[str]]:
-        recognizer, deltas, glanced = LiveRecognizer(recognise, longest), list[str](), 0
+        recognizer, deltas, glanced = LiveRecognizer(recognize, longest), list[str](), 0
         recognizer.open(0.0)
         sound = spoken(count)
         for at in range(0, len(sound), RATE // 10):
@@ -65,7 +65,7 @@ def test_speculation_is_reused_unless_speech_resumes() -> None:
     async def counting(samples: Samples) -> tuple[Word, ...]:
         nonlocal calls
         calls += 1
-        return await recognise(samples)
+        return await recognize(samples)
 
     async def listen() -> tuple[str, str]:
         recognizer = LiveRecognizer(counting, 12.0)
@@ -105,7 +105,7 @@ def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
 
     async def noting(samples: Samples) -> tuple[Word, ...]:
         lengths.append(len(samples))
-        return await recognise(samples)
+        return await recognize(samples)
 
     async def listen() -> str:
         recognizer, sound = LiveRecognizer(noting, 5.0), spoken(10)

@@ -14,7 +14,7 @@ from tests.conftest import Run
 from tests.fault_server import FaultServer, answers
 from tests.realtime_server import RealtimeServer
 from tests.speech import write_wav
-from tests.tones import recognises, spoken
+from tests.tones import recognizes, spoken
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
@@ -135,7 +135,7 @@ def test_grep_keeps_matches_if_another_input_fails(run: Run, tmp_path: Path) -> 
 @pytest.mark.parametrize(("pattern", "code"), [("3", 0), ("4", 1)])
 def test_live_session_without_matches_exits_with_1(pattern: str, code: int, run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken([3]))
-    with RealtimeServer(recognises()) as server:
+    with RealtimeServer(recognizes()) as server:
         options = ("--mode", "manual", "--speed", "20", "--base-url", server.base_url)
         done = run("stream-file", recording, "--grep", pattern, *options, env=KEY)
         assert done.returncode == code, done.stderr

@@ -85,7 +85,7 @@ def test_replay_faster_than_real_time_loses_nothing(speed: float) -> None:
 
 
 def test_repeated_numbers_are_settled_as_often_as_spoken() -> None:
-    """What was heard before is recognised by its order, not by its words alone."""
+    """What was heard before is recognized by its order, not by its words alone."""
     for numbers, seed in product(REPEATED, range(3)):
         for rest in (0.5, 0.9):
             session = run(numbers, late=0.5, seed=seed, rest=rest)

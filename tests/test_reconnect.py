@@ -51,7 +51,7 @@ from tests.realtime_server import RealtimeServer, ServerConnection, refuses
 from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_listen import listening
-from tests.tones import REST, Recogniser, random_loss, recognises, spoken
+from tests.tones import REST, Recognizer, random_loss, recognizes, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -59,11 +59,11 @@ CHUNK = 2 * RATE // 10
 
 
 class SimulatedConnection:
-    """A server on one connection, that says what its recogniser hears; `life`: frames until it drops, None for ever."""
+    """A server on one connection, that says what its recognizer hears; `life`: frames until it drops, None for ever."""
 
     def __init__(self, manual: bool, life: int | None, error: CliError) -> None:
         self._manual, self._life, self._error = manual, life, error
-        self._recogniser, self._told, self._in_turn = Recogniser(), 0, False
+        self._recognizer, self._told, self._in_turn = Recognizer(), 0, False
         self._events: asyncio.Queue[Event | CliError | None] = asyncio.Queue()
         self.commands: list[Command] = []
         self.audio = 0
@@ -76,10 +76,10 @@ class SimulatedConnection:
                 self._events.put_nowait(self._error)
                 await asyncio.sleep(0.001)
                 raise self._error
-        self._recogniser.feed(frame)
+        self._recognizer.feed(frame)
         if not self._manual:
             self._turns()
-        elif len(self._recogniser.heard) > self._told:
+        elif len(self._recognizer.heard) > self._told:
             self._tell()
         await asyncio.sleep(0.0005)  # time for the receiver
 
@@ -104,27 +104,27 @@ class SimulatedConnection:
             yield event
 
     def _tell(self) -> None:
-        for number in self._recogniser.heard[self._told :]:
+        for number in self._recognizer.heard[self._told :]:
             self._events.put_nowait(
                 Delta(text=f" {number}", words=(Word(str(number), self.audio / 32000 - 0.3, None),))
             )
-        self._told = len(self._recogniser.heard)
+        self._told = len(self._recognizer.heard)
 
     def _turns(self) -> None:
-        if self._recogniser.within and not self._in_turn:
+        if self._recognizer.within and not self._in_turn:
             self._in_turn = True
             self._events.put_nowait(TurnStart())
-        if self._in_turn and len(self._recogniser.heard) > self._told and self._recogniser.quiet < 0.3:
+        if self._in_turn and len(self._recognizer.heard) > self._told and self._recognizer.quiet < 0.3:
             self._events.put_nowait(TurnUpdate(transcript=self._text()))
-        if self._in_turn and self._recogniser.quiet >= 0.4:
+        if self._in_turn and self._recognizer.quiet >= 0.4:
             self._end_turn()
 
     def _end_turn(self) -> None:
         self._events.put_nowait(TurnEnd(transcript=self._text()))
-        self._told, self._in_turn = len(self._recogniser.heard), False
+        self._told, self._in_turn = len(self._recognizer.heard), False
 
     def _text(self) -> str:
-        return "".join(f" {number}" for number in self._recogniser.heard[self._told :])
+        return "".join(f" {number}" for number in self._recognizer.heard[self._told :])
 
 
 class Tape:
@@ -289,7 +289,7 @@ def test_large_backlog_at_end_is_caught_up_in_batch(manual: bool) -> None:
 
     async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
         taken.append(at)
-        ears = Recogniser()
+        ears = Recognizer()
         for block in audio:
             ears.feed(block)
         return [Segment(at, at + 1, f" {number}", "server") for number in ears.heard]
@@ -383,8 +383,8 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
     numbers = NUMBERS[:25]
     recording = write_wav(folder / f"{mode}-{late}.wav", spoken(numbers))
     kind = {"turn_silence": turn_silence, "late": late}
-    scripts = [recognises(dice.uniform(0.3, 3.0) + 3 * late, random_loss(dice), **kind) for _ in range(20)]
-    with RealtimeServer(*scripts, recognises(**kind)) as server:
+    scripts = [recognizes(dice.uniform(0.3, 3.0) + 3 * late, random_loss(dice), **kind) for _ in range(20)]
+    with RealtimeServer(*scripts, recognizes(**kind)) as server:
         ended = run(
             "stream-file", recording, "--mode", mode, "-f", "ndjson", "--base-url", server.base_url,
             "--catch-up", "live", env={"CARTESIA_API_KEY": "sk_car_test"},
@@ -403,8 +403,8 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
 def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], tmp_path: Path) -> None:
     dice = random.Random(3)
     numbers = NUMBERS[:20]
-    scripts = [recognises(seconds, random_loss(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
-    with open_studio(environment) as studio, RealtimeServer(*scripts, recognises()) as server:
+    scripts = [recognizes(seconds, random_loss(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
+    with open_studio(environment) as studio, RealtimeServer(*scripts, recognizes()) as server:
         kept = tmp_path / "kept.wav"
         arguments = (
             "--mode",
@@ -427,7 +427,7 @@ def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], 
 
 def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(recognises(10.0, lambda connection: connection.close(1012)), refuses(503)) as server:
+    with RealtimeServer(recognizes(10.0, lambda connection: connection.close(1012)), refuses(503)) as server:
         ended = run(
             "stream-file", recording, "--mode", "manual", "--speed", "4", "--base-url", server.base_url,
             "--reconnect", "2", env={"CARTESIA_API_KEY": "sk_car_test"},
@@ -444,7 +444,7 @@ def test_unreachable_server_ends_session_with_its_text(run: Run, tmp_path: Path)
 
 def test_server_that_refuses_reconnect_ends_session(run: Run, tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(recognises(5.0, lambda connection: connection.reset()), refuses(401)) as server:
+    with RealtimeServer(recognizes(5.0, lambda connection: connection.reset()), refuses(401)) as server:
         arguments = ("--mode", "manual", "--speed", "4", "--base-url", server.base_url)
         ended = run("stream-file", recording, *arguments, env={"CARTESIA_API_KEY": "sk_car_test"})
         assert len(server.records) == 2
@@ -453,7 +453,7 @@ def test_server_that_refuses_reconnect_ends_session(run: Run, tmp_path: Path) ->
 
 def test_ctrl_c_while_reconnecting_ends_soon_with_its_text(environment: dict[str, str], tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "numbers.wav", spoken(NUMBERS))
-    with RealtimeServer(recognises(4.0, lambda connection: connection.close(1012)), refuses(503)) as server:
+    with RealtimeServer(recognizes(4.0, lambda connection: connection.close(1012)), refuses(503)) as server:
         process = start_program(
             ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
             env=environment | {"CARTESIA_API_KEY": "x"}, stdout=PIPE, stderr=PIPE,
@@ -476,7 +476,7 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
     numbers = NUMBERS[:12]
     recording = write_wav(tmp_path / "numbers.wav", spoken(numbers))
     with RealtimeServer(
-        recognises(math.inf, lambda connection: connection.reset(), silence=1.0), recognises()
+        recognizes(math.inf, lambda connection: connection.reset(), silence=1.0), recognizes()
     ) as server:
         process = start_program(
             ["stream-file", str(recording), "--mode", "manual", "--base-url", server.base_url],
@@ -496,7 +496,7 @@ def test_session_continues_after_machine_slept(environment: dict[str, str], tmp_
 def test_backlog_is_shown_and_sent(environment: dict[str, str], tmp_path: Path) -> None:
     numbers = NUMBERS[:30]
     recording, said = write_wav(tmp_path / "numbers.wav", spoken(numbers)), tmp_path / "said.txt"
-    listening = recognises()
+    listening = recognizes()
 
     def slow(connection: ServerConnection) -> None:
         connection.reads = False

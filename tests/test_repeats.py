@@ -35,7 +35,7 @@ from cartesia_cli.tracker.repeats import Repeat, repeated, tokenize, words_of
         ("你好世界", "世界和平", Repeat(2, True)),
     ],
 )
-def test_repeated_words_are_recognised(heard: str, again: str, expected: Repeat | None) -> None:
+def test_repeated_words_are_recognized(heard: str, again: str, expected: Repeat | None) -> None:
     assert repeated(words_of(heard), words_of(again)) == expected
 
 

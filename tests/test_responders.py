@@ -22,7 +22,7 @@ from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
 
 
-async def recognise(samples: Samples) -> Sequence[Word]:
+async def recognize(samples: Samples) -> Sequence[Word]:
     """A word for each half second of sound, begun halves included."""
     halves = [samples[at : at + RATE // 2] for at in range(0, len(samples), RATE // 2)]
     return [Word(f" w{n}", n / 2, n / 2 + 0.5) for n, half in enumerate(halves) if np.abs(half).max() > 0.01]
@@ -30,11 +30,11 @@ async def recognise(samples: Samples) -> Sequence[Word]:
 
 def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> ManualResponder:
     asked = RealtimeOptions(model="ink-whisper" if timed else "ink-2", **options)
-    return ManualResponder(LiveRecognizer(recognise, 8.0, idle_buffer_seconds=8.0), say, asked, has_word_times=timed)
+    return ManualResponder(LiveRecognizer(recognize, 8.0, idle_buffer_seconds=8.0), say, asked, has_word_times=timed)
 
 
 def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
-    return TurnResponder(LiveRecognizer(recognise, 8.0), say, RealtimeOptions(model="ink-2"))
+    return TurnResponder(LiveRecognizer(recognize, 8.0), say, RealtimeOptions(model="ink-2"))
 
 
 def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Event], Awaitable[None]]], Responder]:
@@ -48,8 +48,8 @@ def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Ev
         asked = RealtimeOptions(model="ink-2", word_timestamps=True)
         times = LiveWordTimes(align)
         if make is TurnResponder:
-            return TurnResponder(LiveRecognizer(recognise_untimed, 8.0, times=times), say, asked, times)
-        recognizer = LiveRecognizer(recognise_untimed, 8.0, idle_buffer_seconds=8.0, times=times)
+            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0, times=times), say, asked, times)
+        recognizer = LiveRecognizer(recognize_untimed, 8.0, idle_buffer_seconds=8.0, times=times)
         return ManualResponder(recognizer, say, asked, has_word_times=False, times=times)
 
     return start
@@ -61,16 +61,16 @@ def untimed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[
     def start(say: Callable[[Event], Awaitable[None]]) -> Responder:
         asked = RealtimeOptions(model="ink-2")
         if make is TurnResponder:
-            return TurnResponder(LiveRecognizer(recognise_untimed, 8.0), say, asked)
-        recognizer = LiveRecognizer(recognise_untimed, 8.0, idle_buffer_seconds=8.0)
+            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0), say, asked)
+        recognizer = LiveRecognizer(recognize_untimed, 8.0, idle_buffer_seconds=8.0)
         return ManualResponder(recognizer, say, asked, has_word_times=False)
 
     return start
 
 
-async def recognise_untimed(samples: Samples) -> Sequence[Word]:
+async def recognize_untimed(samples: Samples) -> Sequence[Word]:
     """The same words with a full stop at their end, and without times."""
-    words = [Word(one.word) for one in await recognise(samples)]
+    words = [Word(one.word) for one in await recognize(samples)]
     return words[:-1] + [Word(f"{one.word}.") for one in words[-1:]]
 
 
@@ -231,7 +231,7 @@ def test_slow_engine_does_not_speculate_in_every_pause() -> None:
         nonlocal hearings
         hearings += 1
         await asyncio.sleep(4.0)
-        return await recognise(samples)
+        return await recognize(samples)
 
     async def run() -> int:
         async def note(event: Event) -> None:
@@ -272,12 +272,12 @@ def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
 def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
     engine = moonshine.load()
 
-    async def recognise(samples: Samples) -> Sequence[Word]:
+    async def recognize(samples: Samples) -> Sequence[Word]:
         return engine.recognize([samples], "en")[0]
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")
-        return ManualResponder(LiveRecognizer(recognise, 8.0, 8.0), note, options, has_word_times=False)
+        return ManualResponder(LiveRecognizer(recognize, 8.0, 8.0), note, options, has_word_times=False)
 
     spoken, spelt = say(sentence), sentence.split()
     for at in range(RATE // 4, len(spoken), RATE // 3):
@@ -332,7 +332,7 @@ def test_speech_soon_after_finalize_is_recognized_with_the_words_before_it(pause
 
     async def noting(samples: Samples) -> Sequence[Word]:
         heard.append(len(samples))
-        return await recognise(samples)
+        return await recognize(samples)
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")

@@ -35,7 +35,7 @@ from tests.realtime_server import RealtimeServer, Script
 from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
 from tests.test_reconnect import CHUNK, SimulatedConnection
-from tests.tones import TONE, random_loss, recognises, spoken
+from tests.tones import TONE, random_loss, recognizes, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -81,7 +81,7 @@ class Distant(SimulatedConnection):
 
     def _tell(self) -> None:
         self._events.put_nowait(Delta(text=self._text()))
-        self._told = len(self._recogniser.heard)
+        self._told = len(self._recognizer.heard)
 
 
 class Speaker:
@@ -298,8 +298,8 @@ def test_sockets_of_lost_connections_are_closed(environment: dict[str, str], tmp
 
         return counting
 
-    scripts = [counted(recognises(dice.uniform(0.3, 3.0), random_loss(dice))) for _ in range(12)]
-    with RealtimeServer(*scripts, counted(recognises())) as server:
+    scripts = [counted(recognizes(dice.uniform(0.3, 3.0), random_loss(dice))) for _ in range(12)]
+    with RealtimeServer(*scripts, counted(recognizes())) as server:
         command = [sys.executable, "-m", "cartesia_cli", "stream-file", str(recording), "--mode", "manual"]
         command += ["--speed", "20", "--base-url", server.base_url]
         program = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Transcripts of other programs are recognised by their shape, with words in seconds, and never in a wrong unit."""
+"""Transcripts of other programs are recognized by their shape, with words in seconds, and never in a wrong unit."""
 
 from __future__ import annotations
 

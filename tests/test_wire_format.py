@@ -187,7 +187,7 @@ def test_each_rate_goes_out_as_the_query_says(rate: int, run: Run, tmp_path: Pat
     ],
     ids=" ".join,
 )
-def test_a_recogniser_hears_the_same_words_in_every_format(
+def test_a_recognizer_hears_the_same_words_in_every_format(
     options: tuple[str, ...], whisper: dict[str, str], run: Run, tmp_path: Path
 ) -> None:
     spoken = speech.write_wav(tmp_path / "talk.wav", np.concatenate([speech.say(SENTENCE), speech.silence(0.5)]))

@@ -1,7 +1,7 @@
-"""Speech that a test can recognise without an engine: numbers as tones, and a recogniser for them.
+"""Speech that a test can recognize without an engine: numbers as tones, and a recognizer for them.
 
-Number n is a tone with its own frequency, 0.3 s long, with silence around it. Half a tone is not recognised, and one
-that is received twice is recognised twice, so the text of a server shows what it received, and how often.
+Number n is a tone with its own frequency, 0.3 s long, with silence around it. Half a tone is not recognized, and one
+that is received twice is recognized twice, so the text of a server shows what it received, and how often.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def spoken(numbers: Sequence[int], rest: float = REST, noise: float = 0.0005) ->
     return (sound + hiss).astype(np.float32)
 
 
-class Recogniser:
-    """Recognises the numbers in the 16-bit samples of one connection.
+class Recognizer:
+    """Recognizes the numbers in the 16-bit samples of one connection.
 
     heard     numbers, in order; -1 for a tone of another length
     quiet     seconds of silence at the end
@@ -77,7 +77,7 @@ class Recogniser:
         self.heard.append(round((peak - LOWEST) / STEP))
 
 
-def recognises(
+def recognizes(
     life: float | None = None,
     end: Callable[[ServerConnection], None] | None = None,
     silence: float = 1e9,
@@ -85,7 +85,7 @@ def recognises(
     turn_silence: float = 0.4,
     late: float = 0.0,
 ) -> Script:
-    """A script that sends the numbers that it recognises, on either endpoint, `late` seconds after it could.
+    """A script that sends the numbers that it recognizes, on either endpoint, `late` seconds after it could.
 
     After `life` seconds of audio, or after `silence` seconds without any, it calls `end`. In auto mode, `turn_silence`
     seconds of silence end a turn.
@@ -94,7 +94,7 @@ def recognises(
     def script(connection: ServerConnection) -> None:
         connection.admit()
         manual = connection.record.path == MANUAL
-        recogniser, read, sent, in_turn, seconds = Recogniser(), 0, 0, False, 0.0
+        recognizer, read, sent, in_turn, seconds = Recognizer(), 0, 0, False, 0.0
         under_way: deque[tuple[float, dict[str, object]]] = deque()
 
         def say(event: dict[str, object]) -> None:
@@ -105,7 +105,7 @@ def recognises(
                 connection.say(under_way.popleft()[1])
 
         def text() -> str:
-            return "".join(f" {number}" for number in recogniser.heard[sent:])
+            return "".join(f" {number}" for number in recognizer.heard[sent:])
 
         while True:
             for frame in connection.record.frames[read:]:
@@ -124,17 +124,17 @@ def recognises(
                         return
                 if frame.opcode != BINARY:
                     continue
-                recogniser.feed(frame.payload)
+                recognizer.feed(frame.payload)
                 seconds += len(frame.payload) / 2 / RATE
-                if manual and len(recogniser.heard) > sent:
+                if manual and len(recognizer.heard) > sent:
                     say(transcript(text()))
-                    sent = len(recogniser.heard)
-                if not manual and recogniser.within and not in_turn:
+                    sent = len(recognizer.heard)
+                if not manual and recognizer.within and not in_turn:
                     in_turn = True
                     say(turn("start"))
-                if in_turn and recogniser.quiet >= turn_silence:
+                if in_turn and recognizer.quiet >= turn_silence:
                     say(turn("end", text()))
-                    sent, in_turn = len(recogniser.heard), False
+                    sent, in_turn = len(recognizer.heard), False
                 arrive()
                 if life is not None and seconds >= life:
                     assert end is not None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 
 RATE = 16000
-"""Hz. The rate of the recognisers, which the API recommends (docs: stt-input-encodings)."""
+"""Hz. The rate of the recognizers, which the API recommends (docs: stt-input-encodings)."""
 
 
 class AudioStore(Protocol):
@@ -112,7 +112,7 @@ class Resampler:
 
 
 def _finite(samples: Samples) -> Samples:
-    """Floats may have any value; recognisers must not get NaN."""
+    """Floats may have any value; recognizers must not get NaN."""
     return np.clip(np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0), -1.0, 1.0)
 
 

@@ -332,7 +332,7 @@ def _version(headers: Mapping[str, str]) -> str | None:
 
 
 def _validator(headers: Mapping[str, str]) -> str | None:
-    """What a file that is downloaded in parts is recognised by. Weak ETags don't promise equal bytes."""
+    """What a file that is downloaded in parts is recognized by. Weak ETags don't promise equal bytes."""
     etag = headers.get("etag")
     return headers.get("last-modified") if etag is None else etag if etag.startswith('"') else None
 

@@ -223,7 +223,7 @@ def _scored_rows(report: Report, system: str) -> dict[str, Report]:
 
 
 def load_baseline(text: str, source: str, normalizer: Normalizer) -> Report:
-    """The report of an earlier evaluation. InputError for anything else, or if its texts were normalised otherwise."""
+    """The report of an earlier evaluation. InputError for anything else, or if its texts were normalized otherwise."""
     import json
 
     error = InputError(f"{source} is not the JSON of an evaluation", hint="`eval ... -o FILE.json` writes it")
@@ -238,6 +238,6 @@ def load_baseline(text: str, source: str, normalizer: Normalizer) -> Report:
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise error from problem
     if (name := report.get("normalizer", normalizer.name)) != normalizer.name:
-        message = f"{source} has error rates of other texts: they were normalised by {name}, now by {normalizer.name}"
+        message = f"{source} has error rates of other texts: they were normalized by {name}, now by {normalizer.name}"
         raise InputError(message, hint=f"name the same --language; that of the baseline is {report.get('language')}")
     return dict(report)

@@ -91,7 +91,7 @@ class RemoteInputs:
             yield error
             return
         if not found:
-            hint = "check the spelling; a prefix ends in /, and recordings are recognised by their suffix"
+            hint = "check the spelling; a prefix ends in /, and recordings are recognized by their suffix"
             yield InputError(f"no recording in {url}", hint=hint)
 
     def recordings_on_page(self, url: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Decides what `--resume` still has to do, and which recording a result file belongs to.
 
-Recordings are recognised by their content, as far as the record of results goes (see `results`). A result that isn't in
+Recordings are recognized by their content, as far as the record of results goes (see `results`). A result that isn't in
 there, such as one of an earlier version, counts as done if it isn't older than its recording.
 
 Must never cause a file to be overwritten that this program didn't write, or that was edited since.

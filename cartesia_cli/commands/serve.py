@@ -77,7 +77,7 @@ def serve(
     local_model: given.LocalModel = None,
     script: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Play this script, or a log of --raw-events, instead of recognising speech."),
+        typer.Option(metavar="FILE", help="Play this script, or a log of --raw-events, instead of recognizing speech."),
     ] = None,
     verbosity: given.VerbosityOptions,
 ) -> None:

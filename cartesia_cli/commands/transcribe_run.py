@@ -351,7 +351,7 @@ class SkippedFiles:
 def synthesize_sample(
     words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
 ) -> Path:
-    """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesised
+    """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesized
     by Cartesia. UsageError for words without the API.
     """
     if not words:

@@ -56,7 +56,7 @@ def _body(report: Report) -> Iterator[str]:
     unfinished = "" if report["complete"] else " It was stopped before its end."
     yield (
         f"<p>{report['recordings']} recordings, {report['duration']:.0f} s, compared {compared}; language "
-        f"{_safe(report['language'])}, normaliser {_safe(report['normalizer'])}.{unfinished}</p>"
+        f"{_safe(report['language'])}, normalizer {_safe(report['normalizer'])}.{unfinished}</p>"
     )
     yield from _systems(report)
     scored = [system for system in report["systems"] if "wer" in system]

@@ -25,7 +25,7 @@ TYPICAL_PAUSES = 0.5, 0.5, 0.5
 PARAGRAPH_PAUSE_FACTOR = 2.0
 """A pause between paragraphs is this many times longer than the median pause between sentences..."""
 MID_SENTENCE_FACTOR = 2.0
-"""...and longer again by this factor within a sentence, where the recogniser may have missed a full stop."""
+"""...and longer again by this factor within a sentence, where the recognizer may have missed a full stop."""
 MIN_PAUSE_SECONDS = 0.6
 """A shorter pause never ends a paragraph."""
 

@@ -8,7 +8,7 @@ from ..text_encoding import join_surrogates
 
 BIDI = "\u202a-\u202e\u2066-\u2069"
 """Embeddings, overrides and isolates, for a class of a regular expression: they show text in another order than it
-has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recogniser sends any."""
+has, up to the end of the line, ours included. Right-to-left text needs none of them, and no recognizer sends any."""
 
 # Not compiled here: start-up. Most text is printable.
 _UNSAFE = f"[\x00-\x1f\x7f-\x9f{BIDI}\ud800-\udfff]"

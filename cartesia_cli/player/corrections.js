@@ -7,7 +7,7 @@ const LONG_SECONDS = 3, SILENT_SECONDS = 0.5;
 const SILENT_SHARE = 0.03; // of the loudest peak of the recording
 const COARSE_SECONDS = 0.2; // peaks of longer stretches don't show pauses
 const ESTIMATED_BY_US = 1, ESTIMATED_BY_SERVER = 2, EDITED = 4;
-const UNWANTED = /[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g; // no recogniser sends any, and they would show another text
+const UNWANTED = /[\u0000-\u0008\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g; // no recognizer sends any, and they would show another text
 
 function enableCorrections(record) {
   const field = byId("spelling"), names = [...document.querySelectorAll(".name")], { speakers } = record;

@@ -23,7 +23,7 @@ from ..errors import OutputError
 from .manifests import NEMO_PATH, LineIndex
 
 TEXT = "pred_text"
-"""NeMo's name for what a model recognised; `text` is what was really said."""
+"""NeMo's name for what a model recognized; `text` is what was really said."""
 
 ABSENT = -1
 

@@ -120,7 +120,7 @@ SCHEDULERS: dict[str, Callable[[int | None, Mapping[str, str]], Shard]] = {
     "AWS_BATCH_JOB_ARRAY_INDEX": _aws_batch,
     "JOB_COMPLETION_INDEX": _kubernetes,
 }
-"""The variable by which each scheduler is recognised."""
+"""The variable by which each scheduler is recognized."""
 
 
 def _from_scheduler(size: int | None, environ: Mapping[str, str]) -> Shard:

@@ -25,7 +25,7 @@ class AccessControl:
     def __init__(self, key: str | None, concurrency: int, *, lenient: bool) -> None:
         self._key, self._free, self._lenient = key, concurrency, lenient
 
-    def authorise(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_websocket: bool = False) -> None:
+    def authorize(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_websocket: bool = False) -> None:
         """ApiError 401 without the key: Bearer as documented, the older X-API-Key, or a browser's access_token.
 
         ApiError 400 without an API version: in the header, or in the query of a WebSocket, where it takes precedence.

@@ -176,7 +176,7 @@ def _build_app(
 
     async def voices(request: Request) -> Response:
         """None: clients ask for them to find out whether a key is accepted."""
-        access.authorise(request.headers, request.query_params)
+        access.authorize(request.headers, request.query_params)
         return JSONResponse({"data": [], "has_more": False})
 
     async def models(request: Request) -> Response:

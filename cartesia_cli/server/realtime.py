@@ -91,7 +91,7 @@ class RealtimeEndpoint:
         """A whole session, or the refusal of its handshake."""
         request_id = str(uuid4())
         try:
-            self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
+            self._access.authorize(websocket.headers, websocket.query_params, is_websocket=True)
             options = RealtimeOptions.parse(endpoint, websocket.query_params.multi_items())
             self._executor_for(options).check_language(options.language or DEFAULT_LANGUAGE)
             with self._access.admit():

@@ -80,7 +80,7 @@ class ScriptedRealtimeEndpoint:
         """A whole session, or the refusal of its handshake."""
         request_id = unrouted_id("websocket")
         try:
-            self._access.authorise(websocket.headers, websocket.query_params, is_websocket=True)
+            self._access.authorize(websocket.headers, websocket.query_params, is_websocket=True)
             with self._access.admit():
                 number = next(self._numbers)
                 request_id = _request_id("websocket", number)

@@ -31,7 +31,7 @@ class Seam:
     """How a hypothesis that covers both sides of a cut writes the words beside it.
 
     punctuation   after the last word before the cut
-    word          the first word after it: in a hypothesis that begins there, it would be capitalised
+    word          the first word after it: in a hypothesis that begins there, it would be capitalized
     """
 
     punctuation: str = ""

@@ -73,7 +73,7 @@ class Uploads:
     async def check(self, request: Request, access: AccessControl) -> None:
         """ApiError for a request whose body needn't be received: without key or version, or beyond the concurrency."""
         try:
-            access.authorise(request.headers, request.query_params)
+            access.authorize(request.headers, request.query_params)
             access.check_capacity()
         except ApiError:
             await self._drain(_Body(request, self._max_bytes))

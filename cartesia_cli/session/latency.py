@@ -10,7 +10,7 @@
     hangover_to_finalize     the silence that ended an utterance left the microphone -> `finalize` was sent
 
 "Was sent" is when the frame with that sample had been handed to the socket. Which speech, command and text belong
-together is decided by the tracker (`UtteranceTimes`); here they are only timed, counted and summarised. Figures
+together is decided by the tracker (`UtteranceTimes`); here they are only timed, counted and summarized. Figures
 are never estimated:
 
 - if neither the endpointer nor the server detected speech, a `finalize` or a turn isn't counted

@@ -117,7 +117,7 @@ def segment(
 
 
 class _Search:
-    """The dynamic programme. Position j is the one before token j; a cue (i, j) has tokens i to j - 1.
+    """The dynamic program. Position j is the one before token j; a cue (i, j) has tokens i to j - 1.
 
     The results, for each position j:
 

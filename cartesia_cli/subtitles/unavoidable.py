@@ -40,7 +40,7 @@ DIVISION_RULES = frozenset({SHORT, SPEED, GAP, "cue-long", "overlap", "line-widt
 """The rules that are about how words are divided into cues."""
 
 MAX_OFFSET_MS = 1000
-"""Milliseconds by which a cue may begin before or after its words and still be recognised as theirs."""
+"""Milliseconds by which a cue may begin before or after its words and still be recognized as theirs."""
 
 
 def mark_unavoidable(

@@ -5,7 +5,7 @@
     manual      the tracker of the manual endpoint
     turns       the tracker of the auto endpoint: turn events, acknowledged audio, repeats after a reconnect
     placement   finds the speech of a turn in the audio
-    repeats     recognises text that is heard a second time, after audio was sent again
+    repeats     recognizes text that is heard a second time, after audio was sent again
 
 This is the only place where events are interpreted: the session sends and resends by what is reported here, writers
 write it. Pure: values in, values out. All positions are seconds of audio that was sent, counted from the start of the
@@ -13,12 +13,12 @@ session; `now` is any clock that never goes back, in seconds.
 
 What becomes of audio and its text, in this order:
 
-    sent           the audio was given to the connection
-    answered       the server has reacted to it, with any event
-    open           there is text of it, which may still change
-    held           its turn is over, but may repeat settled text; only after a reconnect
-    settled        its text is final: it was reported as a Segment, and nothing takes it back
-    acknowledged   all text of the audio up to there is settled: it is never sent again
+- sent: the audio was given to the connection;
+- answered: the server has reacted to it, with any event;
+- open: there is text of it, which may still change;
+- held: its turn is over, but may repeat settled text (only after a reconnect);
+- settled: its text is final: it was reported as a Segment, and nothing takes it back;
+- acknowledged: all text of the audio up to there is settled, so that it is never sent again.
 """
 
 from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes

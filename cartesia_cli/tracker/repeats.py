@@ -1,6 +1,6 @@
-"""Recognises text that is heard a second time because its audio was sent again over a new connection.
+"""Recognizes text that is heard a second time because its audio was sent again over a new connection.
 
-A recogniser isn't deterministic: a word may be spelled differently the second time, or its beginning may be missing. So
+A recognizer isn't deterministic: a word may be spelled differently the second time, or its beginning may be missing. So
 words are aligned as two overlapping reads of a sequence are: the end of what was heard with the beginning of what is
 heard again. The first words of either may be missing.
 """

@@ -23,7 +23,7 @@ LEAD_SECONDS = 0.5
 """Seconds of silence sent again before speech: where it starts is known to within a few frames only."""
 
 TAIL_SECONDS = 0.125
-"""Seconds of silence after speech that are not sent again: the end of a fading word could be recognised as a word."""
+"""Seconds of silence after speech that are not sent again: the end of a fading word could be recognized as a word."""
 
 NEW_SPEECH_SECONDS = 0.2
 """Shorter than a word: speech that started less than this many seconds ago belongs to the next utterance."""

@@ -1,4 +1,4 @@
-"""Loads transcripts saved by other programs: each importer reads one JSON shape, recognised by its members.
+"""Loads transcripts saved by other programs: each importer reads one JSON shape, recognized by its members.
 
     json_values      JSON objects that know their position, for messages
     draft            what a document says, before its times are checked
@@ -27,9 +27,9 @@ from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
 
 
 class Importer(NamedTuple):
-    """How one shape of document is recognised, and how it is read."""
+    """How one shape of document is recognized, and how it is read."""
 
-    recognises: Callable[[JsonObject], bool]
+    recognizes: Callable[[JsonObject], bool]
     read: Callable[[JsonObject], Draft]
 
 
@@ -97,7 +97,7 @@ def _load_json(text: str, source: str) -> Iterator[Transcript]:
 
 
 def _find_importer(item: JsonObject) -> Importer:
-    found = next((importer for importer in IMPORTERS.values() if importer.recognises(item)), None)
+    found = next((importer for importer in IMPORTERS.values() if importer.recognizes(item)), None)
     if found is not None:
         return found
     refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)

@@ -283,12 +283,12 @@ def _aws_speakers(results: JsonObject) -> dict[float, str]:
 
 
 def _inner(item: JsonObject, name: str) -> JsonObject:
-    """A member as an object, empty if it isn't one: for recognising documents, without errors."""
+    """A member as an object, empty if it isn't one: for recognizing documents, without errors."""
     value = item.values.get(name)
     return JsonObject(value if isinstance(value, dict) else {}, item.place)
 
 
 def _objects(item: JsonObject, name: str) -> list[dict[str, object]]:
-    """A member as a list of objects, empty if it isn't one: for recognising documents, without errors."""
+    """A member as a list of objects, empty if it isn't one: for recognizing documents, without errors."""
     value = item.values.get(name)
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []

@@ -20,7 +20,7 @@ MAX_READS = 2000
 """Most reads of one file. A real recording needs ten."""
 
 SIGNATURE_BYTES, WINDOW_BYTES, MAX_SEARCH_BYTES = 4 << 10, 64 << 10, 1 << 20
-"""Bytes read to recognise a format; to find frames or the last Ogg page (65,307 at most); in one read, at most."""
+"""Bytes read to recognize a format; to find frames or the last Ogg page (65,307 at most); in one read, at most."""
 
 
 class Undetermined(Exception):

@@ -15,7 +15,7 @@ class Format(NamedTuple):
 
     media_type   for uploads
     extensions   of its files; the first one completes a name that has none
-    signature    pattern of its first bytes; None if it is recognised by its frames, or named by the user
+    signature    pattern of its first bytes; None if it is recognized by its frames, or named by the user
     measure      the reader that finds its duration
     documented   whether it is one of the ten that the API documents
     """

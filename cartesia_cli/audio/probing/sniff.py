@@ -1,4 +1,4 @@
-"""Recognises the container of a file by its own bytes, and files that certainly aren't recordings.
+"""Recognizes the container of a file by its own bytes, and files that certainly aren't recordings.
 
 Must never go by a file's name, except to give it the benefit of the doubt, and never refuse what only looks strange.
 """
