@@ -29,7 +29,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
     mode      permissions of a new file, less the umask; a file that is replaced passes on its own
     durable   whether to wait until the disk has the data (fsync), so that it survives a power cut
 
-    OSError if it can't be written; an existing file is then unchanged.
+    Raises OSError if it can't be written; an existing file is then unchanged.
     """
     target = Path(os.path.realpath(path))
     replaced = _mode(target)
@@ -59,7 +59,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def link_or_copy(source: Path, path: Path, *, overwrite: bool) -> None:
     """Make `path` hold what `source` holds: as a second name for it, or as a copy (mode 0600) on another file system.
 
-    FileExistsError if `path` exists and must not be overwritten; OSError if it can't be written.
+    Raises FileExistsError if `path` exists and must not be overwritten; OSError if it can't be written.
     """
     target = Path(os.path.realpath(path))
     replaced = _mode(target)
@@ -131,7 +131,7 @@ def _write(file: BinaryIO, data: bytes, replaced: int | None, durable: bool) -> 
 
 
 def _link(source: Path, path: Path) -> None:
-    """Give a file a second name, or copy it. OSError if both fail; no file is left then."""
+    """Give a file a second name, or copy it. Raises OSError if both fail; no file is left then."""
     try:
         os.link(source, path)
     except FileExistsError:

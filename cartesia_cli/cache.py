@@ -104,7 +104,7 @@ class Store:
         return body, status.st_mtime
 
     def write(self, name: str, body: bytes) -> None:
-        """Store a response, whole or not at all. OSError when it can't be written."""
+        """Store a response, whole or not at all. Raises OSError when it can't be written."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name == "posix" and stat.S_IMODE(self.directory.stat().st_mode) & 0o077:
             self.directory.chmod(0o700)
@@ -129,7 +129,7 @@ class Store:
         return sorted(found, key=lambda entry: (entry.stored_at, entry.name))
 
     def clear(self) -> list[Entry]:
-        """Remove all responses, and nothing else that may be there. OSError when one can't be removed."""
+        """Remove all responses, and nothing else that may be there. Raises OSError when one can't be removed."""
         entries = self.entries()
         for name in [entry.name for entry in entries] + [name for name, _ in self._files(TEMPORARY_NAME)]:
             (self.directory / name).unlink(missing_ok=True)

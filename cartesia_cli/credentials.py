@@ -43,7 +43,7 @@ KEYS_PAGE = "play.cartesia.ai/keys"
 
 
 def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> Credential | None:
-    """The API key, or else an access token, or else None. AuthError for what can't be a key."""
+    """The API key, or else an access token, or else None. Raises AuthError for what can't be a key."""
     for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
         if secret := environ.get(variable):
             return check_form(Credential(secret, f"the variable {variable}"))
@@ -80,8 +80,8 @@ def key_file(folder: Path, profile: str | None) -> Path:
 def store_key(settings: Settings, secret: str, *, in_keyring: bool) -> Path:
     """Store a key, for the selected profile if there is one; returns the file. What was stored before is replaced.
 
-    UsageError if the keyring is wanted but not installed; OutputError if the key can't be stored. A key that was stored
-    before is unchanged then.
+    Raises UsageError if the keyring is wanted but not installed; OutputError if the key can't be stored. A key that was
+    stored before is unchanged then.
     """
     path = key_file(settings.folder, settings.profile)
     replaces_keyring = _is_in_keyring(path) and not in_keyring
@@ -103,7 +103,7 @@ def store_key(settings: Settings, secret: str, *, in_keyring: bool) -> Path:
 def remove_key(settings: Settings) -> Path | None:
     """Remove the stored key of the selected profile, or that without a profile; returns its file, None without one.
 
-    OutputError if it can't be removed.
+    Raises OutputError if it can't be removed.
     """
     path = key_file(settings.folder, settings.profile)
     if not path.is_file():
@@ -119,7 +119,7 @@ def remove_key(settings: Settings) -> Path | None:
 
 
 def check_form(found: Credential) -> Credential:
-    """The credential. AuthError for what can't be a key, which is not quoted."""
+    """The credential. Raises AuthError for what can't be a key, which is not quoted."""
     problem = None
     if not found.secret.strip():
         problem = "it is blank"
@@ -145,7 +145,9 @@ def _sources(settings: Settings) -> Iterator[Setting | Path]:
 
 
 def _output(command: str, place: str) -> str:
-    """The output of a command. AuthError if it fails; its output is not quoted, because it may contain the key."""
+    """The output of a command. Raises AuthError if it fails; its output is not quoted, because it may contain the
+    key.
+    """
     import shlex
     import subprocess
 
@@ -195,7 +197,7 @@ def _keyring() -> ModuleType | None:
 
 
 def _from_keyring(name: str) -> str:
-    """A key from the keyring. AuthError if it isn't there, or can't be read."""
+    """A key from the keyring. Raises AuthError if it isn't there, or can't be read."""
     if (keyring := _keyring()) is None:
         message = "the API key is in the keyring, but the package keyring is not installed"
         raise AuthError(message, hint=f"{INSTALL_KEYRING}, or run `cartesia-cli login` again")
@@ -221,7 +223,7 @@ def _store_in_keyring(name: str, secret: str) -> None:
 
 
 def _delete_from_keyring(name: str) -> None:
-    """Delete a key from the keyring; one that isn't there is no error. OutputError if that fails."""
+    """Delete a key from the keyring; one that isn't there is no error. Raises OutputError if that fails."""
     keyring = _keyring()
     try:
         if keyring is None:

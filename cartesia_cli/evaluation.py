@@ -96,7 +96,7 @@ class Normalizer:
 
 
 def load_normalizer(language: str | None) -> Normalizer:
-    """The normalizer of a language code; None is English. EngineError if the extra isn't installed."""
+    """The normalizer of a language code; None is English. Raises EngineError if the extra isn't installed."""
     if missing := [name for name in ("jiwer", "whisper_normalizer") if find_spec(name) is None]:
         message = f"eval needs packages that are not installed ({', '.join(missing)})"
         raise EngineError(message, hint=INSTALL_COMMAND)

@@ -53,7 +53,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
 
 
 def file_state(path: Path) -> State:
-    """The state of a file. OSError if the file doesn't exist."""
+    """The state of a file. Raises OSError if the file doesn't exist."""
     return _state(os.stat(path))
 
 

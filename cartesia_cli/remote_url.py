@@ -48,7 +48,7 @@ def is_bucket_url(text: str) -> bool:
 def split_bucket_url(url: str) -> tuple[str, str, str]:
     """Scheme, bucket and key of an object, or of the beginning of keys. The key is verbatim, not percent-encoded.
 
-    ValueError if there is no bucket.
+    Raises ValueError if there is no bucket.
     """
     if (match := re.fullmatch(_BUCKET_URL, url)) is None:
         raise ValueError(f"no bucket in {url!r}")

@@ -77,9 +77,9 @@ def load(
     profile: str | None = None,
     commands: Collection[str] = (),
 ) -> Settings:
-    """Read `config.toml` in a folder, or another `file`. UsageError for any mistake in it.
+    """Read `config.toml` in a folder, or another `file`. Raises UsageError for any mistake in it.
 
-    profile    the name of the profile that applies; UsageError if the file has no such profile
+    profile    the name of the profile that applies; raises UsageError if the file has no such profile
     commands   the names that tables may have
     """
     path = file or folder / "config.toml"
@@ -106,7 +106,9 @@ def load(
 
 
 def profile_names(path: Path) -> list[str]:
-    """The names of the profiles in a configuration file; none if it doesn't exist. UsageError for a mistake in it."""
+    """The names of the profiles in a configuration file; none if it doesn't exist. Raises UsageError for a mistake in
+    it.
+    """
     text = _text(path, needed=False)
     profiles = {} if text is None else _parsed(path, text).get("profile", {})
     return list(profiles) if isinstance(profiles, dict) else []
@@ -131,7 +133,7 @@ class _Reader(NamedTuple):
     commands: Collection[str]
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
-        """The section of a table. UsageError for unknown keys, and for general keys of another type."""
+        """The section of a table. Raises UsageError for unknown keys, and for general keys of another type."""
         general: dict[str, Setting] = {}
         commands: dict[str, Mapping[str, Setting]] = {}
         for key, value in table.items():

@@ -53,7 +53,8 @@ class DownloadedFile(NamedTuple):
 
 @contextmanager
 def new_file(folder: Path, suffix: str, name: str) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file in this folder, which is deleted if the block fails. InputError for an OSError: it can't be written.
+    """A new file in this folder, which is deleted if the block fails. Raises InputError for an OSError: it can't be
+    written.
 
     name   of the recording, for messages
     """

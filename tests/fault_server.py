@@ -137,7 +137,7 @@ def _parse_part(piece: bytes) -> Part:
 
 
 class Exchange:
-    """One connection, and what a behaviour can do with it. OSError where the client has gone."""
+    """One connection, and what a behaviour can do with it. Raises OSError where the client has gone."""
 
     def __init__(self, server: FaultServer, connection: socket.socket, number: int) -> None:
         self.server = server
@@ -539,7 +539,7 @@ class FaultServer:
             self._changed.notify_all()
 
     def wait(self, until: Callable[[FaultServer], object]) -> None:
-        """Wait until something is true. AssertionError if it doesn't become true."""
+        """Wait until something is true. Raises AssertionError if it doesn't become true."""
         ends = time.monotonic() + SOON
         while not until(self):
             with self._changed:

@@ -141,7 +141,7 @@ def _only(name: str, values: list[str]) -> str | None:
 
 
 class ServerConnection:
-    """One connection, and what a script can do with it. OSError where the client has gone.
+    """One connection, and what a script can do with it. Raises OSError where the client has gone.
 
     reads           False: the reader stops, as in a server that hangs; pings are then not answered, either
     answers_pings   False: pings are read, but not answered
@@ -337,7 +337,9 @@ class ServerConnection:
         return self.record.closed is not None and self.answers_close and not self._closing
 
     def _wait(self, so: Callable[[], object], what: str) -> None:
-        """Wait until something is true. AssertionError after too long a silence, OSError where the client has gone."""
+        """Wait until something is true. Raises AssertionError after too long a silence, OSError where the client has
+        gone.
+        """
         asked = time.monotonic()
         while not so():
             now = time.monotonic()
@@ -569,7 +571,7 @@ class RealtimeServer:
         self.faults.append(fault)
 
     def wait(self, until: Callable[[RealtimeServer], object]) -> None:
-        """Wait until something is true. AssertionError if it doesn't become true."""
+        """Wait until something is true. Raises AssertionError if it doesn't become true."""
         ends = time.monotonic() + SOON
         while not until(self):
             with self._changed:

@@ -68,7 +68,8 @@ def say(text: str) -> NDArray[np.float32]:
 def say_words(text: str) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
     """`text` spoken, and when each of its words is, in seconds: by the durations that the voice gives its phonemes.
 
-    AssertionError for a text that the voice doesn't pronounce word by word: it joins "of the" to one, for example.
+    Raises AssertionError for a text that the voice doesn't pronounce word by word: it joins "of the" to one, for
+    example.
     """
     import soxr
     from piper import SynthesisConfig

@@ -244,7 +244,7 @@ def test_reports_are_written_in_each_format_and_nothing_in_them_is_markup(run: R
 
 
 class Page(HTMLParser):
-    """The tags of a page. AssertionError where one is closed that isn't open."""
+    """The tags of a page. Raises AssertionError where one is closed that isn't open."""
 
     VOID = frozenset({"meta", "rect", "line"})
 

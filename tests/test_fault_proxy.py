@@ -68,7 +68,7 @@ class Peer:
 
 
 def until(so: Callable[[], object]) -> None:
-    """Until something is so. AssertionError if it doesn't become so."""
+    """Until something is so. Raises AssertionError if it doesn't become so."""
     ends = time.monotonic() + SOON
     while not so():
         assert time.monotonic() < ends, "waited in vain"
@@ -87,7 +87,7 @@ def connect(proxy: FaultProxy) -> socket.socket:
 
 
 def everything(end: socket.socket) -> bytes:
-    """All that comes, up to the FIN. ConnectionResetError where there is none."""
+    """All that comes, up to the FIN. Raises ConnectionResetError where there is none."""
     got = bytearray()
     while data := end.recv(1 << 16):
         got += data

@@ -73,7 +73,7 @@ class Caller:
         return status, dict(line.split(": ", 1) for line in lines)
 
     def frame(self) -> tuple[int, bytes]:
-        """First byte and payload of a frame. EOFError where the connection ends."""
+        """First byte and payload of a frame. Raises EOFError where the connection ends."""
         start = self.file.read(2)
         if len(start) < 2:
             raise EOFError

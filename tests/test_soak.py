@@ -180,7 +180,7 @@ class Soak:
     _session: Session | None = None
 
     def run(self) -> None:
-        """To its end, as fast as it goes. CliError where that is a failure."""
+        """To its end, as fast as it goes. Raises CliError where that is a failure."""
         gc.freeze()  # what the tests hold is not looked through at each sample
         with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(self._run())

@@ -105,7 +105,7 @@ def _check_count(count: int, name: str) -> None:
 
 
 def _check_distinct(correlations: _Correlations, silent: Sequence[bool], name: str, warn: Warn) -> None:
-    """InputError if all channels that aren't silent are the same; warns if some are, or are similar."""
+    """Raises InputError if all channels that aren't silent are the same; warns if some are, or are similar."""
     audible = [index for index, is_silent in enumerate(silent) if not is_silent]
     pairs = {(a + 1, b + 1): correlations.between(a, b) for a, b in combinations(audible, 2)}
     if pairs and min(pairs.values()) >= SAME_SOUND:

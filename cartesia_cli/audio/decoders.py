@@ -265,7 +265,7 @@ def open_ffmpeg(file: RangeReader) -> Iterator[InputContainer]:
 
 
 def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:
-    """The default audio track. Warns if there are others; InputError if there is none."""
+    """The default audio track. Warns if there are others; raises InputError if there is none."""
     tracks = container.streams.audio
     if not tracks:
         raise InputError(f"{name} has no audio track")

@@ -76,7 +76,7 @@ def list_device_names() -> list[str]:
 
 
 def list_devices() -> list[Device]:
-    """All inputs, by index. InputError if PortAudio is missing or doesn't answer."""
+    """All inputs, by index. Raises InputError if PortAudio is missing or doesn't answer."""
     sound = load_portaudio()
     apis = sound.query_hostapis()
     inputs = [entry for entry in sound.query_devices() if entry["max_input_channels"] > 0]
@@ -103,7 +103,7 @@ def list_devices() -> list[Device]:
 def select_device(which: str | None) -> Device:
     """The device with this index or name, or with this in its name, ignoring case. None: the default device.
 
-    InputError if none matches, or more than one.
+    Raises InputError if none matches, or more than one.
     """
     return match_device(list_devices(), which)
 
@@ -136,7 +136,7 @@ def match_device(found: list[Device], which: str | None) -> Device:
 
 
 def load_portaudio() -> ModuleType:
-    """The module sounddevice. InputError if PortAudio is missing or broken, or if the sound server is stuck."""
+    """The module sounddevice. Raises InputError if PortAudio is missing or broken, or if the sound server is stuck."""
     saved = os.dup(2) if sys.stderr is not None else None  # sounddevice redirects it while it starts
     try:
         return start_daemon_thread(_import_sounddevice, "PortAudio start").result(START_SECONDS)

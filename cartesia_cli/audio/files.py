@@ -89,7 +89,7 @@ def decode_file(
                 probing shows is in `probe(path).note`
     on_format   called before the first block
 
-    InputError if it can't be decoded, has no audio after `start`, or has no such channel.
+    Raises InputError if it can't be decoded, has no audio after `start`, or has no such channel.
     """
     recording = probe(path)  # has the best messages for what is not a recording
     with open_regular_file(path, display_name(path)) as (file, _):
@@ -191,7 +191,7 @@ def _skip(pieces: Pieces, start: float) -> Pieces:
 def decode_channels(path: Path, *, warn: Warn = lambda note: None) -> Iterator[Frames]:
     """Decode a file into blocks of float32 samples, -1..1, at 16 kHz, of shape (channels, samples).
 
-    `warn` as of `decode_file`. InputError if it can't be decoded, or the number of channels changes in it.
+    `warn` as of `decode_file`. Raises InputError if it can't be decoded, or the number of channels changes in it.
     """
     name, recording = display_name(path), probe(path)
     with open_regular_file(path, name) as (file, size):
@@ -213,7 +213,7 @@ def decode_raw(
 ) -> Iterator[Samples]:
     """Decode headerless mono samples into blocks at `rate` Hz, as they arrive; a partial last sample is dropped.
 
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. InputError if the stream
+    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. Raises InputError if the stream
     has no samples, `channel` is not 1, or reading fails.
     """
     blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
@@ -266,7 +266,9 @@ def _resampled(
     on_format: OnFormat,
     start: float = 0.0,
 ) -> Iterator[Samples]:
-    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. InputError if there are no samples."""
+    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. Raises InputError if there are no
+    samples.
+    """
     mono = ((piece_rate, _mono(frames, channel, name)) for piece_rate, frames in pieces)
     has_format = has_samples = False
     for found_rate, frames in _at_one_rate(mono, rate, name):
@@ -283,7 +285,7 @@ def _resampled(
 
 
 def _at_one_rate(pieces: Pieces, rate: int | None, name: str) -> Pieces:
-    """Resample pieces to `rate` (None: that of the first one). InputError if the number of channels changes."""
+    """Resample pieces to `rate` (None: that of the first one). Raises InputError if the number of channels changes."""
     resampler, source, channels = None, 0, 0
     for piece_rate, frames in pieces:
         if piece_rate not in SUPPORTED_RATES:

@@ -87,7 +87,7 @@ def unsaved_error(path: Path, name: str, reason: str | None) -> InputError:
 
 
 def new_file(folder: Path, extension: str, name: str) -> Path:
-    """A new empty file, readable by its owner only. InputError if it can't be created."""
+    """A new empty file, readable by its owner only. Raises InputError if it can't be created."""
     try:
         handle, path = tempfile.mkstemp(extension, "sound-", folder)
     except OSError as error:

@@ -42,7 +42,7 @@ class LowLatencyResampler:
     """
 
     def __init__(self, rate: int, target_rate: int = RATE) -> None:
-        """Rates in Hz. ValueError if `can_resample` is false."""
+        """Rates in Hz. Raises ValueError if `can_resample` is false."""
         if not can_resample(rate, target_rate):
             raise ValueError(f"no filter from {rate} to {target_rate} Hz")
         common = gcd(rate, target_rate)

@@ -83,7 +83,7 @@ class Microphone:
         self.latency = self.captured = self.dropped = 0.0
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """Blocks until cancelled or closed. InputError if the device can't be opened, hangs or is removed.
+        """Blocks until cancelled or closed. Raises InputError if the device can't be opened, hangs or is removed.
 
         Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.
         """
@@ -119,7 +119,7 @@ class Microphone:
         self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
 
     async def _next(self, stream: _Stream, arrived: asyncio.Event) -> _CapturedBlock:
-        """The next captured block. InputError if none will follow."""
+        """The next captured block. Raises InputError if none will follow."""
         while not stream.inbox:
             if stream.has_ended:
                 raise InputError(
@@ -172,7 +172,7 @@ class _Stream:
         self._watcher: pulse.SourceWatcher | None = None
 
     def open(self) -> None:
-        """Open and start the device. InputError if that fails."""
+        """Open and start the device. Raises InputError if that fails."""
         with self._lock:
             if self._closed:
                 return

@@ -40,7 +40,7 @@ class LevelReport:
 
 
 async def record_level(device: Device, seconds: float) -> LevelReport:
-    """Record and measure. InputError if the device can't be opened, hangs or is removed."""
+    """Record and measure. Raises InputError if the device can't be opened, hangs or is removed."""
     microphone, pieces, count = Microphone(device), list[Samples](), 0
     async with aclosing(microphone.blocks()) as blocks:
         async for block in blocks:

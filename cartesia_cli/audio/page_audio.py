@@ -56,7 +56,7 @@ def _halved(values: Samples) -> Samples:
 def opus(path: Path, max_bytes: int) -> bytes | None:
     """A recording as Opus in WebM, mono; None if it would take more than `max_bytes`.
 
-    InputError if it can't be decoded.
+    Raises InputError if it can't be decoded.
     """
     import av
 

@@ -23,7 +23,7 @@ class AudioStore(Protocol):
     """Where recorded audio can be read again."""
 
     def read(self, position: int, size: int) -> bytes:
-        """`size` bytes of audio from byte `position` on. OSError if they can't be read."""
+        """`size` bytes of audio from byte `position` on. Raises OSError if they can't be read."""
 
 
 class Silence:

@@ -46,7 +46,7 @@ class OrphanedRecording:
     asked: Mapping[str, Any]
 
     def remove(self) -> None:
-        """Delete the file. OutputError if that fails."""
+        """Delete the file. Raises OutputError if that fails."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -97,7 +97,7 @@ class SessionRecording:
                 yield self._record(block)
 
     def read(self, position: int, size: int) -> bytes:
-        """`size` recorded bytes from byte `position` on. OSError if they can't be read."""
+        """`size` recorded bytes from byte `position` on. Raises OSError if they can't be read."""
         assert self._writer is not None
         return self._writer.read(position, size)
 
@@ -113,8 +113,8 @@ class SessionRecording:
         """Keep the recording, and return where it is; None if nothing was recorded.
 
         Without `target` it stays where it is, for `find_orphans`. Otherwise it moves there, without `asked`.
-        OutputError if `target` can't be written, or exists and `force` is not set: the recording then stays locked
-        until this process ends or calls `keep` or `discard` again.
+        Raises OutputError if `target` can't be written, or exists and `force` is not set: the recording then stays
+        locked until this process ends or calls `keep` or `discard` again.
         """
         if self.path is None or not self.seconds:
             self.discard()
@@ -176,7 +176,7 @@ class SessionRecording:
 
 
 def find_orphans(folder: Path) -> list[OrphanedRecording]:
-    """Recordings in `folder` whose process is gone, oldest first. InputError if the folder can't be read."""
+    """Recordings in `folder` whose process is gone, oldest first. Raises InputError if the folder can't be read."""
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:

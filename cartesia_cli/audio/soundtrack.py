@@ -218,7 +218,7 @@ def sound_start(path: Path) -> float:
 
 
 def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
-    """What `extract_soundtrack` would write. `media`: of the recording. InputError if it has no audio track."""
+    """What `extract_soundtrack` would write. `media`: of the recording. Raises InputError if it has no audio track."""
     import av
 
     name, duration = display_name(path), media.duration

@@ -52,7 +52,7 @@ class TeeSource:
         self._source, self._path, self._rate = source, path, rate
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """The blocks of the source, each yielded after it was written. OutputError if it can't be written."""
+        """The blocks of the source, each yielded after it was written. Raises OutputError if it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
         with file:
@@ -73,7 +73,8 @@ class WavWriter:
     rate      Hz
     size      bytes of whole samples in the file
 
-    OSError if a block can't be written: the file then ends with the block before it, and must not be written again.
+    Raises OSError if a block can't be written: the file then ends with the block before it, and must not be written
+    again.
     """
 
     def __init__(self, file: FileIO, comment: str = "", rate: int = RATE) -> None:
@@ -104,7 +105,7 @@ class WavWriter:
         return position
 
     def read(self, position: int, size: int) -> bytes:
-        """`size` bytes of audio from byte `position` on. OSError if they can't be read."""
+        """`size` bytes of audio from byte `position` on. Raises OSError if they can't be read."""
         self._file.seek(self._data_offset + position)
         if len(data := self._file.read(size)) < size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -127,7 +128,9 @@ class WavWriter:
 
 
 def open_private(path: Path, mode: str) -> FileIO:
-    """A file to record into, readable by its owner only. `mode`: "wb" or "x+b". OSError if it can't be opened."""
+    """A file to record into, readable by its owner only. `mode`: "wb" or "x+b". Raises OSError if it can't be
+    opened.
+    """
     file = open(path, mode, buffering=0, opener=_open_for_owner)  # noqa: SIM115  the caller closes it
     assert isinstance(file, FileIO)
     return file
@@ -153,7 +156,7 @@ def encode_header(size: int, comment: str = "", rate: int = RATE) -> bytes:
 def read_back(path: Path) -> tuple[float, str]:
     """Seconds of audio, and the comment, in a file that a WavWriter wrote.
 
-    The samples are counted by the size of the file: the header may be older. OSError if it can't be read,
+    The samples are counted by the size of the file: the header may be older. Raises OSError if it can't be read,
     ValueError if it is another file.
     """
     with path.open("rb") as file:

@@ -82,7 +82,9 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
-        """Wait until a request may be sent; it is in flight until the end of the block. LimitClosed after `close`."""
+        """Wait until a request may be sent; it is in flight until the end of the block. Raises LimitClosed after
+        `close`.
+        """
         began = self._clock()
         with self._condition:
             while not self._closed and (self._in_flight >= self._value or self.pause_seconds > 0):

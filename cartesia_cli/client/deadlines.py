@@ -107,7 +107,7 @@ def run_with_deadline(
 ) -> T:
     """Run `work` in a thread until it is done, until `end_time` on the clock, or until nothing moves any more.
 
-    DeadlineExceeded at a limit. The thread is then abandoned, and what it may still return is ignored.
+    Raises DeadlineExceeded at a limit. The thread is then abandoned, and what it may still return is ignored.
     """
     future = start_daemon_thread(work, "exchange")
     while not wait({future}, timeout=TICK_SECONDS).done:

@@ -159,8 +159,8 @@ class Downloader:
     ) -> DownloadedFile:
         """Download a file into a new file in this folder, which the caller deletes.
 
-        WebPageError for a page, InputError for anything else that can't be a recording, is missing or too large, or
-        can't be saved; NetworkError when attempts are used up. After an error, no file is left.
+        Raises WebPageError for a page, InputError for anything else that can't be a recording, is missing or too large,
+        or can't be saved; NetworkError when attempts are used up. After an error, no file is left.
         """
         name = display_url(url)
         with new_file(folder, Path(result_name(url)).suffix, name) as (file, path):  # httpx has errors of its own

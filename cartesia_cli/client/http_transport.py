@@ -88,7 +88,7 @@ class HttpClient:
     base_url     checked by protocol.check_base_url
     credential   None for a server that asks for none
 
-    UsageError when the proxy or certificate settings of the environment are unusable.
+    Raises UsageError when the proxy or certificate settings of the environment are unusable.
     """
 
     def __init__(self, base_url: str, credential: Credential | None, api_version: str = API_VERSION) -> None:
@@ -113,7 +113,8 @@ class HttpClient:
     def exchange(
         self, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
     ) -> HttpResponse:
-        """Send a request and read the response, following same-origin redirects. One of HTTP_ERRORS if there is none.
+        """Send a request and read the response, following same-origin redirects. Raises one of HTTP_ERRORS if there is
+        none.
 
         address   URL
         """
@@ -146,7 +147,7 @@ class HttpClient:
 
 def _open_pool(base_url: str) -> httpcore.ConnectionPool:
     """Connections to a server, one for each request: one kept idle between two files may be dead by then, which would
-    look like a lost response. UsageError for unusable settings of the environment.
+    look like a lost response. Raises UsageError for unusable settings of the environment.
     """
     settings: dict[str, Any] = {
         "ssl_context": tls_context(base_url), "max_connections": None, "max_keepalive_connections": 0
@@ -169,7 +170,7 @@ def _open_pool(base_url: str) -> httpcore.ConnectionPool:
 
 def tls_context(base_url: str) -> ssl.SSLContext | None:
     """What verifies the certificate of a server: the authorities in SSL_CERT_FILE or SSL_CERT_DIR, or those of certifi.
-    None for plain http. UsageError if they can't be read.
+    None for plain http. Raises UsageError if they can't be read.
     """
     if not base_url.startswith("https:"):
         return None
@@ -226,7 +227,7 @@ def _to_ascii(address: str) -> str:
 
 
 def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool]:
-    """The body of a response, decompressed, and whether it is complete. ProtocolError if it is too large.
+    """The body of a response, decompressed, and whether it is complete. Raises ProtocolError if it is too large.
 
     encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
     """

@@ -83,14 +83,14 @@ class Answer:
 
 
 def find_gateway(base_url: str) -> Gateway:
-    """Where connections to a server go. UsageError for a proxy setting that is not a URL."""
+    """Where connections to a server go. Raises UsageError for a proxy setting that is not a URL."""
     proxy = find_proxy(base_url)
     parts = urlsplit(proxy or base_url)
     return Gateway(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 80), proxy is not None)
 
 
 def resolve(gateway: Gateway) -> list[str]:
-    """The addresses of a host. NetworkError if there are none."""
+    """The addresses of a host. Raises NetworkError if there are none."""
     try:
         found = socket.getaddrinfo(gateway.host, gateway.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -101,7 +101,7 @@ def resolve(gateway: Gateway) -> list[str]:
 
 
 def connect_tcp(gateway: Gateway, seconds: float) -> str:
-    """Connect to a port, and hang up; returns the address. NetworkError if it can't be reached."""
+    """Connect to a port, and hang up; returns the address. Raises NetworkError if it can't be reached."""
     peer = Peer(f"{gateway.host}:{gateway.port}", None, gateway.is_proxy)
     try:
         with socket.create_connection((gateway.host, gateway.port), timeout=seconds) as connection:
@@ -125,7 +125,7 @@ def check_key(
     base_url     checked by protocol.check_base_url
     credential   None for a server that asks for none
 
-    UsageError for proxy or certificate settings that can't be used.
+    Raises UsageError for proxy or certificate settings that can't be used.
     """
     answer, reply, peer = _ask(base_url, credential, "/voices", (("limit", "1"),), UNCHECKED, api_version, seconds)
     if reply is None or reply.status // 100 == 2:

@@ -139,7 +139,9 @@ class RealtimeConnection:
         await self._send(frame)
 
     async def command(self, command: Command) -> None:
-        """Send a command in the endpoint's spelling. Errors as in `send`; ValueError if the endpoint lacks it."""
+        """Send a command in the endpoint's spelling. Errors as in `send`; raises ValueError if the endpoint lacks
+        it.
+        """
         text = encode_command(self._endpoint, command)
         if isinstance(command, Config):
             self._config_sent_at = time.monotonic()
@@ -326,8 +328,8 @@ async def connect(
     api_version    sent as `Cartesia-Version`
     ping_interval  seconds, as are the timeouts
 
-    UsageError for options and settings with which nothing can be opened; AuthError, ApiError or NetworkError when the
-    server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
+    Raises UsageError for options and settings with which nothing can be opened; AuthError, ApiError or NetworkError
+    when the server refuses, or can't be reached in any attempt. Until then no audio was sent, so nothing is billed.
     """
     address = build_url(base_url, endpoint.path, options.query(endpoint), websocket=True)
     peer = peer_of(base_url, credential)

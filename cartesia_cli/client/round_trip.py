@@ -68,7 +68,7 @@ async def realtime_round_trip(
 ) -> RoundTrip:
     """Hold a session with blocks of BLOCK_SECONDS, pcm_s16le at 16 kHz, sent in real time.
 
-    Errors as of `connect` and of the connection; TimeoutError if it takes longer than `seconds`.
+    Errors as of `connect` and of the connection; raises TimeoutError if it takes longer than `seconds`.
     """
     began = time.monotonic()
     ended = began

@@ -77,7 +77,7 @@ class MultipartBody:
 
 
 def file_size(upload: Upload) -> int:
-    """The current size of the file in bytes. InputError when it is gone."""
+    """The current size of the file in bytes. Raises InputError when it is gone."""
     with _os_errors_as_input_errors(upload):
         return os.stat(upload.path).st_size
 

@@ -74,7 +74,8 @@ async def open_socket(
 ) -> Socket:
     """An open connection to `address`, after as many attempts as `retry` allows.
 
-    UsageError for settings with which nothing can be opened; AuthError, ApiError or NetworkError of the last attempt.
+    Raises UsageError for settings with which nothing can be opened; AuthError, ApiError or NetworkError of the last
+    attempt.
     """
     context, proxy = tls_context(base_url), find_proxy(base_url)
 

@@ -66,7 +66,7 @@ def response_headers(response: Response | None) -> dict[str, str]:
 
 
 def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> Failure:
-    """A handshake that failed with this exception. UsageError for settings with which none can be attempted."""
+    """A handshake that failed with this exception. Raises UsageError for settings with which none can be attempted."""
     if isinstance(error, InvalidStatus):
         return _response_failure(error.response, peer)
     if (failure := tls_error(error, peer.host)) is not None:

@@ -152,8 +152,8 @@ def choose_backend(
     insecure_http_key: bool | None = None,
     api_version: str | None = None,
 ) -> BackendConfig:
-    """The backend that is asked for, or else configured; this machine if nothing is configured. AuthError if a key is
-    needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
+    """The backend that is asked for, or else configured; this machine if nothing is configured. Raises AuthError if a
+    key is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
 
     local               must not be combined with `cloud` or `base_url`
     needs_key           False if nothing will be sent; then the key isn't read
@@ -189,7 +189,7 @@ def is_switched_on(settings: Settings, name: str, given: bool | None) -> bool:
 
 
 def _check_encryption(address: str, settings: Settings | None, *, allowed: bool) -> None:
-    """UsageError for an unencrypted server, with the place in the configuration file where it is set, if it is.
+    """Raises UsageError for an unencrypted server, with the place in the configuration file where it is set, if it is.
 
     settings   None: the address is from the command line
     """
@@ -351,7 +351,9 @@ def open_server(
 
 
 def _import_from_server(choice: BackendConfig, *modules: str) -> None:
-    """Import modules of `server`. EngineError if the extra isn't installed, AuthError if a key would do without it."""
+    """Import modules of `server`. Raises EngineError if the extra isn't installed, AuthError if a key would do without
+    it.
+    """
     try:
         local_extra.import_from_server(*modules)
     except EngineError as error:

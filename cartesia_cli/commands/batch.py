@@ -114,8 +114,8 @@ class BatchRun:
         self._output = OrderedOutput(self._print, self._write_rows)
 
     def run(self, rest_command: RestCommand | None = None) -> int:
-        """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. CliError for
-        a failure of the only input, or one that all others would share; Interrupted after Ctrl-C.
+        """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
+        CliError for a failure of the only input, or one that all others would share; raises Interrupted after Ctrl-C.
 
         rest_command   for the hint of an error that stops the batch
         """

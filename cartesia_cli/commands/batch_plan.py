@@ -87,8 +87,8 @@ class BatchPlan:
         streamed: bool = False,
         on_found: OnFound = lambda *, any_found: None,
     ) -> None:
-        """Plan the first jobs. UsageError or OutputError if their results can't be written as asked; InputError if the
-        only input is unusable.
+        """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
+        InputError if the only input is unusable.
 
         record            of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
@@ -188,7 +188,7 @@ def _name_key(item: Input | InputError) -> object:
 
 
 def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
-    """Read what an input's header says before it is sent. InputError for one that is not a recording."""
+    """Read what an input's header says before it is sent. Raises InputError for one that is not a recording."""
     name = "stdin" if item.source == STDIN else None if item.remote is None else item.source
     if options.encoding is None:
         media = probe(item.path, name)
@@ -202,7 +202,7 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
 
 
 def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: float) -> MediaInfo:
-    """What is known of a part of a recording. InputError if the recording ends before it begins."""
+    """What is known of a part of a recording. Raises InputError if the recording ends before it begins."""
     left = None if media.duration is None else media.duration - offset
     if left is not None and left <= 0 and not media.estimated:
         raise InputError(f"{name} begins after the end of the recording, which lasts {media.duration:.2f} s")
@@ -213,7 +213,9 @@ def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: floa
 def _plan_response_files(
     items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
 ) -> list[Path | None]:
-    """Name a file for each response. UsageError if it exists, can't be written, or is where a transcript goes."""
+    """Name a file for each response. Raises UsageError if it exists, can't be written, or is where a transcript
+    goes.
+    """
     if folder is None:
         return [None] * len(items)
     to_folder = plan._replace(formats=("json",), several=True, output=None, output_dir=folder, to_bucket=False)

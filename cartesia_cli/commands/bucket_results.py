@@ -34,7 +34,7 @@ class BucketResults:
     force    whether existing objects are overwritten
     resume   whether recordings are skipped whose results exist
 
-    UsageError if the extra is missing.
+    Raises UsageError if the extra is missing.
     """
 
     def __init__(self, *, force: bool, resume: bool) -> None:
@@ -44,8 +44,8 @@ class BucketResults:
         self._buckets = Buckets()
 
     def left(self, job: Job) -> Job | None:
-        """The job with the results that don't exist yet; None if all do. OutputError if one does that must not be
-        overwritten. Called before the recording is sent.
+        """The job with the results that don't exist yet; None if all do. Raises OutputError if one does that must not
+        be overwritten. Called before the recording is sent.
         """
         if self._force:
             return job
@@ -57,7 +57,7 @@ class BucketResults:
         return job._replace(targets=missing) if missing else None
 
     def write(self, file: Path, text: str) -> str:
-        """Write a result. Returns its URL. OutputError if that fails, or if it exists by now."""
+        """Write a result. Returns its URL. Raises OutputError if that fails, or if it exists by now."""
         url = bucket_url(file)
         assert url is not None
         try:

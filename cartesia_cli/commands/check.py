@@ -124,7 +124,7 @@ def _read_files(
 ) -> tuple[tuple[Word, ...], list[tuple[str, SubtitleFile] | InputError]]:
     """The words of the transcript, if there is one, and each subtitle file with its name, or the error of reading it.
 
-    InputError for a transcript that can't be read.
+    Raises InputError for a transcript that can't be read.
     """
     from .inputs import STDIN, find_files, find_inputs, folder_error, spool_stdin
 
@@ -161,7 +161,7 @@ def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
 
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:
-    """The words of a saved transcript. InputError if it can't be read or has none."""
+    """The words of a saved transcript. Raises InputError if it can't be read or has none."""
     from ..transcript_import import decode_document, load_transcripts
     from .inputs import read_input
 

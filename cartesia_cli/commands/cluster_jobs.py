@@ -105,7 +105,7 @@ class ClusterJobs:
         return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
 
     def transcribe(self, job: Job) -> WorkerResult:
-        """CliError if the recording fails; LimitClosed after `cancel`."""
+        """Raises CliError if the recording fails; LimitClosed after `cancel`."""
         item = job.input._replace(path=job.input.path.absolute(), fields=None)
         task = WorkerTask(job._replace(input=item, targets={}, response_file=None), self._config)
         try:

@@ -30,7 +30,7 @@ READ_BYTES = 1 << 16
 
 
 def check_control(path: Path) -> None:
-    """UsageError unless commands can be read from `path`. A pipe isn't waited for."""
+    """Raises UsageError unless commands can be read from `path`. A pipe isn't waited for."""
     try:
         os.close(_open(path))
         if not (path.is_fifo() or path.is_file()):
@@ -117,7 +117,7 @@ class _Follower:
             self._report("the session is ending: not sent")
 
     def _command(self, members: dict[str, Any] | None) -> Command:
-        """CliError if it isn't a command of this endpoint."""
+        """Raises CliError if it isn't a command of this endpoint."""
         if members is None:
             raise UsageError("not a JSON object")
         match members.get("type"):

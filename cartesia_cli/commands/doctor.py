@@ -48,7 +48,7 @@ class ServerOptions(NamedTuple):
     api_version: given.ApiVersion = None
 
     def choose(self, settings: "Settings") -> str | None:
-        """Its base URL; None: this machine transcribes. UsageError for one to which nothing may be sent."""
+        """Its base URL; None: this machine transcribes. Raises UsageError for one to which nothing may be sent."""
         from .backend import choose_backend
 
         return choose_backend(
@@ -115,7 +115,7 @@ def doctor(
 def _find_out(
     context: typer.Context, reporter: "Reporter", server: ServerOptions, device: str | None, *, offline: bool
 ) -> "Examined":
-    """What is examined. A mistake in the configuration is part of it; UsageError for one on the command line."""
+    """What is examined. A mistake in the configuration is part of it; raises UsageError for one on the command line."""
     from ..protocol import API_VERSION
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER

@@ -73,7 +73,7 @@ class Examined:
     def credential(self) -> Credential | None:
         """The key that is sent, read once: a command that prints it may ask for a password. None without one.
 
-        AuthError for what can't be a key.
+        Raises AuthError for what can't be a key.
         """
         from ..credentials import credential
 
@@ -175,7 +175,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _try_writing(folder: Path) -> None:
-    """Write a file, and delete it. OSError if that fails: a full disk or a quota may show only now."""
+    """Write a file, and delete it. Raises OSError if that fails: a full disk or a quota may show only now."""
     import tempfile
 
     with tempfile.TemporaryFile(dir=folder) as file:

@@ -95,7 +95,7 @@ def edit(
 
 
 def read_document(content: bytes, name: str) -> Transcript:
-    """The transcript in a JSON document of cartesia-cli. InputError for anything else."""
+    """The transcript in a JSON document of cartesia-cli. Raises InputError for anything else."""
     from ..transcript_import import decode_document, load_transcripts
 
     text, _ = decode_document(content, name)
@@ -109,7 +109,7 @@ def read_document(content: bytes, name: str) -> Transcript:
 def checked_document(sent: bytes, indent: int | None) -> bytes:
     """The JSON document that a page sends, as cartesia-cli writes it.
 
-    InputError if it isn't one, or if its words or its segments don't make up its text: something would be lost.
+    Raises InputError if it isn't one, or if its words or its segments don't make up its text: something would be lost.
     """
     from ..output.html_page import is_correctable
     from ..output.text_json import to_json

@@ -37,7 +37,7 @@ class SavedTranscript:
     """The file that is corrected. Its first content is kept beside it, as FILE.orig.
 
     path   the file
-    read   the canonical content of a transcript that somebody sent; InputError if it isn't one that can be saved
+    read   the canonical content of a transcript that somebody sent; raises InputError if it isn't one that can be saved
     """
 
     def __init__(self, path: Path, read: Callable[[bytes], bytes]) -> None:
@@ -47,7 +47,7 @@ class SavedTranscript:
         self._lock = Lock()
 
     def current(self) -> tuple[bytes, str]:
-        """The content of the file, and its version. OSError if it can't be read."""
+        """The content of the file, and its version. Raises OSError if it can't be read."""
         content = self.path.read_bytes()
         return content, _version(content)
 
@@ -56,8 +56,8 @@ class SavedTranscript:
 
         version   the one that was corrected
 
-        InputError for what isn't a transcript, Changed if the file has another version now, OSError if it can't be
-        written.
+        Raises InputError for what isn't a transcript, Changed if the file has another version now, OSError if it can't
+        be written.
         """
         content = self._read(sent)
         with self._lock:
@@ -83,11 +83,11 @@ class Changed(Exception):
 
 
 class EditServer(PageServer):
-    """Serves the page of one transcript. UsageError if the port is taken.
+    """Serves the page of one transcript. Raises UsageError if the port is taken.
 
     transcript   the file
     recording    the recording, or None
-    page         the page of a transcript's content, and where it saves; InputError if there is none
+    page         the page of a transcript's content, and where it saves; raises InputError if there is none
     on_error     as of PageServer
     """
 

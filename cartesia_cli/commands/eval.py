@@ -189,7 +189,7 @@ def eval(
 
 
 def parse_modes(text: str) -> list[Mode]:
-    """The modes that --compare names, each once. UsageError for others."""
+    """The modes that --compare names, each once. Raises UsageError for others."""
     from .eval_run import Mode
 
     modes: list[Mode] = []
@@ -236,8 +236,8 @@ def _has_mode(model: str, mode: Mode) -> bool:
 def _find_recordings(
     inputs: Sequence[str], systems: int, reporter: Reporter
 ) -> tuple[list[Recording], list[InputError]]:
-    """The recordings with their references, and those that can't be evaluated, each of which was reported. InputError
-    if none can.
+    """The recordings with their references, and those that can't be evaluated, each of which was reported. Raises
+    InputError if none can.
     """
     from ..protocol import BatchOptions
     from .batch_plan import Job, probe_input
@@ -284,8 +284,8 @@ def _find_recordings(
 
 
 def _reference(item: Input) -> str | None:
-    """What is said in a recording: by its line in a manifest, or by the text file beside it. InputError for a text
-    file that can't be read.
+    """What is said in a recording: by its line in a manifest, or by the text file beside it. Raises InputError for a
+    text file that can't be read.
     """
     fields = item.fields or {}
     for name in TEXT_FIELDS:
@@ -300,7 +300,7 @@ def _reference(item: Input) -> str | None:
 
 
 def _agreed(item: Input, first: str | None, second: str | None) -> str | None:
-    """What is said in a recording that is named twice. InputError if the two texts differ."""
+    """What is said in a recording that is named twice. Raises InputError if the two texts differ."""
     if first is not None and second is not None and first.split() != second.split():
         hint = "correct one of its texts, or name it once; the first text is used"
         raise InputError(f"{item.source} is named again, with another text", hint=hint)
@@ -308,7 +308,7 @@ def _agreed(item: Input, first: str | None, second: str | None) -> str | None:
 
 
 def _read_text(path: Path) -> str:
-    """The content of a text file. InputError if it can't be read, or isn't Unicode."""
+    """The content of a text file. Raises InputError if it can't be read, or isn't Unicode."""
     from ..text_encoding import decode_text
     from .inputs import Input, read_input
 
@@ -337,8 +337,8 @@ def _describe(recordings: Sequence[Recording], systems: Sequence[System], config
 
 
 def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
-    """The output files with their formats. UsageError for one that can't be written or is read, or whose suffix says no
-    format.
+    """The output files with their formats. Raises UsageError for one that can't be written or is read, or whose suffix
+    says no format.
     """
     from .output_checks import check_output
     from .output_plan import file_identity, input_overwrite_error
@@ -358,7 +358,7 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
 
 
 def _check_references(files: Iterable[Path], recordings: Sequence[Recording]) -> None:
-    """UsageError for an output file that has the text of a recording, which --force mustn't replace."""
+    """Raises UsageError for an output file that has the text of a recording, which --force mustn't replace."""
     from .output_plan import file_identity, input_overwrite_error
 
     reports = {

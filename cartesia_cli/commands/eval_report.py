@@ -187,7 +187,7 @@ def _gate(name: str, system: str, limit: float, value: float | None) -> Report:
 
 
 def check_baseline(baseline: Report, systems: Sequence[str], recordings: Iterable[str]) -> None:
-    """InputError for a baseline that lacks one of the systems, or has none of the recordings."""
+    """Raises InputError for a baseline that lacks one of the systems, or has none of the recordings."""
     sources = set(recordings)
     for name in systems:
         former = _former_name(baseline, name, alone=len(systems) == 1)
@@ -223,7 +223,9 @@ def _scored_rows(report: Report, system: str) -> dict[str, Report]:
 
 
 def load_baseline(text: str, source: str, normalizer: Normalizer) -> Report:
-    """The report of an earlier evaluation. InputError for anything else, or if its texts were normalized otherwise."""
+    """The report of an earlier evaluation. Raises InputError for anything else, or if its texts were normalized
+    otherwise.
+    """
     import json
 
     error = InputError(f"{source} is not the JSON of an evaluation", hint="`eval ... -o FILE.json` writes it")

@@ -171,7 +171,9 @@ class Transcriber(Protocol):
     opening_seconds: float
 
     def transcribe(self, number: int, job: Job) -> Outcome:
-        """Transcribe a recording. CliError if that fails; Stopped after `stop`. `number`: its key for the progress."""
+        """Transcribe a recording. Raises CliError if that fails; raises Stopped after `stop`. `number`: its key for the
+        progress.
+        """
 
     def stop(self) -> int:
         """Give up what isn't sent. Returns how many recordings are, whose responses will be paid for."""
@@ -382,8 +384,8 @@ class EvalRun:
         self.results = [SystemResults(system) for system in systems]
 
     def run(self) -> None:
-        """Run all systems. Recordings that fail are reported, unless there is only one for one system. CliError for a
-        failure that all others would share; Interrupted after Ctrl-C.
+        """Run all systems. Recordings that fail are reported, unless there is only one for one system. Raises CliError
+        for a failure that all others would share; raises Interrupted after Ctrl-C.
         """
         config, reporter = self._config, self._reporter
         with (

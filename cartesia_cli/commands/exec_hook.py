@@ -48,7 +48,7 @@ SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 
 
 def parse_command(text: str) -> list[str]:
-    """A program and its arguments. UsageError for a program that isn't found."""
+    """A program and its arguments. Raises UsageError for a program that isn't found."""
     try:
         command = shlex.split(text)
     except ValueError as error:

@@ -121,8 +121,8 @@ def find_inputs(
 ) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
-    An existing file whose name looks like a glob, a list or a URL is that file. UsageError for a URL that can't be
-    read.
+    An existing file whose name looks like a glob, a list or a URL is that file. Raises UsageError for a URL that can't
+    be read.
 
     spooled      the content of stdin
     files_from   a list of further inputs; "-" is stdin
@@ -146,7 +146,7 @@ def place_of(item: Input) -> tuple[object, ...]:
 
 
 def check_not_url(argument: str, *, remote: bool = False) -> None:
-    """UsageError for a URL, unless a file has that name. `remote`: except for those that can be read."""
+    """Raises UsageError for a URL, unless a file has that name. `remote`: except for those that can be read."""
     match = URL.match(argument)
     if match is None or os.path.lexists(argument) or (remote and is_remote(argument)):
         return
@@ -181,7 +181,9 @@ def unreadable_error(name: str, error: OSError) -> InputError:
 
 
 def read_input(item: Input | InputError, max_bytes: int) -> bytes:
-    """The content of an input. InputError if it can't be read, or is larger than `max_bytes`, or is one itself."""
+    """The content of an input. Raises InputError if it can't be read, or is larger than `max_bytes`, or is one
+    itself.
+    """
     if isinstance(item, InputError):
         raise item
     try:
@@ -266,7 +268,9 @@ def _spool_error(error: OSError) -> InputError:
 
 
 def stdin_stream(stream: BinaryIO | None = None, what: str = "a recording") -> BinaryIO:
-    """stdin, or a substitute. InputError if it is closed, UsageError if it is a terminal. `what`: what it should be."""
+    """stdin, or a substitute. Raises InputError if it is closed, UsageError if it is a terminal. `what`: what it should
+    be.
+    """
     hint = f"pipe {what} in, or name a file"
     if stream is None and sys.stdin is None:
         raise InputError("stdin is closed", hint=hint)

@@ -183,7 +183,7 @@ class JobTranscriber:
         return materialize(job, self._config.options, self._temporary, show, self._remote)
 
     def _show(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """Show what a job does before anything of it is sent. Stopped if the run is being stopped."""
+        """Show what a job does before anything of it is sent. Raises Stopped if the run is being stopped."""
         if self.is_stopping:
             raise Stopped
         self._observer.update(number, what, done, total)

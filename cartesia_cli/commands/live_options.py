@@ -256,7 +256,7 @@ class SessionOptions(NamedTuple):
         return options
 
     def all_keyterms(self) -> tuple[str, ...]:
-        """Those of `--keyterm`, then those of the file. UsageError for an unusable file."""
+        """Those of `--keyterm`, then those of the file. Raises UsageError for an unusable file."""
         return (*(self.keyterm or ()), *(() if self.keyterms is None else _read_keyterms(self.keyterms)))
 
     @property
@@ -265,7 +265,7 @@ class SessionOptions(NamedTuple):
 
 
 def check_page_token(token: str) -> None:
-    """UsageError for a value of --page-token that is too easy to guess, or can't be in a URL."""
+    """Raises UsageError for a value of --page-token that is too easy to guess, or can't be in a URL."""
     from ..output.live_page import TOKEN
 
     if TOKEN.fullmatch(token) is None:
@@ -274,7 +274,7 @@ def check_page_token(token: str) -> None:
 
 
 def _read_keyterms(path: Path) -> Iterator[str]:
-    """The terms in a file, one a line; empty lines are skipped. UsageError if it can't be read."""
+    """The terms in a file, one a line; empty lines are skipped. Raises UsageError if it can't be read."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_KEYTERMS_BYTES + 1)
@@ -296,7 +296,7 @@ def _read_keyterms(path: Path) -> Iterator[str]:
 
 
 def check_order(turn: "TurnConfig") -> None:
-    """UsageError unless start > eager end > end, with the server's defaults for those not given."""
+    """Raises UsageError unless start > eager end > end, with the server's defaults for those not given."""
     from ..protocol import TURN_DEFAULTS
 
     thresholds: list[tuple[float, str]] = []
@@ -330,7 +330,7 @@ class StreamOptions(NamedTuple):
     @contextmanager
     def captions(self, source: str, reporter: Reporter) -> "Iterator[Captions | None]":
         """Serve the page while the block runs, and show its URL. The session puts its text into what is yielded; None
-        without --page. UsageError if the page can't be served.
+        without --page. Raises UsageError if the page can't be served.
 
         source   name of what is transcribed
         """

@@ -543,7 +543,7 @@ def run_unshown_session(
     config: SessionConfig, server: RunningServer, make_source: MakeSource
 ) -> tuple[Transcript, dict[str, Any]]:
     """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
-    `LiveMetrics.report`). CliError if it fails.
+    `LiveMetrics.report`). Raises CliError if it fails.
     """
     reporter = Reporter(io.StringIO(), {})
     reporter.quiet = True

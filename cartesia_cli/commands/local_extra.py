@@ -23,17 +23,17 @@ LOCAL = "transcribing on this machine"
 
 
 def require_local_extra() -> None:
-    """EngineError if the offline engine and its server can't be imported."""
+    """Raises EngineError if the offline engine and its server can't be imported."""
     import_from_server("whisper", "app", "runner")
 
 
 def require_local_server() -> None:
-    """EngineError if the local server can't be imported, whether or not the engine can be."""
+    """Raises EngineError if the local server can't be imported, whether or not the engine can be."""
     import_from_server("app", "runner", "script", what="the local server")
 
 
 def import_from_server(*modules: str, what: str = "the offline engine") -> None:
-    """Import modules of `server`, for `what`. EngineError if what they need isn't installed."""
+    """Import modules of `server`, for `what`. Raises EngineError if what they need isn't installed."""
     try:
         for module in modules:
             import_module(f"..server.{module}", __package__)

@@ -92,7 +92,7 @@ def login(
 
 
 def _check_encryption(address: str, settings: Settings) -> None:
-    """UsageError for a server to which the key would go unencrypted, unless the configuration allows that."""
+    """Raises UsageError for a server to which the key would go unencrypted, unless the configuration allows that."""
     from ..protocol import check_encryption
 
     allowed = settings.general("insecure_http_key")
@@ -106,7 +106,7 @@ def _check_encryption(address: str, settings: Settings) -> None:
 
 
 def _check(address: str, credential: Credential, reporter: Reporter) -> None:
-    """AuthError if the server refuses the key; another CliError if it can't be asked."""
+    """Raises AuthError if the server refuses the key; another CliError if it can't be asked."""
     from urllib.parse import urlsplit
 
     from ..client.probe import check_key
@@ -124,7 +124,7 @@ def _check(address: str, credential: Credential, reporter: Reporter) -> None:
 
 
 def _ask() -> str:
-    """The key that the user types. UsageError without a terminal."""
+    """The key that the user types. Raises UsageError without a terminal."""
     import getpass
     import warnings
 
@@ -145,7 +145,7 @@ def _ask() -> str:
 
 
 def _read_stdin() -> str:
-    """The key from stdin. UsageError if stdin can't be read, AuthError if it is empty or too long for a key."""
+    """The key from stdin. Raises UsageError if stdin can't be read, AuthError if it is empty or too long for a key."""
     try:
         data = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_KEY_BYTES + 1)
     except OSError as error:

@@ -24,7 +24,7 @@ SUFFIXES = (".jsonl", ".json", ".ndjson")
 
 
 def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, force: bool) -> None:
-    """UsageError for a manifest that can't be written, or whose name belongs to an input or an unfinished run.
+    """Raises UsageError for a manifest that can't be written, or whose name belongs to an input or an unfinished run.
 
     names   the arguments that name inputs
     """
@@ -52,7 +52,7 @@ def numbered(found: Iterable[Input | InputError]) -> Iterator[Input | InputError
 
 
 class ManifestResults:
-    """The manifest of a run, as a context. Any thread may use it; OutputError if it can't be written.
+    """The manifest of a run, as a context. Any thread may use it; raises OutputError if it can't be written.
 
     If the block ends without an exception, the manifest is put into place. Otherwise its lines stay in the partial
     file. Neither file is touched before the first recording is done.
@@ -96,8 +96,8 @@ class ManifestResults:
                 self.keep(job.input)
 
     def keep_finished(self, job: Job, cached: ServerResponse | None) -> None:
-        """Write the line of a recording whose results an earlier run has written. UsageError if its text is neither in
-        that run's manifest, nor in the cache, nor in a JSON result.
+        """Write the line of a recording whose results an earlier run has written. Raises UsageError if its text is
+        neither in that run's manifest, nor in the cache, nor in a JSON result.
         """
         if self.keep(job.input):
             return

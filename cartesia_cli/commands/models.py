@@ -63,7 +63,7 @@ def models(
 
 def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> Listing:
     """The models of a server. If it can't be asked, what it said before or what was known at release; the reporter says
-    why. AuthError if the key is refused.
+    why. Raises AuthError if the key is refused.
     """
     from .. import model_cache
     from ..protocol import MODELS_AT_RELEASE, RELEASED_ON, is_loopback

@@ -115,7 +115,9 @@ class ConfiguredCommand(TyperCommand):
             raise
 
     def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
-        """Take the defaults from the environment and the configuration file. UsageError for a mistake in them."""
+        """Take the defaults from the environment and the configuration file. Raises UsageError for a mistake in
+        them.
+        """
         found = effective(self, given, {} if ctx.parent is None else ctx.parent.params)
         known = options(self)
         ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
@@ -229,7 +231,8 @@ def _is_json(given: Iterable[Given]) -> bool:
 def effective(
     command: Any, given: Mapping[str, Any], group: Mapping[str, Any], environ: Mapping[str, str] = os.environ
 ) -> dict[str, Setting]:
-    """The setting that applies, for each option that is set anywhere. UsageError for a wrong one, except for flags.
+    """The setting that applies, for each option that is set anywhere. Raises UsageError for a wrong one, except for
+    flags.
 
     given   options of the command line
     group   the program's own options, which precede the command
@@ -327,7 +330,7 @@ def _from_text(option: Any, text: str, variable: str) -> Any:
 
 
 def _typed(option: Any, setting: Setting) -> Setting:
-    """The setting. UsageError if the type of its value in the configuration file is not that of the option."""
+    """The setting. Raises UsageError if the type of its value in the configuration file is not that of the option."""
     types, wanted = KINDS[option.type.name.split()[0]]
 
     def fits(value: Any) -> bool:
@@ -351,7 +354,7 @@ def _typed(option: Any, setting: Setting) -> Setting:
 
 
 def _checked(option: Any, setting: Setting) -> Setting:
-    """The setting with its value converted. UsageError for a value that the option doesn't accept."""
+    """The setting with its value converted. Raises UsageError for a value that the option doesn't accept."""
     where = "the variable" if setting.layer == "environment" else "the configuration file"
     if "" in (setting.value if option.multiple else [setting.value]):
         raise UsageError(f"{setting.origin} must not be empty", hint=f"correct {where}, or remove it")
@@ -363,7 +366,7 @@ def _checked(option: Any, setting: Setting) -> Setting:
 
 
 def _converted(option: Any, value: Any) -> Any:
-    """A value as its option takes it. BadParameter if it doesn't, and for `nan` and `inf`, which pass the bounds
+    """A value as its option takes it. Raises BadParameter if it doesn't, and for `nan` and `inf`, which pass the bounds
     that Typer checks.
     """
     converted = option.process_value(None, value)
@@ -379,8 +382,8 @@ def _unknown(command: str, name: str, setting: Setting, known: Mapping[str, Any]
 
 
 def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:
-    """UsageError for an empty value, whichever option or argument it is for: a variable of the shell may be unset, and
-    an empty path would be the working directory.
+    """Raises UsageError for an empty value, whichever option or argument it is for: a variable of the shell may be
+    unset, and an empty path would be the working directory.
 
     given       options that were typed, as far as they can be parsed
     arguments   all that was typed
@@ -394,7 +397,7 @@ def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]
 
 
 def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:
-    """UsageError for an option that takes one value and is given two: the first would be ignored silently."""
+    """Raises UsageError for an option that takes one value and is given two: the first would be ignored silently."""
     known = options(command)
     first: dict[str, Any] = {}
     for name, value in given:

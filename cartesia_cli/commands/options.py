@@ -54,7 +54,7 @@ def expand_groups(command: Command) -> Command:
 
 
 def _check_api_version(version: str | None) -> str | None:
-    """A callback. BadParameter for what can't be a version: they are dates."""
+    """A callback. Raises BadParameter for what can't be a version: they are dates."""
     from datetime import date
 
     try:
@@ -268,7 +268,7 @@ def typed_options(context: typer.Context) -> list[str]:
 
 
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
-    """The value of --encoding. UsageError for an unknown one, or one without --sample-rate."""
+    """The value of --encoding. Raises UsageError for an unknown one, or one without --sample-rate."""
     from ..protocol import ENCODINGS
 
     if encoding is not None and encoding not in ENCODINGS:
@@ -279,7 +279,7 @@ def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | Non
 
 
 def check_texts(*texts: tuple[str, str | None]) -> None:
-    """UsageError for a value of an option that is empty, or can't be sent."""
+    """Raises UsageError for a value of an option that is empty, or can't be sent."""
     for name, value in texts:
         if value is not None and not value.strip():
             raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
@@ -288,7 +288,7 @@ def check_texts(*texts: tuple[str, str | None]) -> None:
 
 
 def language_for_server(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
-    """The value of --language as a server takes it. UsageError if it can't be asked for.
+    """The value of --language as a server takes it. Raises UsageError if it can't be asked for.
 
     base_url   of the server; None: this machine. One that is reached on this machine may be `serve`, which takes more
                than the API
@@ -309,7 +309,7 @@ def warn_of_unknown_values(
 
     models_of   base URL of the server whose list of models counts, if it is known; None: the lists of all servers
 
-    UsageError for control characters in a model or language.
+    Raises UsageError for control characters in a model or language.
     """
     from ..protocol import AUTO_LANGUAGE, BATCH_MODELS, CHINESE_SCRIPTS, LANGUAGES
 
@@ -331,8 +331,8 @@ def warn_of_unknown_values(
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """The names of speakers, separated by commas; none for NUMBERED. UsageError for a name that is empty, or is there
-    twice.
+    """The names of speakers, separated by commas; none for NUMBERED. Raises UsageError for a name that is empty, or is
+    there twice.
     """
     if text == NUMBERED:
         return ()

@@ -33,7 +33,7 @@ DOCUMENT_SIGNATURES = (b"%PDF-", b"{\\rtf")
 def check_output(
     file: Path, *, force: bool, content: Content = "text", creates_folder: bool = True, appends: bool = False
 ) -> None:
-    """UsageError for a file that can't be written, or that would replace something that must not be lost.
+    """Raises UsageError for a file that can't be written, or that would replace something that must not be lost.
 
     force            whether a file of the same kind may be replaced
     content          what is going to be written
@@ -67,7 +67,7 @@ def check_output(
 
 
 def check_output_url(path: Path | None) -> None:
-    """UsageError for a URL as an output path, which would become a folder named `s3:`."""
+    """Raises UsageError for a URL as an output path, which would become a folder named `s3:`."""
     if path is not None and (match := URL.match(str(path))) and not os.path.lexists(path):
         url = str(path).replace(":/", "://", 1)  # pathlib removes the second slash
         upload = f"write to stdout and upload that: … | aws s3 cp - '{url}'"
@@ -78,7 +78,7 @@ def check_output_url(path: Path | None) -> None:
 
 
 def _check_name(file: Path, content: Content) -> None:
-    """UsageError for a URL, or a suffix that doesn't match what is going to be written."""
+    """Raises UsageError for a URL, or a suffix that doesn't match what is going to be written."""
     check_output_url(file)
     ending = file.suffix.lower()
     if content == "text" and ending in RECORDINGS:
@@ -90,7 +90,7 @@ def _check_name(file: Path, content: Content) -> None:
 
 
 def _check_folder(file: Path, creates_folder: bool) -> None:
-    """UsageError for a file whose folder doesn't exist, or can't be written to."""
+    """Raises UsageError for a file whose folder doesn't exist, or can't be written to."""
     folder = next(parent for parent in Path(os.path.abspath(file)).parents if os.path.lexists(parent))
     if not os.path.isdir(folder):
         raise UsageError(f"{file} can't be written: {folder} is not a folder", hint=OTHER_PATH_HINT)
@@ -101,7 +101,7 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
 
 
 def _check_same_kind(file: Path, content: Content) -> None:
-    """UsageError for an existing file of another kind than what is going to be written."""
+    """Raises UsageError for an existing file of another kind than what is going to be written."""
     with file.open("rb") as existing:
         head = existing.read(SIGNATURE_BYTES)
     kind, has_bom = sniff_head(head), head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))

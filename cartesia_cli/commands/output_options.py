@@ -91,7 +91,9 @@ class OutputOptions(NamedTuple):
         return self.json or any(given is not None for given in (self.format, self.output, self.output_dir))
 
     def formats(self, *, selects_rows: bool = False) -> tuple[str, ...]:
-        """The formats that are asked for; by default text, or a table of selected rows. UsageError for unknown ones."""
+        """The formats that are asked for; by default text, or a table of selected rows. Raises UsageError for unknown
+        ones.
+        """
         from . import output_plan
 
         found = output_plan.parse_formats(self.format, self.json, self.output)
@@ -113,7 +115,7 @@ class OutputOptions(NamedTuple):
     def matches(
         self, layout: "Layout", formats: tuple[str, ...], reporter: "Reporter", *, several: bool, speakers: bool = False
     ) -> "MatchWriter | None":
-        """The writer of selected rows; None if none are selected. UsageError if --output-dir can't take them.
+        """The writer of selected rows; None if none are selected. Raises UsageError if --output-dir can't take them.
 
         speakers   whether any transcript is known to have speakers
         """
@@ -144,7 +146,7 @@ class SubtitleOptions(NamedTuple):
     max_cps: MaxCps = None
 
     def rules(self) -> "Rules | None":
-        """None if no option is given. UsageError for rules that contradict each other."""
+        """None if no option is given. Raises UsageError for rules that contradict each other."""
         asked = {name: value for name in self._fields if (value := getattr(self, name)) is not None}
         if not asked:
             return None
@@ -173,7 +175,7 @@ class FormatOptions(NamedTuple):
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
     def layout(self, subtitle_options: SubtitleOptions) -> "Layout":
-        """UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
+        """Raises UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
         from ..output import Layout
 
         if self.since is not None and self.until is not None and self.since >= self.until:

@@ -42,7 +42,7 @@ MAX_NAME_BYTES = 255
 def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
     """The formats that -f, --json and the suffix of -o ask for, each once. No suffix means text.
 
-    UsageError for an unknown format or suffix.
+    Raises UsageError for an unknown format or suffix.
     """
     if as_json and names not in (None, "json"):
         raise UsageError(f"--json and -f {names} ask for different formats")
@@ -86,8 +86,8 @@ class OutputPlan(NamedTuple):
     to_bucket: bool = False
 
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
-        """The targets of each input. UsageError if they collide, exist or can't be written; OutputError if stdout is
-        closed. `find_owner` knows the results of earlier runs.
+        """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
+        if stdout is closed. `find_owner` knows the results of earlier runs.
         """
         if self.output is not None and self.output_dir is not None:
             raise UsageError("-o and --output-dir exclude each other")

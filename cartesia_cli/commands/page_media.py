@@ -16,7 +16,7 @@ MAX_EMBEDDED_BYTES = 64 << 20
 
 def find_recording(audio: Path | None, saved: Path, source: str) -> Path | None:
     """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
-    or beside the transcript. None if there is none; InputError if the named one isn't there.
+    or beside the transcript. None if there is none; raises InputError if the named one isn't there.
 
     A transcript that names no recording is called like its own file, which isn't taken for one.
 

@@ -166,7 +166,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 
 
 def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
-    """The settings that apply. UsageError if one layer sets options that exclude each other.
+    """The settings that apply. Raises UsageError if one layer sets options that exclude each other.
 
     layers   the strongest first
     """

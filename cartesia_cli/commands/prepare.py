@@ -38,7 +38,7 @@ class TemporaryFolder:
 
     @contextmanager
     def subfolder(self) -> Iterator[Path]:
-        """A new folder, deleted after the block with what is in it. InputError if it can't be created."""
+        """A new folder, deleted after the block with what is in it. Raises InputError if it can't be created."""
         with self._lock:
             if self._path is None:
                 self._path = _new_folder(None)
@@ -53,8 +53,8 @@ class TemporaryFolder:
 def materialize(
     job: Job, options: BatchOptions, temporary: TemporaryFolder, show: ShowProgress, remote: RemoteInputs
 ) -> Iterator[Job]:
-    """The job, with its recording as a local file that has been probed, for the length of the block. InputError or
-    NetworkError if that can't be done. `remote` saves recordings that are elsewhere.
+    """The job, with its recording as a local file that has been probed, for the length of the block. Raises InputError
+    or NetworkError if that can't be done. `remote` saves recordings that are elsewhere.
     """
     if job.input.remote is None:
         yield job

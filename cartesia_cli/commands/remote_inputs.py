@@ -61,7 +61,7 @@ class RemoteInputs:
 
     def expand(self, url: str, *, keep_folders: bool = False) -> Iterator[Input | InputError]:
         """The inputs that a URL stands for: itself or, for a prefix or a glob of a bucket, the objects below it.
-        UsageError if it needs an extra that is missing; NetworkError if a bucket can't be listed.
+        Raises UsageError if it needs an extra that is missing; NetworkError if a bucket can't be listed.
 
         keep_folders   whether results are named after the host and the whole path, instead of the file
         """
@@ -116,7 +116,7 @@ class RemoteInputs:
         return [url]
 
     def describe(self, item: Input) -> RemoteState:
-        """Size and version of a remote input, without its content. CliError if they can't be had."""
+        """Size and version of a remote input, without its content. Raises CliError if they can't be had."""
         assert item.remote is not None
         if item.listed is not None:
             return item.listed
@@ -125,7 +125,9 @@ class RemoteInputs:
         return self._downloader.describe(item.remote) if is_remote(item.remote) else RemoteState(None, None)
 
     def save(self, item: Input, folder: Path, on_progress: TransferProgress = lambda received, size: None) -> Input:
-        """The input as a new file in this folder, which the caller deletes. CliError if it can't be had or saved."""
+        """The input as a new file in this folder, which the caller deletes. Raises CliError if it can't be had or
+        saved.
+        """
         assert item.remote is not None
         try:
             if is_remote(item.remote):
@@ -171,7 +173,7 @@ def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Inp
 
 
 def _save_pipe(pipe: str, folder: Path) -> Path:
-    """Copy what comes through a pipe to a new file. OSError if that fails."""
+    """Copy what comes through a pipe to a new file. Raises OSError if that fails."""
     descriptor, path = tempfile.mkstemp(suffix=Path(pipe).suffix, dir=folder)
     with open(descriptor, "wb") as file, open(pipe, "rb") as source:
         shutil.copyfileobj(source, file, 1 << 20)

@@ -107,8 +107,8 @@ def render(
 def _load_transcripts(
     found: Sequence[Input | InputError], reporter: Reporter
 ) -> tuple[list[tuple[Input, Transcript]], int]:
-    """The transcripts of all inputs, and the number of unusable inputs, which are reported. InputError if the only
-    input is unusable.
+    """The transcripts of all inputs, and the number of unusable inputs, which are reported. Raises InputError if the
+    only input is unusable.
     """
     from ..transcript_import import decode_document, load_transcripts
     from .inputs import read_input
@@ -151,7 +151,7 @@ def _safe_file_name(source: str) -> str:
 
 
 def _check_targets(targets: Sequence[Targets], inputs: Sequence[Input], *, combined: bool) -> None:
-    """UsageError if two results would go to the same file, or one to an input, even an unreadable one."""
+    """Raises UsageError if two results would go to the same file, or one to an input, even an unreadable one."""
     sources = {os.path.realpath(item.path) for item in inputs}
     files = Counter(os.path.realpath(file) for one in targets for file in one.values() if file is not None)
     for file, count in files.items():

@@ -150,7 +150,7 @@ def pending(
     on_done: Callable[[Job], object] = lambda job: None,
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
-    is reported. UsageError if the only one can't be done, or if results go to stdout, which leaves no record
+    is reported. Raises UsageError if the only one can't be done, or if results go to stdout, which leaves no record
     of what is done.
 
     is_free   whether a job costs nothing, because its response is in the cache
@@ -197,7 +197,7 @@ def find_owner(stem: Path, inputs: Sequence[Input], results: ResultRecord) -> In
 
 
 def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | None:
-    """The job without the results that are done; None if all are. UsageError for a file that must not be
+    """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
     overwritten.
     """
     known = results.find(job.files)

@@ -137,7 +137,7 @@ class RunRecord:
         return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
 
     def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that --retry-failed is about. UsageError without a journal."""
+        """The jobs that --retry-failed is about. Raises UsageError without a journal."""
         if self._journal is None:
             raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
         failed: list[Job] = []

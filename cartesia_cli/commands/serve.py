@@ -141,7 +141,7 @@ def _public_address(bound: str) -> str:
 
 
 def parse_origin(text: str) -> str:
-    """An origin as browsers send it. UsageError for anything else."""
+    """An origin as browsers send it. Raises UsageError for anything else."""
     origin = text.strip().lower().rstrip("/")
     if origin in ("*", "null") or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+", origin):
         return origin
@@ -152,7 +152,7 @@ def parse_origin(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """A host name. UsageError for a URL and the like."""
+    """A host name. Raises UsageError for a URL and the like."""
     if not re.fullmatch(r"[^/:@\s\[\]]+", text):
         raise UsageError(f"--allow-host {text!r} is not a host name", hint="give the name alone, as in mybox.local")
     return text.lower()
@@ -176,7 +176,7 @@ MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
 
 
 def _engine_server(local_model: str | None, observer: LocalServerObserver, workers: int) -> MakeServer:
-    """A server with the engines loaded. EngineError if they can't be loaded."""
+    """A server with the engines loaded. Raises EngineError if they can't be loaded."""
     from ..server import app, engine
 
     batch, live = engine.load_engines(local_model, observer, workers)
@@ -208,7 +208,9 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
 
 
 def _script_server(path: Path) -> MakeServer:
-    """A server for this script. UsageError for a file that is not a script, EngineError without the local extra."""
+    """A server for this script. Raises UsageError for a file that is not a script, EngineError without the local
+    extra.
+    """
     local_extra.require_local_server()
     from ..server import app, responses, script
 

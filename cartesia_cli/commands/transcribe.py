@@ -129,7 +129,9 @@ class RecordingOptions(NamedTuple):
     speakers_by_channel: SpeakersByChannel = None
 
     def request(self, reporter: "Reporter", base_url: str | None) -> "BatchOptions":
-        """The options of each request, with warnings of those that look wrong. UsageError for impossible ones."""
+        """The options of each request, with warnings of those that look wrong. Raises UsageError for impossible
+        ones.
+        """
         from ..protocol import BatchOptions
 
         options = BatchOptions(
@@ -170,7 +172,7 @@ class TranscribeOptions(NamedTuple):
 
     def speakers(self) -> tuple[str, ...] | None:
         """The names of the speakers on the channels, perhaps none; None if channels are not transcribed by themselves.
-        UsageError for options that can't be combined with that.
+        Raises UsageError for options that can't be combined with that.
         """
         if self.recording.speakers_by_channel is None:
             return None

@@ -42,7 +42,7 @@ SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 
 
 class TranscribeRun:
-    """A run of the command. UsageError for options that contradict each other.
+    """A run of the command. Raises UsageError for options that contradict each other.
 
     stack   closes at the end what the run opens
     """
@@ -352,7 +352,7 @@ def synthesize_sample(
     words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
 ) -> Path:
     """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesized
-    by Cartesia. UsageError for words without the API.
+    by Cartesia. Raises UsageError for words without the API.
     """
     if not words:
         return SAMPLE

@@ -51,7 +51,7 @@ class UploadEstimate(NamedTuple):
 def choose_upload(
     job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
 ) -> Iterator[Recording]:
-    """What is uploaded of a materialized recording, for the length of the block. InputError if it can't be made.
+    """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
     local   whether this machine transcribes it
     """
@@ -67,7 +67,9 @@ def choose_upload(
 
 
 def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
-    """What `choose_upload` would upload, as far as can be known beforehand. InputError for a film without sound."""
+    """What `choose_upload` would upload, as far as can be known beforehand. Raises InputError for a film without
+    sound.
+    """
     item, media = job.input, job.media
     assert media is not None
     if item.segment is not None:

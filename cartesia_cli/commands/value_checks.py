@@ -52,7 +52,7 @@ def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
 
 
 def _check(command: str, values: Mapping[str, Any]) -> None:
-    """UsageError for values of one group of CHECKED that the command would refuse."""
+    """Raises UsageError for values of one group of CHECKED that the command would refuse."""
     match values:
         case {"format": _} | {"json": _} | {"output": _}:
             from .output_options import OutputOptions

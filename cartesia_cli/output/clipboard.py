@@ -27,8 +27,8 @@ TMUX_TIMEOUT_SECONDS = 5
 def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Copy `text` through the terminal `stream`, whose live view must be cleared.
 
-    False, and nothing is written, if the stream isn't a terminal or the terminal is dumb. OutputError if the text is
-    too long, or the terminal is gone.
+    False, and nothing is written, if the stream isn't a terminal or the terminal is dumb. Raises OutputError if the
+    text is too long, or the terminal is gone.
     """
     if not stream.isatty() or environ.get("TERM", "dumb") == "dumb":
         return False

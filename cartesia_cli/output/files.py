@@ -24,7 +24,7 @@ class StdoutClosed(Exception):
 
 
 def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
-    """Write to stdout, and flush. StdoutClosed if its reader is gone, OutputError if it can't be written."""
+    """Write to stdout, and flush. Raises StdoutClosed if its reader is gone, OutputError if it can't be written."""
     if stream is None and sys.stdout is None:
         raise OutputError("stdout is closed", hint="-o writes to a file instead")
     out = stream or sys.stdout.buffer
@@ -48,7 +48,7 @@ def write_json(document: object) -> None:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Make `content` the whole content of a file, and replace what was there. OutputError if that fails."""
+    """Make `content` the whole content of a file, and replace what was there. Raises OutputError if that fails."""
     try:
         write_atomically(path, content if isinstance(content, bytes) else _encoded(content))
     except OSError as error:

@@ -30,8 +30,8 @@ class FrameLog:
 
     on_warning   called with a sentence if the log ends early
 
-    UsageError if `path` exists without `force`, OutputError if it can't be opened. A file that is empty at the end is
-    removed.
+    Raises UsageError if `path` exists without `force`, OutputError if it can't be opened. A file that is empty at the
+    end is removed.
     """
 
     def __init__(

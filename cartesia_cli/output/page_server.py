@@ -32,7 +32,7 @@ HEADERS = {
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves a page, each request in a daemon thread. OSError if the port can't be used.
+    """Serves a page, each request in a daemon thread. Raises OSError if the port can't be used.
 
     token      None: a random one
     on_error   called, in any thread, with what goes wrong unexpectedly

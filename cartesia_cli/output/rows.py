@@ -62,7 +62,7 @@ def select_rows(
     """The selected rows of `words`.
 
     `before`: how many words went before these; `at`: seconds at which a first word without a time is taken to be.
-    UsageError for an invalid pattern.
+    Raises UsageError for an invalid pattern.
     """
     texts = [one_line(word.word) for word in words]
     starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
@@ -106,7 +106,7 @@ def running_text(transcript: Transcript, excerpt: Sequence[WordRow]) -> str:
 
 
 def compile_pattern(pattern: str, ignore_case: bool = False) -> re.Pattern[str]:
-    """The pattern of a selection, compiled. UsageError if it isn't a regular expression."""
+    """The pattern of a selection, compiled. Raises UsageError if it isn't a regular expression."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about later Python versions don't concern users

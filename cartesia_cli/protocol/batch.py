@@ -44,7 +44,7 @@ class BatchResponse(NamedTuple):
 
 
 def decode_batch(body: bytes) -> BatchResponse:
-    """Decode the body of a success. ProtocolError when it has no text: it is never an empty transcript.
+    """Decode the body of a success. Raises ProtocolError when it has no text: it is never an empty transcript.
 
     Nothing but the text is required. A field of the wrong type doesn't cost the text (see `unusable_fields`),
     nor is anything after the object, unless it is another object, which might be more of the transcript.

@@ -102,7 +102,8 @@ def is_loopback_host(host: str) -> bool:
 
 
 def check_base_url(text: str) -> str:
-    """A base URL without its trailing slash; its path is kept. UsageError when it is not the address of a server.
+    """A base URL without its trailing slash; its path is kept. Raises UsageError when it is not the address of a
+    server.
 
     Whether anything may be sent there unencrypted is for `check_encryption` to say.
     """
@@ -125,7 +126,7 @@ def is_unencrypted(base_url: str) -> bool:
 
 
 def check_encryption(base_url: str, *, allowed: bool) -> None:
-    """UsageError for plain http to another machine, unless the user has allowed that by name.
+    """Raises UsageError for plain http to another machine, unless the user has allowed that by name.
 
     Cartesia may revoke keys that are sent unencrypted (docs: api-conventions). Servers that somebody runs themselves
     speak plain http (docs: self-hosted/architecture).

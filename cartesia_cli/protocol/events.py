@@ -164,7 +164,7 @@ _FIELD_NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") 
 def decode(frame: str | bytes) -> Event:
     """Decode one frame from a server.
 
-    ProtocolError for anything but a JSON object with a `type`; UnreadableText if its text is not a string.
+    Raises ProtocolError for anything but a JSON object with a `type`; UnreadableText if its text is not a string.
     """
     members = load_object(frame)
     kind = members.pop("type", None)

@@ -52,7 +52,7 @@ class DetectedLanguage(NamedTuple):
 
 
 def load_object(frame: str | bytes) -> dict[str, Any]:
-    """Parse JSON text that is one object. ProtocolError for anything else."""
+    """Parse JSON text that is one object. Raises ProtocolError for anything else."""
     value, rest = load_first_object(frame)
     if rest:
         raise ProtocolError("not JSON")
@@ -60,7 +60,7 @@ def load_object(frame: str | bytes) -> dict[str, Any]:
 
 
 def load_json(text: str | bytes) -> Any:
-    """Parse JSON text. ProtocolError if it isn't JSON, or is nested too deeply."""
+    """Parse JSON text. Raises ProtocolError if it isn't JSON, or is nested too deeply."""
     try:
         return _JSON.decode((text if isinstance(text, str) else text.decode("utf-8")).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
@@ -70,7 +70,7 @@ def load_json(text: str | bytes) -> Any:
 def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
     """Parse the object that JSON text begins with; also return the text that follows it, stripped.
 
-    A byte order mark is skipped. ProtocolError if the text begins with anything but an object.
+    A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object.
     """
     try:
         text = frame if isinstance(frame, str) else frame.decode("utf-8")
@@ -89,7 +89,8 @@ def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
 def _load_deep_object(text: str, at: int) -> tuple[dict[str, Any], int]:
     """Parse an object with values that are nested too deeply for Python; also return where it ends.
 
-    Those values become empty objects, which are malformed in every known field. ValueError if it is not an object.
+    Those values become empty objects, which are malformed in every known field. Raises ValueError if it is not an
+    object.
     """
     found: dict[str, Any] = {}
     at = _skip_whitespace(text, at, "{")
@@ -109,7 +110,7 @@ def _load_deep_object(text: str, at: int) -> tuple[dict[str, Any], int]:
 
 
 def _skip_whitespace(text: str, at: int, mark: str = "") -> int:
-    """The position after whitespace and this punctuation mark. ValueError if the mark is missing."""
+    """The position after whitespace and this punctuation mark. Raises ValueError if the mark is missing."""
     while text[at : at + 1] in _WHITESPACE:
         at += 1
     if not text.startswith(mark, at):
@@ -118,7 +119,7 @@ def _skip_whitespace(text: str, at: int, mark: str = "") -> int:
 
 
 def _find_closing_bracket(text: str, at: int) -> int:
-    """The position after the array or object that begins here. ValueError if it is not closed."""
+    """The position after the array or object that begins here. Raises ValueError if it is not closed."""
     depth = 0
     for found in re.compile(_BRACKETS).finditer(text, at):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)

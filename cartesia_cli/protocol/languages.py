@@ -36,7 +36,7 @@ LANGUAGE_NAMES = dict(
 
 
 def api_language(code: str | None) -> str | None:
-    """The language as the API takes it. UsageError for AUTO_LANGUAGE, which it doesn't."""
+    """The language as the API takes it. Raises UsageError for AUTO_LANGUAGE, which it doesn't."""
     if code == AUTO_LANGUAGE:
         raise UsageError(
             "the API can't detect the language with ink-whisper", hint="name it, as in -l de; or use --local -l auto"

@@ -59,8 +59,8 @@ def decode_models(body: str | bytes) -> tuple[Model, ...]:
     """The models in a response to `GET /models?capability=stt`, in its order.
 
     The documentation describes the rows; they may be the response itself, or a list in it. A row without an id, or of a
-    model that doesn't transcribe, is skipped, as are unknown members. ProtocolError for a response without a list, or
-    with a list of something else.
+    model that doesn't transcribe, is skipped, as are unknown members. Raises ProtocolError for a response without a
+    list, or with a list of something else.
     """
     value = load_json(body)
     if isinstance(value, dict):

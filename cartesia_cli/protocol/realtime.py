@@ -177,7 +177,7 @@ class RealtimeOptions:
         return None if self.language == AUTO_LANGUAGE else self.language
 
     def query(self, endpoint: Endpoint) -> list[tuple[str, str]]:
-        """The query parameters of the handshake. UsageError for key terms or hints beyond their limits."""
+        """The query parameters of the handshake. Raises UsageError for key terms or hints beyond their limits."""
         if (problem := keyterms_problem(self.keyterms)) is not None:
             raise UsageError(problem, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
         if (problem := language_hints_problem(self.language_hints)) is not None:
@@ -248,7 +248,9 @@ class RealtimeOptions:
 
 
 def encode_command(endpoint: Endpoint, command: Command) -> str:
-    """A command as a text frame: a bare word, or JSON (manual, turns). ValueError if the endpoint doesn't have it."""
+    """A command as a text frame: a bare word, or JSON (manual, turns). Raises ValueError if the endpoint doesn't have
+    it.
+    """
     if isinstance(command, Config):
         return json.dumps(command.to_dict())
     for word, meaning in endpoint.text_commands.items():

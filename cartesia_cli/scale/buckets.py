@@ -88,7 +88,7 @@ def stands_for_several(url: str) -> bool:
 class Buckets:
     """The buckets that a run reads from or writes to. May be used from several threads at once.
 
-    UsageError if the extra is missing.
+    Raises UsageError if the extra is missing.
     """
 
     def __init__(self) -> None:
@@ -133,14 +133,14 @@ class Buckets:
                     yield BucketObject(f"{scheme}://{bucket}/{key}", relative, found["size"], found["e_tag"])
 
     def describe(self, url: str) -> RemoteState:
-        """Size and version of one object. MissingObjectError if it doesn't exist."""
+        """Size and version of one object. Raises MissingObjectError if it doesn't exist."""
         store, key = self._store(url)
         with _errors(url):
             found = self._obstore.head(store, key)
         return RemoteState(found["size"], found["e_tag"])
 
     def exists(self, url: str) -> bool:
-        """Whether there is such an object. InputError if there is no such bucket."""
+        """Whether there is such an object. Raises InputError if there is no such bucket."""
         try:
             self.describe(url)
         except MissingObjectError:
@@ -157,15 +157,17 @@ class Buckets:
     ) -> DownloadedFile:
         """Save an object in a new file in this folder, which the caller deletes. After an error, no file is left.
 
-        A transfer that breaks off is continued if the object is still the same, or else started over. InputError if
-        the object is missing, too large or can't be saved, NetworkError if it can't be transferred.
+        A transfer that breaks off is continued if the object is still the same, or else started over. Raises InputError
+        if the object is missing, too large or can't be saved, NetworkError if it can't be transferred.
         """
         with new_file(folder, PurePosixPath(split_bucket_url(url)[2]).suffix, url) as (file, path):
             size, version = self._fetch(url, file, max_bytes, on_progress)
         return DownloadedFile(path, size, version)
 
     def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
-        """Write a whole object. OutputError if it can't be written, FileExistsError if it must not be overwritten."""
+        """Write a whole object. Raises OutputError if it can't be written, FileExistsError if it must not be
+        overwritten.
+        """
         store, key = self._store(url)
         mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
         attributes: Attributes = {"Content-Type": media_type}
@@ -203,7 +205,7 @@ class Buckets:
                     received = 0
 
     def _store(self, url: str) -> tuple[Store, str]:
-        """The store of a bucket, and the key that the URL names in it. UsageError for unusable settings."""
+        """The store of a bucket, and the key that the URL names in it. Raises UsageError for unusable settings."""
         from obstore.exceptions import BaseError
         from obstore.store import AzureStore, GCSStore, S3Store
 

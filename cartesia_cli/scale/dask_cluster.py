@@ -69,8 +69,8 @@ class DaskCluster:
     address   of the scheduler, such as tcp://host:8786, or the path of its scheduler file
     threads   of all workers, as of the last call that has ended
 
-    UsageError if distributed is missing, the address can't be one, or a worker has another version of this package;
-    NetworkError if the scheduler can't be reached.
+    Raises UsageError if distributed is missing, the address can't be one, or a worker has another version of this
+    package; NetworkError if the scheduler can't be reached.
     """
 
     def __init__(self, address: str) -> None:
@@ -112,7 +112,7 @@ class DaskCluster:
 
         name   of what it is about, for errors
 
-        CliError if the function raises one, or no worker could do it; CallCancelled after `cancel`.
+        Raises CliError if the function raises one, or no worker could do it; CallCancelled after `cancel`.
         """
         from uuid import uuid4
 
@@ -200,7 +200,7 @@ def worker_threads() -> int:
 
 
 def _scheduler_address(address: str) -> str:
-    """The address itself, or the one in a scheduler file. UsageError for what is neither."""
+    """The address itself, or the one in a scheduler file. Raises UsageError for what is neither."""
     if ":" in address and not os.path.exists(address):
         return address
     try:
@@ -213,7 +213,7 @@ def _scheduler_address(address: str) -> str:
 
 
 async def _connect(address: str) -> None:
-    """OSError if a scheduler can't be reached, ValueError if it has an address of an unknown kind."""
+    """Raises OSError if a scheduler can't be reached, ValueError if it has an address of an unknown kind."""
     from distributed.core import connect
     from distributed.security import Security
 

@@ -20,7 +20,7 @@ MAX_NAME_BYTES = 1 << 16
 
 
 def read_names(stream: BinaryIO, name: str) -> Iterator[str]:
-    """The names in a list, as they come in. InputError if it isn't a list, or can't be read.
+    """The names in a list, as they come in. Raises InputError if it isn't a list, or can't be read.
 
     If the list contains a NUL character before or shortly after the end of its first line, it is separated by them, as
     `find -print0` does, and names are taken verbatim. Otherwise empty lines and those that begin with # are skipped,

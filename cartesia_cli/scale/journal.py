@@ -319,7 +319,8 @@ class Journal:
                 self._give_up(error)
 
     def _write(self, line: bytes) -> int:
-        """Append a line to this run's file. Returns its offset. OSError if it can't be written; nothing is left then.
+        """Append a line to this run's file. Returns its offset. Raises OSError if it can't be written; nothing is left
+        then.
 
         The file is opened and closed each time, because that is when NFS exchanges its content with the server.
         """

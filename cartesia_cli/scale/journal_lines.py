@@ -170,7 +170,7 @@ def _state(values: Sequence[object]) -> State:
 
 
 def _inside(name: str) -> str:
-    """The relative path of a file in the output directory. ValueError for one outside of it."""
+    """The relative path of a file in the output directory. Raises ValueError for one outside of it."""
     if name.startswith("/") or ".." in name.split("/"):
         raise ValueError(name)
     return name

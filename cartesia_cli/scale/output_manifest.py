@@ -67,7 +67,7 @@ class OutputManifest:
     resume   whether lines of earlier runs may be used: those of the manifest, and those in a partial file of a run that
              was killed. Otherwise both files are replaced
 
-    OutputError if a file can't be read or written.
+    Raises OutputError if a file can't be read or written.
     """
 
     def __init__(self, path: Path, *, resume: bool) -> None:

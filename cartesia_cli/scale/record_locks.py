@@ -32,7 +32,7 @@ FLOCK = {"linux": "hhqqi4x", "darwin": "qqihh"}
 
 
 class RecordLocks:
-    """The locks of one file. OSError if it can't be opened.
+    """The locks of one file. Raises OSError if it can't be opened.
 
     create   whether it is created if it is missing
     """
@@ -42,7 +42,7 @@ class RecordLocks:
         self._mutex = threading.Lock()  # Windows locks at the file's position
 
     def acquire(self, offset: int, length: int = 1) -> bool:
-        """Lock bytes; False if another process holds some of them. OSError if the file system has no locks."""
+        """Lock bytes; False if another process holds some of them. Raises OSError if the file system has no locks."""
         try:
             self._lock(offset, length)
         except OSError as error:
@@ -52,7 +52,7 @@ class RecordLocks:
         return True
 
     def wait(self, offset: int) -> None:
-        """Lock a byte that others hold for moments only. TimeoutError if one of them doesn't release it."""
+        """Lock a byte that others hold for moments only. Raises TimeoutError if one of them doesn't release it."""
         deadline = time.monotonic() + WAIT_SECONDS
         while not self.acquire(offset):
             if time.monotonic() > deadline:
@@ -60,12 +60,12 @@ class RecordLocks:
             time.sleep(POLL_SECONDS)
 
     def release(self, offset: int, length: int = 1) -> None:
-        """Unlock bytes. OSError if the file system has no locks."""
+        """Unlock bytes. Raises OSError if the file system has no locks."""
         self._unlock(offset, length)
 
     def count_held(self, first: int, length: int) -> int | None:
-        """How many of these bytes other processes hold locked; None if this system can't tell. OSError if the file
-        system has no locks.
+        """How many of these bytes other processes hold locked; None if this system can't tell. Raises OSError if the
+        file system has no locks.
         """
         layout = FLOCK.get(sys.platform)
         return None if layout is None else self._count_held(first, first + length, layout)

@@ -44,7 +44,7 @@ class Shard:
 
 
 def parse_shard(value: str, environ: Mapping[str, str]) -> Shard:
-    """The shard that --shard names. UsageError if it names none.
+    """The shard that --shard names. Raises UsageError if it names none.
 
     value     `I/N`; `auto`, from the variables of a job array; or `auto/N`, where these don't tell its size, or tell
               only that of the part of the array that was submitted again

@@ -31,7 +31,9 @@ def is_installed() -> bool:
 
 
 def find_recordings(url: str) -> list[str]:
-    """The URLs of the recordings on a page; the page's own if there is only one. InputError if there are none."""
+    """The URLs of the recordings on a page; the page's own if there is only one. Raises InputError if there are
+    none.
+    """
 
     def find(downloader: Any) -> list[str]:
         page = downloader.extract_info(url, download=False, process=False)
@@ -55,8 +57,8 @@ def download(
 ) -> DownloadedFile:
     """Download the recording of a page into a new file in this folder, which the caller deletes.
 
-    InputError if the page has none or several, or the recording is too large; NetworkError if it can't be downloaded.
-    After an error, no file is left.
+    Raises InputError if the page has none or several, or the recording is too large; NetworkError if it can't be
+    downloaded. After an error, no file is left.
     """
 
     def report(status: dict[str, Any]) -> None:

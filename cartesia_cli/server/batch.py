@@ -49,7 +49,7 @@ class BatchEndpoint:
         self._executor, self._access, self._uploads, self._observer = executor, access, uploads, observer
 
     async def answer(self, request: Request) -> Response:
-        """The transcript. ApiError for the documented errors, HTTPException for what isn't a form."""
+        """The transcript. Raises ApiError for the documented errors, HTTPException for what isn't a form."""
         request_id = str(uuid4())
         try:
             await self._uploads.check(request, self._access)
@@ -66,7 +66,7 @@ class BatchEndpoint:
         return Response(encode_batch(transcript), 200, {"X-Request-Id": request_id}, "application/json")
 
     async def _transcribe(self, request: Request, form: FormData, request_id: str) -> BatchResponse:
-        """The transcript of a form. ApiError for one that can't be transcribed."""
+        """The transcript of a form. Raises ApiError for one that can't be transcribed."""
         file, options = parse_form(request, form)
         language = options.language or "en"
         if options.model not in MODELS:

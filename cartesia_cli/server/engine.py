@@ -167,7 +167,7 @@ class EngineExecutor:
 
 
 def load_batch_engine(model: str | None, observer: ServerObserver, workers: int = 1) -> Engine:
-    """The engine for recordings and ink-whisper, which has word times. EngineError when it can't be loaded.
+    """The engine for recordings and ink-whisper, which has word times. Raises EngineError when it can't be loaded.
 
     model     a model as `whisper.load` takes it, or None for the one that is installed with the program
     workers   how many calls it works on at once, if cores and memory allow it
@@ -178,7 +178,7 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
 
 
 def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:
-    """The engine for the other models: text that grows during speech. EngineError when it can't be loaded.
+    """The engine for the other models: text that grows during speech. Raises EngineError when it can't be loaded.
 
     language   of the session: a language that Moonshine doesn't know is recognized by the batch engine
     """

@@ -171,7 +171,7 @@ class Model:
 
 
 def load() -> MoonshineEngine:
-    """The packaged model. EngineError when it is missing, damaged or of another release."""
+    """The packaged model. Raises EngineError when it is missing, damaged or of another release."""
     # Everything from a MiB up is given back when it is freed. Without it, what the encoder gave back was left in pieces
     # that nothing fitted in, in some processes: a MiB more after each utterance.
     set_malloc_options({M_MMAP_THRESHOLD: 1 << 20})

@@ -70,7 +70,7 @@ class PackagedModel:
         return self.weights[0].parent
 
     def verify(self) -> None:
-        """EngineError when files are missing or are not the published ones."""
+        """Raises EngineError when files are missing or are not the published ones."""
         if len(self.parts) == 1:
             verify_weights(self.folder, self.sha256, model=MODEL, requirement=" ".join(self.requirements))
         else:
@@ -79,7 +79,7 @@ class PackagedModel:
     @contextmanager
     def opened(self) -> Iterator[tuple[str, dict[str, bytes | ReadOnce] | None]]:
         """A folder from which CTranslate2 can load the model in the `with` block, and the files that it must load from
-        memory instead, if any. EngineError when files are missing or are not the published ones.
+        memory instead, if any. Raises EngineError when files are missing or are not the published ones.
 
         Weights in parts are joined in memory, since the folder of a package need not be writable. On Linux that is a
         file as well (memfd_create(2)): CTranslate2 keeps a copy of what it doesn't load by path.

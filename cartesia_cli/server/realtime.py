@@ -118,7 +118,7 @@ class RealtimeEndpoint:
             await session.run(responder)
 
     def _make_responder(self, session: RealtimeSession) -> Responder:
-        """The responder of a session. ApiError for turn thresholds out of order."""
+        """The responder of a session. Raises ApiError for turn thresholds out of order."""
         endpoint, options = session.endpoint, session.options
         executor = self._executor_for(options)
         heard: DetectedLanguage | None = None

@@ -62,7 +62,7 @@ class Responder(Protocol):
         """Process more audio, 16 kHz mono. `caught_up`: nothing is queued after it, so there is time for partials."""
 
     async def execute(self, command: Command) -> None:
-        """Carry out a command of this responder's endpoint. ApiError for values that it refuses."""
+        """Carry out a command of this responder's endpoint. Raises ApiError for values that it refuses."""
 
 
 class ManualResponder:
@@ -214,7 +214,7 @@ class TurnResponder:
             await self._process(samples[at : at + STEP_SAMPLES], caught_up=caught_up)
 
     async def execute(self, command: Command) -> None:
-        """Change turn detection, or at `close` end the turn. ApiError if thresholds are out of order."""
+        """Change turn detection, or at `close` end the turn. Raises ApiError if thresholds are out of order."""
         if isinstance(command, Config):
             self._turn = _merge_turn_config(self._turn, command.turn)
             self._endpointer.configure(_vad_settings(self._turn))
@@ -278,7 +278,7 @@ class TurnResponder:
 
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
-    """`new` where it has a value, else `old`. ApiError unless start > eager end > end (docs: turns)."""
+    """`new` where it has a value, else `old`. Raises ApiError unless start > eager end > end (docs: turns)."""
     merged = old.merged(new)
     start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
     assert start is not None and eager is not None and end is not None

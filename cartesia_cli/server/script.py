@@ -142,7 +142,7 @@ def command_name(endpoint: Endpoint, frame: str) -> str:
 
 
 def parse_script(text: str, name: str = "script") -> Script:
-    """A script or a recording. UsageError with `name` and line where it is neither."""
+    """A script or a recording. Raises UsageError with `name` and line where it is neither."""
     lines = list(_parse_objects(text, name))
     if lines and lines[0][1].get("event") == "open":
         return _parse_recording(lines, name)
@@ -202,7 +202,7 @@ def _script_error(name: str, line: int, message: str) -> UsageError:
 
 
 def _parse_step(wire: Wire) -> Step:
-    """ValueError for an object that is not a step."""
+    """Raises ValueError for an object that is not a step."""
     if unknown := [key for key in wire if key not in _READERS]:
         raise ValueError(f"unknown key {unknown[0]!r}; known keys: {', '.join(_READERS)}")
     values = {key: _READERS[key](key, value) for key, value in wire.items()}

@@ -71,7 +71,9 @@ class Uploads:
                     raise ClientDisconnect
 
     async def check(self, request: Request, access: AccessControl) -> None:
-        """ApiError for a request whose body needn't be received: without key or version, or beyond the concurrency."""
+        """Raises ApiError for a request whose body needn't be received: without key or version, or beyond the
+        concurrency.
+        """
         try:
             access.authorize(request.headers, request.query_params)
             access.check_capacity()

@@ -29,7 +29,7 @@ def identify_folder(model: str | None) -> list[str]:
 
 
 def verify_weights(folder: Path, sha256: Mapping[str, str], *, model: str, requirement: str) -> None:
-    """EngineError unless each file in `folder` has the SHA-256 that its publisher states.
+    """Raises EngineError unless each file in `folder` has the SHA-256 that its publisher states.
 
     model         what is missing or damaged otherwise, as in "the live model"
     requirement   the package to install again, as pip takes it

@@ -89,7 +89,7 @@ class _Source:
 
 
 def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
-    """A packaged model, or another one. EngineError when it is missing, damaged or unknown.
+    """A packaged model, or another one. Raises EngineError when it is missing, damaged or unknown.
 
     model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept, unless a
                package has it), or None for the best one that is installed
@@ -152,7 +152,7 @@ def _load_on_gpu(
 
 
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
-    """The model that is meant. EngineError when it is missing or its weights are not the published ones."""
+    """The model that is meant. Raises EngineError when it is missing or its weights are not the published ones."""
     packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
     if packaged is not None:
         return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, packaged.opened)

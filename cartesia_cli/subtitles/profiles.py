@@ -75,7 +75,7 @@ def make_rules(profile: str | None = None, **numbers: Any) -> Rules:
     """A profile (the standard one if none is named) with other numbers where some are given. The command line checks
     each of them by itself.
 
-    UsageError for numbers that contradict each other.
+    Raises UsageError for numbers that contradict each other.
     """
     found = replace(STANDARD if profile is None else PROFILES[profile], **numbers)
     if found.min_cue > found.max_cue:

@@ -49,7 +49,7 @@ IMPORTERS = {
 
 
 def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
-    """The text of a file, and a warning if its encoding had to be guessed. InputError if it isn't text.
+    """The text of a file, and a warning if its encoding had to be guessed. Raises InputError if it isn't text.
 
     JSON must be Unicode. But whisper.cpp may divide a character between two tokens: such bytes become surrogates here,
     and the importer joins them again.

@@ -199,7 +199,7 @@ def _spellings(words: Iterable[Word] | None) -> list[str]:
 
 
 def _check_times(draft: Draft, place: str) -> None:
-    """InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
+    """Raises InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
     timed_words = [word for word in draft.words or () if _has_span(word)]
     timed_segments = [part for part in draft.segments if part.timing != "estimated" and _has_span(part)]
     words, segments = _spans(timed_words), _spans(timed_segments)

@@ -29,7 +29,7 @@ def is_subtitle_file(text: str) -> bool:
 
 
 def subtitle_file(text: str, source: str) -> Draft:
-    """The cues of a file. InputError if times can't be read, so that no text is lost unnoticed."""
+    """The cues of a file. Raises InputError if times can't be read, so that no text is lost unnoticed."""
     sheet = parse(text, kind_by_name(source))
     for finding in sheet.findings:
         times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}

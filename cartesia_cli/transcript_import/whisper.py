@@ -96,7 +96,7 @@ def whisper_cpp(item: JsonObject) -> Draft:
 
 
 def _span(stretch: JsonObject) -> tuple[float, float]:
-    """Start and end in seconds: of its `offsets`, else of its `timestamps`. InputError if they disagree."""
+    """Start and end in seconds: of its `offsets`, else of its `timestamps`. Raises InputError if they disagree."""
     offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
     if offsets is None and stamps is None:
         raise stretch.missing("offsets")

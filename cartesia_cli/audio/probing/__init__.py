@@ -64,7 +64,7 @@ class MediaInfo(NamedTuple):
 
 
 def probe(path: Path, name: str | None = None) -> MediaInfo:
-    """Probe a recording in a container. InputError if it can't be read or provably contains no audio.
+    """Probe a recording in a container. Raises InputError if it can't be read or provably contains no audio.
 
     `name`: what messages call it, where that isn't its path, as for stdin.
     """

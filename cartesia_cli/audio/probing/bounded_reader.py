@@ -70,7 +70,7 @@ class BoundedReader:
         return self._position
 
     def unpack(self, form: str, offset: int) -> tuple[Any, ...]:
-        """Values of a header, by a struct format. NoAudio if the file ends inside it."""
+        """Values of a header, by a struct format. Raises NoAudio if the file ends inside it."""
         data = self.at(offset, struct.calcsize(form))
         try:
             return struct.unpack(form, data)
@@ -112,7 +112,7 @@ def proportional_duration(promised: float | None, held: int, whole: int, *, exac
 def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
     """Open a file for the length of a block: the file and its size in bytes. `name` is what messages call it.
 
-    InputError for what isn't a regular file, and for every OSError in the block.
+    Raises InputError for what isn't a regular file, and for every OSError in the block.
     """
     try:
         try:

@@ -80,7 +80,7 @@ def _mp4_boxes(reader: BoundedReader, at: int, end: int) -> Boxes:
 
 
 def _handlers(reader: BoundedReader, start: int, end: int) -> set[bytes]:
-    """The handlers of the tracks of a movie. NoAudio if none of them can be one of audio."""
+    """The handlers of the tracks of a movie. Raises NoAudio if none of them can be one of audio."""
     tracks = _find(_mp4_boxes, reader, start, end, b"trak", b"mdia", b"hdlr")
     handlers = {reader.unpack("8x4s", at)[0] for at, _ in tracks}
     if handlers and handlers <= SILENT_HANDLERS:
