@@ -34,10 +34,10 @@ IMPOSSIBLE: LineBreaks = (math.inf, ())
 class LineBreaker:
     """Breaks any run of tokens of a text into lines.
 
-    begins, ends          columns in one endless line of all tokens: begins[k] of token k, ends[k] of token k - 1
-    first_on_line         for each j the first i so that tokens i to j - 1 fit on one line
-    first_in_cue          the same for all lines of a cue, if they could break anywhere
-    last_sentence_start   for each token the last one up to it, except the first, that begins a sentence; 0: none
+    column_starts, column_ends   columns in one endless line of all tokens: where token k starts, where token k - 1 ends
+    first_on_line                for each j the first i so that tokens i to j - 1 fit on one line
+    first_in_cue                 the same for all lines of a cue, if they could break anywhere
+    last_sentence_start          for each token the last one up to it, except the first, that begins a sentence; or 0
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class LineBreaker:
         ]
         self._break_upper_lines = cache(self._break_into)
         widths = [token.columns for token in features]
-        self.ends = [*accumulate(map(add, widths, spaces), initial=0)]
-        self.begins = [*map(sub, self.ends[1:], widths)]
+        self.column_ends = [*accumulate(map(add, widths, spaces), initial=0)]
+        self.column_starts = [*map(sub, self.column_ends[1:], widths)]
         self.first_on_line = self._first_within(rules.max_line_width)
         self.first_in_cue = self._first_within((rules.max_line_width + 1) * self._count - 1)
         if (most := rules.max_words_per_line) is not None:
@@ -73,8 +73,8 @@ class LineBreaker:
 
     def _first_within(self, columns: int) -> list[int]:
         """For each j the first i so that tokens i to j - 1 fit in `columns`; j - 1 if one alone is wider."""
-        begins = self.begins
-        return [0, *(bisect_left(begins, end - columns, 0, j) for j, end in enumerate(self.ends[1:]))]
+        starts = self.column_starts
+        return [0, *(bisect_left(starts, end - columns, 0, j) for j, end in enumerate(self.column_ends[1:]))]
 
     def break_lines(self, i: int, j: int) -> LineBreaks:
         """The cheapest way to set tokens i to j - 1 in as few lines as they need. IMPOSSIBLE leaves them in one."""
@@ -92,14 +92,14 @@ class LineBreaker:
         high = j if count > 2 else min(j, self._line_limits[i])
         if low >= high:
             return IMPOSSIBLE
-        begins, first = self.begins, self.first_on_line
+        starts, first = self.column_starts, self.first_on_line
         line_costs = (
             self._mixed_line_costs if i < self.last_sentence_start[j - 1] else self._line_costs
         )  # a cue of two sentences breaks between them
-        even_begin = self.ends[j] - (self.ends[j] - begins[i]) / count  # where the last line would begin
+        even_begin = self.column_ends[j] - (self.column_ends[j] - starts[i]) / count  # where the last line would begin
         best, price, above = IMPOSSIBLE, math.inf, ONE_LINE
         for m in range(low, high):
-            distance = even_begin - begins[m]
+            distance = even_begin - starts[m]
             total = line_costs[m] + UNEVENNESS_PENALTY * distance * distance
             if total < price:
                 if count > 2:

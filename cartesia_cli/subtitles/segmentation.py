@@ -66,7 +66,7 @@ NARROW_CUE_PENALTY = 1.0
 """For each column by which a cue of one line is narrower than half a line."""
 BROKEN_RULE_PENALTY = 1e5
 """For a cue that can't be read in time, and for one that is shown too briefly, however little is missing: rules come
-before good breaks, as in the BBC's guidelines (3.10)."""
+before good breaks, as in the BBC's Subtitle Guidelines (3.10)."""
 MISSING_TIME_PENALTY = 0.08
 """For each millisecond that is missing for reading speed or minimum duration. Linear, so that fast speech costs the
 same however it is divided, and the other costs decide."""
@@ -177,11 +177,11 @@ class _Search:
         Nearly all time is spent in the inner loop, so it makes no calls that can be avoided.
         """
         breaker, inner, best, cue_start = self.breaker, self.inner_costs, self.best, self.cue_start
-        mixed_costs, begins, starts = self.mixed_costs, breaker.begins, self.starts
+        mixed_costs, column_starts, starts = self.mixed_costs, breaker.column_starts, self.starts
         shortest, ms_per_column, half_line = self.shortest, self.ms_per_column, self.half_line
         part = slice(first - 1, last)
         line_limits = zip(
-            breaker.ends[first : last + 1],
+            breaker.column_ends[first : last + 1],
             breaker.first_on_line[first : last + 1],
             self.earliest_starts[first : last + 1],
             strict=True,
@@ -203,7 +203,7 @@ class _Search:
             for i in range(j - 1, earliest - 1, -1):  # from the shortest cue
                 if best[i] < lowest:
                     cost = best[i] if i < j - 1 else best[i] + SINGLE_TOKEN_PENALTY
-                    width = columns - begins[i]
+                    width = columns - column_starts[i]
                     if width < half_line and i >= one_line:
                         cost += NARROW_CUE_PENALTY * (half_line - width)
                     reading = ms_per_column * width
@@ -233,7 +233,9 @@ class _Search:
         """Allow all ends of cues near each cue that breaks a rule. Returns these areas, in order, without overlap."""
         areas: list[tuple[int, int]] = []
         for i, j in self.cues():
-            reading = max(self.ms_per_column * (self.breaker.ends[j] - self.breaker.begins[i]), self.shortest)
+            reading = max(
+                self.ms_per_column * (self.breaker.column_ends[j] - self.breaker.column_starts[i]), self.shortest
+            )
             if reading > self.latest_ends[j - 1] - self.starts[i]:
                 first, last = max(1, i - REPAIR_TOKENS), min(len(self.starts), j + REPAIR_TOKENS)
                 if areas and first <= areas[-1][1] + REPAIR_TOKENS:
