@@ -2,7 +2,7 @@
 
 The engine gets the growing utterance about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems to have
 ended: if it has, that result is the final one, ready before it is asked for. Knows nothing of events, nor of how
-the limits of utterances are found.
+the limits of utterances are found. `benchmarks/live_text.py` measures what a change of the constants here does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RecognizeAfter = Callable[[Sequence[str], Samples], Awaitable[Sequence[Word]]]
 """Has samples recognized that begin with the given words; returns those after them: see `ContinuingEngine`."""
 
 NewText = tuple[str, tuple[Word, ...]]
-"""Text that was not emitted before, and its words."""
+"""Text that was not returned before, and its words."""
 
 PARTIAL_INTERVAL_SECONDS = 0.4
 """Least audio between two partial results of an utterance."""
@@ -54,7 +54,7 @@ a word.
 """
 
 MIN_COMMIT_PROBABILITY = 0.6
-"""Text with a less likely word is not emitted in a pause, where speech may go on: with more audio, two of three such
+"""Text with a less likely word is not committed in a pause, where speech may go on: with more audio, two of three such
 words became others.
 """
 
@@ -89,6 +89,16 @@ class Context:
 
 class LiveRecognizer:
     """Recognizes utterances one after the other. Times are seconds since the first sample that was ever pushed.
+
+    `push` adds audio, `open` begins an utterance. These recognize what there is, and return text that is new:
+
+    partial          during speech: the text that is certain enough
+    speculate        in a pause: nothing; the result is kept, since the utterance may be over
+    commit           then: whether the kept result is certain enough; it is now part of `text`
+    flush            at a `finalize`: all text up to now; the utterance goes on
+    cut              in an utterance that is too long: the text of its first part; the second one goes on
+    settle           at the end of the utterance: the rest of its text
+    recover_missed   between utterances: the text of speech that no one detected
 
     recognize             has samples recognized
     recognize_after       the same after known words; None with an engine that can't
@@ -156,11 +166,11 @@ class LiveRecognizer:
 
     @property
     def text(self) -> str:
-        """The text of the utterance that was emitted so far: each value begins with the one before."""
+        """The text of the utterance that was returned or committed so far: each value begins with the one before."""
         return self._text.text
 
     async def partial(self) -> str:
-        """Recognize the utterance so far; the new text that is certain enough."""
+        """Recognize the utterance so far; returns the new text that is certain enough."""
         words = await self._recognize_until(self._end, in_context=True)
         return self._text.update(_texts(words), [word.probability for word in words])
 
@@ -174,9 +184,9 @@ class LiveRecognizer:
             self._times.prepare(text, words, self._audio(self._end), self._start / RATE)
 
     def commit(self) -> bool:
-        """Emit what was speculated, unless it is too uncertain; the utterance may still go on.
+        """Add what was speculated to `text`, unless it is too uncertain; the utterance may still go on.
 
-        Returns whether it was emitted.
+        Returns whether it was added.
         """
         words = self._speculation or ()
         new = words[self._text.count_emitted(_texts(words)) :]
@@ -192,9 +202,9 @@ class LiveRecognizer:
         self._speculation = None
 
     async def cut(self) -> NewText:
-        """The rest of the first part of an utterance that is too long; the second part begins after a pause.
+        """End the first part of an utterance that is too long; returns the rest of its text.
 
-        If there was none, it begins where it is quietest.
+        The second part begins after a pause or, if there was none, where it is quietest.
         """
         self._speculation = None
         middle, earliest = (self._start + self._end) // 2, self._start + int(MIN_PART_SECONDS * RATE)
@@ -231,7 +241,7 @@ class LiveRecognizer:
         return text, words
 
     async def settle(self, offset: float | None = None) -> NewText:
-        """The rest of the utterance, which is over; its speech ended at `offset`, or with the audio."""
+        """End the utterance, whose speech ended at `offset` or with the audio; returns the rest of its text."""
         end = self._end if offset is None else min(self._end, int(offset * RATE) + TAIL_SAMPLES)
         words = await self._recognize_until(end, in_context=True) if self._speculation is None else self._speculation
         self._speculation, self.is_open = None, False
@@ -243,7 +253,7 @@ class LiveRecognizer:
         return new, words[emitted:]
 
     async def flush(self) -> NewText:
-        """Emit the text up to now, in a pause or in mid-speech; the utterance goes on.
+        """Recognize the utterance up to now, in a pause or in mid-speech; returns the new text. The utterance goes on.
 
         Its rest is recognized together with this part, since audio that begins within a word is recognized as another
         word. So is an unlikely last word, which was cut off.
@@ -268,7 +278,7 @@ class LiveRecognizer:
                 return
 
     def _time_words(self, words: tuple[Word, ...], end: int) -> None:
-        """Have the words timed that were emitted of the text up to the sample `end`."""
+        """Have the words timed that were returned of the text up to the sample `end`."""
         if self._times is not None:
             text = self._text.text[self._timed_length :]
             if beyond := self._text.beyond:  # words that are said after `end`

@@ -1,7 +1,8 @@
 """The engine for live sessions: Moonshine tiny on onnxruntime, with the weights of a package that its makers publish.
 
 Fast enough to recognize a growing utterance again several times a second. English only, no word times. The weights are
-opened by path and used only if their digests are the published ones; the package's code is never run.
+opened by path and used only if their digests are the published ones; the package's code is never run. What a change
+of the constants here does is measured by `benchmarks/live_engines.py`.
 """
 
 from __future__ import annotations

@@ -62,7 +62,8 @@ counts besides its own length.
 
 LIVE_WINDOW_SECONDS, WORD_TIMES_WINDOW_SECONDS = 8.0, 25.0
 """Longest audio in one call of the engine. A partial result takes longer the more audio it covers: with 12 s, two
-simultaneous speakers waited 0.9 s for an update, and more words were wrong. Word times improve with the length.
+simultaneous speakers waited 0.9 s for an update, and more words were wrong (`benchmarks/live_text.py` counts them).
+Word times improve with the length (`benchmarks/word_times.py`).
 """
 
 NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011
