@@ -65,8 +65,7 @@ def _check_api_version(version: str | None) -> str | None:
     return version
 
 
-# Where a command has several panels of options, each has a function for its own. `readable=False` is for paths that are
-# written to: `output_checks` checks whether they can be, and Typer by itself would ask for permission to read them.
+# Where a command has several panels of options, each has a function for its own.
 backend_option = partial(typer.Option, rich_help_panel="Backend")
 message_option = partial(typer.Option, rich_help_panel="Messages on stderr")
 

@@ -1,7 +1,8 @@
 """Checks, before anything is sent, that the files a run is going to write can be written.
 
-Every command checks every output path here, so that one which can't be written is a usage error with the reason. Must
-never let a run overwrite what this program can't have written: a recording, a document, any binary file.
+Every command checks every output path here, so that one which can't be written is a usage error with the reason: their
+options have `readable=False`, without which Typer would ask for permission to read them. Must never let a run overwrite
+what this program can't have written: a recording, a document, any binary file.
 """
 
 from __future__ import annotations

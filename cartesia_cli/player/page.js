@@ -1,6 +1,6 @@
 "use strict";
 // The page that `-f html` writes: a transcript with a player. Times are in seconds here, in milliseconds in the data.
-// Words are not elements: the page would be slow with 100,000 of them. A word is a place in the text of its paragraph;
+// Words are not elements: the page would be slow with 100,000 of them. A word is a range of the text of its paragraph;
 // what is highlighted is a Range in a Highlight (CSS Custom Highlight API).
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -35,7 +35,7 @@ function rangeOf(paragraph, offset, length) {
   return range;
 }
 
-/** The index of the first word of a paragraph that ends behind an offset; -1 if none does. */
+/** The index of the first word of a paragraph that ends after an offset; -1 if none does. */
 function wordAfter(paragraph, offset) {
   for (let i = firstWord[paragraph]; i < firstWord[paragraph + 1]; i++) {
     if (words[i].offset + words[i].length > offset) return i;
@@ -53,7 +53,7 @@ function tell(message) { byId("status").textContent = message; }
 
 // The player ---------------------------------------------------------------------------------------------------
 
-let position = 0; // where the player is; without a recording, where it would be
+let position = 0; // in seconds; without a recording, where the player would be
 const length = () => Number.isFinite(audio.duration) ? audio.duration : data.duration;
 const hasAudio = () => Boolean(audio.currentSrc || audio.src);
 
@@ -131,13 +131,9 @@ function everyFrame() {
 
 audio.addEventListener("play", () => {
   byId("play").textContent = "Pause";
-  byId("play").setAttribute("aria-pressed", "true");
   requestAnimationFrame(everyFrame);
 });
-audio.addEventListener("pause", () => {
-  byId("play").textContent = "Play";
-  byId("play").setAttribute("aria-pressed", "false");
-});
+audio.addEventListener("pause", () => { byId("play").textContent = "Play"; });
 audio.addEventListener("seeked", () => { position = audio.currentTime; update(); });
 audio.addEventListener("loadedmetadata", () => {
   byId("choose").hidden = true;
@@ -242,7 +238,7 @@ function wordAtPoint(x, y) {
 
 main.addEventListener("click", (event) => {
   const link = event.target.closest(".at");
-  if (link) return; // the address changes, and with it the position
+  if (link) return; // the URL's fragment changes, and with it the position
   if (!event.target.closest(".words") || !getSelection().isCollapsed) return;
   const found = wordAtPoint(event.clientX, event.clientY);
   if (found >= 0) takeWord(found);
@@ -326,7 +322,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", () => copy(data.copies[button.dataset.copy]));
 }
 
-// Keys and addresses ----------------------------------------------------------------------------------------------
+// Keys and the URL's fragment -------------------------------------------------------------------------------------
 
 const KEYS = {
   " ": () => toggle(),
@@ -347,16 +343,16 @@ addEventListener("keydown", (event) => {
   KEYS[event.key](event);
 });
 
-function goToAddress() {
+function goToFragment() {
   const found = /^#t=(\d+(?:\.\d+)?)$/.exec(location.hash);
   if (found) seek(Number(found[1]));
 }
-addEventListener("hashchange", goToAddress);
+addEventListener("hashchange", goToFragment);
 
 byId("player").hidden = byId("tools").hidden = false;
 main.classList.add("seekable");
 byId("choose").hidden = Boolean(data.media.link || data.media.embedded);
 readColours();
 openRecording();
-goToAddress();
+goToFragment();
 update();
