@@ -322,7 +322,8 @@ class LiveTranscriber:
         """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
         from ..audio.files import decode_file
         from ..audio.pacing import RealtimeSource
-        from . import live_session
+        from .live_session import run_unshown_session
+        from .session_config import SessionConfig
 
         source, speed = job.input.source, self._shared.config.speed
         blocks = decode_file(path, warn=partial(self._shared.reporter.warn, about=source))
@@ -339,7 +340,7 @@ class LiveTranscriber:
                 blocks, stream.chunk_ms / 1000, rate=RATE, speed=speed, on_late=on_late, on_gap=recorder.gap
             )
 
-        session = live_session.SessionConfig(
+        session = SessionConfig(
             source=source,
             endpoint=self._endpoint,
             options=self._request,
@@ -352,7 +353,7 @@ class LiveTranscriber:
             seconds=seconds,
         )
         assert self._server is not None
-        return live_session.run_unshown_session(session, self._server, make_source)
+        return run_unshown_session(session, self._server, make_source)
 
     def stop(self) -> int:
         self._is_stopping = True

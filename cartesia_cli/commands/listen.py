@@ -99,8 +99,8 @@ def listen(
     from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
-    from .live_session import SessionConfig
     from .output_checks import check_output
+    from .session_config import SessionConfig
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)

@@ -8,42 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import typer
 
-from ..audio.vad import Endpointer, VadSettings
+from ..audio.vad import Endpointer
 from ..client import RetryPolicy
 from ..client.realtime import RealtimeConnection, connect, ignore
 from ..client.ws_connect import FrameTap
 from ..errors import ApiError, Exit, NetworkError, OutputError
-from ..output import NEEDS_WORDS, Layout
 from ..output.console import Reporter
-from ..output.files import StdoutClosed, write_stdout
+from ..output.files import StdoutClosed
 from ..output.frame_log import FrameLog
 from ..output.job_control import job_control
 from ..output.live_rows import LiveState, MicrophoneLevel
 from ..output.live_view import LiveView
 from ..output.sanitize import title
 from ..output.stats_chart import render_statistics, svg
-from ..output.streams import EventStream, open_stream
-from ..output.terminal_rows import is_same_terminal
 from ..protocol import (
     MANUAL,
     Command,
     Config,
     DetectedLanguage,
-    Endpoint,
     Finalize,
-    RealtimeOptions,
     is_loopback,
     realtime_credits,
 )
@@ -54,82 +47,16 @@ from ..session.loop import Phase
 from ..session.reconnect import ReconnectPolicy
 from ..timestamps import clock_time
 from ..tracker import ManualTracker, SpeechTimeline, TurnTracker
-from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, from_segments
-from .append_file import AppendFile
+from ..transcript import Notice, Partial, Segment, Transcript, Update
 from .backend import RunningServer
 from .batch_catchup import batch_catch_up
 from .keys import stop_on_signals
 from .live_metrics import LiveMetrics
-from .live_options import StreamOptions
+from .live_outputs import LiveOutputs
 from .matches import report_no_matches
-from .output_plan import Targets
+from .session_config import SessionConfig
 from .wait_status import STARTING, WaitStatus
 from .write_results import write_result
-
-
-class MicrophoneSwitch(Protocol):
-    """Whether the user has the microphone on or paused."""
-
-    @property
-    def on_air(self) -> bool:
-        """Whether the microphone's audio is sent."""
-
-    @property
-    def resume_hint(self) -> str:
-        """Which key resumes it."""
-
-    @property
-    def prompt(self) -> str:
-        """A line that the user is typing, with what it is for; empty if there is none."""
-
-
-class CaptionSink(Protocol):
-    """Shows the text somewhere else. Its methods must return at once."""
-
-    def update(self, update: Update) -> None:
-        """Show what was heard."""
-
-    def undo(self) -> None:
-        """Drop the last segment."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionConfig:
-    """What a session streams, to which endpoint, and where its results go.
-
-    source         name of the source in results
-    endpointing    settings of the endpointer that listens to everything that is sent
-    finalize       whether the endpointer sends `finalize` at the end of an utterance
-    stream_options how audio is sent
-    targets        file for each format; None: stdout
-    seconds        expected length of the audio; None if it is unknown
-    force          whether existing files may be overwritten
-    append         file that gets a line for each segment, or None
-    copy           whether the text is copied to the clipboard
-    stop_after_silence   seconds of silence after speech that end the session, or None
-    captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
-    microphone     state of the microphone; None for a file
-    speed          seconds of audio that the source delivers per second
-    captions       where a page gets the text from, or None
-    """
-
-    source: str
-    endpoint: Endpoint
-    options: RealtimeOptions
-    endpointing: VadSettings
-    finalize: bool
-    stream_options: StreamOptions
-    targets: Targets
-    layout: Layout
-    seconds: float | None = None
-    force: bool = False
-    append: Path | None = None
-    copy: bool = False
-    stop_after_silence: float | None = None
-    captured: Callable[[], float] | None = None
-    microphone: MicrophoneSwitch | None = None
-    speed: float = 1.0
-    captions: CaptionSink | None = None
 
 
 class Controls(Protocol):
@@ -176,7 +103,7 @@ MakeSource = Callable[[LatencyRecorder], Source]
 
 
 class LiveSession:
-    """One session and its results (a Controls).
+    """Runs one session, and shows and writes what it hears (a Controls).
 
     tap         sees the frames of all connections
     on_segment  called with each settled segment
@@ -193,7 +120,8 @@ class LiveSession:
         on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
         self._config, self._server, self._reporter, self._view = config, server, reporter, view
-        self._tap, self._on_segment = tap, on_segment
+        self._tap = tap
+        self._outputs = LiveOutputs(config, reporter, view, on_segment)
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
         self._host = urlsplit(server.base_url).netloc
@@ -202,38 +130,15 @@ class LiveSession:
         self._session: Session | None = None
         self._partial_text = ""
         self._languages: tuple[DetectedLanguage, ...] = ()  # the last ones that were detected
-        self._append_file = None if config.append is None else AppendFile(config.append, self._reporter.warn)
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
         self._frame_bytes = 2 * round(rate * config.stream_options.chunk_ms / 1000)
         self._metrics = LiveMetrics(config.options, self._frame_bytes, config.captured, self._audio_arrived)
-        self._segments: list[Segment] = []
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
-        self._pending: dict[Path, list[str]] = {}
-        uncut = config.layout._replace(columns=None)  # files have no width
-        self._streams = [
-            open_stream(
-                name,
-                uncut if file else config.layout,
-                self._to_stdout if file is None else self._pending.setdefault(file, []).append,
-                config.source,
-                config.options.model,
-                live=file is None,
-                language=config.options.named_language,
-            )
-            for name, file in config.targets.items()
-        ]
-        self._notices: list[Notice] = []
-        self._stdout_is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        to_stdout = (
-            writing for writing, file in zip(self._streams, config.targets.values(), strict=True) if file is None
-        )
-        self._stdout_has_segments = any(not writing.waits for writing in to_stdout)
-        self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
-        """Whether segments already appear on the terminal that shows messages."""
 
     async def run(self, make_source: MakeSource, interaction: Interaction) -> None:
+        """Run the session to its end; `finish` has to follow. Raises what `Session.run` raises."""
         config, streaming = self._config, self._config.stream_options
         self._session = Session(
             self._connect,
@@ -246,7 +151,7 @@ class LiveSession:
             frame_bytes=self._frame_bytes,
             write=self._write,
             observer=self._metrics,
-            catch_up=batch_catch_up(self._server, config.options, self._reporter, self._settled_text)
+            catch_up=batch_catch_up(self._server, config.options, self._reporter, self._outputs.text)
             if streaming.catch_up == "batch"
             else None,
             reconnect_policy=ReconnectPolicy() if streaming.reconnect > 0 else ReconnectPolicy(tries=0),
@@ -259,7 +164,7 @@ class LiveSession:
                 with interaction(self), self._follow_control():
                     await self._session.run(self._stop_signal)
             except ApiError as error:
-                if error.status == 400 and config.options.language_hints and not self._segments:
+                if error.status == 400 and config.options.language_hints and not self._outputs.segments:
                     error.hint = LANGUAGE_HINTS_HINT
                 raise
             except NetworkError as error:
@@ -309,20 +214,10 @@ class LiveSession:
         self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
 
     def undo(self) -> None:
-        if not self._segments:
+        if (message := self._outputs.undo()) is None:
             self._reporter.info("nothing to drop")
-            return
-        dropped = self._segments.pop()
-        if self._config.captions is not None:
-            self._config.captions.undo()
-        where = {
-            "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
-            str(self._config.append): self._append_file is not None and not self._append_file.undo(),
-            "--exec": self._on_segment is not None,
-        }
-        holders = " and ".join(name for name, has_it in where.items() if has_it)
-        message = f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")
-        self._write(Notice(self._clock.elapsed, "undo", message))
+        else:
+            self._write(Notice(self._clock.elapsed, "undo", message))
 
     def redraw(self) -> None:
         if self._view.active and self._session is not None:
@@ -346,28 +241,9 @@ class LiveSession:
         For a session that never connected, only the final event of event streams is written.
         """
         self._view.close()
-        config, failure = self._config, None
-        transcript = self.transcript()
-        if transcript.words is None and transcript.text.strip():
-            if not NEEDS_WORDS.isdisjoint(config.targets):
-                self._reporter.warn("the server sent no word times: times within the text are estimated")
-            elif config.layout.words:
-                self._reporter.warn("the server sent no word times: -w has none to show")
-        figures, streaming = self.measured(), config.stream_options
+        config, streaming, figures = self._config, self._config.stream_options, self.measured()
         facts: dict[str, Any] = {"complete": self._is_complete} | ({"stats": figures} if streaming.stats else {})
-        for writing in self._streams:
-            if self._has_connected or isinstance(writing, EventStream):
-                with suppress(StdoutClosed):
-                    writing.close(transcript, facts)
-        for file, parts in self._pending.items() if self._has_connected else ():
-            failure = write_result("".join(parts), file, self._reporter) or failure
-        if self._append_file is not None:
-            failure = self._append_file.flush() or failure
-        if config.copy and transcript.text.strip():
-            try:
-                self._reporter.copy(transcript.text.strip())
-            except OutputError as error:
-                failure = error
+        failure = self._outputs.close(self.transcript(), facts, has_connected=self._has_connected)
         if streaming.stats:
             self._reporter.print_lines(partial(render_statistics, figures))
         if streaming.stats_svg is not None and self._has_connected:
@@ -390,13 +266,6 @@ class LiveSession:
             case Notice():
                 self._report_notice(update)
         self._publish(update)
-        if isinstance(update, Segment):
-            if not self._is_on_screen and update.text.strip():
-                self._reporter.print_segment(update.text)
-            if self._on_segment is not None:
-                self._on_segment(update)
-            if self._append_file is not None:
-                self._append_file.add(update.text)
         self.redraw()
 
     def _report_notice(self, notice: Notice) -> None:
@@ -416,24 +285,19 @@ class LiveSession:
             self._reporter.info(sentence)
 
     def _publish(self, update: Update) -> None:
-        """Add an update to the transcript and to every output stream."""
+        """Add an update to the measurements, the transcript and every output."""
         self._metrics.time_line.updated(update)
-        if isinstance(update, Segment):
-            self._segments.append(update)
-        elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
-            self._notices.append(update)
-        if self._config.captions is not None:
-            self._config.captions.update(update)
-        for writing in self._streams:
-            writing.write(update)
+        self._outputs.write(update)
 
     def _audio_arrived(self) -> None:
         """Called for each block of audio: redraws, and applies --stop-after-silence."""
         self._wait_status.audio_arrived()
         limit, last = self._config.stop_after_silence, self._metrics.last_speech
-        is_silent = last is not None and not self._endpointer.in_speech  # silence counts only after speech
-        if is_silent and limit is not None and self._clock.sent - (last or 0.0) >= limit:
-            self.stop()
+        if (
+            limit is not None and last is not None and not self._endpointer.in_speech
+        ):  # silence counts only after speech
+            if self._clock.sent - last >= limit:
+                self.stop()
         self.redraw()
 
     async def _redraw_periodically(self) -> None:
@@ -463,20 +327,6 @@ class LiveSession:
             wait=self._wait_status.current_wait(session, self._stop_signal),
         )
 
-    def _to_stdout(self, text: str) -> None:
-        self._view.clear()  # stdout may be the same terminal
-        write_stdout(self._wrapped(text))
-
-    def _wrapped(self, text: str) -> str:
-        """Text wrapped at words where it appears above the live view on the same terminal; unchanged otherwise."""
-        if "text" not in self._config.targets or not (self._view.active and self._is_on_screen):
-            return text
-        return "\n".join(map(self._reporter.wrap, text.split("\n")))
-
-    def _settled_text(self) -> str:
-        """The text of all segments so far."""
-        return "".join(segment.text for segment in self._segments)
-
     def measured(self) -> dict[str, Any]:
         """What was measured so far: see `LiveMetrics.report`. On this machine, nothing costs credits."""
         figures = self._metrics.report()
@@ -486,16 +336,7 @@ class LiveSession:
 
     def transcript(self) -> Transcript:
         """The transcript of all segments so far."""
-        config = self._config
-        return from_segments(
-            self._segments,
-            source=config.source,
-            model=config.options.model,
-            language=config.options.named_language,
-            duration=round(self._clock.elapsed, 3),
-            request_id=self._request_id,
-            notices=self._notices,
-        )
+        return self._outputs.transcript(self._clock.elapsed, self._request_id)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def stream_file(
 
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
-    from .live_session import SessionConfig
+    from .session_config import SessionConfig
 
     recorders: list[LatencyRecorder] = []
 
