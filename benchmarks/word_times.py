@@ -34,7 +34,7 @@ from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import TurnResponder
-from cartesia_cli.server.word_times import Span, correct
+from cartesia_cli.server.word_times import TimeSpan, correct
 from tests.speech import SpokenWord, recite, say, say_words
 from tests.word_errors import most_in_a_pause, start_errors
 
@@ -196,7 +196,7 @@ async def live_words(audio: Samples, engine: Engine) -> list[Word]:
     return words
 
 
-def own_times(words: Sequence[Word]) -> list[Span]:
+def own_times(words: Sequence[Word]) -> list[TimeSpan]:
     return [(word.start or 0.0, word.end or 0.0) for word in words]
 
 

@@ -64,7 +64,7 @@ def cache_dir() -> Path:
     return directories.cache_dir() / "answers"  # the name that version 0.1.0 gave it
 
 
-class Entry(NamedTuple):
+class CacheFile(NamedTuple):
     """A file of the store.
 
     bytes       its size
@@ -123,12 +123,12 @@ class Store:
         with suppress(OSError):
             (self.directory / name).unlink(missing_ok=True)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[CacheFile]:
         """All responses, the oldest first."""
-        found = [Entry(name, status.st_size, status.st_mtime) for name, status in self._files(RESPONSE_NAME)]
+        found = [CacheFile(name, status.st_size, status.st_mtime) for name, status in self._files(RESPONSE_NAME)]
         return sorted(found, key=lambda entry: (entry.stored_at, entry.name))
 
-    def clear(self) -> list[Entry]:
+    def clear(self) -> list[CacheFile]:
         """Remove all responses, and nothing else that may be there. Raises OSError when one can't be removed."""
         entries = self.entries()
         for name in [entry.name for entry in entries] + [name for name, _ in self._files(TEMPORARY_NAME)]:

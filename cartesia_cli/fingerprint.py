@@ -15,7 +15,7 @@ READ_BYTES = 1 << 18
 CACHED_FILES = 2048
 """Fingerprints that are kept in memory."""
 
-State = tuple[int, ...]
+FileState = tuple[int, ...]
 """Device, inode, size, and times (ns) of modification and change: unchanged as long as the file isn't written to. All
 but the first are the same on all machines that mount the same file system.
 """
@@ -29,7 +29,7 @@ class Fingerprint(NamedTuple):
     """
 
     digest: str
-    state: State
+    state: FileState
 
     def is_current(self, path: Path) -> bool:
         """Whether the file wasn't written to, replaced or removed since."""
@@ -52,7 +52,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
         return None
 
 
-def file_state(path: Path) -> State:
+def file_state(path: Path) -> FileState:
     """The state of a file. Raises OSError if the file doesn't exist."""
     return _state(os.stat(path))
 
@@ -78,7 +78,7 @@ def untrusted(path: Path) -> str | None:
 
 
 @lru_cache(CACHED_FILES)
-def _read(path: Path, state: State) -> Fingerprint | None:
+def _read(path: Path, state: FileState) -> Fingerprint | None:
     digest, block = sha256(), memoryview(bytearray(min(READ_BYTES, state[2] + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
@@ -87,5 +87,5 @@ def _read(path: Path, state: State) -> Fingerprint | None:
     return Fingerprint(digest.hexdigest(), state) if after == state else None
 
 
-def _state(status: os.stat_result) -> State:
+def _state(status: os.stat_result) -> FileState:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

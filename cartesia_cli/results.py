@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .fingerprint import Fingerprint, State, file_state, fingerprint, untrusted
+from .fingerprint import FileState, Fingerprint, file_state, fingerprint, untrusted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -64,7 +64,7 @@ class Result(NamedTuple):
     digest: str
     source: str
     audio: str
-    state: State
+    state: FileState
     options: str | None = None
     name: str | None = None
 

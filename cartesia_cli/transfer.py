@@ -35,7 +35,7 @@ class RemoteState(NamedTuple):
     version: str | None
 
     def to_numbers(self) -> tuple[int, ...] | None:
-        """What changes when the content does, in the order of fingerprint.State: only size and a number for the
+        """What changes when the content does, in the order of fingerprint.FileState: only size and a number for the
         version aren't 0. None if the version is unknown.
         """
         if self.version is None:

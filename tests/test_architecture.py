@@ -53,6 +53,16 @@ def test_class_docstrings_explain_only_attributes_that_exist() -> None:
     assert explained > 200
 
 
+def test_class_names_mean_one_thing_in_the_whole_package() -> None:
+    places: dict[str, list[Path]] = {}
+    for module in MODULES:
+        for node in ast.parse(module.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    assert len(places) > 200
+    assert not {name: modules for name, modules in places.items() if len(modules) > 1}
+
+
 def test_words_are_spelled_with_ize() -> None:
     """recognize, normalize…: one spelling, as in the names of libraries and of the API."""
     stems = (

@@ -21,7 +21,7 @@ import trustme
 from jsonschema import Draft202012Validator
 
 import cartesia_cli
-from cartesia_cli.commands.diagnosis import Check, Result, State, ok, run_checks, select, warning
+from cartesia_cli.commands.diagnosis import Check, CheckResult, State, ok, run_checks, select, warning
 from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.credentials import KEY_COMMAND_SECONDS
 from cartesia_cli.errors import InputError
@@ -434,13 +434,13 @@ def test_unknown_check_is_a_usage_error_that_lists_all(run: Run) -> None:
 def test_checks_that_crash_or_hang_do_not_affect_the_others() -> None:
     never = threading.Event()
 
-    def crash(context: str, found: object) -> Result:
+    def crash(context: str, found: object) -> CheckResult:
         raise ZeroDivisionError("oops")
 
-    def refuse(context: str, found: object) -> Result:
+    def refuse(context: str, found: object) -> CheckResult:
         raise InputError("no such thing", hint="look for it")
 
-    def hang(context: str, found: object) -> Result:
+    def hang(context: str, found: object) -> CheckResult:
         never.wait()
         return ok("too late")
 
@@ -466,7 +466,7 @@ def test_checks_that_crash_or_hang_do_not_affect_the_others() -> None:
 
 
 def test_selected_checks_include_those_that_they_need() -> None:
-    def run(context: None, found: object) -> Result:
+    def run(context: None, found: object) -> CheckResult:
         return ok("")
 
     checks = [Check("a", "A", run), Check("b", "B", run, needs=("a",)), Check("c", "C", run)]

@@ -223,7 +223,7 @@ def test_memory_does_not_grow(engine: MoonshineEngine) -> None:
 
 def test_endless_decoder_is_stopped() -> None:
     """Without the silence that the engine adds, most of these scraps of noise are "2-2-2-2-2-2-" or the like."""
-    model = moonshine.Model(moonshine.packaged_weights())
+    model = moonshine.MoonshineModel(moonshine.packaged_weights())
     for seed in range(8):
         scrap = np.random.default_rng(seed).normal(0, 0.01, 1000).astype(np.float32)
         for limit in (12, 200):

@@ -34,7 +34,7 @@ from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer
 from cartesia_cli.server.spoken_form import pronounce, spell_out
-from cartesia_cli.server.word_times import Span, correct, find_speech, place
+from cartesia_cli.server.word_times import TimeSpan, correct, find_speech, place
 from tests.speech import recite, say_words, silence
 from tests.word_errors import are_in_order, most_in_a_pause, start_errors
 
@@ -57,7 +57,7 @@ def white_noise(seconds: float, level: float) -> Samples:
     return np.random.default_rng(1).normal(0, level, int(seconds * RATE)).astype(np.float32)
 
 
-def close(spans: Sequence[tuple[float, ...]], expected: Sequence[Span]) -> bool:
+def close(spans: Sequence[tuple[float, ...]], expected: Sequence[TimeSpan]) -> bool:
     return np.allclose([span[:2] for span in spans], expected, atol=0.011)
 
 
@@ -123,7 +123,7 @@ times = st.floats(0, 6).map(lambda seconds: round(seconds, 2))
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(times, times), max_size=12), st.data())
-def test_corrected_times_are_in_order_and_within_the_audio(pairs: list[Span], data: st.DataObject) -> None:
+def test_corrected_times_are_in_order_and_within_the_audio(pairs: list[TimeSpan], data: st.DataObject) -> None:
     recognized = sorted((min(pair), max(pair)) for pair in pairs)
     span = st.tuples(times, times).map(lambda pair: (min(pair), max(pair)))
     found = sorted(data.draw(st.lists(span, min_size=len(pairs), max_size=len(pairs))))
@@ -183,7 +183,7 @@ def correct_times(words: Sequence[Word], language: str, samples: Samples) -> tup
     return WordAligner().correct_times(words, samples, language)
 
 
-def late_words(text: str, spans: Sequence[Span]) -> list[Word]:
+def late_words(text: str, spans: Sequence[TimeSpan]) -> list[Word]:
     """Words as Whisper has them: a tenth of a second late."""
     pairs = zip(text.split(), spans, strict=True)
     return [Word(f" {word}", start + 0.1, end + 0.1, probability=0.5) for word, (start, end) in pairs]
@@ -228,7 +228,7 @@ def test_alignment_is_the_same_in_any_order_and_any_thread() -> None:
     clips = [(sentence.split(), say_words(sentence)[0]) for sentence in SENTENCES[:4]]
     clips.append((clips[0][0], clips[0][1] + white_noise(len(clips[0][1]) / RATE, 0.05)[: len(clips[0][1])]))
     alone = [Aligner().align(words, samples) for words, samples in clips]
-    results: dict[int, list[list[Span | None]]] = {}
+    results: dict[int, list[list[TimeSpan | None]]] = {}
 
     def work(turn: int) -> None:
         aligner, order = Aligner(), clips[:: -1 if turn else 1]
@@ -269,7 +269,7 @@ def test_words_that_an_alignment_lacks_share_the_speech_between_their_neighbours
 
 @settings(deadline=None)
 @given(st.lists(st.none() | st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=12), st.data())
-def test_placed_words_are_in_order_and_within_the_audio(places: list[Span | None], data: st.DataObject) -> None:
+def test_placed_words_are_in_order_and_within_the_audio(places: list[TimeSpan | None], data: st.DataObject) -> None:
     aligned = iter(sorted(span for span in places if span is not None))
     audio = data.draw(st.sampled_from([TWO_TONES, silence(5), white_noise(5, 0.1), silence(0), silence(0.001)]))
     words = data.draw(st.lists(st.sampled_from(["a", "longer"]), min_size=len(places), max_size=len(places)))

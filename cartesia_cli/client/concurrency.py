@@ -33,7 +33,7 @@ class Slot(NamedTuple):
     waited_seconds: float
 
 
-class Pause(NamedTuple):
+class RetryPause(NamedTuple):
     """What a refusal leads to.
 
     seconds   how long no request may be sent
@@ -111,7 +111,7 @@ class ConcurrencyLimit:
                 self._successes = 0
                 self._condition.notify_all()
 
-    def refused(self, slot: Slot, retry_after: float | None) -> Pause | None:
+    def refused(self, slot: Slot, retry_after: float | None) -> RetryPause | None:
         """The request of a slot was refused because too many are in flight: lower the limit, and let all requests wait.
 
         None if it was alone, and no request has succeeded since the last refusal: then sending fewer doesn't help.
@@ -128,7 +128,7 @@ class ConcurrencyLimit:
                 self._successes = 0
                 self._fruitless += 1
             self.pause(max(retry_after or 0.0, backoff_seconds(max(1, self._fruitless), FIRST_PAUSE_SECONDS)))
-            return Pause(self.pause_seconds, lowered)
+            return RetryPause(self.pause_seconds, lowered)
 
     def pause(self, seconds: float) -> None:
         """Send no request for some time. A longer pause that has begun goes on."""

@@ -13,7 +13,7 @@ from . import options as given
 from .options import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
-    from ..cache import Entry
+    from ..cache import CacheFile
 
 EXAMPLES = """
 cartesia-cli cache
@@ -77,15 +77,15 @@ def cache(
         write_stdout("".join(f"{name:<9}  {value}\n" for name, value in facts.items()))
 
 
-def _bytes(entries: list[Entry]) -> int:
+def _bytes(entries: list[CacheFile]) -> int:
     return sum(entry.bytes for entry in entries)
 
 
-def _time(entry: Entry) -> datetime:
+def _time(entry: CacheFile) -> datetime:
     return datetime.fromtimestamp(entry.stored_at, UTC).replace(microsecond=0)
 
 
-def _age(entry: Entry) -> str:
+def _age(entry: CacheFile) -> str:
     """How long ago it was stored, in the largest unit that fits."""
     seconds = max(0, int(time.time() - entry.stored_at))
     length, unit = next((unit for unit in AGE_UNITS if seconds >= unit[0]), AGE_UNITS[-1])

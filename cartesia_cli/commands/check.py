@@ -52,7 +52,7 @@ Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FileReport:
     """The findings in one file."""
 
     source: str
@@ -93,7 +93,7 @@ def check(
         raise unreadable[0]
     files = [item for item in found if not isinstance(item, InputError)]
     reports = [
-        Report(source, subtitles, mark_unavoidable(lint(subtitles, limits), subtitles, rules, words))
+        FileReport(source, subtitles, mark_unavoidable(lint(subtitles, limits), subtitles, rules, words))
         for source, subtitles in files
     ]
     total = sum((report.counts() for report in reports), Counter[str]())
@@ -182,7 +182,7 @@ def _severity(finding: Finding) -> str:
     return "advice" if RULES[finding.rule].is_suggestion else "forced" if finding.forced else "violations"
 
 
-def _format_findings(report: Report) -> list[str]:
+def _format_findings(report: FileReport) -> list[str]:
     """A line for each finding in the format of compilers, which editors can jump to."""
     from ..output.sanitize import one_line
     from ..subtitles.lint import describe
@@ -206,7 +206,7 @@ def _format_time(time: int) -> str:
     return f"{'-' if time < 0 else ''}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}.{thousandths:03}"
 
 
-def _format_summary(report: Report) -> str:
+def _format_summary(report: FileReport) -> str:
     counts = report.counts()
     cues = f"{len(report.subtitles.cues)} cue{'s' if len(report.subtitles.cues) != 1 else ''}"
     if not counts:
@@ -223,7 +223,7 @@ def _counts_to_dict(counts: Counter[str]) -> dict[str, int]:
     return {name: counts[name] for name in ("violations", "forced", "advice")}
 
 
-def _report_to_dict(report: Report) -> dict[str, Any]:
+def _report_to_dict(report: FileReport) -> dict[str, Any]:
     from ..subtitles.lint import RULES
 
     times = {cue.number: (cue.start, cue.end) for cue in report.subtitles.cues}

@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """What a check found.
 
     summary    one line: what is there, or what is wrong
@@ -47,23 +47,23 @@ class Result:
     seconds: float = 0.0
 
 
-def ok(summary: str, **facts: Any) -> Result:
-    return Result(State.OK, summary, facts=facts)
+def ok(summary: str, **facts: Any) -> CheckResult:
+    return CheckResult(State.OK, summary, facts=facts)
 
 
-def warning(summary: str, advice: str, **facts: Any) -> Result:
-    return Result(State.WARNING, summary, advice, facts)
+def warning(summary: str, advice: str, **facts: Any) -> CheckResult:
+    return CheckResult(State.WARNING, summary, advice, facts)
 
 
-def failure(summary: str, advice: str, **facts: Any) -> Result:
-    return Result(State.FAILURE, summary, advice, facts)
+def failure(summary: str, advice: str, **facts: Any) -> CheckResult:
+    return CheckResult(State.FAILURE, summary, advice, facts)
 
 
-def skipped(reason: str, advice: str | None = None) -> Result:
-    return Result(State.SKIPPED, reason, advice)
+def skipped(reason: str, advice: str | None = None) -> CheckResult:
+    return CheckResult(State.SKIPPED, reason, advice)
 
 
-Found = Mapping[str, Result]
+Found = Mapping[str, CheckResult]
 """The results of the checks that another one needs, by their names."""
 
 
@@ -80,7 +80,7 @@ class Check(Generic[Context]):
 
     name: str
     title: str
-    run: Callable[[Context, Found], Result]
+    run: Callable[[Context, Found], CheckResult]
     needs: tuple[str, ...] = ()
     seconds: float = 5.0
 
@@ -99,19 +99,19 @@ def select(checks: Sequence[Check[Context]], names: Sequence[str]) -> list[Check
 
 def run_checks(
     checks: Sequence[Check[Context]], context: Context, max_seconds: float = MAX_SECONDS
-) -> Iterator[tuple[Check[Context], Result]]:
+) -> Iterator[tuple[Check[Context], CheckResult]]:
     """Start all checks at once; yields each with its result, in order, as soon as it is known.
 
     checks        each after those that it needs
     max_seconds   for all of them; those that need others may otherwise take longer one after the other
     """
     end_time = time.monotonic() + max_seconds
-    futures: dict[str, Future[Result]] = {}
+    futures: dict[str, Future[CheckResult]] = {}
     titles = {check.name: check.title for check in checks}
     for check in checks:
         needed = {name: futures[name] for name in check.needs}
 
-        def supervise(check: Check[Context] = check, needed: Mapping[str, Future[Result]] = needed) -> Result:
+        def supervise(check: Check[Context] = check, needed: Mapping[str, Future[CheckResult]] = needed) -> CheckResult:
             found = {name: future.result() for name, future in needed.items()}
             for name, result in found.items():
                 if result.state is State.SKIPPED:
@@ -128,7 +128,7 @@ def run_checks(
             yield check, _late(max_seconds)
 
 
-def _run_one(check: Check[Context], context: Context, found: Found) -> Result:
+def _run_one(check: Check[Context], context: Context, found: Found) -> CheckResult:
     """The result of one check, whatever happens in it."""
     began = time.monotonic()
     try:
@@ -136,11 +136,11 @@ def _run_one(check: Check[Context], context: Context, found: Found) -> Result:
     except TimeoutError:
         result = _late(check.seconds)
     except CliError as error:
-        result = Result(State.FAILURE, str(error), error.hint)
+        result = CheckResult(State.FAILURE, str(error), error.hint)
     except Exception as error:  # a mistake in the check must not hide the results of the others
         result = failure(f"the check itself failed: {type(error).__name__}: {error}", "please report it")
     return replace(result, seconds=time.monotonic() - began)
 
 
-def _late(seconds: float) -> Result:
+def _late(seconds: float) -> CheckResult:
     return failure(f"no result within {seconds:g} s", "try again; if it stays so, please report it")

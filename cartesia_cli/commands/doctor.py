@@ -16,7 +16,7 @@ from .options import expand_groups
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
     from ..settings import Settings
-    from .diagnosis import Check, Result, State
+    from .diagnosis import Check, CheckResult, State
     from .doctor_machine import Examined
 
 EXAMPLES = """
@@ -143,7 +143,7 @@ def _plural(state: "State", count: int) -> str:
     return f"{state}s" if state in ("warning", "failure") and count > 1 else str(state)
 
 
-def _lines(check: "Check[Any]", result: "Result", width: int) -> str:
+def _lines(check: "Check[Any]", result: "CheckResult", width: int) -> str:
     """The line of a check, and one with what to do."""
     from ..output.sanitize import one_line
 
@@ -151,7 +151,7 @@ def _lines(check: "Check[Any]", result: "Result", width: int) -> str:
     return line if result.advice is None else f"{line}{'':<7}  {'':<{width}}  hint: {one_line(result.advice)}\n"
 
 
-def _document(results: "Sequence[tuple[Check[Any], Result]]", counts: Counter[Any]) -> dict[str, Any]:
+def _document(results: "Sequence[tuple[Check[Any], CheckResult]]", counts: Counter[Any]) -> dict[str, Any]:
     from .. import __version__
     from .diagnosis import State
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import CliError
 from ..protocol import Credential
 from ..settings import Settings, suggestion
-from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
+from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
 
 PACKAGES = (
     "typer", "rich", "httpcore", "httpx", "certifi", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth",
@@ -90,7 +90,7 @@ class Examined:
         return self.base_url is None
 
 
-def check_python(examined: Examined, found: Found) -> Result:
+def check_python(examined: Examined, found: Found) -> CheckResult:
     import platform
 
     from .. import __version__
@@ -100,7 +100,7 @@ def check_python(examined: Examined, found: Found) -> Result:
     return ok(summary, cartesia_cli=__version__, python=version, executable=sys.executable, platform=system)
 
 
-def check_packages(examined: Examined, found: Found) -> Result:
+def check_packages(examined: Examined, found: Found) -> CheckResult:
     from importlib import import_module, metadata
 
     versions, broken = {}, {}
@@ -117,7 +117,7 @@ def check_packages(examined: Examined, found: Found) -> Result:
     return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
 
 
-def check_configuration(examined: Examined, found: Found) -> Result:
+def check_configuration(examined: Examined, found: Found) -> CheckResult:
     """Everything that any command would take from the file and the environment, not only what this one does."""
     from .option_sources import effective, options, variable_name
 
@@ -141,7 +141,7 @@ def check_configuration(examined: Examined, found: Found) -> Result:
     return ok(f"{place}{profile}; `cartesia-cli config show` lists all settings", **facts)
 
 
-def check_folders(examined: Examined, found: Found) -> Result:
+def check_folders(examined: Examined, found: Found) -> CheckResult:
     """That recordings of live sessions, cached responses and keys can be written, and that recordings have room."""
     from ..directories import cache_dir, config_dir, state_dir
     from ..output.files import FULL
@@ -183,7 +183,7 @@ def _try_writing(folder: Path) -> None:
         file.flush()
 
 
-def check_terminal(examined: Examined, found: Found) -> Result:
+def check_terminal(examined: Examined, found: Found) -> CheckResult:
     from ..output.clipboard import describe_support
     from ..output.terminal_rows import terminal_size
 
@@ -257,7 +257,7 @@ def _mentions(path: Path) -> bool:
         return False
 
 
-def check_completions(examined: Examined, found: Found) -> Result:
+def check_completions(examined: Examined, found: Found) -> CheckResult:
     shell = Path(examined.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         return skipped(f"no completions for the shell {shell}" if shell else "SHELL is not set")
@@ -267,14 +267,14 @@ def check_completions(examined: Examined, found: Found) -> Result:
     return ok(f"{shell}: {script}", shell=shell, script=str(script))
 
 
-def check_portaudio(examined: Examined, found: Found) -> Result:
+def check_portaudio(examined: Examined, found: Found) -> CheckResult:
     from ..audio.devices import load_portaudio
 
     version = str(load_portaudio().get_portaudio_version()[1]).partition(",")[0]
     return ok(version, version=version)
 
 
-def check_microphones(examined: Examined, found: Found) -> Result:
+def check_microphones(examined: Examined, found: Found) -> CheckResult:
     from ..audio.devices import list_devices, match_device
 
     devices = list_devices()
@@ -292,7 +292,7 @@ def check_microphones(examined: Examined, found: Found) -> Result:
     return ok(summary, **facts)
 
 
-def check_level(examined: Examined, found: Found) -> Result:
+def check_level(examined: Examined, found: Found) -> CheckResult:
     """Records two seconds, and keeps nothing."""
     import asyncio
 
@@ -315,7 +315,7 @@ def check_level(examined: Examined, found: Found) -> Result:
     return ok(summary, **facts)
 
 
-def check_engine(examined: Examined, found: Found) -> Result:
+def check_engine(examined: Examined, found: Found) -> CheckResult:
     from .local_extra import INSTALL_COMMAND, require_local_extra
 
     try:
@@ -336,7 +336,7 @@ def check_engine(examined: Examined, found: Found) -> Result:
     return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
 
 
-def check_weights(examined: Examined, found: Found) -> Result:
+def check_weights(examined: Examined, found: Found) -> CheckResult:
     from ..server import moonshine
     from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
     from ..server.weights import verify_weights
@@ -353,7 +353,7 @@ def check_weights(examined: Examined, found: Found) -> Result:
     return ok(f"{', '.join(names)}: as published", models=names)
 
 
-def check_processor(examined: Examined, found: Found) -> Result:
+def check_processor(examined: Examined, found: Found) -> CheckResult:
     import ctranslate2
 
     from ..server.capacity import read_machine

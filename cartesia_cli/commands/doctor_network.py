@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ..credentials import KEY_COMMAND_SECONDS, NOT_RUN, key_source
 from ..errors import ApiError, AuthError
 from ..protocol import batch_credits, is_loopback, realtime_credits
-from .diagnosis import Check, Found, Result, failure, ok, skipped, warning
+from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
 from .doctor_machine import Examined
 
 STEP_SECONDS = 8.0
@@ -43,7 +43,7 @@ def round_trip_credits(names: Iterable[str]) -> float:
     return sum(costs.get(name, 0) for name in names)
 
 
-def check_key_present(examined: Examined, found: Found) -> Result:
+def check_key_present(examined: Examined, found: Found) -> CheckResult:
     assert examined.settings is not None
     source = key_source(examined.settings, examined.environ)
     if source is None:
@@ -59,7 +59,7 @@ def check_key_present(examined: Examined, found: Found) -> Result:
     return ok(f"{source.value.removesuffix(NOT_RUN)}: {source.origin}", origin=source.origin)
 
 
-def check_proxy(examined: Examined, found: Found) -> Result:
+def check_proxy(examined: Examined, found: Found) -> CheckResult:
     from ..client.probe import find_gateway
 
     if examined.unasked is not None:
@@ -70,7 +70,7 @@ def check_proxy(examined: Examined, found: Found) -> Result:
     return ok("none")
 
 
-def check_dns(examined: Examined, found: Found) -> Result:
+def check_dns(examined: Examined, found: Found) -> CheckResult:
     from ..client.probe import find_gateway, resolve
 
     gateway = find_gateway(_url(examined))
@@ -78,7 +78,7 @@ def check_dns(examined: Examined, found: Found) -> Result:
     return ok(f"{gateway.host} is {', '.join(addresses)}", host=gateway.host, addresses=addresses)
 
 
-def check_connection(examined: Examined, found: Found) -> Result:
+def check_connection(examined: Examined, found: Found) -> CheckResult:
     from ..client.probe import connect_tcp, find_gateway
 
     gateway = find_gateway(_url(examined))
@@ -86,7 +86,7 @@ def check_connection(examined: Examined, found: Found) -> Result:
     return ok(f"{address} port {gateway.port}", address=address, port=gateway.port)
 
 
-def check_tls(examined: Examined, found: Found) -> Result:
+def check_tls(examined: Examined, found: Found) -> CheckResult:
     """An answer to a request without a key: over TLS, unless the server is on this machine."""
     from ..client.probe import ask_status
 
@@ -109,7 +109,7 @@ def check_tls(examined: Examined, found: Found) -> Result:
     return ok(summary, **facts)
 
 
-def check_clock(examined: Examined, found: Found) -> Result:
+def check_clock(examined: Examined, found: Found) -> CheckResult:
     facts = found["tls"].facts
     if facts["server_time"] is None:
         return skipped("the server's answer has no date")
@@ -124,7 +124,7 @@ def check_clock(examined: Examined, found: Found) -> Result:
     return ok(f"within {max(1, round(abs(skew)))} s of the server's", skew_seconds=round(skew, 1))
 
 
-def check_access(examined: Examined, found: Found) -> Result:
+def check_access(examined: Examined, found: Found) -> CheckResult:
     from ..client.probe import check_key
 
     host = urlsplit(_url(examined)).netloc
@@ -139,7 +139,7 @@ def check_access(examined: Examined, found: Found) -> Result:
     raise error
 
 
-def check_batch(examined: Examined, found: Found, *, endpoint: str) -> Result:
+def check_batch(examined: Examined, found: Found, *, endpoint: str) -> CheckResult:
     from ..client.round_trip import batch_round_trip
 
     with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +158,7 @@ def check_batch(examined: Examined, found: Found, *, endpoint: str) -> Result:
     return ok(f"transcript after {trip.transcript:.2f} s", transcript_seconds=round(trip.transcript, 3))
 
 
-def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> Result:
+def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> CheckResult:
     import asyncio
 
     from ..client.round_trip import BLOCK_SECONDS, realtime_round_trip

@@ -25,7 +25,7 @@ from .transcribe import MAX_JOBS
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
     from .eval_report import Report
-    from .eval_run import EvalConfig, Mode, Recording, System
+    from .eval_run import EvalConfig, EvalRecording, Mode, System
     from .inputs import Input
 
 EXAMPLES = """
@@ -235,20 +235,20 @@ def _has_mode(model: str, mode: Mode) -> bool:
 
 def _find_recordings(
     inputs: Sequence[str], systems: int, reporter: Reporter
-) -> tuple[list[Recording], list[InputError]]:
+) -> tuple[list[EvalRecording], list[InputError]]:
     """The recordings with their references, and those that can't be evaluated, each of which was reported. Raises
     InputError if none can.
     """
     from ..protocol import BatchOptions
     from .batch_plan import Job, probe_input
-    from .eval_run import Recording
+    from .eval_run import EvalRecording
     from .inputs import STDIN, find_inputs, place_of
     from .remote_inputs import RemoteInputs
 
     if STDIN in inputs:
         raise UsageError("eval doesn't read stdin", hint="name a file, with its text beside it")
     options = BatchOptions(model=MODE_MODELS["batch"])
-    found: dict[object, Recording] = {}
+    found: dict[object, EvalRecording] = {}
     broken: set[object] = set()
     unusable: list[InputError] = []
     with RemoteInputs(on_retry=reporter.info) as remote:
@@ -265,7 +265,7 @@ def _find_recordings(
                     found[place] = replace(former, reference=_agreed(item, former.reference, reference))
                     continue
                 media = None if item.remote is not None else probe_input(item, options)
-                found[place] = Recording(Job(item, media, {}), reference)
+                found[place] = EvalRecording(Job(item, media, {}), reference)
             except InputError as problem:
                 unusable.append(problem)
                 broken.add(place)
@@ -318,7 +318,7 @@ def _read_text(path: Path) -> str:
     return decoded.text.removeprefix("\ufeff")
 
 
-def _describe(recordings: Sequence[Recording], systems: Sequence[System], config: EvalConfig) -> str:
+def _describe(recordings: Sequence[EvalRecording], systems: Sequence[System], config: EvalConfig) -> str:
     """What is going to be done, and how long the live part takes: "12 recordings, 1:23 of audio, …"."""
     from ..timestamps import clock_time
 
@@ -357,7 +357,7 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
     return formats
 
 
-def _check_references(files: Iterable[Path], recordings: Sequence[Recording]) -> None:
+def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]) -> None:
     """Raises UsageError for an output file that has the text of a recording, which --force mustn't replace."""
     from .output_plan import file_identity, input_overwrite_error
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError
 from ..evaluation import Comparison, ErrorCounts, Normalizer, compare, confidence_interval, total
 from ..session.latency import Percentiles
-from .eval_run import EvalConfig, Outcome, Recording, SystemResults
+from .eval_run import EvalConfig, EvalRecording, Outcome, SystemResults
 
 REFERENCE_TEXT = "text"
 """Value of `reference` in the report if transcripts are compared with what was said, not with another system."""
@@ -38,7 +38,7 @@ class Gates:
 
 
 def build_report(
-    recordings: Sequence[Recording],
+    recordings: Sequence[EvalRecording],
     results: Sequence[SystemResults],
     config: EvalConfig,
     normalizer: Normalizer,
@@ -76,7 +76,7 @@ def build_report(
 
 
 def _row(
-    recording: Recording, results: SystemResults, outcome: Outcome, reference: str | None, normalizer: Normalizer
+    recording: EvalRecording, results: SystemResults, outcome: Outcome, reference: str | None, normalizer: Normalizer
 ) -> Report:
     row: Report = {"recording": recording.source, "system": results.system.name}
     if outcome.seconds is not None:

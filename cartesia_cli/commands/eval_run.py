@@ -82,7 +82,7 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class EvalRecording:
     """A recording, and what is said in it.
 
     reference   None: it is not known
@@ -379,7 +379,7 @@ class EvalRun:
     """Runs the systems over the recordings. `results` can be read at any time, also after an interruption."""
 
     def __init__(
-        self, systems: Sequence[System], recordings: Sequence[Recording], config: EvalConfig, reporter: Reporter
+        self, systems: Sequence[System], recordings: Sequence[EvalRecording], config: EvalConfig, reporter: Reporter
     ) -> None:
         self._recordings, self._config, self._reporter = recordings, config, reporter
         self.results = [SystemResults(system) for system in systems]

@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 20.0
 Refresh = Annotated[bool, typer.Option("--refresh", help="Ask the server, even if it was asked less than a day ago.")]
 
 
-class Listing(NamedTuple):
+class ModelListing(NamedTuple):
     """Models, and where they come from.
 
     source   server: asked now; cache: asked less than a day ago; release: not asked, or without success
@@ -61,21 +61,21 @@ def models(
         write_stdout(format_table(listing.models))
 
 
-def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> Listing:
+def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> ModelListing:
     """The models of a server. If it can't be asked, what it said before or what was known at release; the reporter says
     why. Raises AuthError if the key is refused.
     """
     from .. import model_cache
     from ..protocol import MODELS_AT_RELEASE, RELEASED_ON, is_loopback
 
-    release = Listing("release", choice.base_url, RELEASED_ON, MODELS_AT_RELEASE)
+    release = ModelListing("release", choice.base_url, RELEASED_ON, MODELS_AT_RELEASE)
     if choice.base_url is None:
         why = "no key, so no server was asked" if choice.reason else "no server was asked"
         reporter.info(f"{why}: this list is that of the program's release, {RELEASED_ON}")
         return release
     is_here = is_loopback(choice.base_url)  # the next server on that port may be another one
     kept = None if is_here else model_cache.read(choice.base_url)
-    cached = None if kept is None else Listing("cache", choice.base_url, _day(kept.at), kept.models)
+    cached = None if kept is None else ModelListing("cache", choice.base_url, _day(kept.at), kept.models)
     if cached is not None and kept is not None and kept.is_fresh and not refresh:
         return cached
     try:
@@ -87,7 +87,7 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
         return cached or release
     if not is_here:
         model_cache.write(choice.base_url, found)
-    return Listing("server", choice.base_url, _day(datetime.now(UTC).timestamp()), found)
+    return ModelListing("server", choice.base_url, _day(datetime.now(UTC).timestamp()), found)
 
 
 def _ask(choice: BackendConfig, reporter: Reporter) -> tuple[Model, ...]:
@@ -119,7 +119,7 @@ def _languages(codes: tuple[str, ...]) -> str:
     return " ".join(codes) or "?" if len(codes) <= MAX_SHOWN_LANGUAGES else f"{len(codes)} languages"
 
 
-def _document(listing: Listing) -> dict[str, Any]:
+def _document(listing: ModelListing) -> dict[str, Any]:
     """The list, for JSON. Members that aren't known are left out."""
     facts: dict[str, Any] = {"source": listing.source, "server": listing.server, "as_of": listing.as_of}
     rows = [

@@ -18,7 +18,7 @@ from math import ceil
 from ..text_width import ELLIPSIS, shorten, text_width
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
-from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, styled
+from .status_row import DIM, RED, YELLOW, RowPart, drop_parts, first_fitting, styled
 
 BAR_COLUMNS = 12
 
@@ -143,29 +143,29 @@ class BatchRows:
     def _overall_row(self, state: BatchState, width: int) -> str:
         return first_fitting(drop_parts(list(self._overall_parts(state))), width, colored=self._colored)
 
-    def _overall_parts(self, state: BatchState) -> Iterator[Part]:
-        yield Part(5, f"{self._bar(state.share)} ")
-        yield Part(0, f"{state.ended:,} of {_total(state)}")
+    def _overall_parts(self, state: BatchState) -> Iterator[RowPart]:
+        yield RowPart(5, f"{self._bar(state.share)} ")
+        yield RowPart(0, f"{state.ended:,} of {_total(state)}")
         if state.failed:
-            yield Part(1, f", {state.failed:,} failed", RED)
+            yield RowPart(1, f", {state.failed:,} failed", RED)
         if state.pause:
-            yield Part(2, f", waiting {_whole_seconds(state.pause)}", YELLOW)
-            yield Part(4, f" ({PAUSE_REASON})", YELLOW)
+            yield RowPart(2, f", waiting {_whole_seconds(state.pause)}", YELLOW)
+            yield RowPart(4, f" ({PAUSE_REASON})", YELLOW)
         if state.is_audio_known:
-            yield Part(6, f", {clock_time(state.audio_ended)}")
-            yield Part(8, f" of {clock_time(state.audio_total)}")
+            yield RowPart(6, f", {clock_time(state.audio_ended)}")
+            yield RowPart(8, f" of {clock_time(state.audio_total)}")
         elif state.audio_done:
-            yield Part(6, f", {clock_time(state.audio_done)}")
+            yield RowPart(6, f", {clock_time(state.audio_done)}")
         if state.speed is not None:
-            yield Part(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
-            yield Part(9, " real time")
+            yield RowPart(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
+            yield RowPart(9, " real time")
         if state.seconds_left is not None and not state.pause:
-            yield Part(3, f", {clock_time(state.seconds_left)} left")
+            yield RowPart(3, f", {clock_time(state.seconds_left)} left")
             if not state.is_audio_known:
-                yield Part(10, " by recordings")
-        yield Part(8, f", {_price(state)}")
+                yield RowPart(10, " by recordings")
+        yield RowPart(8, f", {_price(state)}")
         if state.jobs:
-            yield Part(11, f", {len(state.jobs)} in progress")
+            yield RowPart(11, f", {len(state.jobs)} in progress")
 
     def _bar(self, share: float | None) -> str:
         full, empty = ("#", ".") if self._ascii else ("▇", "·")

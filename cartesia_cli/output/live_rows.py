@@ -19,7 +19,7 @@ from itertools import accumulate
 from ..text_width import character_width, wrap
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line, printable
-from .status_row import DIM, RED, YELLOW, Part, drop_parts, first_fitting, single_columns, styled
+from .status_row import DIM, RED, YELLOW, RowPart, drop_parts, first_fitting, single_columns, styled
 
 MAX_TEXT_ROWS = 3
 """Rows of unsettled text."""
@@ -157,7 +157,7 @@ class LiveRows:
     def _status_row(self, state: LiveState, width: int) -> str:
         return first_fitting(self._candidates(state), width, colored=self._colored)
 
-    def _candidates(self, state: LiveState) -> Iterator[list[Part]]:
+    def _candidates(self, state: LiveState) -> Iterator[list[RowPart]]:
         """Status rows, from the longest to the shortest."""
         if state.wait is None:
             yield from drop_parts(self._streaming_status(state))
@@ -166,39 +166,39 @@ class LiveRows:
             yield self._waiting_status(state, state.wait, words)
         yield from drop_parts(self._waiting_status(state, state.wait, state.wait.words[-1]))
 
-    def _waiting_status(self, state: LiveState, wait: Wait, words: str) -> list[Part]:
+    def _waiting_status(self, state: LiveState, wait: Wait, words: str) -> list[RowPart]:
         time = "" if wait.seconds is None else f" {clock_time(wait.seconds)}"
         narrow = single_columns(words, self._encoding)
-        return [Part(0, self._silent), *self._label(state, 3), Part(1, time), Part(2, f" {narrow}")]
+        return [RowPart(0, self._silent), *self._label(state, 3), RowPart(1, time), RowPart(2, f" {narrow}")]
 
-    def _streaming_status(self, state: LiveState) -> list[Part]:
-        parts = [Part(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
+    def _streaming_status(self, state: LiveState) -> list[RowPart]:
+        parts = [RowPart(0, self._speaking if state.speaking else self._silent), *self._label(state, 1)]
         if state.on_air is False and state.resume_hint:
-            parts.append(Part(5, f" ({state.resume_hint})"))
-        parts.append(Part(2, f" {clock_time(state.elapsed)}"))
+            parts.append(RowPart(5, f" ({state.resume_hint})"))
+        parts.append(RowPart(2, f" {clock_time(state.elapsed)}"))
         if state.total is not None:
             left = max(int(state.total) - int(state.elapsed), 0)  # so that they add up
-            parts += [Part(4, f" / {clock_time(state.total)}"), Part(7, f", {clock_time(left)} left")]
+            parts += [RowPart(4, f" / {clock_time(state.total)}"), RowPart(7, f", {clock_time(left)} left")]
         if state.unsent_seconds >= MIN_SHOWN_BEHIND_SECONDS:
-            parts.append(Part(3, f", {state.unsent_seconds:.0f} s behind"))
+            parts.append(RowPart(3, f", {state.unsent_seconds:.0f} s behind"))
         if state.languages:
-            parts.append(Part(6, f", {single_columns(' '.join(state.languages), self._encoding)}"))
+            parts.append(RowPart(6, f", {single_columns(' '.join(state.languages), self._encoding)}"))
         if state.credits is not None:
-            parts.append(Part(6, f", {state.credits:,.0f} credits"))
+            parts.append(RowPart(6, f", {state.credits:,.0f} credits"))
         if state.level is not None:
             level = state.level
             parts += [
-                Part(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
-                Part(9, f" {max(level.level, -99):4.0f} dB"),
-                Part(11, f", noise {level.noise:.0f}"),
+                RowPart(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
+                RowPart(9, f" {max(level.level, -99):4.0f} dB"),
+                RowPart(11, f", noise {level.noise:.0f}"),
             ]
             if level.ends_in > 0:
-                parts.append(Part(10, f", ends in {level.ends_in:.1f} s"))
+                parts.append(RowPart(10, f", ends in {level.ends_in:.1f} s"))
         return parts
 
-    def _label(self, state: LiveState, rank: int) -> Iterable[Part]:
+    def _label(self, state: LiveState, rank: int) -> Iterable[RowPart]:
         if state.on_air is not None:
-            yield Part(rank, " ON AIR" if state.on_air else " PAUSED", RED if state.on_air else YELLOW)
+            yield RowPart(rank, " ON AIR" if state.on_air else " PAUSED", RED if state.on_air else YELLOW)
 
 
 def _without_loose_marks(row: str) -> str:

@@ -16,7 +16,7 @@ DIM, RED, YELLOW, PLAIN = "\033[2m", "\033[1;31m", "\033[1;33m", "\033[0m"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowPart:
     """A part of a status row; if the row is too long, the highest `rank` is left out first."""
 
     rank: int
@@ -24,7 +24,7 @@ class Part:
     style: str = ""
 
 
-def drop_parts(parts: Sequence[Part]) -> Iterator[list[Part]]:
+def drop_parts(parts: Sequence[RowPart]) -> Iterator[list[RowPart]]:
     """The parts, then without those of the highest rank, and so on."""
     kept = list(parts)
     while kept:
@@ -33,7 +33,7 @@ def drop_parts(parts: Sequence[Part]) -> Iterator[list[Part]]:
         kept = [part for part in kept if part.rank != last]
 
 
-def first_fitting(candidates: Iterable[Sequence[Part]], width: int, *, colored: bool) -> str:
+def first_fitting(candidates: Iterable[Sequence[RowPart]], width: int, *, colored: bool) -> str:
     """The first of these rows that has at most `width` columns; empty if none has."""
     for candidate in candidates:
         if sum(len(part.text) for part in candidate) <= width:

@@ -51,7 +51,7 @@ class CallCancelled(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """What a worker returns.
 
     pickled_value   unless there is an error
@@ -144,11 +144,11 @@ class DaskCluster:
             self.cancel()
         self._client.close()
 
-    def _wait(self, future: Future, name: str) -> Outcome:
+    def _wait(self, future: Future, name: str) -> CallOutcome:
         from distributed import KilledWorker
 
         try:
-            outcome: Outcome = future.result()
+            outcome: CallOutcome = future.result()
         except CancelledError as error:
             if self._is_cancelled:
                 raise CallCancelled from error
@@ -222,18 +222,18 @@ async def _connect(address: str) -> None:
     await comm.close()
 
 
-def _run_on_worker(client_version: str, payload: bytes) -> Outcome:
+def _run_on_worker(client_version: str, payload: bytes) -> CallOutcome:
     """What a worker does. The payload is opaque to Dask, because only the same version can read it."""
     from distributed import get_worker
 
     worker = f"{get_worker().address} on {socket.gethostname()}"
     if client_version != __version__:
-        return Outcome(worker, error=_version_error(worker, __version__, client_version))
+        return CallOutcome(worker, error=_version_error(worker, __version__, client_version))
     function, argument = pickle.loads(payload)
     try:
-        return Outcome(worker, pickle.dumps(function(argument)))
+        return CallOutcome(worker, pickle.dumps(function(argument)))
     except CliError as error:
-        return Outcome(worker, error=error)
+        return CallOutcome(worker, error=error)
 
 
 def _version_error(worker: str, found: str, expected: str) -> UsageError:

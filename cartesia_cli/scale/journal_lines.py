@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from ..fingerprint import State
+from ..fingerprint import FileState
 
 RecordingState = Literal["done", "failed"]
 EventName = Literal["started", "inputs", "finished", "stopped"]
@@ -47,7 +47,7 @@ class Entry:
     run: str
     time: float
     audio: str | None = None
-    stat: State | None = None
+    stat: FileState | None = None
     options: str | None = None
     model: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -162,7 +162,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _state(values: Sequence[object]) -> State:
+def _state(values: Sequence[object]) -> FileState:
     """Five numbers that SQLite can take."""
     if len(values) != 5 or not all(isinstance(value, int) and abs(value) < 1 << 63 for value in values):
         raise ValueError(values)

@@ -38,7 +38,7 @@ MAX_LINE_BYTES = 4 << 20
 
 HINT = "each line is a JSON object with audio_filepath, or file_name"
 
-Segment = tuple[float, float]
+AudioSegment = tuple[float, float]
 """Where a part of a recording begins, and how long it is, in seconds; math.inf: to the end."""
 
 
@@ -55,11 +55,11 @@ class ManifestEntry(NamedTuple):
     audio: str
     location: str
     is_url: bool
-    segment: Segment | None
+    segment: AudioSegment | None
     fields: Mapping[str, Any]
 
 
-class Row(NamedTuple):
+class ManifestRow(NamedTuple):
     """A line of a manifest, or an error in its place.
 
     number   of the line, from 1; of the first line of a CSV row that has several
@@ -97,7 +97,7 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
 
-def result_path(path: str, manifest: Path, segment: Segment | None) -> Path:
+def result_path(path: str, manifest: Path, segment: AudioSegment | None) -> Path:
     """The relative path that the results of a recording are named after: below the manifest's folder if the recording
     is there, otherwise its whole path without the root, so that recordings of different folders get different results.
     """
@@ -106,12 +106,12 @@ def result_path(path: str, manifest: Path, segment: Segment | None) -> Path:
     return relative if segment is None else segment_path(relative, segment)
 
 
-def segment_path(path: Path, segment: Segment) -> Path:
+def segment_path(path: Path, segment: AudioSegment) -> Path:
     """`path` with the times of a part in its name: talk.wav becomes talk@12.5-20.wav."""
     return path.with_name(f"{path.stem}@{_times(segment, '-')}{path.suffix}")
 
 
-def segment_source(source: str, segment: Segment) -> str:
+def segment_source(source: str, segment: AudioSegment) -> str:
     """The name of a part of a recording, as a media fragment of the W3C: talk.wav#t=12.5,20."""
     return f"{source}#t={_times(segment, ',')}"
 
@@ -203,7 +203,7 @@ def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
     return ManifestEntry(audio, location, is_url, _segment(fields) if name == NEMO_PATH else None, fields)
 
 
-def _segment(fields: Mapping[str, Any]) -> Segment | None:
+def _segment(fields: Mapping[str, Any]) -> AudioSegment | None:
     """The part of a recording that a line of NeMo's means. One that begins at 0 and has no duration is all of it."""
     offset, duration = _seconds(fields, "offset"), _seconds(fields, "duration")
     if duration == 0:
@@ -224,7 +224,7 @@ def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-def _rows(path: Path, file: BinaryIO) -> Iterator[Row]:
+def _rows(path: Path, file: BinaryIO) -> Iterator[ManifestRow]:
     lines = _Lines(file)
     return _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines)
 
@@ -257,12 +257,12 @@ class _Lines:
         return None
 
 
-def _json_rows(lines: _Lines) -> Iterator[Row]:
+def _json_rows(lines: _Lines) -> Iterator[ManifestRow]:
     """The JSON object of each line. Empty lines are skipped."""
     number, offset = lines.number, lines.offset
     for line in lines:
         if line is None or line.strip():
-            yield Row(number, offset, _TOO_LONG if line is None else _parse_object(line))
+            yield ManifestRow(number, offset, _TOO_LONG if line is None else _parse_object(line))
         number, offset = lines.number, lines.offset
 
 
@@ -289,7 +289,7 @@ def _columns(lines: _Lines) -> list[str]:
         return []
 
 
-def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
+def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[ManifestRow]:
     """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
     csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
@@ -300,12 +300,12 @@ def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(number, offset, f"not CSV: {error}")
+            yield ManifestRow(number, offset, f"not CSV: {error}")
         else:
             if lines.skipped > skipped:
-                yield Row(number, offset, _TOO_LONG)
+                yield ManifestRow(number, offset, _TOO_LONG)
             elif cells:
-                yield Row(number, offset, _by_column(cells, columns))
+                yield ManifestRow(number, offset, _by_column(cells, columns))
 
 
 _TOO_LONG = f"longer than {MAX_LINE_BYTES >> 20} MiB"
@@ -324,7 +324,7 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _times(segment: Segment, separator: str) -> str:
+def _times(segment: AudioSegment, separator: str) -> str:
     start, length = segment
     times = [start] if math.isinf(length) else [start, start + length]
     return separator.join(f"{seconds:.3f}".rstrip("0").rstrip(".") for seconds in times)

@@ -19,7 +19,7 @@ from ..audio.pcm import RATE, Samples
 from ..protocol import Word
 from .engine import amplify_quiet
 from .spoken_form import pronounce, spell_out
-from .word_times import Span, correct
+from .word_times import TimeSpan, correct
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +59,11 @@ class Aligner:
             lm=None, loglevel="FATAL", beam=BEAM, wbeam=BEAM, pbeam=BEAM, silprob=PAUSE_PROBABILITY
         )
 
-    def align(self, words: Sequence[str], samples: Samples) -> list[Span | None]:
+    def align(self, words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
         """When each word is said, in seconds; None for words that can't be placed. At most 30 s of 16 kHz audio."""
         spoken = [self._add_unknown(spell_out(*pair)) for pair in zip_longest(words, words[1:], fillvalue="")]
         found = self._place([word for parts in spoken for word in parts], samples)
-        spans: list[Span | None] = []
+        spans: list[TimeSpan | None] = []
         for parts in spoken:
             own, found = found[: len(parts)], found[len(parts) :]
             is_placed = parts and len(own) == len(parts)
@@ -82,9 +82,9 @@ class Aligner:
             known.append(word)
         return known
 
-    def _place(self, words: Sequence[str], samples: Samples) -> list[Span]:
+    def _place(self, words: Sequence[str], samples: Samples) -> list[TimeSpan]:
         """The spans of the first of `words`: of all of them, unless the text doesn't fit the audio."""
-        placed: list[Span] = []
+        placed: list[TimeSpan] = []
         offset = 0.0
         for _ in range(MAX_ATTEMPTS):
             found = self._decode(words[len(placed) :], samples[int(offset * RATE) :])
@@ -96,7 +96,7 @@ class Aligner:
             offset = placed[-1][1]
         return placed
 
-    def _decode(self, words: Sequence[str], samples: Samples) -> list[Span]:
+    def _decode(self, words: Sequence[str], samples: Samples) -> list[TimeSpan]:
         """The spans of `words`, all of which are in the dictionary, or of the first of them; in order."""
         if not words or len(samples) < MIN_SECONDS * RATE:
             return []
@@ -123,13 +123,13 @@ class WordAligner:
         """Whether words in this language can be aligned."""
         return language == LANGUAGE and self._is_installed
 
-    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[Span | None]:
+    def align(self, words: Sequence[str], samples: Samples, language: str) -> list[TimeSpan | None]:
         """When each word is said, in seconds; None for words that can't be placed."""
         if self.supports(language):
             try:
                 if not hasattr(self._threads, "aligner"):
                     self._threads.aligner = Aligner()
-                spans: list[Span | None] = self._threads.aligner.align(words, samples)
+                spans: list[TimeSpan | None] = self._threads.aligner.align(words, samples)
                 return spans
             except (ImportError, RuntimeError):  # a transcript must not be lost for its times
                 logger.debug("alignment failed", exc_info=True)

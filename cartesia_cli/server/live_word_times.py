@@ -18,9 +18,9 @@ from ..alignment import covering_words, is_spoken
 from ..audio.pcm import RATE, Samples
 from ..protocol import Word
 from ..transcript import TEXT_WORD
-from .word_times import Span, WordSpan, place
+from .word_times import TimeSpan, WordSpan, place
 
-Align = Callable[[Sequence[str], Samples], Awaitable[Sequence[Span | None]]]
+Align = Callable[[Sequence[str], Samples], Awaitable[Sequence[TimeSpan | None]]]
 """Has words aligned off the event loop: when each is said, in seconds; None for words that can't be placed."""
 
 

@@ -68,7 +68,7 @@ START_TOKEN, END_TOKEN = 1, 2
 WORD_START = "\u2581".encode()
 """First bytes of a token that begins a word."""
 
-Token = tuple[bytes, float]
+ScoredToken = tuple[bytes, float]
 """A piece of UTF-8, and its probability, 0 to 1."""
 
 
@@ -78,7 +78,7 @@ class MoonshineEngine:
     name, languages, is_quick = NAME, LANGUAGES, True
     workers = batch_size = 1  # a second worker would make the text of all sessions later
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: MoonshineModel) -> None:
         self._model = model
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
@@ -96,7 +96,7 @@ class MoonshineEngine:
         for piece in split_at_silence([samples], MAX_PIECE_SECONDS):
             yield from join_tokens(self._transcribe(piece))
 
-    def _transcribe(self, samples: Samples, known: Sequence[str] = ()) -> list[Token]:
+    def _transcribe(self, samples: Samples, known: Sequence[str] = ()) -> list[ScoredToken]:
         """The tokens of a piece after those of the words that are `known` to begin it."""
         if len(samples) < MIN_PIECE_SECONDS * RATE or np.abs(samples).max() < MIN_PEAK:
             return []
@@ -104,7 +104,7 @@ class MoonshineEngine:
         return self._model.transcribe(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens, known)
 
 
-class Model:
+class MoonshineModel:
     """The two networks and the vocabulary, from the folder with the files of SHA256.
 
     encoder   float32[1, samples] to float32[1, frames, 288], 24 ms a frame
@@ -128,7 +128,7 @@ class Model:
         self._first_outputs = [one.name for one in self._decoder.get_outputs()]
         self._later_outputs = [name for name in self._first_outputs if ".encoder." not in name]
 
-    def transcribe(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[Token]:
+    def transcribe(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[ScoredToken]:
         """The tokens of the text in `samples` after `known` words: the likeliest each time, `max_tokens` in all."""
         audio = samples[np.newaxis]
         mask = np.ones(audio.shape, np.int64)
@@ -179,7 +179,7 @@ def load() -> MoonshineEngine:
     folder = packaged_weights()
     verify_weights(folder, SHA256, model="the live model", requirement=REQUIREMENT)
     try:
-        return MoonshineEngine(Model(folder))
+        return MoonshineEngine(MoonshineModel(folder))
     except Exception as error:  # whatever onnxruntime may raise
         hint = f"reinstall it: `pip install --force-reinstall --no-deps {REQUIREMENT}`"
         raise EngineError(f"the live model can't be loaded: {error}", hint=hint) from error
@@ -195,13 +195,13 @@ def packaged_weights() -> Path:
     return package_folder(PACKAGE) / WEIGHTS
 
 
-def join_tokens(tokens: Iterable[Token]) -> Iterator[Word]:
+def join_tokens(tokens: Iterable[ScoredToken]) -> Iterator[Word]:
     """The words of a text, with their leading spaces, without "♪music♪" and stray punctuation.
 
     A character may need several tokens, and the last may be cut off. A word is as likely as its least likely token
     without its punctuation.
     """
-    joined: list[Token] = []
+    joined: list[ScoredToken] = []
     for token, probability in tokens:
         if token.startswith(WORD_START) or not joined:
             joined.append((token.removeprefix(WORD_START), probability))

@@ -48,7 +48,7 @@ from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
 from .responses import error_response
 from .silero import make_detector
-from .word_times import Span
+from .word_times import TimeSpan
 
 IDLE_SECONDS = 20.0
 """Time without a frame after which a session is closed (docs of 2025: api-reference/stt/stt)."""
@@ -141,7 +141,7 @@ class RealtimeEndpoint:
                 event = replace(event, languages=(heard,), language=None)
             await session.send(event)
 
-        def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[Span | None]]:
+        def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[TimeSpan | None]]:
             return executor.run(self._aligner.align, words, samples, _language(session.options, executor.engine))
 
         has_word_times = is_whisper(options.model)

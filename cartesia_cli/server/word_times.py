@@ -15,7 +15,7 @@ import numpy as np
 
 from ..audio.pcm import RATE, Samples
 
-Span = tuple[float, float]
+TimeSpan = tuple[float, float]
 """Start and end, seconds."""
 
 FRAME_SAMPLES, FRAME_SECONDS = RATE // 100, 0.01
@@ -50,7 +50,7 @@ class WordSpan(NamedTuple):
     aligned: bool
 
 
-def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples: Samples) -> list[WordSpan]:
+def correct(recognized: Sequence[TimeSpan], aligned: Sequence[TimeSpan | None], samples: Samples) -> list[WordSpan]:
     """The times of words that were recognized in `samples`: in order, without overlaps.
 
     recognized   the recognizer's times, in order
@@ -64,7 +64,7 @@ def correct(recognized: Sequence[Span], aligned: Sequence[Span | None], samples:
     return [WordSpan(*span, place is not None) for span, place in zip(spans, placed, strict=True)]
 
 
-def place(words: Sequence[str], aligned: Sequence[Span | None], samples: Samples) -> list[WordSpan]:
+def place(words: Sequence[str], aligned: Sequence[TimeSpan | None], samples: Samples) -> list[WordSpan]:
     """The times of words without times of a recognizer: in order, without overlaps.
 
     Words without an alignment share the speech between their neighbours by their lengths.
@@ -77,7 +77,7 @@ def place(words: Sequence[str], aligned: Sequence[Span | None], samples: Samples
     return [WordSpan(*span, place is not None) for span, place in zip(spans, aligned, strict=True)]
 
 
-def find_speech(samples: Samples) -> list[Span]:
+def find_speech(samples: Samples) -> list[TimeSpan]:
     """The spans of a recording that are about as loud as its loudest parts, in order; none in digital silence."""
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     power = np.var(frames, axis=1) if len(frames) else np.zeros(0)
@@ -89,7 +89,9 @@ def find_speech(samples: Samples) -> list[Span]:
     return [(first * FRAME_SECONDS, end * FRAME_SECONDS) for first, end in limits if end - first >= MIN_SPEECH_FRAMES]
 
 
-def snap_to_speech(spans: Sequence[Span], speech: Sequence[Span], duration: float, max_move: float) -> list[Span]:
+def snap_to_speech(
+    spans: Sequence[TimeSpan], speech: Sequence[TimeSpan], duration: float, max_move: float
+) -> list[TimeSpan]:
     """The spans of words, in order, moved into the spans of `speech`.
 
     A word goes to the one that holds most of it, or to the nearest. The first word there begins with it and the last
@@ -100,7 +102,7 @@ def snap_to_speech(spans: Sequence[Span], speech: Sequence[Span], duration: floa
         return _separate(spans, 0.0, duration)
     nearest = [max(range(len(speech)), key=lambda k: _overlap(span, speech[k])) for span in spans]
     places = np.maximum.accumulate(nearest).tolist()
-    snapped: list[Span] = []
+    snapped: list[TimeSpan] = []
     for place, group in groupby(zip(places, spans, strict=True), key=lambda pair: pair[0]):
         begin, end = speech[place]
         inside = [(_clip(start, begin, end), _clip(stop, begin, end)) for _, (start, stop) in group]
@@ -112,21 +114,23 @@ def snap_to_speech(spans: Sequence[Span], speech: Sequence[Span], duration: floa
     return snapped
 
 
-def _drop_disagreeing(aligned: Sequence[Span | None], recognized: Sequence[Span], tolerated: int) -> list[Span | None]:
+def _drop_disagreeing(
+    aligned: Sequence[TimeSpan | None], recognized: Sequence[TimeSpan], tolerated: int
+) -> list[TimeSpan | None]:
     """`aligned` without words that are far from where they were recognized, more than `tolerated` in a row."""
     pairs = list(zip(aligned, recognized, strict=True))
-    kept: list[Span | None] = []
+    kept: list[TimeSpan | None] = []
     for is_far, group in groupby(pairs, key=lambda pair: _is_far(*pair)):
         row = [span for span, _ in group]
         kept += [None] * len(row) if is_far and len(row) > tolerated else row
     return kept
 
 
-def _is_far(aligned: Span | None, recognized: Span) -> bool:
+def _is_far(aligned: TimeSpan | None, recognized: TimeSpan) -> bool:
     return aligned is not None and abs(aligned[0] - recognized[0]) > MAX_DISAGREEMENT_SECONDS
 
 
-def _merge(placed: Sequence[Span | None], others: Sequence[Span], duration: float) -> list[Span]:
+def _merge(placed: Sequence[TimeSpan | None], others: Sequence[TimeSpan], duration: float) -> list[TimeSpan]:
     """The times of `placed`; where there is none, those of `others`, between their neighbours in `placed`."""
     earliest = [0.0]
     for span in placed:
@@ -143,10 +147,10 @@ def _merge(placed: Sequence[Span | None], others: Sequence[Span], duration: floa
 
 
 def _spread(
-    words: Sequence[str], aligned: Sequence[Span | None], speech: Sequence[Span], duration: float
-) -> list[Span]:
+    words: Sequence[str], aligned: Sequence[TimeSpan | None], speech: Sequence[TimeSpan], duration: float
+) -> list[TimeSpan]:
     """Times of all words: those of `aligned`, and between them, as much speech for each word as it has characters."""
-    spans: list[Span] = []
+    spans: list[TimeSpan] = []
     for is_placed, group in groupby(zip(words, aligned, strict=True), key=lambda pair: pair[1] is not None):
         row = list(group)
         if is_placed:
@@ -165,7 +169,7 @@ def _spread(
     return spans
 
 
-def _separate(spans: Sequence[Span], begin: float, end: float) -> list[Span]:
+def _separate(spans: Sequence[TimeSpan], begin: float, end: float) -> list[TimeSpan]:
     """`spans` in order within `begin` and `end`, without overlaps; each at least MIN_WORD_SECONDS if all can be."""
     if not spans:
         return []
@@ -178,7 +182,7 @@ def _separate(spans: Sequence[Span], begin: float, end: float) -> list[Span]:
     return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
-def _overlap(one: Span, other: Span) -> float:
+def _overlap(one: TimeSpan, other: TimeSpan) -> float:
     """Seconds that two spans share; negative for the distance between them."""
     return min(one[1], other[1]) - max(one[0], other[0])
 

@@ -30,21 +30,21 @@ MIN_SHARE = 0.2
 """The score that a repeat must reach, as a share of the weight of all its words."""
 
 
-class Token(NamedTuple):
+class FoldedWord(NamedTuple):
     """A word of a text. word: folded for comparison; end: index after it and its punctuation in the text."""
 
     word: str
     end: int
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str) -> list[FoldedWord]:
     """The words of a text."""
     tokens = []
     for match in _TOKEN.finditer(text):
         end = match.end()
         while end < len(text) and not text[end].isspace() and not _TOKEN.match(text, end):
             end += 1
-        tokens.append(Token(match.group().casefold(), end))
+        tokens.append(FoldedWord(match.group().casefold(), end))
     return tokens
 
 
@@ -72,7 +72,7 @@ class Repeat(NamedTuple):
 def repeated(heard: Sequence[str], new: Sequence[str], expected: range | None = None) -> Repeat | None:
     """How many words at the beginning of `new` repeat words of `heard`, starting anywhere in it.
 
-    None: it repeats nothing. Both are folded words (`Token.word`). expected: how many words of `heard` are probably
+    None: it repeats nothing. Both are words folded for comparison. expected: how many words of `heard` are probably
     skipped, judging by the position of the audio. The rarer a word is in `heard`, the more it weighs: words said over
     and over, as in "no, no, no", say little about where they are, and then the position decides.
     """

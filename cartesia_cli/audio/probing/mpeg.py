@@ -37,7 +37,7 @@ ID3V1_BYTES = 128
 """Length of the tag that a file may end with."""
 
 
-class Frame(NamedTuple):
+class MpegFrame(NamedTuple):
     """The header of a frame.
 
     start, length   bytes
@@ -54,7 +54,7 @@ class Frame(NamedTuple):
     def end(self) -> int:
         return self.start + self.length
 
-    def is_same_stream(self, other: "Frame") -> bool:
+    def is_same_stream(self, other: "MpegFrame") -> bool:
         """Whether two frames may belong to the same stream."""
         return (self.container, self.samples, self.rate) == (other.container, other.samples, other.rate)
 
@@ -82,7 +82,7 @@ def find_video(reader: BoundedReader) -> ProbeResult:
     return ProbeResult(video=re.search(VIDEO_START_CODE, reader.at(0, WINDOW_BYTES)) is not None)
 
 
-def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:
+def find_frames(window: bytes, size: int, reach: int) -> list[MpegFrame]:
     """The first run of at least three frames (fewer where they are the whole file) that begins in `reach` bytes."""
     for sync in re.finditer(rb"\xff", window[:reach]):
         run = _consecutive_frames(window, sync.start())
@@ -91,16 +91,16 @@ def find_frames(window: bytes, size: int, reach: int) -> list[Frame]:
     return []
 
 
-def _consecutive_frames(window: bytes, at: int) -> list[Frame]:
+def _consecutive_frames(window: bytes, at: int) -> list[MpegFrame]:
     """The frames of one stream that follow each other from `at` on."""
-    run: list[Frame] = []
+    run: list[MpegFrame] = []
     while (frame := _parse_frame(window, at)) and (not run or frame.is_same_stream(run[0])):
         run.append(frame)
         at = frame.end
     return run
 
 
-def _parse_frame(window: bytes, at: int) -> Frame | None:
+def _parse_frame(window: bytes, at: int) -> MpegFrame | None:
     """The frame that begins at `at`, or None."""
     head = window[at : at + 7]
     if len(head) < 7 or head[0] != 0xFF or head[1] < 0xE0:
@@ -114,17 +114,17 @@ def _parse_frame(window: bytes, at: int) -> Frame | None:
     kind, rate = (1 if version == 3 else 2, layer), SAMPLE_RATES[version][sample_rate]
     slot = 4 if layer == 1 else 1
     slots = BIT_RATES[kind][bit_rate - 1] * 125 * SAMPLES_PER_FRAME[kind] // (rate * slot) + (head[2] >> 1 & 1)
-    return Frame("mp3", at, slots * slot, SAMPLES_PER_FRAME[kind], rate)
+    return MpegFrame("mp3", at, slots * slot, SAMPLES_PER_FRAME[kind], rate)
 
 
-def _parse_aac_frame(head: bytes, at: int) -> Frame | None:
+def _parse_aac_frame(head: bytes, at: int) -> MpegFrame | None:
     sample_rate, length = head[2] >> 2 & 15, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
     if head[1] < 0xF0 or sample_rate >= len(AAC_SAMPLE_RATES) or length < 7:
         return None
-    return Frame("aac", at, length, 1024 * (1 + (head[6] & 3)), AAC_SAMPLE_RATES[sample_rate])
+    return MpegFrame("aac", at, length, 1024 * (1 + (head[6] & 3)), AAC_SAMPLE_RATES[sample_rate])
 
 
-def _encoder_index(window: bytes, first: Frame) -> tuple[int, int]:
+def _encoder_index(window: bytes, first: MpegFrame) -> tuple[int, int]:
     """Samples and bytes by the index (Xing, Info, VBRI); 0 if it doesn't say."""
     head = window[first.start : first.start + 256].ljust(256, b"\0")
     if (at := head.find(b"VBRI", 0, 64)) >= 0:
