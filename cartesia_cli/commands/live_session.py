@@ -293,11 +293,9 @@ class LiveSession:
         """Called for each block of audio: redraws, and applies --stop-after-silence."""
         self._wait_status.audio_arrived()
         limit, last = self._config.stop_after_silence, self._metrics.last_speech
-        if (
-            limit is not None and last is not None and not self._endpointer.in_speech
-        ):  # silence counts only after speech
-            if self._clock.sent - last >= limit:
-                self.stop()
+        is_silent = not self._endpointer.in_speech
+        if limit is not None and last is not None and is_silent and self._clock.sent - last >= limit:
+            self.stop()  # without any speech, silence doesn't count
         self.redraw()
 
     async def _redraw_periodically(self) -> None:
