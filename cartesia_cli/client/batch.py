@@ -190,12 +190,12 @@ class BatchClient:
         attempts = 0
         while True:
             with self.limit.slot() as slot:
-                end_time += slot.waited_seconds  # the time of others
+                end_time += slot.waited_seconds  # waiting for others doesn't count
                 outcome = self._attempt(request, end_time)
             if not isinstance(outcome, Failure):
                 self.limit.succeeded()
                 return outcome
-            if outcome.retryable and self._was_one_too_many(outcome, slot):
+            if outcome.retryable and self._exceeds_concurrency(outcome, slot):
                 continue
             attempts += 1
             max_attempts = self._retry.max_attempts(maybe_billed=outcome.maybe_billed)
@@ -207,7 +207,7 @@ class BatchClient:
             self._on_retry(f"{outcome.error.message}: {again}{billed}")
             self._sleep(delay)
 
-    def _was_one_too_many(self, failure: Failure, slot: Slot) -> bool:
+    def _exceeds_concurrency(self, failure: Failure, slot: Slot) -> bool:
         """Whether a request was refused only because of the others that are in flight. Then it waits for its turn, and
         that doesn't count as an attempt.
         """
@@ -224,7 +224,7 @@ class BatchClient:
         name, progress, abort_handle = request.name, request.progress, AbortHandle()
         progress.restart()
         try:
-            reply = run_with_deadline(
+            response = run_with_deadline(
                 lambda: self._http.exchange(request.build, request.address, progress, abort_handle),
                 progress,
                 request.deadlines,
@@ -241,14 +241,14 @@ class BatchClient:
         except (NetworkError, ApiError) as error:
             error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
-        if reply.status // 100 != 2:
-            return refusal_failure(reply.status, reply.headers, reply.body, name, self._peer, progress.size)
-        request.on_response(reply)
-        if not reply.complete:
-            return truncated_response_failure(reply.status, name, self._peer.host)
+        if response.status // 100 != 2:
+            return refusal_failure(response.status, response.headers, response.body, name, self._peer, progress.size)
+        request.on_response(response)
+        if not response.complete:
+            return truncated_response_failure(response.status, name, self._peer.host)
         try:
             if not progress.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
-            return request.decode(reply.body)
+            return request.decode(response.body)
         except ProtocolError as error:
-            return invalid_response_failure(error, name, self._peer, reply.status, reply.headers, reply.body)
+            return invalid_response_failure(error, name, self._peer, response.status, response.headers, response.body)

@@ -323,7 +323,7 @@ def _content_length(headers: Mapping[str, str]) -> int | None:
 
 
 def _is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether a body is compressed for the way, so that positions in it aren't positions in the file."""
+    """Whether a body is compressed in transit, so that positions in it aren't positions in the file."""
     return headers.get("content-encoding", "identity").lower() != "identity"
 
 

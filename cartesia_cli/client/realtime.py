@@ -213,7 +213,8 @@ class RealtimeConnection:
         return not is_late and not is_other
 
     def _without_config(self, error: CliError) -> CliError:
-        """The error for a close by the server: one that a new connection may not meet if it was because of a `config`.
+        """The error for a close by the server: NetworkError or SettingsRefused if a `config` probably caused it:
+        a new connection may then succeed.
 
         Servers should stay connected, but one may close just after it refused a `config`, or instead of doing so.
         """

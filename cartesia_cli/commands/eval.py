@@ -242,7 +242,7 @@ def _find_recordings(
     from ..protocol import BatchOptions
     from .batch_plan import Job, probe_input
     from .eval_run import EvalRecording
-    from .inputs import STDIN, find_inputs, place_of
+    from .inputs import STDIN, find_inputs, identity_of
     from .remote_inputs import RemoteInputs
 
     if STDIN in inputs:
@@ -256,7 +256,7 @@ def _find_recordings(
             if isinstance(item, InputError):
                 unusable.append(item)
                 continue
-            place = place_of(item)
+            place = identity_of(item)
             if place in broken:
                 continue
             try:

@@ -269,7 +269,7 @@ class LiveTranscriber:
         options = _session_options(system, shared.config)
         self._endpoint = options.endpoint(None)
         self._finalizes = self._endpoint is MANUAL
-        self._request = options.options(
+        self._request = options.request(
             self._endpoint, shared.reporter, base_url=shared.config.backend.base_url, by_level=self._finalizes
         )
         self._endpointing = options.endpointing()

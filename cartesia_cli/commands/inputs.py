@@ -48,9 +48,8 @@ DOWNLOAD_COMMANDS = {
 }
 """URL scheme to the command that writes the resource to stdout."""
 
-
-LIST = "@"
-"""What an argument begins with that is the name of a list of inputs."""
+LIST_PREFIX = "@"
+"""What comes before the name of a list of inputs, as in @list.txt."""
 
 
 class Input(NamedTuple):
@@ -136,12 +135,12 @@ def find_inputs(
         check_not_url(argument, remote=remote is not None)
     seen = SeenNames()
     for found in _expand_all(arguments, files_from, _Search(spooled, remote, headerless, on_skip, with_fields)):
-        if isinstance(found, InputError) or seen.add(place_of(found)) or with_repeats:
+        if isinstance(found, InputError) or seen.add(identity_of(found)) or with_repeats:
             yield found
 
 
-def place_of(item: Input) -> tuple[object, ...]:
-    """What is equal for all names of an input."""
+def identity_of(item: Input) -> tuple[object, ...]:
+    """Identifies an input: the same for all names of a file, and different for each part of a recording."""
     return item.remote or os.path.realpath(item.path), item.segment
 
 
@@ -164,7 +163,7 @@ def check_not_url(argument: str, *, remote: bool = False) -> None:
 
 def is_list(argument: str) -> bool:
     """Whether an argument names a list of inputs, as @list.txt does."""
-    return argument.startswith(LIST) and len(argument) > 1 and not os.path.lexists(argument)
+    return argument.startswith(LIST_PREFIX) and len(argument) > 1 and not os.path.lexists(argument)
 
 
 def is_pipe(argument: str) -> bool:
@@ -318,7 +317,7 @@ class _Search(NamedTuple):
 def _expand_all(arguments: Sequence[str], files_from: str | None, search: _Search) -> Iterator[Input | InputError]:
     for argument in arguments:
         if search.remote is not None and is_list(argument):
-            yield from _expand_list(argument.removeprefix(LIST), search)
+            yield from _expand_list(argument.removeprefix(LIST_PREFIX), search)
         else:
             yield from _expand_argument(argument, search)
     if files_from is not None:

@@ -146,7 +146,7 @@ def listen(
     endpoint = session_options.endpoint(finalize)
     manual = endpoint.name == "manual"
     vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
-    options = session_options.options(endpoint, reporter, base_url=choice.base_url, by_level=vad_ends)
+    options = session_options.request(endpoint, reporter, base_url=choice.base_url, by_level=vad_ends)
     wire = stream_options.wire_format(replay=False)
     assert wire is not None
     wire_encoding, rate = wire

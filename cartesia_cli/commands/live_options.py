@@ -174,7 +174,7 @@ class SessionOptions(NamedTuple):
 
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
-    def options(
+    def request(
         self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, by_level: bool
     ) -> "RealtimeOptions":
         """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
@@ -261,7 +261,9 @@ class SessionOptions(NamedTuple):
 
     @property
     def _is_whisper(self) -> bool:
-        return self.model.startswith("ink-whisper")
+        from ..protocol import is_whisper
+
+        return is_whisper(self.model)
 
 
 def check_page_token(token: str) -> None:

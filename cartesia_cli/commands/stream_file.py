@@ -83,7 +83,7 @@ def stream_file(
     given.checked_encoding(encoding, sample_rate)
     endpoint = session_options.endpoint(finalize)
     by_level = endpoint.name == "manual" and finalize != "none"
-    options = session_options.options(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
+    options = session_options.request(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
     path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
     targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
     stream_options.check((file, session_options.keyterms), targets.values(), force=output_options.force)

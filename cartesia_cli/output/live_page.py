@@ -50,14 +50,14 @@ SEND_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 """Seconds between comments that are sent while nothing is said: without them, a client that is gone isn't noticed."""
 
-GOODBYE_SECONDS = 1.0
+LAST_EVENTS_SECONDS = 1.0
 """Seconds in which clients get the last events before the server ends."""
 
 RETRY_MS = 1000
 """After a lost connection, browsers wait for that long."""
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
-"""A token of one's own."""
+"""A token that the user may choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,7 @@ class LivePage:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.captions.end(GOODBYE_SECONDS)
+        self.captions.end(LAST_EVENTS_SECONDS)
         self._server.shutdown()
         self._server.server_close()
 

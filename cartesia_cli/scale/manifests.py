@@ -47,14 +47,12 @@ class ManifestEntry(NamedTuple):
 
     audio      its path or URL, as the manifest has it
     location   the URL, or the path with the manifest's folder before it
-    is_url     whether it is a URL
     segment    the part that is meant; None: all of it
     fields     all fields of the line, in order. Those of a CSV file are strings
     """
 
     audio: str
     location: str
-    is_url: bool
     segment: AudioSegment | None
     fields: Mapping[str, Any]
 
@@ -198,9 +196,8 @@ def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
     audio = fields[name]
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
         raise InputError(f"{name} is not a path: {_shown(audio)}")
-    is_url = "://" in audio
-    location = audio if is_url else os.path.join(os.path.dirname(manifest), os.path.expanduser(audio))
-    return ManifestEntry(audio, location, is_url, _segment(fields) if name == NEMO_PATH else None, fields)
+    location = audio if "://" in audio else os.path.join(os.path.dirname(manifest), os.path.expanduser(audio))
+    return ManifestEntry(audio, location, _segment(fields) if name == NEMO_PATH else None, fields)
 
 
 def _segment(fields: Mapping[str, Any]) -> AudioSegment | None:

@@ -1,6 +1,6 @@
 """The local server as an ASGI application: Cartesia's routes, answered by engines or from a script.
 
-A request takes this way:    `_build_app` (routes) → `BatchEndpoint` → `EngineExecutor` → `Engine`
+A request goes through:      `_build_app` (routes) → `BatchEndpoint` → `EngineExecutor` → `Engine`
 and a WebSocket session:     `_build_app` (routes) → `RealtimeEndpoint` → `RealtimeSession` → `ManualResponder` or
                              `TurnResponder` → `LiveRecognizer` → `EngineExecutor` → `Engine`
 With a script:               `_build_app` (routes) → `ScriptedBatchEndpoint`, or `ScriptedRealtimeEndpoint` →
@@ -104,7 +104,7 @@ def create_app(engine: Engine, live: Engine | None = None, config: ServerConfig 
 
 
 def share_engines(executor: EngineExecutor, live_executor: EngineExecutor, config: ServerConfig) -> Starlette:
-    """A server with the engines of these executors, which others may have, too."""
+    """A server with the engines of these executors, which other servers may use at the same time."""
     access = config.access_control()
     engine, live = executor.engine, None if live_executor is executor else live_executor.engine
     app = _build_app(
@@ -134,7 +134,7 @@ def create_scripted_app(script: Script, config: ServerConfig | None = None) -> S
 
 
 def list_models(engine: Engine, live: Engine) -> tuple[Model, ...]:
-    """The models that these engines stand for, with the languages that they recognize. All are for both modes."""
+    """The models that `GET /models` lists, with the languages that these engines recognize. All are for both modes."""
     # What the live engine doesn't know is recognized by the other one.
     every = tuple(code for code in LANGUAGES if code in engine.languages or code in live.languages)
     own = tuple(code for code in LANGUAGES if code in engine.languages)

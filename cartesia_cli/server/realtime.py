@@ -226,7 +226,7 @@ class RealtimeSession:
                 await self._websocket.close(GOING_AWAY, IDLE_REASON)
 
     async def _receive_frames(self) -> int:
-        """Queue frames, no faster than they are processed. GOING_AWAY when none came for too long, else NORMAL."""
+        """Queue frames, no faster than they are processed. GOING_AWAY if none came for too long, else NORMAL."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._idle_seconds
         while True:
@@ -279,7 +279,7 @@ class RealtimeSession:
             await asyncio.sleep(0)  # let other sessions run
 
     async def _process_command(self, responder: Responder, frame: str) -> bool:
-        """Carry out the command in a text frame. Whether it was `close`."""
+        """Carry out the command in a text frame. Returns whether it was `close`."""
         command = decode_command(self.endpoint, frame)
         options = self.options
         if isinstance(command, Config):

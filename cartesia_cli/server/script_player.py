@@ -70,7 +70,7 @@ class _SessionEnded(Exception):
 
 
 class ScriptPlayer:
-    """Plays the steps of one socket.
+    """Plays the steps of a script on one WebSocket.
 
     audio_seconds   how much audio was received and played to
     """
@@ -154,7 +154,7 @@ class ScriptPlayer:
             await self._run_step(self._timeline.popleft())
 
     async def _react(self, on: str) -> bool:
-        """Run the steps for an event or a command. Whether the server's own answer may follow."""
+        """Run the steps for an event or a command. Returns whether the server's own answer may follow."""
         steps = [step for step in self._reactions if step.on == on and step.nth in (None, self._commands[on])]
         for step in steps:
             await self._run_step(step)

@@ -1,8 +1,8 @@
 """The engine for recordings: Whisper through faster-whisper, with the weights of a package or of another model.
 
-It works on a GPU of NVIDIA, if there is one that works with the libraries that are installed. CTranslate2 needs the
-driver and libcublas, which the extra `cuda` installs, but loads it only when it first computes: so a model counts as
-loaded there once it has recognized something. A GPU must never make a transcript fail: the CPU can do it, too.
+It runs on an NVIDIA GPU, if there is one, with a driver and the libraries that it needs. CTranslate2 loads libcublas,
+which the extra `cuda` installs, only when it first computes: so a model counts as loaded there once it has recognized
+something. A GPU must never make a transcript fail: the CPU can do it, too.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ MAX_MEMORY_BYTES = 2 << 20
 MAX_HELD_BYTES = 512 << 20
 """Upper limit in bytes (4.6 hours), so that the disk isn't filled."""
 
-SEGMENT_BYTES = 64 << 20
+FILE_BYTES = 64 << 20
 """Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
 
 READ_BYTES = 1 << 16
@@ -177,7 +177,7 @@ class SendBuffer(Generic[MarkerT]):
             self._on_warning(f"keeping only the last {left:.0f} s of unacknowledged audio: {reason}")
 
 
-class _Run(NamedTuple):
+class _StoredRun(NamedTuple):
     """Audio that is contiguous in a store, in the same order as in the session.
 
     start    position of its first byte in the session; it ends where the next run starts
@@ -201,8 +201,8 @@ class _HeldAudio:
         self._limit = memory
         self._memory = bytearray()
         self._memory_start = self._end = 0
-        self._runs = [_Run(0, None, 0)]
-        self._segments: dict[int, IO[bytes]] = {}  # by their number, counted from the start of the session
+        self._runs = [_StoredRun(0, None, 0)]
+        self._files: dict[int, IO[bytes]] = {}  # by their number, counted from the start of the session
 
     @property
     def in_memory(self) -> int:
@@ -213,7 +213,7 @@ class _HeldAudio:
         """Raises OSError if the disk is full; nothing has changed then."""
         if len(self._memory) + len(block.pcm) > self._limit:
             self._move_to_disk(len(self._memory) - self._limit // 2)
-        run = _Run(self._end, block.store, block.position - self._end if block.store else 0)
+        run = _StoredRun(self._end, block.store, block.position - self._end if block.store else 0)
         if run[1:] != self._runs[-1][1:]:
             if self._runs[-1].start == self._end:  # it is empty
                 self._runs.pop()
@@ -228,9 +228,9 @@ class _HeldAudio:
             if run.store is not None:
                 parts.append(run.store.read(start + run.offset, end - start))
             else:
-                segment = self._segments[start // SEGMENT_BYTES]
-                segment.seek(start % SEGMENT_BYTES)
-                parts.append(segment.read(end - start))
+                file = self._files[start // FILE_BYTES]
+                file.seek(start % FILE_BYTES)
+                parts.append(file.read(end - start))
         start = max(position, self._memory_start) - self._memory_start
         parts.append(bytes(self._memory[start : max(start, position + size - self._memory_start)]))
         return b"".join(parts)
@@ -242,15 +242,15 @@ class _HeldAudio:
             self._memory_start = position
         while len(self._runs) > 1 and self._runs[1].start <= position:
             del self._runs[0]
-        for number in [number for number in self._segments if (number + 1) * SEGMENT_BYTES <= position]:
-            self._segments.pop(number).close()
+        for number in [number for number in self._files if (number + 1) * FILE_BYTES <= position]:
+            self._files.pop(number).close()
         if position >= self._memory_start:
             self.close()
 
     def close(self) -> None:
-        for segment in self._segments.values():
-            segment.close()
-        self._segments.clear()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
     def _move_to_disk(self, size: int) -> None:
         """Free the oldest bytes of the memory."""
@@ -259,20 +259,20 @@ class _HeldAudio:
         first = self._memory_start
         for start, end, run in self._on_disk(first, first + size):
             if run.store is None:
-                number = start // SEGMENT_BYTES
-                if number not in self._segments:
-                    self._segments[number] = _temporary_file()
-                self._segments[number].seek(start % SEGMENT_BYTES)
-                _write_all(self._segments[number], self._memory[start - first : end - first])
+                number = start // FILE_BYTES
+                if number not in self._files:
+                    self._files[number] = _temporary_file()
+                self._files[number].seek(start % FILE_BYTES)
+                _write_all(self._files[number], self._memory[start - first : end - first])
         del self._memory[:size]
         self._memory_start += size
 
-    def _on_disk(self, start: int, end: int) -> Iterator[tuple[int, int, _Run]]:
-        """Pieces of the audio from `start` to `end`, each in one run and one segment."""
+    def _on_disk(self, start: int, end: int) -> Iterator[tuple[int, int, _StoredRun]]:
+        """Pieces of the audio from `start` to `end`, each in one run and one temporary file."""
         index = bisect_right(self._runs, start, key=lambda run: run.start) - 1
         while start < end:
             run = self._runs[index]
-            stop = min(end, (start // SEGMENT_BYTES + 1) * SEGMENT_BYTES)
+            stop = min(end, (start // FILE_BYTES + 1) * FILE_BYTES)
             if index + 1 < len(self._runs) and self._runs[index + 1].start <= stop:
                 index += 1
                 stop = self._runs[index].start

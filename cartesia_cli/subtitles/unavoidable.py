@@ -1,7 +1,7 @@
 """Finds the violations of a subtitle file that no other division of its words into cues could avoid.
 
-A violation is forced if every division of its words and their neighbours that keeps the rule for them has at least as
-many violations as the file has there. The divisions that are compared obey these rules:
+Such a violation is called forced: every division of its words and their neighbours that keeps the rule for them has at
+least as many violations as the file has there. The divisions that are compared obey these rules:
 
 - every word is in one cue, in the order of speech, and no word is cut that fits into a line;
 - a cue begins with its first word, and lasts until its last one ends, or to the gap before the next cue;

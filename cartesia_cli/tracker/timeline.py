@@ -140,9 +140,8 @@ class SpeechTimeline:
         if not self.spans:
             if position <= self.assigned_until:
                 return
-            started = self.time_after(
-                self.assigned_until
-            )  # it was going on at the start of the audio that is sent again
+            # It was going on at the start of the audio that is sent again.
+            started = self.time_after(self.assigned_until)
             self.spans.append(SpeechSpan(self.assigned_until, started=started, begins=False))
         last = self.spans[-1]
         if last.stop != position or last.stopped is None:
