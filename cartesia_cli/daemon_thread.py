@@ -27,7 +27,7 @@ def start_daemon_thread(work: Callable[[], T], name: str, *, has_temporary_files
     """Start `work` and return at once. The future gets its result, or whatever it raised.
 
     `future.result(seconds)` waits with a deadline (TimeoutError), `concurrent.futures.wait({future}, seconds)` without
-    an exception. It can't be cancelled: work whose result isn't needed any more goes on until it returns or the
+    an exception. It can't be cancelled: work whose result isn't needed any more continues until it returns or the
     program ends.
 
     has_temporary_files   whether it leaves files behind if the program ends before it: see `wait_for_temporary_files`

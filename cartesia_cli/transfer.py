@@ -44,7 +44,7 @@ class RemoteState(NamedTuple):
 
 
 class DownloadedFile(NamedTuple):
-    """A recording that was saved in a file. `bytes` is what was received; `version` as of RemoteState."""
+    """A recording that was saved in a file. `bytes` is what was received; `version` as in RemoteState."""
 
     path: Path
     bytes: int

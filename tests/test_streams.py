@@ -63,7 +63,7 @@ def test_notices_are_written_to_ndjson_only() -> None:
     for name in ("text", "srt", "csv"):
         parts: list[str] = []
         open_stream(name, Layout(), parts.append, "x", "m", live=True).write(
-            Notice(1.0, "turn.resume", "the turn goes on")
+            Notice(1.0, "turn.resume", "the turn continues")
         )
         assert parts == []
 

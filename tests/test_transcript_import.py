@@ -358,7 +358,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_what_happened_in_a_live_session_is_read_back() -> None:
     notices = [
         {"type": "notice", "at": 1.0, "event": "mark", "message": "mark at 0:01"},
-        {"type": "notice", "at": 2.0, "event": "turn.resume", "message": "the turn goes on"},
+        {"type": "notice", "at": 2.0, "event": "turn.resume", "message": "the turn continues"},
         {"type": "segment", "start": 0.0, "end": 2.0, "text": "Hello.", "timing": "audio"},
     ]
     (transcript,) = load_transcripts("\n".join(json.dumps(line) for line in notices))

@@ -130,7 +130,7 @@ def decode_open_file(
 
     name       what messages call it
     path       of the file, where it has one
-    promised   seconds that the header names, as of `decode_ffmpeg`
+    promised   seconds that the header names, as in `decode_ffmpeg`
     """
     size = file.seek(0, os.SEEK_END)
     pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
@@ -191,7 +191,7 @@ def _skip(pieces: Pieces, start: float) -> Pieces:
 def decode_channels(path: Path, *, warn: Warn = lambda note: None) -> Iterator[Frames]:
     """Decode a file into blocks of float32 samples, -1..1, at 16 kHz, of shape (channels, samples).
 
-    `warn` as of `decode_file`. Raises InputError if it can't be decoded, or the number of channels changes in it.
+    `warn`: as in `decode_file`. Raises InputError if it can't be decoded, or the number of channels changes in it.
     """
     name, recording = display_name(path), probe(path)
     with open_regular_file(path, name) as (file, size):
@@ -213,7 +213,7 @@ def decode_raw(
 ) -> Iterator[Samples]:
     """Decode headerless mono samples into blocks at `rate` Hz, as they arrive; a partial last sample is dropped.
 
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as of `decode_file`. Raises InputError if the stream
+    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as in `decode_file`. Raises InputError if the stream
     has no samples, `channel` is not 1, or reading fails.
     """
     blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)

@@ -131,7 +131,7 @@ class ConcurrencyLimit:
             return RetryPause(self.pause_seconds, lowered)
 
     def pause(self, seconds: float) -> None:
-        """Send no request for some time. A longer pause that has begun goes on."""
+        """Send no request for some time. A longer pause that has begun continues."""
         with self._condition:
             self._pause_ends = max(self._pause_ends, self._clock() + seconds)
 

@@ -1,7 +1,7 @@
 """Finds out how far a server can be reached: its name, its port, TLS, an answer, and whether it accepts a key.
 
 For `doctor` and `login`. Nothing here costs anything: `round_trip` does. Each function asks once, and none waits longer
-than it is told, except `resolve`, which may hang as long as the system's resolver does.
+than its time limit, except `resolve`, which may hang as long as the system's resolver does.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def batch_round_trip(
     api_version: str = API_VERSION,
     seconds: float,
 ) -> RoundTrip:
-    """Upload a WAV file. `endpoint`: a key of HTTP_ROUTES. Errors as of `BatchClient.transcribe`."""
+    """Upload a WAV file. `endpoint`: a key of HTTP_ROUTES. Errors as in `BatchClient.transcribe`."""
     began = time.monotonic()
     with BatchClient(base_url, credential, retry=RetryPolicy(0), api_version=api_version) as client:
         response = client.transcribe(
@@ -68,7 +68,7 @@ async def realtime_round_trip(
 ) -> RoundTrip:
     """Hold a session with blocks of BLOCK_SECONDS, pcm_s16le at 16 kHz, sent in real time.
 
-    Errors as of `connect` and of the connection; raises TimeoutError if it takes longer than `seconds`.
+    Errors are those of `connect` and of the connection; raises TimeoutError if it takes longer than `seconds`.
     """
     began = time.monotonic()
     ended = began

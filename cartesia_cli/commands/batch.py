@@ -227,7 +227,7 @@ class BatchRun:
         self._deferred.append((number, job))
         if not self._is_waiting:
             self._is_waiting = True
-            self._reporter.info(f"{job.input.source}: another run is working on it: this one goes on with others")
+            self._reporter.info(f"{job.input.source}: another run is working on it: this one continues with others")
         if self._is_over:
             time.sleep(OTHER_RUN_SECONDS)
 

@@ -42,7 +42,7 @@ class WorkerConfig:
 
     base_url   of the server; None: an engine on the worker
     sends_key  whether the key is sent there; without encryption, that is the user's choice
-    speakers   as of BatchConfig
+    speakers   as in BatchConfig
     """
 
     options: BatchOptions
@@ -85,7 +85,7 @@ class ClusterJobs:
     address   of the cluster's scheduler, or its scheduler file
     local     whether its workers have engines of their own
 
-    Errors as those of DaskCluster.
+    Errors are those of DaskCluster.
     """
 
     def __init__(self, address: str, config: WorkerConfig, reporter: Reporter) -> None:

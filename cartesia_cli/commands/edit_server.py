@@ -88,7 +88,7 @@ class EditServer(PageServer):
     transcript   the file
     recording    the recording, or None
     page         the page of a transcript's content, and where it saves; raises InputError if there is none
-    on_error     as of PageServer
+    on_error     as in PageServer
     """
 
     def __init__(

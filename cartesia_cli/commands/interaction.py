@@ -35,7 +35,6 @@ THRESHOLD_STEP = 0.05
 LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.05, 0.5
 """End thresholds that the service accepts (docs: stt/turns)."""
 
-
 RELEASE_SECONDS = 0.3
 """Seconds without a repeat that count as a release: terminals report none, but repeat a held key 10 times a second."""
 

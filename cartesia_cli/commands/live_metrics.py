@@ -43,7 +43,7 @@ class LiveMetrics(LatencyRecorder):
 
         encoding, sample_rate    of what was sent
         bytes, bits_per_second   in that encoding
-        timeline                 as of TimeLine
+        timeline                 as in TimeLine
         """
         bytes_per_second = self._rate * ENCODINGS[self._encoding]
         return super().report() | {

@@ -101,7 +101,7 @@ class BatchState:
 
     @property
     def speed(self) -> float | None:
-        """Seconds of audio a second, without what came from the cache. None while that can't be told."""
+        """Seconds of audio a second, without what came from the cache. None while that isn't known."""
         if self.elapsed < MIN_SPEED_SECONDS or not self.audio_requested:
             return None
         return self.audio_requested / self.elapsed
@@ -109,7 +109,7 @@ class BatchState:
     @property
     def seconds_left(self) -> float | None:
         """How long the rest will take at the speed so far: by audio if all durations are known, otherwise by
-        recordings. None while that can't be told.
+        recordings. None while that isn't known.
         """
         if not self.all_found or self.speed is None:
             return None

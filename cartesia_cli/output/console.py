@@ -230,7 +230,7 @@ class Reporter:
             self._view = None
 
     def copy(self, text: str) -> None:
-        """Copy a text to the terminal's clipboard, and say so. OutputError as of `clipboard.copy`."""
+        """Copy a text to the terminal's clipboard, and say so. Raises OutputError as `clipboard.copy` does."""
         from .clipboard import copy
 
         self.info("copied" if copy(text, self._stream) else "warning: not copied: stderr is not a terminal")

@@ -42,7 +42,7 @@ stands for a name is a hash of it (`_byte`): two names may share one.
 """
 
 OPENING = 0
-"""Locked while a run begins, which may rewrite its file."""
+"""Locked while a run begins: it may rewrite its file then."""
 
 RUNS = range(1, 1 << 31)
 """Each run locks one of these until it ends."""
@@ -86,7 +86,7 @@ class Journal:
         self._is_read = self._is_started = self._writable = False
 
     def read(self) -> None:
-        """Read what earlier runs have written, without a run of one's own. Nothing is created."""
+        """Read what other runs have written, without beginning a run. Nothing is created."""
         with self._mutex:
             for name in self._index.files():
                 self._index.read(name)

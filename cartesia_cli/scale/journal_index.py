@@ -91,7 +91,7 @@ class JournalIndex:
             return []
 
     def has_grown(self, name: str) -> bool:
-        """Whether a file has lines that weren't read yet. On NFS, this may be told up to a minute late."""
+        """Whether a file has lines that weren't read yet. On NFS, the answer may be a minute old."""
         try:
             return (self._folder / name).stat().st_size > self._ends.get(name, 0)
         except OSError:

@@ -84,7 +84,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class ContinuingEngine(Protocol):
-    """An engine that recognizes how known words go on, in less time than all of them."""
+    """An engine that recognizes what follows known words, in less time than all of them."""
 
     def recognize_after(self, known: Sequence[str], samples: Samples) -> Sequence[Word]:
         """The words of an utterance that begins with `known` ones: those after them."""

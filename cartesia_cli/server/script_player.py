@@ -206,7 +206,7 @@ class ScriptPlayer:
             await self._websocket.send_bytes(frame)
 
     async def _wait(self, seconds: float) -> None:
-        """Let time pass. _SessionEnded when the client leaves in the meantime."""
+        """Let time pass. Raises _SessionEnded if the client leaves meanwhile."""
         if seconds and (await asyncio.wait({self._receiver}, timeout=seconds))[0]:
             raise _SessionEnded
 
@@ -299,7 +299,7 @@ class RawTransport:
         self._transport: asyncio.Transport = self._protocol.transport
 
     def send_split(self, data: bytes, size: int, *, text: bool) -> None:
-        """Send a message in frames of `size` bytes (RFC 6455 5.4). WebSocketDisconnect after the client has left."""
+        """Send a message in frames of `size` bytes (RFC 6455 5.4). Raises WebSocketDisconnect if the client left."""
         if self._transport.is_closing():
             raise WebSocketDisconnect(1006)
         first = self._conn.send_text if text else self._conn.send_binary

@@ -93,7 +93,7 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
 
     model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept, unless a
                package has it), or None for the best one that is installed
-    observer   learns of a download before it starts
+    observer   is informed of a download before it starts
     workers    how many calls it can work on at once, if cores and memory allow it
     """
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all

@@ -17,9 +17,9 @@ send buffer, and is sent again over the next one. How a session ends:
                        UNSETTLED_SECONDS
     never finishes     an error: more text for UNSETTLED_SECONDS after `close`, plus SLOWEST_SERVER_FACTOR times the
                        length of the audio that had no answer then
-    settings refused   a notice; the session goes on without that change
+    settings refused   a notice; the session continues with its previous settings
     no speech          a notice
-    second signal      Interrupted at once; so is the first one if nothing has been read yet
+    second signal      Interrupted at once; the first one does the same if nothing has been read yet
 
 Knows nothing about transport, audio devices or display.
 """
@@ -400,7 +400,7 @@ class Session:
     def _config_refused(self, reason: str) -> None:
         """The server refused a `config`: nothing has changed there, and later connections don't get it."""
         self._configs.refused()
-        self._dispatcher.notify("config_refused", f"{reason}: the session goes on without this change of its settings")
+        self._dispatcher.notify("config_refused", f"{reason}: the session continues with its previous settings")
 
     def _begin_closing(self) -> None:
         self.phase = Phase.CLOSING

@@ -188,7 +188,7 @@ class TurnTracker:
                 yield Notice(self.timeline.sent, "turn.eager_end", "perhaps the end of a turn")
             case TurnResume() if self._state == "eager":
                 self._state, self._eager_end_at = "speaking", None
-                yield Notice(self.timeline.sent, "turn.resume", "the turn goes on")
+                yield Notice(self.timeline.sent, "turn.resume", "the turn continues")
             case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
                 self._set_text(event, now)
                 yield from self._close_turn(now, is_end=True, words=event.words or ())

@@ -89,7 +89,7 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
 
 
 def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = None) -> MediaInfo:
-    """Probe headerless mono samples: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as of `probe`."""
+    """Probe headerless mono samples: `encoding` is one of ENCODINGS, `sample_rate` in Hz; `name` as in `probe`."""
     name = name or display_name(path)
     with open_regular_file(path, name) as (file, size):
         container = sniff(BoundedReader(file, size), trust_extension=False)
