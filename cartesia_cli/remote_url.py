@@ -75,7 +75,7 @@ def result_path(url: str) -> str:
     return "/".join(_segments(url))
 
 
-def safe_name(text: str, default: str = "recording") -> str:
+def safe_name(text: str) -> str:
     """A name from outside as the name of one file: without separators, control characters, or dots at the start."""
     name = re.sub(_UNSAFE, "_", text).strip().lstrip(".")
     if len(name.encode()) > MAX_SEGMENT_BYTES:
@@ -83,7 +83,7 @@ def safe_name(text: str, default: str = "recording") -> str:
         while len((name + mark).encode()) > MAX_SEGMENT_BYTES:
             name = name[:-1]
         return name + mark
-    return name or default
+    return name or "recording"
 
 
 def _segments(url: str) -> list[str]:

@@ -82,14 +82,13 @@ class BatchClient:
         limit: ConcurrencyLimit | None = None,
         on_retry: Callable[[str], None] = lambda message: None,
         api_version: str = API_VERSION,
-        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base_url = base_url
         self._peer = peer_of(base_url, credential)
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self.limit = limit or ConcurrencyLimit(1)
-        self._clock, self._sleep = clock, sleep
+        self._sleep = sleep
         self._http = HttpClient(base_url, credential, api_version)
 
     def __enter__(self) -> Self:
@@ -116,7 +115,7 @@ class BatchClient:
         on_progress   called every tick of an attempt
         on_response   receives every success (2xx), whether or not its body is a transcript or complete
         """
-        progress = UploadProgress(file_size(upload), self._clock)
+        progress = UploadProgress(file_size(upload))
 
         def build() -> HttpRequest:
             body = MultipartBody(options.form(), upload, progress.advance)
@@ -169,14 +168,14 @@ class BatchClient:
                 raise ProtocolError("the response is not a WAV file")
             return body
 
-        address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress(0, self._clock)
+        address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress()
         return self._send(Request("the sample", address, build, check, progress, deadlines, lambda progress: None))
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol import MODELS_PATH, MODELS_QUERY, decode_models
 
-        address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress(0, self._clock)
+        address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress()
         name = "the list of models"
         return self._send(
             Request(
@@ -186,7 +185,7 @@ class BatchClient:
 
     def _send(self, request: Request[T]) -> T:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""
-        end_time = self._clock() + request.deadlines.total
+        end_time = time.monotonic() + request.deadlines.total
         attempts = 0
         while True:
             with self.limit.slot() as slot:
@@ -200,7 +199,7 @@ class BatchClient:
             attempts += 1
             max_attempts = self._retry.max_attempts(maybe_billed=outcome.maybe_billed)
             delay = self._retry.delay(attempts, outcome.retry_after)
-            if not outcome.retryable or attempts >= max_attempts or self._clock() + delay > end_time:
+            if not outcome.retryable or attempts >= max_attempts or time.monotonic() + delay > end_time:
                 raise outcome.error
             billed = "; the audio may be billed again" if outcome.maybe_billed else ""
             again = f"trying again in {delay:.1f} s (try {attempts + 1} of {max_attempts})"
@@ -230,7 +229,6 @@ class BatchClient:
                 request.deadlines,
                 end_time,
                 request.on_progress,
-                clock=self._clock,
             )
         except HTTP_ERRORS as error:
             return connection_failure(error, name, self._peer, uploaded=progress.uploaded)

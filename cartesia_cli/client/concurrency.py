@@ -10,7 +10,7 @@ Thread-safe. Must never let more requests be in flight than the limit, nor let t
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -55,13 +55,12 @@ class ConcurrencyLimit:
     start     the number at first; None: the maximum
     """
 
-    def __init__(self, maximum: int, start: int | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, maximum: int, start: int | None = None) -> None:
         self.maximum = maximum
         self._value = min(start or maximum, maximum)
-        self._clock = clock
         self._condition = threading.Condition(threading.RLock())
         self._in_flight = self._generation = self._successes = self._fruitless = 0
-        self._pause_ends = clock()
+        self._pause_ends = time.monotonic()
         self._closed = False
 
     @property
@@ -78,21 +77,21 @@ class ConcurrencyLimit:
     @property
     def pause_seconds(self) -> float:
         """How long no request may be sent from now on."""
-        return max(0.0, self._pause_ends - self._clock())
+        return max(0.0, self._pause_ends - time.monotonic())
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
         """Wait until a request may be sent; it is in flight until the end of the block. Raises LimitClosed after
         `close`.
         """
-        began = self._clock()
+        began = time.monotonic()
         with self._condition:
             while not self._closed and (self._in_flight >= self._value or self.pause_seconds > 0):
                 self._condition.wait(self.pause_seconds or None)
             if self._closed:
                 raise LimitClosed
             self._in_flight += 1
-            slot = Slot(self._generation, self._clock() - began)
+            slot = Slot(self._generation, time.monotonic() - began)
         try:
             yield slot
         finally:
@@ -133,7 +132,7 @@ class ConcurrencyLimit:
     def pause(self, seconds: float) -> None:
         """Send no request for some time. A longer pause that has begun continues."""
         with self._condition:
-            self._pause_ends = max(self._pause_ends, self._clock() + seconds)
+            self._pause_ends = max(self._pause_ends, time.monotonic() + seconds)
 
     def close(self) -> None:
         """Send nothing any more: waiting requests get LimitClosed."""

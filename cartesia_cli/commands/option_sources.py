@@ -131,7 +131,7 @@ def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str,
     if "local" in found or "local" not in options(command):
         return None
     chosen = {name: found[name].value for name in CHOOSING if name in found}
-    places = layers(command, given, configured(**chosen), os.environ)
+    places = layers(command, given, configured(**chosen))
     local = next((place["local"] for place in places if "local" in place), None)
     server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
     if server is None or server.layer == "flag":  # then it is obvious
@@ -228,28 +228,24 @@ def _is_json(given: Iterable[Given]) -> bool:
     return not JSON_FORMATS.isdisjoint(formats(dict(given)))
 
 
-def effective(
-    command: Any, given: Mapping[str, Any], group: Mapping[str, Any], environ: Mapping[str, str] = os.environ
-) -> dict[str, Setting]:
+def effective(command: Any, given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Setting]:
     """The setting that applies, for each option that is set anywhere. Raises UsageError for a wrong one, except for
     flags.
 
     given   options of the command line
     group   the program's own options, which precede the command
     """
-    chosen = {name: setting for name in CHOOSING if (setting := _choice(name, given, group, environ))}
-    settings = configured(**{name: setting.value for name, setting in chosen.items()}, environ=environ)
-    found = resolve(layers(command, given, settings, environ)) | chosen
+    chosen = {name: setting for name in CHOOSING if (setting := _choice(name, given, group))}
+    settings = configured(**{name: setting.value for name, setting in chosen.items()})
+    found = resolve(layers(command, given, settings)) | chosen
     check_settings(command.name, found)
     return found
 
 
-def configured(
-    config: str | None = None, profile: str | None = None, environ: Mapping[str, str] = os.environ
-) -> Settings:
+def configured(config: str | None = None, profile: str | None = None) -> Settings:
     """The user's configuration, or another file, with a profile."""
     file = None if config is None else Path(config)
-    return load(config_dir(), environ, file=file, profile=profile, commands=COMMANDS)
+    return load(config_dir(), os.environ, file=file, profile=profile, commands=COMMANDS)
 
 
 def chosen_settings(context: typer.Context) -> Settings:
@@ -257,7 +253,7 @@ def chosen_settings(context: typer.Context) -> Settings:
     return configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
 
 
-def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: Mapping[str, str]) -> list[Layer]:
+def layers(command: Any, given: Mapping[str, Any], settings: Settings) -> list[Layer]:
     """The options of a command that are set in each layer, the strongest first."""
     known = {name: option for name, option in options(command).items() if name not in CHOOSING}
     typed = {name: _flag(command.name, name, known[name], value) for name, value in given.items() if name in known}
@@ -269,9 +265,9 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: 
         {
             name: _checked(known[name], Setting(_from_text(known[name], text, variable), "environment", variable))
             for name in known
-            if (text := environ.get(variable := variable_name(command.name, name)))
+            if (text := os.environ.get(variable := variable_name(command.name, name)))
         },
-        {name: setting for name, setting in _general_environment(environ).items() if name in known},
+        {name: setting for name, setting in _general_environment().items() if name in known},
     ]
     for section in settings.sections:
         table = section.commands.get(command.name, {})
@@ -285,13 +281,11 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, environ: 
     return places
 
 
-def _choice(
-    name: str, given: Mapping[str, Any], group: Mapping[str, Any], environ: Mapping[str, str]
-) -> Setting | None:
+def _choice(name: str, given: Mapping[str, Any], group: Mapping[str, Any]) -> Setting | None:
     if (value := given.get(name, group.get(name))) is not None:
         return Setting(value, "flag", f"--{name}")
     variable = CHOOSING[name]
-    return Setting(environ[variable], "environment", variable) if environ.get(variable) else None
+    return Setting(os.environ[variable], "environment", variable) if os.environ.get(variable) else None
 
 
 def variable_name(command: str, name: str) -> str:
@@ -299,13 +293,13 @@ def variable_name(command: str, name: str) -> str:
     return f"CARTESIA_{command}_{name}".upper().replace("-", "_")
 
 
-def _general_environment(environ: Mapping[str, str]) -> Layer:
+def _general_environment() -> Layer:
     """Options that variables for the whole program set."""
     found = {}
-    if url := environ.get("CARTESIA_BASE_URL"):
+    if url := os.environ.get("CARTESIA_BASE_URL"):
         found["base_url"] = Setting(url, "environment", "CARTESIA_BASE_URL", general=True)
     for variable, color in (("FORCE_COLOR", "always"), ("NO_COLOR", "never")):  # NO_COLOR overrides FORCE_COLOR
-        if environ.get(variable):
+        if os.environ.get(variable):
             found["color"] = Setting(color, "environment", variable, general=True)
     return found
 

@@ -6,7 +6,6 @@ Must never decide how long to wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from ..output.live_rows import MIN_SHOWN_BEHIND_SECONDS, Wait
 from ..session import Session
@@ -23,8 +22,8 @@ class WaitStatus:
     microphone    whether the source is a microphone: nothing is captured before it is open
     """
 
-    def __init__(self, host: str, *, microphone: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._host, self._microphone, self._clock = host, microphone, clock
+    def __init__(self, host: str, *, microphone: bool) -> None:
+        self._host, self._microphone = host, microphone
         self._is_open = self._has_been_open = self._has_audio = False
         self._detail = ""
         self._kind, self._since = "", 0.0
@@ -58,8 +57,8 @@ class WaitStatus:
         )
         kind, words = self._describe(session, stop, behind)
         if kind != self._kind:
-            self._kind, self._since = kind, self._clock()
-        return Wait(words, self._clock() - self._since) if words else None
+            self._kind, self._since = kind, time.monotonic()
+        return Wait(words, time.monotonic() - self._since) if words else None
 
     def _describe(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
         """The kind of wait, and its descriptions from longest to shortest."""

@@ -164,13 +164,13 @@ class Buckets:
             size, version = self._fetch(url, file, max_bytes, on_progress)
         return DownloadedFile(path, size, version)
 
-    def put(self, url: str, content: bytes, *, overwrite: bool, media_type: str = "text/plain; charset=utf-8") -> None:
+    def put(self, url: str, content: bytes, *, overwrite: bool) -> None:
         """Write a whole object. Raises OutputError if it can't be written, FileExistsError if it must not be
         overwritten.
         """
         store, key = self._store(url)
         mode: Literal["overwrite", "create"] = "overwrite" if overwrite else "create"
-        attributes: Attributes = {"Content-Type": media_type}
+        attributes: Attributes = {"Content-Type": "text/plain; charset=utf-8"}
         with _errors(url, writing=True):
             self._obstore.put(store, key, content, mode=mode, attributes=attributes, use_multipart=False)
 

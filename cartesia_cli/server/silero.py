@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.pcm import RATE, Samples
+from ..audio.pcm import Samples
+from .engine import FRAME_SAMPLES
 from .weights import package_folder
 
 WINDOW_SAMPLES, CONTEXT_SAMPLES = 512, 64
@@ -19,10 +20,10 @@ WINDOW_SAMPLES, CONTEXT_SAMPLES = 512, 64
 
 
 class SileroDetector:
-    """The probabilities of one stream of 16 kHz samples, in frames of the given length. Implements `SpeechDetector`."""
+    """The probabilities of one stream of 16 kHz samples, in frames of 20 ms. Implements `SpeechDetector`."""
 
-    def __init__(self, session: Any, frame_samples: int = RATE // 50) -> None:
-        self._session, self._frame_samples = session, frame_samples
+    def __init__(self, session: Any) -> None:
+        self._session = session
         self._hidden = self._cell = np.zeros((1, 1, 128), np.float32)
         self._context = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._pending = np.zeros(0, np.float32)
@@ -45,8 +46,8 @@ class SileroDetector:
 
     def _report(self, end: int) -> list[float]:
         """The last probability for each frame that ends at `end` or before."""
-        count = (end - self._reported) // self._frame_samples
-        self._reported += count * self._frame_samples
+        count = (end - self._reported) // FRAME_SAMPLES
+        self._reported += count * FRAME_SAMPLES
         return [self._last] * count
 
     def _infer(self, window: Samples) -> float:

@@ -51,12 +51,11 @@ class SendBuffer(Generic[MarkerT]):
         frame_bytes: int,
         *,
         memory: int = MAX_MEMORY_BYTES,
-        limit: int = MAX_HELD_BYTES,
         rate: int = RATE,
         on_warning: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._bytes_per_second = 2 * rate
-        self._frame_bytes, self._memory, self._limit, self._on_warning = frame_bytes, memory, limit, on_warning
+        self._frame_bytes, self._memory, self._on_warning = frame_bytes, memory, on_warning
         self._has_reported = False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
@@ -75,7 +74,7 @@ class SendBuffer(Generic[MarkerT]):
     def write(self, block: AudioBlock) -> None:
         """Append audio."""
         size = len(block.pcm)
-        self._drop_oldest(size, self._limit, "there is too much of it")
+        self._drop_oldest(size, MAX_HELD_BYTES, "there is too much of it")
         try:
             self._audio.append(block)
         except OSError as error:
