@@ -1,4 +1,4 @@
-"""What downloading a recording has in common, whether by HTTP, from a bucket or from a web page.
+"""What all downloads of recordings share, whether by HTTP, from a bucket or from a web page.
 
 Each of them saves the recording in a new file in a temporary folder, reports its progress, and fails in the same words.
 How large something is, is said in the same words everywhere.

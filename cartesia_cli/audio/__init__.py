@@ -1,1 +1,1 @@
-"""What a sound file is, and how its samples are read."""
+"""Audio: recordings are probed and decoded, microphones are recorded, and speech is told from silence."""

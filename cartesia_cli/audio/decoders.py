@@ -1,4 +1,4 @@
-"""Decodes open files piece by piece: uncompressed WAV by itself, other formats by libsndfile or FFmpeg's libraries.
+"""Decodes open files piece by piece: uncompressed WAV directly, other formats with libsndfile or FFmpeg's libraries.
 
 Must never print, nor let a library print; never open other files that a file refers to; never skip damage without a
 warning, if a decoder notices it.

@@ -1,4 +1,4 @@
-"""Opens the WebSocket of a realtime connection: certificates, proxy, retries, and what a frame log learns about it.
+"""Opens the WebSocket of a realtime connection: certificates, proxy, retries, and what is logged of it.
 
 What a failed handshake means is decided in `ws_errors`. The key goes to the server of the base URL alone. Must never
 interpret what is sent once a connection is open.

@@ -1,4 +1,4 @@
-"""What a batch shows of itself: how far its jobs are while it runs, and what it has done at the end."""
+"""Progress and summary of a batch: how far its jobs are while it runs, and what it has done at the end."""
 
 from __future__ import annotations
 

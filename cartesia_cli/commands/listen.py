@@ -1,4 +1,4 @@
-"""`listen`: transcribes the microphone live. Keys, signals or silence end utterances; failed sessions keep it."""
+"""`listen`: transcribes the microphone live, and keeps the audio of a session that failed for `--recover`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the program's web pages: their text, and what a Content-Security-Policy calls them."""
+"""The files of the program's web pages: their text, and their hashes for a Content-Security-Policy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch endpoint: `POST /stt` and its twin for OpenAI's clients, answered by an engine.
+"""The batch endpoint: `POST /stt` and the route of OpenAI's clients, answered by an engine.
 
 Works with any engine. Must decode audio with `audio.files`, or `transcribe` and `stream-file` would recognize different
 samples of the same file.

@@ -1,4 +1,4 @@
-"""Corrects the word times of an engine: by forced alignment for English, by PocketSphinx, and by loudness for the rest.
+"""Corrects the word times of an engine: for English by forced alignment with PocketSphinx, and by loudness.
 
 Only times change: words and their order are those of the engine. PocketSphinx's acoustic model and dictionary come with
 the package; nothing is downloaded. Results depend on the arguments only, not on what was aligned before. PocketSphinx

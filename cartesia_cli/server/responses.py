@@ -1,4 +1,4 @@
-"""Which server answers, and the response to what it refuses, for both servers."""
+"""The identity of a local server, and the response to a request that it refuses."""
 
 from __future__ import annotations
 

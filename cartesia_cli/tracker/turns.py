@@ -1,4 +1,4 @@
-"""Turns the events of Cartesia's auto endpoint (`turn.*`) into segments, and drops text that a new connection repeats.
+"""Makes segments of the events of Cartesia's auto endpoint (`turn.*`), and drops text that a new connection repeats.
 
 Within a turn, each text replaces the one before it; the turns of a connection are joined verbatim. The events drive
 this state machine, which also covers servers that omit or repeat some (docs: stt/turns). No transition takes settled
