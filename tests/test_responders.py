@@ -16,7 +16,7 @@ from cartesia_cli.server import moonshine
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.responders import ManualResponder, Responder, TurnResponder
-from cartesia_cli.server.word_times import Span
+from cartesia_cli.server.word_times import TimeSpan
 
 from .simulated_time import SimulatedTimeLoop
 from .speech import say, silence
@@ -40,7 +40,7 @@ def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
 def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Event], Awaitable[None]]], Responder]:
     """A responder whose client requested word times. Words that contain an odd number can't be aligned."""
 
-    async def align(words: Sequence[str], samples: Samples) -> list[Span | None]:
+    async def align(words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
         step = len(samples) / RATE / max(1, len(words))
         return [None if int(word[1:].strip(".")) % 2 else (n * step, (n + 1) * step) for n, word in enumerate(words)]
 

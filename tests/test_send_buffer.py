@@ -117,7 +117,7 @@ def test_audio_that_is_not_recorded_any_more_goes_to_a_temporary_file(temporary_
 def test_temporary_files_go_as_their_audio_is_acknowledged(
     temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_buffer, "SEGMENT_BYTES", MEMORY)
+    monkeypatch.setattr(send_buffer, "FILE_BYTES", MEMORY)
     traffic = Traffic()
     for _ in range(200):
         traffic.write(CHUNK)
