@@ -210,7 +210,7 @@ def test_slow_client_delays_nothing_and_gets_the_rest_later(page: LivePage, monk
 
 
 def test_end_does_not_wait_for_a_client_that_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_page, "GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr(live_page, "LAST_EVENTS_SECONDS", 0.1)
     with LivePage() as page:
         silent = Events(page.url)
         for _ in range(MAX_LINES):
