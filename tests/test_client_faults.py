@@ -32,6 +32,7 @@ import trustme
 
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, UploadProgress, is_account_error
 from cartesia_cli.client.deadlines import run_with_deadline
+from cartesia_cli.client.environment import find_proxy
 from cartesia_cli.client.http_errors import Peer, refusal_failure
 from cartesia_cli.errors import (
     ApiError,
@@ -938,12 +939,15 @@ def test_tls_to_a_plain_port_fails_without_retries(home: Path) -> None:
 
 
 def test_a_certificate_file_that_is_not_there_is_a_usage_error(home: Path) -> None:
-    run(home, "https://localhost:1", SSL_CERT_FILE=str(home / "none.pem")).failed(2, "certificate", "none.pem")
+    place = str(home / "none.pem")
+    run(home, "https://localhost:1", SSL_CERT_FILE=place).failed(2, f"SSL_CERT_FILE: {place}: No such file")
+    run(home, "https://localhost:1", SSL_CERT_FILE=str(home)).failed(2, f"SSL_CERT_FILE: {home}: ")
 
 
 def test_status_407_is_the_proxys_if_there_is_one() -> None:
-    behind_proxy = refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None, proxied=True))
+    behind_proxy = refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None, "HTTP_PROXY"))
     assert isinstance(behind_proxy.error, NetworkError) and "proxy refuses" in behind_proxy.error.message
+    assert (behind_proxy.error.hint or "").startswith("check HTTP_PROXY")
     assert isinstance(refusal_failure(407, {}, b"", "talk.wav", Peer("speech.example", None)).error, ApiError)
 
 
@@ -978,22 +982,83 @@ def test_a_proxy_that_wants_a_password_is_explained(home: Path) -> None:
     assert connect.header("Authorization") is None
 
 
-def test_unreachable_proxy_is_named_in_the_hint(home: Path, closed_port: int) -> None:
-    ended = run(home, "https://speech.example", *ONCE, HTTPS_PROXY=f"http://me:hunter2@127.0.0.1:{closed_port}")
-    assert "hunter2" not in ended.failed(6, "proxy")
+@pytest.mark.parametrize(
+    ("variable", "base_url"),
+    [
+        ("HTTPS_PROXY", "https://speech.example"),
+        ("all_proxy", "https://speech.example"),
+        ("http_proxy", "http://speech.example"),
+    ],
+)
+def test_unreachable_proxy_is_named_by_its_variable(variable: str, base_url: str, home: Path, closed_port: int) -> None:
+    proxy = {variable: f"http://me:hunter2@127.0.0.1:{closed_port}"}
+    ended = run(home, base_url, *ONCE, "--insecure-http", **proxy)
+    assert "hunter2" not in ended.failed(6, f"check {variable}: requests go through this proxy")
+
+
+SOCKS = "ALL_PROXY: socks5 proxies are not supported"
 
 
 @pytest.mark.parametrize(
-    "proxy",
+    ("variable", "proxy", "said"),
     [
-        "http://me:hunter2@proxy:port",
-        "gopher://me:hunter2@proxy:70",
-        "socks5://me:hunter2@proxy:70",
-        "http://me:hunter2@[::1",
+        ("HTTPS_PROXY", "http://me:hunter2@proxy:port", "HTTPS_PROXY is not the address of a proxy"),
+        ("https_proxy", "gopher://me:hunter2@proxy:70", "https_proxy: gopher proxies are not supported"),
+        ("ALL_PROXY", "socks5://me:hunter2@proxy:70", SOCKS),
+        ("all_proxy", "http://me:hunter2@[::1", "all_proxy is not the address of a proxy"),
+        ("HTTPS_PROXY", "http://me:hunter2@a..b", "HTTPS_PROXY is not the address of a proxy"),
+        ("HTTPS_PROXY", "http://", "HTTPS_PROXY is not the address of a proxy"),
     ],
 )
-def test_invalid_proxy_setting_is_a_usage_error(proxy: str, home: Path) -> None:
-    assert "hunter2" not in run(home, "https://speech.example", *ONCE, HTTPS_PROXY=proxy).failed(2, "proxy")
+def test_unusable_proxy_is_a_usage_error(variable: str, proxy: str, said: str, home: Path) -> None:
+    assert "hunter2" not in run(home, "https://speech.example", *ONCE, **{variable: proxy}).failed(2, said)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", "https://media.example/talk.wav", "--base-url", "http://127.0.0.1:9"),
+        ("stream-file", "talk.wav"),
+        ("login", "--with-key", "-"),
+        ("doctor", "proxy", "tls", "-f", "json"),
+    ],
+)
+def test_all_commands_refuse_a_socks_proxy_in_the_same_words(arguments: tuple[str, ...], home: Path) -> None:
+    env = environment(home, "https://speech.example", ALL_PROXY="socks5://127.0.0.1:70")
+    done = run_program([*arguments], env=env, cwd=home, input=KEY.encode(), timeout=LONGEST_RUN)
+    assert done.returncode == (1 if arguments[0] == "doctor" else 2), done.stderr
+    said = done.stdout if arguments[0] == "doctor" else done.stderr
+    assert SOCKS.encode() in said and b"such as http://proxy.example:8080, or unset it" in said
+    if arguments[0] == "doctor":
+        checks = {check["check"]: check["state"] for check in json.loads(said)["checks"]}
+        assert (checks["proxy"], checks["tls"]) == ("failure", "skipped")
+
+
+PROXY = {"HTTPS_PROXY": "http://proxy:1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "expected"),
+    [
+        ("https://a.example", PROXY, ("http://proxy:1", "HTTPS_PROXY")),
+        ("https://a.example", {**PROXY, "https_proxy": "proxy:2/path"}, ("http://proxy:2", "https_proxy")),
+        ("https://a.example", {"ALL_PROXY": "https://me@proxy"}, ("https://me:@proxy", "ALL_PROXY")),
+        ("https://a.example", {"HTTP_PROXY": "http://proxy:1"}, None),
+        ("http://a.example", {"HTTP_PROXY": "http://proxy:1"}, ("http://proxy:1", "HTTP_PROXY")),
+        ("https://127.0.0.1", PROXY, None),
+        *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, None)
+          for no in ("*", "a.example", ".example", "b.example, a.example:8443", "example:8443")),
+        *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, ("http://proxy:1", "HTTPS_PROXY"))
+          for no in ("b.example", "a.example:443", "ample")),
+        ("https://a.example", {**PROXY, "NO_PROXY": "a.example:443"}, None),
+        ("https://[2001:db8::1]", {**PROXY, "NO_PROXY": "2001:db8::1"}, None),
+    ],
+)  # fmt: skip
+def test_proxy_of_the_environment(
+    url: str, variables: dict[str, str], expected: tuple[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", variables)
+    assert find_proxy(url) == expected
 
 
 def test_loopback_bypasses_the_proxy(home: Path) -> None:

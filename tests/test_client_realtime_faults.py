@@ -695,7 +695,9 @@ def test_unreachable_proxy_is_named_in_the_hint(
     assert "hunter2" not in str(error)
 
 
-@pytest.mark.parametrize("proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70", "http://me@proxy:1"])
+@pytest.mark.parametrize(
+    "proxy", ["http://me:hunter2@proxy:port", "gopher://me:hunter2@proxy:70", "socks5://me@proxy:1"]
+)
 def test_invalid_proxy_setting_is_a_usage_error(
     proxy: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:

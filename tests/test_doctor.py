@@ -358,7 +358,7 @@ def test_refused_connection_is_named(run: Run) -> None:
         proxy = {"HTTPS_PROXY": f"http://me:s3cr3t@127.0.0.1:{port}", "CARTESIA_BASE_URL": "https://a.example"}
         checks = examine(run, "access", **proxy, **WITH_KEY)
     failed(checks, "connection", "HTTPS_PROXY")
-    assert checks["proxy"]["summary"] == f"requests go through 127.0.0.1:{port}"
+    assert checks["proxy"]["summary"] == f"requests go through 127.0.0.1:{port} (HTTPS_PROXY)"
     assert "s3cr3t" not in json.dumps(checks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import resource
 import socket
@@ -14,6 +15,7 @@ import pytest
 from cartesia_cli.client.download import Downloader, WebPageError
 from cartesia_cli.errors import CliError, InputError, NetworkError
 from cartesia_cli.retry import RetryPolicy
+from tests.fault_server import Exchange, FaultServer, answers
 from tests.file_server import FileServer
 
 DATA = random.Random(1).randbytes(300_000)
@@ -39,6 +41,26 @@ def test_download_has_content_and_version(tmp_path: Path) -> None:
     assert done.path.read_bytes() == DATA and done.path.parent == tmp_path
     assert (done.bytes, done.version) == (len(DATA), '"7"')
     assert progress[-1] == (len(DATA), len(DATA))
+
+
+def test_download_goes_through_the_proxy_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.answer(407, "", [("Proxy-Authenticate", "Basic realm=x")])
+
+    url = "http://media.example/talk.wav"
+    with FaultServer(answers(DATA, [("Content-Type", "audio/wav")]), refuses) as proxy:
+        monkeypatch.setattr(os, "environ", {"http_proxy": f"http://me:hunter2@127.0.0.1:{proxy.port}"})
+        with downloader() as client:
+            assert client.download(url, tmp_path).path.read_bytes() == DATA
+            with pytest.raises(NetworkError, match="the proxy refuses: status 407") as refused:
+                client.download(url, tmp_path)
+        assert {request.target for request in proxy.requests} == {url}
+        assert {request.header("Proxy-Authorization") for request in proxy.requests} == {"Basic bWU6aHVudGVyMg=="}
+    assert refused.value.hint == "check http_proxy, including its user and password"
+    with downloader(retries=0) as client, pytest.raises(NetworkError) as unreachable:
+        client.download(url, tmp_path)
+    assert unreachable.value.hint == "check http_proxy: requests go through this proxy"
 
 
 def test_lost_download_is_resumed_where_it_stopped(tmp_path: Path) -> None:

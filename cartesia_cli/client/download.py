@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,8 +28,8 @@ from ..remote_url import display_url, result_name
 from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, parse_retry_after
 from ..transfer import DownloadedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
-from .http_errors import describe_error, tls_error
-from .http_transport import environment_error
+from .environment import find_proxy, tls_context
+from .http_errors import PROXY_PASSWORD, THROUGH_PROXY, describe_error, proxy_error, tls_error
 
 MAX_BYTES = 16 << 30
 """Largest recording that is downloaded: two days of uncompressed stereo."""
@@ -112,6 +113,31 @@ class _Lost(Exception):
         self.error, self.retry_after = error, retry_after
 
 
+class _Transport(httpx.BaseTransport):
+    """Sends each request through the proxy that the environment sets for its URL. Thread-safe.
+
+    Raises UsageError for a proxy or certificates that can't be used, here or when a request is sent.
+    """
+
+    def __init__(self) -> None:
+        self._context = tls_context("https:") or True
+        self._transports: dict[str | None, httpx.HTTPTransport] = {}
+        self._lock = threading.Lock()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = find_proxy(str(request.url))
+        url = None if proxy is None else proxy.url
+        with self._lock:
+            if url not in self._transports:
+                limits = httpx.Limits(max_connections=None)
+                self._transports[url] = httpx.HTTPTransport(verify=self._context, proxy=url, limits=limits)
+        return self._transports[url].handle_request(request)
+
+    def close(self) -> None:
+        for transport in self._transports.values():
+            transport.close()
+
+
 class Downloader:
     """Downloads any number of files, from several threads at once if need be.
 
@@ -130,18 +156,15 @@ class Downloader:
     ) -> None:
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self._stall_seconds, self._clock, self._sleep = stall_seconds, clock, sleep
-        try:
-            self._http = httpx.Client(
-                headers={"User-Agent": f"cartesia-cli/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                follow_redirects=True,
-                max_redirects=MAX_REDIRECTS,
-                timeout=httpx.Timeout(stall_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
-                limits=httpx.Limits(max_connections=None),
-                transport=transport,
-            )
-        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
-            raise environment_error(str(error)) from error
+        self._http = httpx.Client(
+            headers={"User-Agent": f"cartesia-cli/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            follow_redirects=True,
+            max_redirects=MAX_REDIRECTS,
+            timeout=httpx.Timeout(stall_seconds, connect=CONNECT_TIMEOUT_SECONDS, pool=None),
+            transport=transport or _Transport(),
+            trust_env=False,
+        )
 
     def __enter__(self) -> Downloader:
         return self
@@ -267,12 +290,15 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
             return InputError(f"{name}: the server's answer can't be read: {why}", hint="check the URL")
     if (failure := tls_error(error, "the server")) is not None:
         return NetworkError(f"{name}: {failure.message}", hint=failure.hint)
+    proxy = find_proxy(str(error.request.url))
+    origin = None if proxy is None else proxy.origin
     match error:
         case httpx.ProxyError():
-            return NetworkError(f"{name}: the proxy refuses: {why}", hint="check HTTPS_PROXY and HTTP_PROXY")
+            return _proxy_refusal(name, why, origin)
         case httpx.ConnectError() | httpx.ConnectTimeout():
             message = f"{name}: the server can't be reached: {why}"
-            return _Lost(NetworkError(message, hint="check the network and the URL"))
+            hint = THROUGH_PROXY.format(origin) if origin else "check the network and the URL"
+            return _Lost(NetworkError(message, hint=hint))
         case httpx.ReadTimeout():
             why = "nothing more came"
     received = partial.received if partial else 0
@@ -281,11 +307,19 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
     return _Lost(NetworkError(f"{name}: the connection was lost{where}: {why}"))
 
 
+def _proxy_refusal(name: str, reason: str, origin: str | None) -> NetworkError:
+    error = proxy_error(reason, origin)
+    error.message = f"{name}: {error.message}"
+    return error
+
+
 def _check_status(response: httpx.Response, name: str) -> None:
     """Raise for a status that isn't a success."""
     status = response.status_code
     if response.is_success:
         return
+    if status == 407 and (proxy := find_proxy(str(response.url))) is not None:
+        raise _proxy_refusal(name, PROXY_PASSWORD, proxy.origin)
     message, hint = f"{name}: the server refuses: {response.reason_phrase[:60] or 'no reason given'}", HINTS.get(status)
     if not is_retryable_status(status):
         raise InputError(message, hint=hint or "check the URL", status=status)

@@ -51,6 +51,9 @@ ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the 
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
 SERVE_ENDED = "`serve` has ended: run the same command again, which then loads the model itself"
 
+THROUGH_PROXY = "check {}: requests go through this proxy"
+PROXY_PASSWORD = "status 407, proxy authentication required"
+
 NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anyone on the network"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
@@ -78,14 +81,14 @@ class Peer:
 
     host         name, and port where it isn't the default one
     credential   what was sent to prove who asks, or None
-    proxied      whether requests go through a proxy of the environment
+    proxy        the variable that sets the proxy which requests go through; None without one
     unencrypted  whether it is reached over plain http, where a key is sent only if the user says so
     """
 
     def __init__(
-        self, host: str, credential: Credential | None, proxied: bool = False, unencrypted: bool = False
+        self, host: str, credential: Credential | None, proxy: str | None = None, unencrypted: bool = False
     ) -> None:
-        self.host, self.credential, self.proxied, self.unencrypted = host, credential, proxied, unencrypted
+        self.host, self.credential, self.proxy, self.unencrypted = host, credential, proxy, unencrypted
 
     @property
     def key_origin(self) -> str | None:
@@ -129,8 +132,8 @@ def refusal_failure(
     hints: Mapping[int, str] = HINTS,
 ) -> Failure:
     """A response whose status is not a success (2xx). `name`: what was asked for, as messages name it."""
-    if status == 407 and peer.proxied:
-        return proxy_failure("status 407, proxy authentication required")
+    if status == 407 and peer.proxy:
+        return proxy_failure(PROXY_PASSWORD, peer.proxy)
     if status == 503 and peer.key_origin == RUNNING_SERVER:  # it is being stopped
         return Failure(NetworkError(f"{name}: the running server was stopped", hint=SERVE_ENDED))
     from ..protocol import decode_error  # start-up: it imports the realtime events, which only a refusal needs
@@ -166,15 +169,19 @@ def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
     if (failure := tls_error(error, peer.host)) is not None:
         return Failure(failure)
     if isinstance(error, httpcore.ProxyError):
-        return proxy_failure(why)
+        return proxy_failure(why, peer.proxy)
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return unreachable_failure(peer, why)
     return None
 
 
-def proxy_failure(reason: str) -> Failure:
-    hint = "check HTTPS_PROXY, including its user and password"
-    return Failure(NetworkError(f"the proxy refuses: {reason}", hint=hint))
+def proxy_failure(reason: str, proxy: str | None) -> Failure:
+    """A proxy that refuses. `proxy`: the variable that sets it."""
+    return Failure(proxy_error(reason, proxy))
+
+
+def proxy_error(reason: str, proxy: str | None) -> NetworkError:
+    return NetworkError(f"the proxy refuses: {reason}", hint=f"check {proxy}, including its user and password")
 
 
 def unreachable_failure(peer: Peer, reason: str) -> Failure:
@@ -185,7 +192,7 @@ def unreachable_failure(peer: Peer, reason: str) -> Failure:
 def unreachable_hint(peer: Peer) -> str:
     if peer.key_origin == RUNNING_SERVER:
         return SERVE_ENDED
-    return "check HTTPS_PROXY: requests go through this proxy" if peer.proxied else "check the network and the base URL"
+    return THROUGH_PROXY.format(peer.proxy) if peer.proxy else "check the network and the base URL"
 
 
 def truncated_response_failure(status: int, name: str, host: str) -> Failure:

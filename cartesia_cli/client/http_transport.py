@@ -6,9 +6,7 @@ size. Must never interpret a response: that is the caller's job.
 Uses httpcore, on which httpx is built: importing httpx, too, would take an eighth of the time of a transcription.
 """
 
-import os
 import socket
-import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
@@ -18,17 +16,16 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import httpcore
 
 from .. import __version__
-from ..errors import ApiError, ProtocolError, UsageError
-from ..protocol import API_VERSION, Credential, is_loopback, is_unencrypted, request_headers
+from ..errors import ApiError, ProtocolError
+from ..protocol import API_VERSION, Credential, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
+from .environment import find_proxy, tls_context
 from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
 
 MAX_REDIRECTS = 3
-
-PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
 """`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
@@ -155,67 +152,18 @@ def _open_pool(base_url: str) -> httpcore.ConnectionPool:
     proxy = find_proxy(base_url)
     if proxy is None:
         return httpcore.ConnectionPool(**settings)
-    try:
-        parts = urlsplit(proxy)
-        if parts.scheme not in PROXY_SCHEMES:
-            raise ValueError(f"unsupported proxy scheme {parts.scheme}")
-        auth = None
-        if parts.username is not None:
-            auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
-        kind = httpcore.SOCKSProxy if parts.scheme.startswith("socks") else httpcore.HTTPProxy
-        return kind(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth, **settings)
-    except (ValueError, RuntimeError) as error:  # an address or a port that is none, no package for SOCKS
-        raise environment_error(str(error)) from error
-
-
-def tls_context(base_url: str) -> ssl.SSLContext | None:
-    """What verifies the certificate of a server: the authorities in SSL_CERT_FILE or SSL_CERT_DIR, or those of certifi.
-    None for plain http. Raises UsageError if they can't be read.
-    """
-    if not base_url.startswith("https:"):
-        return None
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not (file or folder):
-        import certifi
-
-        file = certifi.where()
-    try:
-        return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise environment_error(f"{file or folder}: {reason}") from error
-
-
-def environment_error(reason: str) -> UsageError:
-    """The error for proxy or certificate settings with which no request can be sent."""
-    message = f"proxy or certificate settings of the environment: {reason}"
-    return UsageError(message, hint="see HTTPS_PROXY and SSL_CERT_FILE")
-
-
-def is_proxied(base_url: str) -> bool:
-    """Whether requests to a server go through a proxy of the environment. Those to this machine never do."""
-    return find_proxy(base_url) is not None
+    parts = urlsplit(proxy.url)
+    auth = None
+    if parts.username is not None:
+        auth = unquote(parts.username).encode(), unquote(parts.password or "").encode()
+    return httpcore.HTTPProxy(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", auth, **settings)
 
 
 def peer_of(base_url: str, credential: Credential | None) -> Peer:
-    """The server at this address, as error messages describe it."""
-    return Peer(urlsplit(base_url).netloc, credential, is_proxied(base_url), is_unencrypted(base_url))
-
-
-def find_proxy(base_url: str) -> str | None:
-    """The proxy that requests to a server go through, as a URL, which may contain a password; None without one.
-
-    For WebSockets, too: websockets alone would ignore ALL_PROXY, and proxies without a scheme.
-    """
-    if is_loopback(base_url):
-        return None
-    from urllib.request import getproxies, proxy_bypass  # start-up: it imports an HTTP client
-
-    parts, proxies = urlsplit(base_url), getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found or proxy_bypass(parts.hostname or ""):
-        return None
-    return found if "://" in found else f"http://{found}"
+    """The server at this address, as error messages describe it. Raises UsageError for a proxy that can't be used."""
+    proxy = find_proxy(base_url)
+    origin = None if proxy is None else proxy.origin
+    return Peer(urlsplit(base_url).netloc, credential, origin, is_unencrypted(base_url))
 
 
 def _to_ascii(address: str) -> str:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from ..errors import ApiError, CliError, NetworkError
 from ..protocol import API_VERSION, Credential, build_url
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
+from .environment import PORTS, find_proxy
 from .http_errors import (
     CHECK_NETWORK,
     HTTP_ERRORS,
@@ -28,11 +29,9 @@ from .http_errors import (
     refusal_failure,
     unreachable_failure,
 )
-from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, find_proxy, peer_of
+from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, peer_of
 
 UNCHECKED = "the key can't be checked"
-
-PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +39,12 @@ class Gateway:
     """The host that a connection to a server goes to first: the proxy of the environment, or else the server itself.
 
     port       0 to 65535
-    is_proxy   whether it is a proxy
+    proxy      the variable that sets it, if it is a proxy
     """
 
     host: str
     port: int
-    is_proxy: bool
+    proxy: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +82,10 @@ class Answer:
 
 
 def find_gateway(base_url: str) -> Gateway:
-    """Where connections to a server go. Raises UsageError for a proxy setting that is not a URL."""
+    """Where connections to a server go. Raises UsageError for a proxy that can't be used."""
     proxy = find_proxy(base_url)
-    parts = urlsplit(proxy or base_url)
-    return Gateway(parts.hostname or "", parts.port or PORTS.get(parts.scheme, 80), proxy is not None)
+    parts = urlsplit(base_url if proxy is None else proxy.url)
+    return Gateway(parts.hostname or "", parts.port or PORTS[parts.scheme], None if proxy is None else proxy.origin)
 
 
 def resolve(gateway: Gateway) -> list[str]:
@@ -94,7 +93,9 @@ def resolve(gateway: Gateway) -> list[str]:
     try:
         found = socket.getaddrinfo(gateway.host, gateway.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        hint = "check the proxy in HTTPS_PROXY" if gateway.is_proxy else "check the network, its DNS, and the base URL"
+        hint = (
+            f"check the proxy in {gateway.proxy}" if gateway.proxy else "check the network, its DNS, and the base URL"
+        )
         message = f"the name {gateway.host} can't be resolved: {describe_error(error)}"
         raise NetworkError(message, hint=hint) from error
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
@@ -102,7 +103,7 @@ def resolve(gateway: Gateway) -> list[str]:
 
 def connect_tcp(gateway: Gateway, seconds: float) -> str:
     """Connect to a port, and hang up; returns the address. Raises NetworkError if it can't be reached."""
-    peer = Peer(f"{gateway.host}:{gateway.port}", None, gateway.is_proxy)
+    peer = Peer(f"{gateway.host}:{gateway.port}", None, gateway.proxy)
     try:
         with socket.create_connection((gateway.host, gateway.port), timeout=seconds) as connection:
             return str(connection.getpeername()[0])

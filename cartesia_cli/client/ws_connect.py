@@ -33,8 +33,8 @@ from .. import __version__
 from ..protocol import request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
+from .environment import find_proxy, tls_context
 from .http_errors import Failure, Peer, describe_error
-from .http_transport import find_proxy, tls_context
 from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
 
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -88,7 +88,7 @@ async def open_socket(
                 additional_headers=request_headers(peer.credential, api_version),
                 user_agent_header=f"cartesia-cli/{__version__}",
                 compression=None,  # 15 times the work for a seventh less of PCM
-                proxy=proxy,
+                proxy=None if proxy is None else proxy.url,
                 ssl=context,
                 open_timeout=open_timeout,
                 ping_interval=None,  # `RealtimeConnection.keep_alive` pings
@@ -99,7 +99,7 @@ async def open_socket(
             )
             assert isinstance(socket, Socket)
             return socket
-        except (WebSocketException, OSError, ImportError, ValueError) as error:
+        except (WebSocketException, OSError) as error:
             failure = handshake_failure(error, peer, open_timeout)
             if isinstance(error, InvalidStatus):
                 tap("refused", _describe_refusal(error.response))

@@ -13,9 +13,7 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import (
     ConnectionClosed,
-    InvalidHandshake,
     InvalidMessage,
-    InvalidProxy,
     InvalidProxyStatus,
     InvalidStatus,
     ProxyError,
@@ -26,7 +24,6 @@ from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol import Error
 from . import http_errors
 from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, tls_error
-from .http_transport import environment_error
 
 MAX_EVENT_BYTES = 16 << 20
 """Largest event: many times the whole text of a session."""
@@ -66,18 +63,16 @@ def response_headers(response: Response | None) -> dict[str, str]:
 
 
 def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> Failure:
-    """A handshake that failed with this exception. Raises UsageError for settings with which none can be attempted."""
+    """A handshake that failed with this exception: one of websockets, or an OSError."""
     if isinstance(error, InvalidStatus):
         return _response_failure(error.response, peer)
     if (failure := tls_error(error, peer.host)) is not None:
         return Failure(failure)
     if isinstance(error, InvalidProxyStatus):
         status = f"{error.response.status_code} {error.response.reason_phrase}"
-        return http_errors.proxy_failure(peer.quote(status))
+        return http_errors.proxy_failure(peer.quote(status), peer.proxy)
     if isinstance(error, ProxyError):
-        return http_errors.proxy_failure(peer.quote(describe_error(error)))
-    if isinstance(error, InvalidProxy):  # its text would show the password
-        raise environment_error(error.msg) from None
+        return http_errors.proxy_failure(peer.quote(describe_error(error)), peer.proxy)
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
         return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
@@ -86,11 +81,9 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
         return Failure(NetworkError(message, hint=http_errors.unreachable_hint(peer)), retryable=True)
     if isinstance(error, OSError):
         return http_errors.unreachable_failure(peer, peer.quote(describe_error(error)))
-    if isinstance(error, InvalidHandshake):
-        cause = error.__cause__ if isinstance(error, InvalidMessage) and error.__cause__ else error
-        message = f"{peer.host} does not answer as a WebSocket server does: {peer.quote(str(cause))}"
-        return Failure(ProtocolError(message, hint=NOT_CARTESIA))
-    raise environment_error(str(error)) from None
+    cause = error.__cause__ if isinstance(error, InvalidMessage) and error.__cause__ else error
+    message = f"{peer.host} does not answer as a WebSocket server does: {peer.quote(str(cause))}"
+    return Failure(ProtocolError(message, hint=NOT_CARTESIA))
 
 
 def error_from_event(event: Error, peer: Peer, request_id: str | None) -> CliError:

@@ -65,8 +65,9 @@ def check_proxy(examined: Examined, found: Found) -> CheckResult:
     if examined.unasked is not None:
         return skipped(examined.unasked)
     gateway = find_gateway(_url(examined))
-    if gateway.is_proxy:
-        return ok(f"requests go through {gateway.host}:{gateway.port}", host=gateway.host, port=gateway.port)
+    if gateway.proxy:
+        summary = f"requests go through {gateway.host}:{gateway.port} ({gateway.proxy})"
+        return ok(summary, host=gateway.host, port=gateway.port)
     return ok("none")
 
 
