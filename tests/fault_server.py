@@ -413,6 +413,11 @@ def speaks_no_http(exchange: Exchange) -> None:
     exchange.send(b"220 mail.example ESMTP\r\n")
 
 
+def breaks_headers(exchange: Exchange) -> None:
+    exchange.request()
+    exchange.send(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n")
+
+
 def continues_noisily(exchange: Exchange) -> None:
     """Interim responses (RFC 9110 15.2) before the upload and after it."""
     exchange.head()
@@ -487,7 +492,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         accepts_and_closes, resets_before_reading, resets_during_upload, closes_during_upload,
         closes_after_upload, resets_after_upload, resets_during_answer, closes_during_answer,
         closes_behind_a_transcript, never_answers, stops_reading, reads_slowly, drips_headers, drips_body,
-        breaks_chunks, ends_inside_a_chunk, speaks_no_http, endless, bomb, early_transcript,
+        breaks_headers, breaks_chunks, ends_inside_a_chunk, speaks_no_http, endless, bomb, early_transcript,
     )
 }  # fmt: skip
 

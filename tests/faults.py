@@ -794,6 +794,8 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("an answer before all was sent", BATCH, http("early_transcript", size=30 << 20), 5,
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
         Fault("server of another protocol", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
+        Fault("invalid HTTP", BATCH, http("breaks_headers"), 5,
+              "talk.wav: the answer of HOST is not valid HTTP: illegal header line", IS_IT),
         Fault("server of another protocol", LIVE, live(realtime.speaks_no_http), 5,
               "HOST does not answer as a WebSocket server does: …", IS_IT),
         Fault("handshake with a wrong Sec-WebSocket-Accept", LIVE, live(realtime.accepts_another_key), 5,

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ from .fault_server import (
     answers,
     early,
     environment,
+    head,
     refusal,
     refuses,
     tunnels,
@@ -297,6 +299,7 @@ CASES = {
         for what in ("HTML", "empty", "null", "a list", "text null", "cut-off JSON", "no UTF-8")
     },
     "not HTTP": Case(["speaks_no_http"], 6),
+    "invalid HTTP": Case(["breaks_headers"], 5, ["is not valid HTTP", "really Cartesia's API"]),
     # refusals
     **{
         f"status {status}": Case(
@@ -430,28 +433,69 @@ def test_a_success_without_a_transcript_is_an_error(what: str, home: Path) -> No
     assert error.exit_code == Exit.API
 
 
-PACKED = gzip.compress(json.dumps(TRANSCRIPT).encode())
-
-
-def test_a_response_that_is_compressed_unasked_is_decompressed(home: Path) -> None:
-    with FaultServer(answers(PACKED, [("Content-Encoding", "GZip")])) as server:
-        run(home, server.base_url).succeeded()
+PLAIN = json.dumps(TRANSCRIPT).encode()
+PACKED = gzip.compress(PLAIN)
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("encoding", "body"),
     [
-        "breaks_chunks",
-        answers(TRANSCRIPT, [("Content-Encoding", "gzip")]),
-        answers(PACKED[:-9], [("Content-Encoding", "gzip")]),
+        ("GZip", PACKED),
+        ("x-gzip", PACKED),
+        ("gzip", gzip.compress(PLAIN[:50]) + gzip.compress(b"") + gzip.compress(PLAIN[50:])),
+        ("gzip", PACKED + bytes(100)),
+        ("deflate", zlib.compress(PLAIN)),
+        ("deflate", zlib.compress(PLAIN, wbits=-zlib.MAX_WBITS)),
+        ("identity", PLAIN),
     ],
 )
-def test_undecodable_response_is_an_error(broken: str | Behaviour, home: Path) -> None:
-    with FaultServer(broken) as server:
-        ended = run(home, server.base_url)
-        assert len(server.requests) == 1
-    assert ended.code in (5, 6)  # broken by the server, or on the way: who can tell
-    ended.failed(ended.code, "talk.wav")
+def test_a_response_that_is_compressed_unasked_is_decompressed(encoding: str, body: bytes, home: Path) -> None:
+    def in_pieces(exchange: Exchange) -> None:
+        exchange.request()
+        exchange.send(head(200, [("Content-Encoding", encoding), ("Content-Length", str(len(body)))]))
+        for piece in (body[start : start + 7] for start in range(0, len(body), 7)):
+            exchange.send(piece)
+
+    with FaultServer(answers(body, [("Content-Encoding", encoding)]), in_pieces) as server:
+        for _ in range(2):
+            came = attempt(server, home / "talk.wav")
+            assert came.response is not None and came.response.text == TEXT, came.error
+
+
+def sends(data: bytes) -> Behaviour:
+    def behave(exchange: Exchange) -> None:
+        exchange.request()
+        exchange.send(data)
+
+    return behave
+
+
+INVALID_HTTP: dict[str, str | Behaviour] = {
+    "illegal status line": sends(b"SSH-2.0-OpenSSH_9\r\n\r\n"),
+    "Receive buffer too long": answers(TRANSCRIPT, [("X-A", "a" * 200_000)]),
+    "illegal header line": "breaks_headers",
+    "bad Content-Length": sends(b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n"),
+    "conflicting Content-Length": answers(TRANSCRIPT, [("Content-Length", "5")]),
+    "status_code should be": sends(b"HTTP/1.1 000 OK\r\n\r\n"),
+    "without a pending proposal": sends(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
+    "illegal chunk header": "breaks_chunks",
+    "the body is not gzip": answers(TRANSCRIPT, [("Content-Encoding", "gzip")]),
+    "the body is not deflate": answers(TRANSCRIPT, [("Content-Encoding", "deflate")]),
+}
+
+
+@pytest.mark.parametrize("reason", INVALID_HTTP)
+def test_an_answer_that_is_not_valid_http_is_not_called_a_lost_connection(reason: str, home: Path) -> None:
+    error = failure(INVALID_HTTP[reason], path=home / "talk.wav", uploads=1)
+    assert isinstance(error, ProtocolError)
+    assert "is not valid HTTP: " in error.message and reason in error.message and "bytearray" not in error.message
+    assert error.hint == "is it really Cartesia's API? Check the base URL"
+
+
+@pytest.mark.parametrize("size", [9, 100])
+def test_a_compressed_response_that_is_cut_off_is_an_error(size: int, home: Path) -> None:
+    cut = answers(PACKED[:-size], [("Content-Encoding", "gzip")])
+    assert "cut short" in failure(cut, path=home / "talk.wav", uploads=1).message
 
 
 def test_hint_quotes_the_start_of_an_invalid_response(home: Path) -> None:

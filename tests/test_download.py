@@ -63,6 +63,14 @@ def test_download_goes_through_the_proxy_of_the_environment(tmp_path: Path, monk
     assert unreachable.value.hint == "check http_proxy: requests go through this proxy"
 
 
+def test_download_that_is_not_valid_http_is_called_that(tmp_path: Path) -> None:
+    said: list[str] = []
+    with FaultServer("breaks_headers") as server, downloader(said) as client, pytest.raises(NetworkError) as raised:
+        client.download(f"{server.base_url}/talk.mp3", tmp_path)
+    assert raised.value.message.endswith("the server's answer is not valid HTTP: illegal header line")
+    assert len(said) == 2 and raised.value.hint == "check the URL"
+
+
 def test_lost_download_is_resumed_where_it_stopped(tmp_path: Path) -> None:
     said: list[str] = []
     with FileServer({"/talk.mp3": DATA}, drop=lambda number: number <= 2) as server, downloader(said) as client:

@@ -28,6 +28,7 @@ from .http_errors import (
     HTTP_ERRORS,
     Failure,
     connection_failure,
+    invalid_http_failure,
     invalid_response_failure,
     is_concurrency_refusal,
     refusal_failure,
@@ -242,6 +243,8 @@ class BatchClient:
         if response.status // 100 != 2:
             return refusal_failure(response.status, response.headers, response.body, name, self._peer, progress.size)
         request.on_response(response)
+        if response.problem:
+            return invalid_http_failure(response.problem, name, self._peer, maybe_billed=True, status=response.status)
         if not response.complete:
             return truncated_response_failure(response.status, name, self._peer.host)
         try:

@@ -29,7 +29,7 @@ from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, p
 from ..transfer import DownloadedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
 from .environment import find_proxy, tls_context
-from .http_errors import PROXY_PASSWORD, THROUGH_PROXY, describe_error, proxy_error, tls_error
+from .http_errors import PROXY_PASSWORD, THROUGH_PROXY, describe_error, invalid_http_reason, proxy_error, tls_error
 
 MAX_BYTES = 16 << 30
 """Largest recording that is downloaded: two days of uncompressed stereo."""
@@ -301,6 +301,9 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
             return _Lost(NetworkError(message, hint=hint))
         case httpx.ReadTimeout():
             why = "nothing more came"
+    if (reason := invalid_http_reason(error)) is not None:
+        message = f"{name}: the server's answer is not valid HTTP: {short_reason(reason)}"
+        return _Lost(NetworkError(message, hint="check the URL"))
     received = partial.received if partial else 0
     size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""
     where = f" after {_megabytes(received)}{size}" if received else ""

@@ -32,6 +32,9 @@ HTTP_ERRORS = (
 )
 """How httpcore says that a request has no complete response. These classes have no base of their own."""
 
+ENDED_TOO_EARLY = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
+"""The beginnings of what httpcore and h11 say when a connection ended before a response did."""
+
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 """Error codes of an account that can't pay for the request (errors)."""
 
@@ -158,6 +161,8 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
         failure.error.stops_batch = True
         failure.error.message = f"{name}: {failure.error.message}"
         return failure
+    if (reason := invalid_http_reason(error)) is not None:
+        return invalid_http_failure(reason, name, peer, maybe_billed=uploaded)
     if uploaded:
         message = f"{name}: the connection to {host} was lost before the answer came: {why}"
         return Failure(NetworkError(message, hint=MAYBE_BILLED), retryable=True, maybe_billed=True)
@@ -193,6 +198,29 @@ def unreachable_hint(peer: Peer) -> str:
     if peer.key_origin == RUNNING_SERVER:
         return SERVE_ENDED
     return THROUGH_PROXY.format(peer.proxy) if peer.proxy else "check the network and the base URL"
+
+
+def invalid_http_failure(
+    reason: str, name: str, peer: Peer, *, maybe_billed: bool, status: int | None = None
+) -> Failure:
+    """An answer that breaks the rules of HTTP, for a `reason` as of `invalid_http_reason`."""
+    proxy = f", and {peer.proxy}: requests go through this proxy" if peer.proxy else ""
+    error = ProtocolError(
+        f"{name}: the answer of {peer.host} is not valid HTTP: {peer.quote(reason)}",
+        hint=f"is it really Cartesia's API? Check the base URL{proxy}",
+        status=status,
+    )
+    return Failure(error, retryable=True, maybe_billed=maybe_billed)
+
+
+def invalid_http_reason(error: BaseException) -> str | None:
+    """What is wrong with an answer that breaks the rules of HTTP, or None if an error doesn't mean that: for httpcore,
+    a connection that ended too early is a RemoteProtocolError, too.
+    """
+    cause = next((one for one in (error, error.__cause__) if isinstance(one, httpcore.RemoteProtocolError)), None)
+    if cause is None or str(cause).startswith(ENDED_TOO_EARLY):
+        return None
+    return str(cause).partition(": bytearray(")[0].partition(": b'")[0]
 
 
 def truncated_response_failure(status: int, name: str, host: str) -> Failure:

@@ -20,12 +20,14 @@ from ..errors import ApiError, ProtocolError
 from ..protocol import API_VERSION, Credential, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .environment import find_proxy, tls_context
-from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer
+from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer, invalid_http_reason
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
 
 MAX_REDIRECTS = 3
+
+GZIP_MAGIC = b"\x1f\x8b"
 
 TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
 """`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
@@ -48,12 +50,18 @@ BuildRequest = Callable[[], HttpRequest]
 
 
 class HttpResponse(NamedTuple):
-    """A response as it was received. `complete` False: the connection ended before the body did."""
+    """A response as it was received.
+
+    body       decompressed
+    complete   False: the connection ended before the body did, or the rest of it can't be read
+    problem    why it can't be read; "" if the connection ended
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     complete: bool
+    problem: str = ""
 
 
 class AbortHandle:
@@ -138,8 +146,7 @@ class HttpClient:
                 name, value = raw_name.decode().lower(), raw_value.decode("utf-8", "replace")
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
             encoding = headers.get("content-encoding", "").strip().lower()
-            body, complete = _read_body(response.iter_stream(), encoding, progress)
-            return HttpResponse(response.status, headers, body, complete)
+            return HttpResponse(response.status, headers, *_read_body(response.iter_stream(), encoding, progress))
 
 
 def _open_pool(base_url: str) -> httpcore.ConnectionPool:
@@ -174,26 +181,55 @@ def _to_ascii(address: str) -> str:
     return f"{parts.scheme}://{host}{path or '/'}{'?' * bool(query)}{query}"
 
 
-def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool]:
-    """The body of a response, decompressed, and whether it is complete. Raises ProtocolError if it is too large.
+def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool, str]:
+    """The body of a response, and the last two fields of its HttpResponse. Raises ProtocolError if it is too large.
 
     encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
     """
     if "," in encoding:
         raise ProtocolError("the response is compressed twice", hint="is it really Cartesia's API?")
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding in ("gzip", "deflate") else None
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        blocks = _decompress(blocks, encoding)
     body = bytearray()
     try:
         for block in blocks:
             progress.touch()
-            body += block if decoder is None else decoder.decompress(block, MAX_BODY_BYTES + 1)
+            body += block
             if len(body) > MAX_BODY_BYTES:
                 raise ProtocolError(
                     f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL"
                 )
-    except (*HTTP_ERRORS, zlib.error):
-        return bytes(body), False
-    return bytes(body), decoder is None or decoder.eof
+    except zlib.error:
+        return bytes(body), False, f"the body is not {encoding}, as its header says"
+    except (*HTTP_ERRORS, EOFError) as error:
+        return bytes(body), False, invalid_http_reason(error) or ""
+    return bytes(body), True, ""
+
+
+def _decompress(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """A compressed body, decompressed. Raises zlib.error if it isn't compressed, EOFError if it is cut off.
+
+    A gzip file may consist of several (RFC 1952 2.2). deflate is zlib's format (RFC 9110 8.4.1.2), but some servers
+    leave out its header.
+    """
+    decoder, began = zlib.decompressobj(zlib.MAX_WBITS | 32), False
+    for block in blocks:
+        data: bytes | None = block
+        while data is not None:
+            try:
+                yield decoder.decompress(data, MAX_BODY_BYTES + 1)
+            except zlib.error:
+                if began or encoding != "deflate":
+                    raise
+                decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+                yield decoder.decompress(data, MAX_BODY_BYTES + 1)
+            began, data = True, None
+            if decoder.eof and len(decoder.unused_data) >= len(GZIP_MAGIC):
+                if not decoder.unused_data.startswith(GZIP_MAGIC):
+                    return
+                data, decoder = decoder.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
+    if began and not decoder.eof:
+        raise EOFError
 
 
 def _redirect_target(address: str, reply: HttpResponse) -> str:
