@@ -239,7 +239,7 @@ def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
     def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
         env = environment(tmp_path / "home", server.base_url, TMPDIR=str(tmp_path / "temporary"), **changes)
         words = ["transcribe", *map(str, arguments)]
-        done = run_program(words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, timeout=120)
+        done = run_program(words, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL, text=True, timeout=300)
         assert list((tmp_path / "temporary").glob("cartesia-cli-*")) == []
         return done
 

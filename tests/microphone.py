@@ -56,6 +56,7 @@ class Studio:
     """
 
     def __init__(self, environment: Mapping[str, str], folder: Path, rate: int) -> None:
+        self._folder = folder
         runtime = folder / "run"
         runtime.mkdir(mode=0o700)
         home = Path(environment["HOME"])
@@ -88,6 +89,23 @@ class Studio:
         data = samples.astype("<f4").tobytes()
         length = len(samples) / rate
         subprocess.run(["pacat", *form], env=self.environment, input=data, timeout=length + 20, check=True)
+
+    @contextmanager
+    def playing(self, samples: NDArray[np.float32], rate: int) -> Iterator[None]:
+        """Plays samples while the block runs, which begins when they can be heard. Mono, -1..1."""
+        path = self._folder / "played"
+        path.write_bytes(samples.astype("<f4").tobytes())
+        form = ["--raw", "--format=float32le", f"--rate={rate}", "--channels=1", "--latency-msec=200"]
+        playback = subprocess.Popen(["pacat", *form, str(path)], env=self.environment)
+        try:
+            deadline = time.monotonic() + 20
+            while "RUNNING" not in self.ask("list", "short", "sinks"):
+                assert playback.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            yield
+        finally:
+            playback.kill()
+            playback.wait()
 
     def add(self, title: str, name: str) -> None:
         """One more microphone."""

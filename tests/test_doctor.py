@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
 import sys
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -243,14 +241,9 @@ def test_muted_microphone_is_named(run: Run, studio: Studio) -> None:
 
 @pytest.mark.parametrize(("amplitude", "state"), [(0.1, "ok"), (3.0, "warning")])
 def test_level_is_measured_and_clipping_named(run: Run, studio: Studio, amplitude: float, state: str) -> None:
-    tone = np.clip(amplitude * np.sin(np.arange(30 * RATE) * (440 * 2 * np.pi / RATE)), -1, 1).astype(np.float32)
-
-    def play() -> None:
-        with suppress(subprocess.CalledProcessError):  # at the end, the studio closes before the tone is over
-            studio.play(tone, RATE)
-
-    threading.Thread(target=play, daemon=True).start()
-    found = examine(run, "level", **studio.environment)["level"]
+    tone = np.clip(amplitude * np.sin(np.arange(60 * RATE) * (440 * 2 * np.pi / RATE)), -1, 1).astype(np.float32)
+    with studio.playing(tone, RATE):
+        found = examine(run, "level", **studio.environment)["level"]
     assert found["state"] == state, found
     if state == "ok":
         assert found["facts"]["peak_dbfs"] == pytest.approx(-20, abs=1)

