@@ -23,6 +23,7 @@ from cartesia_cli.server import announcement
 from cartesia_cli.server.announcement import Announcement, find, socket_path
 from cartesia_cli.server.observer import SilentObserver
 from tests import speech
+from tests.conftest import side_by_side
 
 COMMAND = [sys.executable, "-m", "cartesia_cli"]
 LOCAL = ["--local", "--local-model", "tiny.en"]
@@ -203,8 +204,11 @@ def test_live_sessions_use_the_running_server_and_outlive_it(cache: Path, tmp_pa
 
     with running_server(cache) as server:
         using = f"using the running server (pid {server.pid})"
-        for mode in ("auto", "manual"):
-            done = subprocess.run([*stream, "--mode", mode], env=environment, capture_output=True, text=True)
+
+        def transcribe(mode: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run([*stream, "--mode", mode], env=environment, capture_output=True, text=True)
+
+        for done in side_by_side(transcribe, ["auto", "manual"]):
             assert done.returncode == 0 and using in done.stderr, done.stderr
             heard = words(done.stdout.splitlines())
             assert [word["word"].strip() for word in heard] == f"{first} {rest}".split()

@@ -29,6 +29,7 @@ import pytest
 import cartesia_cli
 
 from . import realtime_server as realtime
+from .conftest import side_by_side
 from .speech import SAMPLE, say, silence, write_wav
 
 pytestmark = [pytest.mark.engine, pytest.mark.waits]
@@ -136,9 +137,32 @@ def busy_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def transcripts(open_server: str) -> dict[str, Any]:
-    answers: dict[str, Any] = judge("transcribe", open_server, str(RECORDING))
-    return answers
+def heard_and_waits(open_server: str) -> tuple[dict[str, Any], list[float]]:
+    """SDK to what it heard, all at the same time; and how many seconds the server took meanwhile, each time that it was
+    asked whether it is there.
+    """
+    over = threading.Event()
+
+    def knock() -> list[tuple[float, float]]:
+        knocks = []
+        while not over.wait(0.02):
+            start = time.time()
+            assert ask(open_server)["ok"] is True
+            knocks.append((start, time.time() - start))
+        return knocks
+
+    with ThreadPoolExecutor(1) as pool:
+        knocking = pool.submit(knock)
+        try:
+            told = judge("transcribe", open_server, str(RECORDING))
+        finally:
+            over.set()
+    return told["answers"], [wait for start, wait in knocking.result() if told["began"] < start < told["ended"]]
+
+
+@pytest.fixture(scope="module")
+def transcripts(heard_and_waits: tuple[dict[str, Any], list[float]]) -> dict[str, Any]:
+    return heard_and_waits[0]
 
 
 @pytest.fixture(scope="module")
@@ -233,29 +257,11 @@ def test_valid_key_is_accepted_after_refusals(refusals: dict[str, Any], sdk: str
     assert refusals["silence"][sdk] == {"class": None, "text": ""}
 
 
-def test_four_concurrent_requests_succeed_while_the_server_stays_responsive(open_server: str) -> None:
-    over = threading.Event()
-
-    def knock() -> list[tuple[float, float]]:
-        """When the server was asked whether it is there, and how long the answer took."""
-        knocks = []
-        while not over.wait(0.02):
-            start = time.time()
-            assert ask(open_server)["ok"] is True
-            knocks.append((start, time.time() - start))
-        return knocks
-
-    with ThreadPoolExecutor(1) as pool:
-        knocking = pool.submit(knock)
-        try:
-            heard = judge("parallel", open_server, str(RECORDING))
-        finally:
-            over.set()
-    assert len(heard["answers"]) == 4
-    for answer in heard["answers"]:
-        check(answer)
-    assert len({answer["request_id"] for answer in heard["answers"]}) == 4
-    waits = [wait for start, wait in knocking.result() if heard["began"] < start < heard["ended"]]
+def test_server_stays_responsive_while_four_requests_are_answered(
+    heard_and_waits: tuple[dict[str, Any], list[float]],
+) -> None:
+    heard, waits = heard_and_waits
+    assert len(heard) == 4
     # If every answer had to wait for a transcription to end, there would be hardly more than four.
     assert len(waits) >= 20, waits
 
@@ -294,21 +300,29 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sdk_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
-    sessions: dict[str, Any] = judge("realtime", open_server, "1", *utterances)
-    return sessions
+def sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
+    """Script to its sessions. Those of the SDK are held beside those of the frameworks, which another process runs."""
+
+    def hold(scripts: list[str]) -> dict[str, Any]:
+        return {script: judge(script, open_server, "1", *utterances) for script in scripts}
+
+    of_the_sdk, of_frameworks = side_by_side(hold, [["realtime"], ["pipecat_services", "livekit_streams"]])
+    return of_the_sdk | of_frameworks
 
 
 @pytest.fixture(scope="module")
-def pipecat_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
-    sessions: dict[str, Any] = judge("pipecat_services", open_server, "1", *utterances)
-    return sessions
+def sdk_sessions(sessions: dict[str, Any]) -> Any:
+    return sessions["realtime"]
 
 
 @pytest.fixture(scope="module")
-def livekit_sessions(open_server: str, utterances: list[str]) -> dict[str, Any]:
-    sessions: dict[str, Any] = judge("livekit_streams", open_server, "1", *utterances)
-    return sessions
+def pipecat_sessions(sessions: dict[str, Any]) -> Any:
+    return sessions["pipecat_services"]
+
+
+@pytest.fixture(scope="module")
+def livekit_sessions(sessions: dict[str, Any]) -> Any:
+    return sessions["livekit_streams"]
 
 
 def check_session(session: dict[str, Any]) -> list[str]:

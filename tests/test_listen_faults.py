@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import termios
@@ -14,6 +15,7 @@ import time
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from cartesia_cli.output.live_rows import LiveRows
 from cartesia_cli.transcript import Segment
 from tests import realtime_server as realtime
 from tests import speech
-from tests.conftest import need
+from tests.conftest import need, side_by_side
 from tests.microphone import Studio, open_studio
 from tests.realtime_server import RealtimeServer, Script
 from tests.test_listen import DOG, KEY, answers_each_finalize, listening, session_recordings, speech_of
@@ -44,17 +46,9 @@ FAINT = 1e-3
 @pytest.fixture
 def studio(environment: dict[str, str]) -> Iterator[Studio]:
     """A virtual microphone with background noise."""
-    with open_studio(environment) as opened:
-        noise = np.random.default_rng(0).normal(0, FAINT, 60 * speech.RATE).astype("<f4")
-        form = ["--raw", "--format=float32le", f"--rate={speech.RATE}", "--channels=1", "--latency-msec=200"]
-        path = Path(environment["HOME"]) / "noise"
-        path.write_bytes(noise.tobytes())
-        playback = subprocess.Popen(["pacat", *form, str(path)], env=opened.environment)
-        try:
-            yield opened
-        finally:
-            playback.kill()
-            playback.wait()
+    noise = np.random.default_rng(0).normal(0, FAINT, 60 * speech.RATE).astype(np.float32)
+    with open_studio(environment) as opened, opened.playing(noise, speech.RATE):
+        yield opened
 
 
 def seconds(path: Path) -> float:
@@ -126,21 +120,28 @@ def test_frozen_sound_server_exits_3_and_keeps_text_and_recording(studio: Studio
     assert seconds(left) > len(speech.say(DOG)) / speech.RATE
 
 
-@pytest.mark.parametrize("fault", [realtime.drops, realtime.falls_silent, realtime.stops_reading])
-@pytest.mark.parametrize("mode", ["manual", "auto"])
-def test_network_failure_exits_6_and_keeps_text_and_recording(studio: Studio, fault: Script, mode: str) -> None:
+def test_network_failure_exits_6_and_keeps_text_and_recording(studio: Studio, tmp_path: Path) -> None:
     """A reset is noticed at once, silence and a full socket by unanswered pings."""
-    with RealtimeServer(fault) as server:
-        environment = studio.environment | KEY
-        options = ("--mode", mode, "--base-url", server.base_url, "--reconnect", "0")
-        with listening(environment, *options) as listener:
-            out = listener.end()
-    assert listener.process.returncode == 6, listener.stderr_text
-    assert out.strip()
-    assert "Traceback" not in listener.stderr_text
-    (left,) = session_recordings(studio.environment)
-    assert str(left) in listener.stderr_text
-    assert seconds(left) >= 0.2
+
+    def fail(row: tuple[str, Script]) -> None:
+        mode, fault = row
+        home = tmp_path / f"{mode}-{fault.__name__}"
+        home.mkdir()
+        shutil.copy(Path(studio.environment["HOME"], ".asoundrc"), home)
+        environment = studio.environment | KEY | {"HOME": str(home)}
+        with RealtimeServer(fault) as server:
+            options = ("--mode", mode, "--base-url", server.base_url, "--reconnect", "0")
+            with listening(environment, *options) as listener:
+                out = listener.end()
+        assert listener.process.returncode == 6, (row, listener.stderr_text)
+        assert out.strip(), row
+        assert "Traceback" not in listener.stderr_text, row
+        (left,) = session_recordings(environment)
+        assert str(left) in listener.stderr_text, row
+        assert seconds(left) >= 0.2, row
+
+    faults = (realtime.drops, realtime.falls_silent, realtime.stops_reading)
+    side_by_side(fail, [*product(("manual", "auto"), faults)])
 
 
 def test_full_disk_ends_the_recording_but_not_the_session(studio: Studio, tmp_path: Path) -> None:

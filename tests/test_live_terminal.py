@@ -18,7 +18,7 @@ import pyte
 import pytest
 
 from tests import speech
-from tests.conftest import need
+from tests.conftest import need, side_by_side
 from tests.fork_server import default_signals
 from tests.realtime_server import RealtimeServer, ServerConnection, connected, done, flush_done, transcript, turn
 
@@ -131,38 +131,40 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("where", "columns"),
-    [
-        ("terminal", 40),
-        ("terminal", 200),
-        ("-o", 40),
-        ("-o", 200),
-        *((where, 80) for where in ("file", "pipe", "folder", "document")),
-    ],
-)
+DESTINATIONS = [
+    *(("terminal", columns) for columns in (40, 200)),
+    *(("-o", columns) for columns in (40, 200)),
+    *((where, 80) for where in ("file", "pipe", "folder", "document")),
+]
+"""Where the transcript goes, and the width of the terminal."""
+
+
 def test_settled_lines_appear_on_the_terminal_once_wherever_the_transcript_goes(
-    environment: dict[str, str], talk: Path, tmp_path: Path, columns: int, where: str
+    environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    with RealtimeServer(two_segments) as server:
-        plain = stream_file_command(server, talk, "--finalize", "vad")
-        command = {
-            "terminal": plain,
-            "file": f"{plain} > {out}",
-            "pipe": f"{plain} | cat > {out}",
-            "-o": f"{plain} -o {out}.txt",
-            "folder": f"{plain} -f text,json --output-dir {out}",
-            "document": f"{plain} -f json | cat > {out}",
-        }[where]
-        with terminal(command, environment, columns) as screen:
-            rows = screen.end()
-    assert [row for row in rows if not row.startswith("wrote ")][: len(WRAPPED[columns]) + 1] == [
-        *WRAPPED[columns], "The end.",
-    ]  # fmt: skip
-    assert not any(map(is_status_row, rows))
-    if where in ("file", "pipe"):
-        assert out.read_text() == f"{SENTENCE}\nThe end.\n"  # files are never wrapped
+    def show(destination: tuple[str, int]) -> list[str]:
+        where, columns = destination
+        out = tmp_path / f"{where}-{columns}"
+        with RealtimeServer(two_segments) as server:
+            plain = stream_file_command(server, talk, "--finalize", "vad")
+            command = {
+                "terminal": plain,
+                "file": f"{plain} > {out}",
+                "pipe": f"{plain} | cat > {out}",
+                "-o": f"{plain} -o {out}.txt",
+                "folder": f"{plain} -f text,json --output-dir {out}",
+                "document": f"{plain} -f json | cat > {out}",
+            }[where]
+            with terminal(command, environment, columns) as screen:
+                return screen.end()
+
+    for (where, columns), rows in zip(DESTINATIONS, side_by_side(show, DESTINATIONS), strict=True):
+        assert [row for row in rows if not row.startswith("wrote ")][: len(WRAPPED[columns]) + 1] == [
+            *WRAPPED[columns], "The end.",
+        ], where  # fmt: skip
+        assert not any(map(is_status_row, rows)), where
+        if where in ("file", "pipe"):  # which are never wrapped
+            assert (tmp_path / f"{where}-{columns}").read_text() == f"{SENTENCE}\nThe end.\n", where
 
 
 def test_stdout_redirected_to_dev_tty_counts_as_the_terminal(environment: dict[str, str], talk: Path) -> None:
@@ -176,15 +178,15 @@ def test_stdout_redirected_to_dev_tty_counts_as_the_terminal(environment: dict[s
 def test_quiet_shows_nothing_and_a_dumb_terminal_shows_settled_lines(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    with RealtimeServer(two_segments) as server:
-        plain = stream_file_command(server, talk, "--finalize", "vad")
-        with terminal(f"{plain} -q > {out}", environment) as screen:
-            assert screen.end() == []
-    with RealtimeServer(two_segments) as server:
-        plain = stream_file_command(server, talk, "--finalize", "vad")
-        with terminal(f"TERM=dumb {plain} > {out}", environment) as screen:
-            assert screen.end() == [*WRAPPED[80], "The end."]
+    def show(row: tuple[str, str, str]) -> list[str]:
+        variables, option, name = row
+        with RealtimeServer(two_segments) as server:
+            plain = stream_file_command(server, talk, "--finalize", "vad")
+            with terminal(f"{variables} {plain} {option} > {tmp_path / name}", environment) as screen:
+                return screen.end()
+
+    quiet, dumb = side_by_side(show, [("", "-q", "quiet"), ("TERM=dumb", "", "dumb")])
+    assert (quiet, dumb) == ([], [*WRAPPED[80], "The end."])
 
 
 def test_settled_lines_are_not_shown_when_stderr_is_a_file(
@@ -206,10 +208,16 @@ def test_starting_is_shown_and_ctrl_c_ends_it(environment: dict[str, str], talk:
     assert screen.program.exitstatus in (0, 130)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
 def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
-    environment: dict[str, str], talk: Path, tmp_path: Path, columns: int
+    environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
+    def reconnect(columns: int) -> None:
+        check_reconnect(environment, talk, tmp_path / f"{columns}.txt", columns)
+
+    side_by_side(reconnect, [40, 80, 200])
+
+
+def check_reconnect(environment: dict[str, str], talk: Path, out: Path, columns: int) -> None:
     may_return = threading.Event()
 
     def drops(connection: ServerConnection) -> None:
@@ -232,9 +240,7 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
 
     with (
         RealtimeServer(drops, refuses, refuses, returns) as server,
-        terminal(
-            stream_file_command(server, talk, "--finalize", "vad", "-o", tmp_path / "out.txt"), environment, columns
-        ) as screen,
+        terminal(stream_file_command(server, talk, "--finalize", "vad", "-o", out), environment, columns) as screen,
     ):
         rows = screen.wait(lambda rows: any("reconnecting" in row or "again" in row for row in rows))
         assert rows[0] == "Before." and is_status_row(rows[-1]) and len(rows) == 2
@@ -251,14 +257,18 @@ def test_reconnect_is_shown_in_the_status_row_and_leaves_one_line(
 
 def test_status_row_counts_credits(environment: dict[str, str], talk: Path) -> None:
     """3 credits a second for ink-2, 1 for ink-whisper."""
-    for model, credits in (("ink-2", 9), ("ink-whisper", 3)):
+
+    def watch(row: tuple[str, int]) -> None:
+        model, credits = row
         with (
             RealtimeServer(two_segments) as server,
             terminal(stream_file_command(server, talk, "--finalize", "vad", "-m", model), environment) as screen,
         ):
             screen.wait_for(", 0 credits")
-            screen.wait_for(f"0:02 / 0:03, 0:01 left, {credits * 2 // 3} credits")
+            screen.wait_for(f"0:02 / 0:03, 0:01 left, {credits} credits")
             screen.end()
+
+    side_by_side(watch, [("ink-2", 6), ("ink-whisper", 2)])
 
 
 class UnfinishedTurn:
@@ -279,7 +289,7 @@ class UnfinishedTurn:
 
 
 def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, str], tmp_path: Path) -> None:
-    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 12)
+    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 8)
     with RealtimeServer(turn_script) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
@@ -301,7 +311,7 @@ def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, st
 
 
 def test_background_session_draws_nothing_over_the_shell(environment: dict[str, str], tmp_path: Path) -> None:
-    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 12)
+    turn_script, talk = UnfinishedTurn(), silence(tmp_path, 8)
     with RealtimeServer(turn_script) as server:
         shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
@@ -319,16 +329,24 @@ def test_background_session_draws_nothing_over_the_shell(environment: dict[str, 
     assert json.loads((tmp_path / "out").read_text().splitlines()[-1])["complete"] is True
 
 
-@pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
-    environment: dict[str, str], tmp_path: Path, columns: int
+    environment: dict[str, str], tmp_path: Path
 ) -> None:
+    talk = silence(tmp_path, 12)
+
+    def grow(columns: int) -> None:
+        check_growing_text(environment, talk, tmp_path / f"{columns}.txt", columns)
+
+    side_by_side(grow, [20, 40, 80, 200])
+
+
+def check_growing_text(environment: dict[str, str], talk: Path, out: Path, columns: int) -> None:
     turn_script, text = UnfinishedTurn(), SENTENCE[:60]
     settings = {name: value for name, value in (environment | KEY).items() if name not in ("COLUMNS", "TMUX")}
-    settings["TMUX_TMPDIR"] = str(tmp_path)
+    settings["TMUX_TMPDIR"] = str(out.parent)
 
     def tmux(*arguments: str) -> str:
-        command = [need("tmux"), "-f", "/dev/null", "-L", "view", *arguments]
+        command = [need("tmux"), "-f", "/dev/null", "-L", str(columns), *arguments]
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=True, timeout=30).stdout
 
     def wait_until(condition: Callable[[list[str]], bool]) -> list[str]:
@@ -338,13 +356,13 @@ def test_growing_text_under_tmux_wraps_at_words_also_after_a_resize(
             if condition(rows):
                 return rows
             assert time.monotonic() < deadline, rows
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def has_text(rows: list[str]) -> bool:
         return bool(rows) and is_status_row(rows[-1]) and text.split()[-1] in " ".join(rows[:-1]).split()
 
     with RealtimeServer(turn_script) as server:
-        command = stream_file_command(server, silence(tmp_path, 12), "-o", tmp_path / "out.txt")
+        command = stream_file_command(server, talk, "-o", out)
         tmux("new-session", "-d", "-x", str(columns), "-y", "10", "cat")
         try:
             tmux("set", "-g", "remain-on-exit", "on")

@@ -369,21 +369,21 @@ def test_outage_is_resent_from_recording_without_paused_audio(
 # The program, and a server of another make
 
 
-def test_program_loses_no_number_over_twenty_connections(run: Run, tmp_path: Path) -> None:
+def test_program_loses_no_number_over_ten_connections(run: Run, tmp_path: Path) -> None:
     """In real time: a turn has no times, and how far a server has heard shows by the clock alone."""
 
     def replay(row: tuple[str, float, float]) -> None:
-        lose_twenty_connections(run, tmp_path, *row)
+        lose_connections(run, tmp_path, *row)
 
     side_by_side(replay, [("manual", 0.4, 1.2), ("auto", 0.4, 0.0), ("auto", 0.35, 0.5)])
 
 
-def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: float, late: float) -> None:
+def lose_connections(run: Run, folder: Path, mode: str, turn_silence: float, late: float) -> None:
     dice = random.Random(mode)
-    numbers = NUMBERS[:25]
+    numbers = NUMBERS[:12]
     recording = write_wav(folder / f"{mode}-{late}.wav", spoken(numbers))
     kind = {"turn_silence": turn_silence, "late": late}
-    scripts = [recognizes(dice.uniform(0.3, 3.0) + 3 * late, random_loss(dice), **kind) for _ in range(20)]
+    scripts = [recognizes(dice.uniform(0.3, 3.0) + 3 * late, random_loss(dice), **kind) for _ in range(10)]
     with RealtimeServer(*scripts, recognizes(**kind)) as server:
         ended = run(
             "stream-file", recording, "--mode", mode, "-f", "ndjson", "--base-url", server.base_url,
@@ -395,14 +395,14 @@ def lose_twenty_connections(run: Run, folder: Path, mode: str, turn_silence: flo
     updates = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [int(n) for update in updates if update["type"] == "segment" for n in update["text"].split()] == numbers
     events = [update["event"] for update in updates if update["type"] == "notice"]
-    assert events.count("reconnected") == connections - 1 >= (5 if late else 15)
+    assert events.count("reconnected") == connections - 1 >= (3 if late else 8)
     assert "reconnecting" in told and "Traceback" not in told
     assert [update["complete"] for update in updates if update["type"] == "end"] == [True]
 
 
 def test_microphone_is_recorded_while_reconnecting(environment: dict[str, str], tmp_path: Path) -> None:
     dice = random.Random(3)
-    numbers = NUMBERS[:20]
+    numbers = NUMBERS[:13]
     scripts = [recognizes(seconds, random_loss(dice)) for seconds in (2.7, 3.1, 0.4, 5.2, 1.0)]
     with open_studio(environment) as studio, RealtimeServer(*scripts, recognizes()) as server:
         kept = tmp_path / "kept.wav"

@@ -133,7 +133,7 @@ def test_text_has_a_line_per_segment_and_ndjson_a_line_per_update(run: Run, talk
 
 
 def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, talk: Path) -> None:
-    """The sessions run at the same time, because the temporary failures among them are retried for a minute."""
+    """Without reconnecting, which test_reconnect.py tests."""
     failures = [
         (refuses(401), 4), (refuses(402), 5), (refuses(403), 4), (refuses(404), 5), (closes(1000), 6),
         (closes(1001), 6), (closes(None), 6), (closes(1008, "Invalid turn thresholds"), 5), (closes(1011), 6),
@@ -143,7 +143,8 @@ def test_failed_sessions_have_their_exit_code_one_error_and_one_hint(run: Run, t
 
     def end(failure: tuple[Script, int]) -> tuple[int, str]:
         with RealtimeServer(failure[0]) as server:
-            ended = run("stream-file", talk, "--mode", "manual", "-q", "--base-url", server.base_url, *FAST, env=KEY)
+            ended = run("stream-file", talk, "--mode", "manual", "-q", "--reconnect", "0", "--base-url",
+                        server.base_url, *FAST, env=KEY)  # fmt: skip
         return ended.returncode, ended.stderr.decode()
 
     for number, (code, err) in enumerate(side_by_side(end, failures)):
@@ -538,7 +539,7 @@ def plain_words(text: str) -> str:
 
 @pytest.mark.parametrize("mode", ["manual", "auto"])
 def test_without_a_key_speech_is_transcribed_on_this_machine(run: Run, talk: Path, mode: str) -> None:
-    ended = run("stream-file", talk, "--mode", mode, "-f", "ndjson", "--stats")
+    ended = run("stream-file", talk, "--mode", mode, "-f", "ndjson", "--stats", "--speed", "2")
     assert ended.returncode == 0, ended.stderr
     assert b"no CARTESIA_API_KEY: transcribing on this machine" in ended.stderr
     updates = lines(ended.stdout)
