@@ -229,10 +229,14 @@ def test_close_before_the_connection_is_open_ends_the_session_in_order(
     run: Run, recording: Path, tmp_path: Path, mode: str
 ) -> None:
     control = controlled(tmp_path, {"type": "close"})
-    out = tmp_path / "out.json"
-    ended, server = stream(run, november, recording, "--mode", mode, *PREVIEW, "-o", out, *control)
+    out, audio = tmp_path / "out.json", tmp_path / "audio.wav"
+    ended, server = stream(
+        run, november, recording, "--mode", mode, *PREVIEW, "-o", out, "--save-audio", audio, *control
+    )
     assert ended.returncode == 0, ended.stderr
-    assert "no speech found" in messages(ended)
+    said = messages(ended)
+    assert "no speech found" in said and not any("no connection" in message for message in said)
+    assert f"nothing was recorded: {audio} was not written" in said and not audio.exists()
     assert json.loads(out.read_text())["text"] == "" and not server.records[0].audio
 
 

@@ -46,15 +46,20 @@ class AudioSource(Protocol):
 
 
 class TeeSource:
-    """A source that also writes every block of another one to a file, at `rate` Hz. An existing file is replaced."""
+    """A source that also writes every block of another one to a file, at `rate` Hz. An existing file is replaced.
+
+    was_opened   whether the file has been opened: not before the first block is asked for
+    """
 
     def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
         self._source, self._path, self._rate = source, path, rate
+        self.was_opened = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each yielded after it was written. Raises OutputError if it can't be written."""
         with _output_errors(self._path):
             file = open_private(self._path, "wb")
+        self.was_opened = True
         with file:
             with _output_errors(self._path):
                 recording = WavWriter(file, rate=self._rate)

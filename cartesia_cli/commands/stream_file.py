@@ -107,6 +107,7 @@ def stream_file(
     from .session_config import SessionConfig
 
     recorders: list[LatencyRecorder] = []
+    recordings: list[TeeSource] = []
 
     def make(recorder: LatencyRecorder) -> Source:
         recorders.append(recorder)
@@ -125,7 +126,10 @@ def stream_file(
             on_silence=cache(lambda: reporter.info(f"no data from {name}: sending silence until it continues")),
         )
         source = limit_source(paced, stream_options.duration, rate)
-        return source if stream_options.save_audio is None else TeeSource(source, stream_options.save_audio, rate)
+        if stream_options.save_audio is None:
+            return source
+        recordings.append(TeeSource(source, stream_options.save_audio, rate))
+        return recordings[0]
 
     config = SessionConfig(
         source=file,
@@ -163,6 +167,9 @@ def stream_file(
     except OutputError as error:
         error.hint = error.hint or "choose another output file"
         raise
+    finally:
+        if stream_options.save_audio is not None and not any(recording.was_opened for recording in recordings):
+            reporter.info(f"nothing was recorded: {stream_options.save_audio} was not written")
 
 
 def _recording(

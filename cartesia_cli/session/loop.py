@@ -316,9 +316,9 @@ class Session:
         self._stopping.set()
         if self._connect_timeout is not None:
             self._connect_timeout.reschedule(self._now() + GRACE_SECONDS)
-            verb, ctrl_c = ("connect", "Ctrl-C") if self._reading is None else ("reconnect", "Ctrl-C again")
-            message = f"no connection: {GRACE_SECONDS:g} s left to {verb}; {ctrl_c} ends at once"
-            self._dispatcher.notify("reconnect_deadline", message)
+            if self._reading is not None:  # otherwise a command ended the session while the first one was being opened
+                message = f"no connection: {GRACE_SECONDS:g} s left to reconnect; Ctrl-C again ends at once"
+                self._dispatcher.notify("reconnect_deadline", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
         """Send and receive until a connection ends. Returns the error of a connection that was lost, None for a good
