@@ -670,7 +670,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("307 within the origin", BATCH, http(refuses(307, [("Location", "/v2")]), "fine", requests=2), 0,
               out=HEARD),
         Fault("307 to another origin", BATCH, redirected(307, BATCH), 5,
-              "talk.wav: the server redirects to HOST (status 307)", NOT_THERE),
+              "talk.wav: the server redirects to HOST/stt (status 307)", NOT_THERE),
         Fault("307 to another origin", LIVE, redirected(307, LIVE), 5,
               "HOST redirects to HOST/stt (status 307)", NOT_THERE),
         Fault("302, which would lose the upload", BATCH, http(refuses(302, [("Location", "/v2")])), 5,

@@ -76,6 +76,7 @@ def test_earlier_key_survives_a_refused_one(run: Run, folder: Path, base_url: st
         ("accepts_and_closes", 6, "connection"),
         (refuses(500), 5, "Title 500"),
         (refuses(404), 5, "Title 404"),
+        (refuses(400), 5, "nothing was stored: see https://docs.cartesia.ai"),  # nothing about models or encodings
         (answers(b"", [("Location", "https://elsewhere.example/")], 302), 5, "redirects to https://elsewhere.example"),
     ],
 )

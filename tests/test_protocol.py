@@ -420,6 +420,16 @@ def test_base_urls_that_are_not(bad: str) -> None:
         protocol.check_encryption(protocol.check_base_url(bad), allowed=False)
 
 
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [("https://me:pw@x/a", "user or a password"), ("https://x/a/?k=1", "query"), ("https://x/a#b", "fragment")],
+)
+def test_what_a_base_url_must_not_contain_is_named_with_the_rest(bad: str, what: str) -> None:
+    with pytest.raises(UsageError, match=f"must not contain a {what}$") as caught:
+        protocol.check_base_url(bad)
+    assert caught.value.hint == "without it, it is https://x/a"
+
+
 def test_plain_http_to_another_machine_has_to_be_allowed() -> None:
     for url, is_unencrypted in (
         ("http://speech.example:5000", True),

@@ -233,6 +233,13 @@ def test_segments_become_slices_of_the_given_text() -> None:
     assert (other.text, [segment.text for segment in other.segments]) == ("Good day.", ["Good day."])
 
 
+def test_text_without_any_time_has_no_segments() -> None:
+    for more, texts in (("", []), (', "duration": 2', ["a b"]), (', "x": [{"start": 1}]', [])):
+        document = f'{{"text": "a b", "words": [{{"word": "a", "start": "x"}}, {{"word": "b"}}]{more}}}'
+        (transcript,) = load_transcripts(document)
+        assert [segment.text for segment in transcript.segments] == texts
+
+
 def test_words_that_could_not_be_aligned_are_kept_without_times() -> None:
     segments = [
         {"start": 0.0, "end": 1.0, "text": "In 2014.", "words": [

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import httpcore
 
@@ -61,19 +62,23 @@ NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends 
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
 
-HINTS = {
-    400: CHECK_PARAMETERS,
+REQUEST_HINTS = {
     402: CHECK_CREDITS,
     404: "check the base URL: this server has no such route",
+    409: "run the same command again",
+    429: "too many requests at once for this plan, or too many in a short time: try again later",
+}
+"""What to do about each status below 500, whatever was asked for."""
+
+HINTS = REQUEST_HINTS | {
+    400: CHECK_PARAMETERS,
     405: "check the base URL: the route takes no uploads",
     408: "the server gave up on the upload: check the network, then run the same command again",
-    409: "run the same command again",
     413: "the file is too large for the server: cut it, or compress it (for example to mp3)",
     415: "the format is not supported: convert it, for example to wav",
     422: CHECK_PARAMETERS,
-    429: "too many requests at once for this plan, or too many in a short time: try again later",
 }
-"""What to do about each status below 500."""
+"""The same for an upload."""
 
 MAX_EXCERPT_BYTES = 1 << 16
 """Bytes of a body that are searched for its first characters: some may be spaces, or parts of a key."""
@@ -284,6 +289,16 @@ def refusal_error(
     origin = f"the key came from {peer.key_origin}" if peer.key_origin else "no key was sent: set CARTESIA_API_KEY"
     hint = f"{origin}; keys are created at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)
+
+
+def redirect_target(location: str) -> str:
+    """Where a redirect leads, without its user, password and query, which may hold anything; "" if that is nowhere."""
+    try:
+        parts = urlsplit(location)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+    return (f"{parts.scheme}://{host}" if host else "") + parts.path
 
 
 def describe_error(error: BaseException) -> str:

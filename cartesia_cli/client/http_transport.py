@@ -20,7 +20,7 @@ from ..errors import ApiError, ProtocolError
 from ..protocol import API_VERSION, Credential, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .environment import find_proxy, tls_context
-from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer, invalid_http_reason
+from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer, invalid_http_reason, redirect_target
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
@@ -253,7 +253,7 @@ def _redirect_target(address: str, reply: HttpResponse) -> str:
             )
     else:
         raise ApiError(
-            f"the server redirects to {there.scheme}://{there.netloc}",
+            f"the server redirects to {redirect_target(target)}",
             hint=OTHER_SERVER,
             status=reply.status,
         )

@@ -23,6 +23,7 @@ from .environment import PORTS, find_proxy
 from .http_errors import (
     CHECK_NETWORK,
     HTTP_ERRORS,
+    REQUEST_HINTS,
     Peer,
     connection_failure,
     describe_error,
@@ -132,7 +133,7 @@ def check_key(
     if reply is None or reply.status // 100 == 2:
         return answer
     name = f"{peer.host} refuses the key" if reply.status in (401, 403) else UNCHECKED
-    refusal = refusal_failure(reply.status, reply.headers, reply.body, name, peer).error
+    refusal = refusal_failure(reply.status, reply.headers, reply.body, name, peer, hints=REQUEST_HINTS).error
     return Answer(refusal, answer.seconds, answer.status, answer.server_time, answer.local_time, answer.tls)
 
 

@@ -8,9 +8,6 @@ Must never send, read or wait.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import urlsplit
-
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidMessage,
@@ -117,21 +114,12 @@ def _response_failure(response: Response, peer: Peer) -> Failure:
         return http_errors.refusal_failure(status, headers, body, peer.host, peer, hints=HINTS)
     request_id = peer.quote(headers.get("x-request-id", "")) or None
     if status >= 300:
-        message = f"{peer.host} redirects to {peer.quote(_redirect_target(headers)) or 'nowhere'}"
+        target = peer.quote(http_errors.redirect_target(headers.get("location", "")))
+        message = f"{peer.host} redirects to {target or 'nowhere'}"
         return Failure(ApiError(message, hint=http_errors.OTHER_SERVER, status=status, request_id=request_id))
     message = f"{peer.host}: status {status}, but not a WebSocket"
     hint = http_errors.other_api_hint(body, peer)
     return Failure(ProtocolError(message, hint=hint, status=status, request_id=request_id))
-
-
-def _redirect_target(headers: Mapping[str, str]) -> str:
-    """Where a redirect leads, without its query, which may hold anything."""
-    try:
-        parts = urlsplit(headers.get("location", ""))
-        origin = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
-    except ValueError:
-        return ""
-    return origin + parts.path
 
 
 def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds: float) -> CliError:

@@ -115,9 +115,16 @@ def check_base_url(text: str) -> str:
         raise UsageError(f"base URL {text!r}: {error}", hint=f"for example {BASE_URL}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise UsageError(f"base URL {parts.hostname!r} must not contain a query, a fragment or a password")
-    return f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
+    host = parts.netloc.rpartition("@")[2]
+    address = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
+    for what, given in (
+        ("a query", parts.query),
+        ("a fragment", parts.fragment),
+        ("a user or a password", host != parts.netloc),
+    ):
+        if given:
+            raise UsageError(f"the base URL must not contain {what}", hint=f"without it, it is {address}")
+    return address
 
 
 def is_unencrypted(base_url: str) -> bool:
