@@ -479,8 +479,8 @@ INVALID_HTTP: dict[str, str | Behaviour] = {
     "status_code should be": sends(b"HTTP/1.1 000 OK\r\n\r\n"),
     "without a pending proposal": sends(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"),
     "illegal chunk header": "breaks_chunks",
-    "the body is not gzip": answers(TRANSCRIPT, [("Content-Encoding", "gzip")]),
-    "the body is not deflate": answers(TRANSCRIPT, [("Content-Encoding", "deflate")]),
+    "the body is not valid gzip": answers(TRANSCRIPT, [("Content-Encoding", "gzip")]),
+    "the body is not valid deflate": answers(TRANSCRIPT, [("Content-Encoding", "deflate")]),
 }
 
 

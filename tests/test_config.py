@@ -120,6 +120,11 @@ def test_mistakes_in_the_file_are_reported_by_every_command_but_help(run: Run, c
     assert run("transcribe", SAMPLE, "--dry-run", "--config", "/dev/null").returncode == 0
 
 
+def test_date_in_the_file_is_called_that(run: Run, configuration: Path) -> None:
+    configuration.write_text("[transcribe]\ntimeout = 2026-11-29\n")
+    assert b"timeout must be a number, not a date or time\n" in run("transcribe", SAMPLE).stderr
+
+
 def test_error_of_a_command_names_where_the_value_comes_from(run: Run, configuration: Path) -> None:
     configuration.write_text('[stream-file]\nkeyterms = "none.txt"\n[transcribe]\nformat = "srt,vtt"\n')
     for arguments, place in (

@@ -676,7 +676,6 @@ PACKED = gzip.compress(json.dumps(TRANSCRIPT).encode())
         ("ends_inside_a_chunk", json.dumps(TRANSCRIPT)),
         ("breaks_chunks", json.dumps(TRANSCRIPT)),
         (answers(PACKED[:-9], [("Content-Encoding", "gzip")]), None),
-        (answers(TRANSCRIPT, [("Content-Encoding", "gzip")]), ""),
     ],
 )
 def test_keep_json_never_writes_an_incomplete_response_under_its_final_name(
@@ -693,6 +692,13 @@ def test_keep_json_never_writes_an_incomplete_response_under_its_final_name(
         done = user("transcribe", "a.wav", "--keep-json", "raw", "--retries", "1", CARTESIA_BASE_URL=server.base_url)
     assert (done.returncode, done.stdout) == (0, TEXT + "\n"), done.stderr
     assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
+
+
+def test_keep_json_writes_no_empty_file_of_an_unreadable_response(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    user.server.script[:] = [answers(TRANSCRIPT, [("Content-Encoding", "gzip")])]
+    done = user("transcribe", "a.wav", "--keep-json", "raw")
+    assert (done.returncode, "wrote" in done.stderr, (user.folder / "raw").exists()) == (5, False, False)
 
 
 # Servers and owners ----------------------------------------------------------------------------------------

@@ -200,7 +200,7 @@ def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress)
                     f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL"
                 )
     except zlib.error:
-        return bytes(body), False, f"the body is not {encoding}, as its header says"
+        return bytes(body), False, f"the body is not valid {encoding}"
     except (*HTTP_ERRORS, EOFError) as error:
         return bytes(body), False, invalid_http_reason(error) or ""
     return bytes(body), True, ""

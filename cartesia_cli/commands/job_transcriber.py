@@ -469,11 +469,11 @@ def _save_body_on_error(
 def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
     """Write a response body to its file, if it has one. Returns the error of a file that can't be written.
 
-    is_complete   False: the name gets the suffix PARTIAL_SUFFIX, so that nobody takes it for a response, and another
-                  attempt finds its own name free
+    is_complete   False: what there is of it is saved under the name with PARTIAL_SUFFIX, so that nobody takes it for a
+                  response, and another attempt finds its own name free
     """
     file = job.response_file
-    if file is None:
+    if file is None or not (body or is_complete):
         return None
     if not is_complete:
         file = file.with_name(file.name + PARTIAL_SUFFIX)
