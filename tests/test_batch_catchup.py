@@ -19,8 +19,8 @@ from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.batch_catchup import batch_catch_up
 from cartesia_cli.commands.live_options import StreamOptions
-from cartesia_cli.commands.live_session import Controls, live_view, run_session
-from cartesia_cli.commands.session_config import SessionConfig
+from cartesia_cli.commands.live_session import live_view, run_session
+from cartesia_cli.commands.session_config import Controls, SessionConfig
 from cartesia_cli.errors import OutputError
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter

@@ -29,11 +29,13 @@ from ..output.files import StdoutClosed, write_stdout
 from ..results import Results
 from . import resume
 from .backend import Backend
-from .batch_plan import BatchPlan, Job, is_alone
+from .batch_config import BatchConfig
+from .batch_plan import BatchPlan, is_alone
 from .batch_progress import BatchSummary, SingleBar
 from .credits import Budget
 from .inputs import STDIN
-from .job_transcriber import BatchConfig, JobTranscriber, Stopped, TranscribedJob, look_up, save_body
+from .job import Job
+from .job_transcriber import JobTranscriber, Stopped, TranscribedJob, look_up, save_body
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs

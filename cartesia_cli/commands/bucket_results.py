@@ -15,7 +15,7 @@ from ..remote_url import is_bucket_url
 from ..text_encoding import join_surrogates
 
 if TYPE_CHECKING:
-    from .batch_plan import Job
+    from .job import Job
 
 OVERWRITE_HINT = "--force overwrites it; --resume skips what is done"
 

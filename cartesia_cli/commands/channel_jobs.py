@@ -17,7 +17,7 @@ from ..output.console import Reporter
 from ..protocol import BatchResponse, batch_credits
 from ..speakers import merge_speakers
 from ..transcript import Transcript, from_batch
-from .batch_plan import Job
+from .job import Job
 from .prepare import ShowProgress, TemporaryFolder
 from .upload_audio import in_recording, named_errors
 

@@ -20,7 +20,8 @@ from ..output.console import Reporter
 from ..protocol import BatchOptions
 from ..scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
 from . import backend, job_transcriber
-from .batch_plan import Job
+from .batch_config import BatchConfig
+from .job import Job
 from .option_sources import configured
 
 CALLS_PER_THREAD = 2
@@ -139,7 +140,7 @@ def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    batch_config = job_transcriber.BatchConfig(
+    batch_config = BatchConfig(
         config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
     )
     done, from_cache = job_transcriber.transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)

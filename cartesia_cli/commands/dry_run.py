@@ -12,9 +12,11 @@ from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from ..protocol import HTTP_ROUTES, batch_credits
 from ..transfer import size_text
-from .batch_plan import BatchPlan, Job, is_alone
+from .batch_config import BatchConfig
+from .batch_plan import BatchPlan, is_alone
 from .channel_jobs import split_job
-from .job_transcriber import BatchConfig, look_up
+from .job import Job
+from .job_transcriber import look_up
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
 from .upload_audio import UploadEstimate, estimate_upload

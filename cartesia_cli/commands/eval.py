@@ -240,9 +240,9 @@ def _find_recordings(
     InputError if none can.
     """
     from ..protocol import BatchOptions
-    from .batch_plan import Job, probe_input
     from .eval_run import EvalRecording
     from .inputs import STDIN, find_inputs, identity_of
+    from .job import Job, probe_input
     from .remote_inputs import RemoteInputs
 
     if STDIN in inputs:

@@ -37,10 +37,11 @@ from ..protocol import (
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig, RunningServer
-from .batch_plan import Job
+from .batch_config import BatchConfig
 from .batch_progress import BatchSummary
 from .credits import Budget
-from .job_transcriber import BatchConfig, JobTranscriber, Stopped
+from .job import Job
+from .job_transcriber import JobTranscriber, Stopped
 from .live_options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
 from .prepare import ShowProgress, TemporaryFolder, materialize

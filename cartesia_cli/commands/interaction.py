@@ -27,7 +27,7 @@ from ..protocol import (
 )
 from ..session.interfaces import Skipped
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
-from .live_session import Controls
+from .session_config import Controls
 
 THRESHOLD_STEP = 0.05
 """Change of the end threshold for each press of `+` or `-`."""

@@ -18,58 +18,30 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..alignment import count_missing_words
-from ..cache import Cache, Lookup, ServerResponse
+from ..cache import Lookup, ServerResponse
 from ..client import BatchClient, HttpResponse, UploadProgress
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, OutputError
 from ..fingerprint import Fingerprint, fingerprint
-from ..output import Layout
 from ..output.batch_observer import BatchObserver
 from ..output.console import Reporter
 from ..output.files import write_file
-from ..protocol import BatchOptions, BatchResponse, batch_credits, unusable_fields
+from ..protocol import BatchResponse, batch_credits, unusable_fields
 from ..transcript import Transcript, drop_wrong_times, from_batch
 from .backend import Backend
-from .batch_plan import Job
+from .batch_config import BatchConfig
 from .batch_progress import BatchSummary
 from .credits import Budget
+from .job import Job
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
-    from .bucket_results import BucketResults
     from .cluster_jobs import ClusterJobs
-    from .manifest_results import ManifestResults
-    from .matches import MatchWriter
 
 PARTIAL_SUFFIX = ".part"
 """Added to the name of a response body that was cut off."""
-
-
-class BatchConfig(NamedTuple):
-    """What all recordings of a batch have in common.
-
-    timeout      seconds for one recording; None: as long as its size needs
-    cache        responses of the same server; None: neither read nor written
-    matches      writes the selected rows of each transcript; None: whole transcripts are written
-    manifest     lists the results; None: no manifest is written
-    speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
-                 None: recordings are transcribed as a whole
-    bucket       writes the results as objects; None: they are files
-    embed_audio  whether pages carry a copy of their recording
-    """
-
-    options: BatchOptions
-    layout: Layout
-    endpoint: str
-    timeout: float | None
-    cache: Cache | None = None
-    matches: MatchWriter | None = None
-    manifest: ManifestResults | None = None
-    speakers: tuple[str, ...] | None = None
-    bucket: BucketResults | None = None
-    embed_audio: bool = False
 
 
 class TranscribedJob(NamedTuple):

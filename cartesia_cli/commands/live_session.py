@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
@@ -54,35 +54,9 @@ from .keys import stop_on_signals
 from .live_metrics import LiveMetrics
 from .live_outputs import LiveOutputs
 from .matches import report_no_matches
-from .session_config import SessionConfig
+from .session_config import Interaction, SessionConfig
 from .wait_status import STARTING, WaitStatus
 from .write_results import write_result
-
-
-class Controls(Protocol):
-    """What the user can do to a running session."""
-
-    def send_command(self, command: Command) -> bool:
-        """Send a command to the server; False if the session is ending and it can't be sent."""
-
-    def settings(self) -> Config:
-        """The settings as they are: those of the session's options, with all changes that weren't refused."""
-
-    def stop(self) -> None:
-        """Finish the session and write everything."""
-
-    def mark(self) -> None:
-        """Add a mark at the current time."""
-
-    def undo(self) -> None:
-        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
-
-    def redraw(self) -> None:
-        """Draw the live view again, after another program used the terminal."""
-
-
-Interaction = Callable[[Controls], AbstractContextManager[object]]
-"""A context manager that lets the user control a session while it runs: it reads keys and handles signals."""
 
 LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its languages; leave it out for other models"
 

@@ -15,8 +15,8 @@ from ..scale.manifests import PATH_FIELDS
 from ..scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
 from ..scale.shards import Shard
 from ..transcript import from_batch
-from .batch_plan import Job
 from .inputs import STDIN, Input
+from .job import Job
 from .output_checks import check_output
 from .output_plan import Targets, file_identity, input_overwrite_error
 

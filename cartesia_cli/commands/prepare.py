@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import InputError
 from ..protocol import BatchOptions
-from .batch_plan import Job, probe_input
+from .job import Job, probe_input
 from .remote_inputs import RemoteInputs
 
 

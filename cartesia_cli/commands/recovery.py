@@ -23,10 +23,11 @@ from ..protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
 from ..transcript import Segment, Transcript
 from .append_file import AppendFile
 from .backend import Backend, BackendConfig, open_backend
-from .batch_plan import Job, probe_input
+from .batch_config import BatchConfig
 from .batch_progress import SingleBar
 from .inputs import Input
-from .job_transcriber import BatchConfig, transcribe_job
+from .job import Job, probe_input
+from .job_transcriber import transcribe_job
 from .output_plan import OutputPlan
 from .write_results import write_results
 

@@ -28,8 +28,8 @@ from .output_plan import Targets, result_file
 if TYPE_CHECKING:
     import typer
 
-    from .batch_plan import Job
-    from .job_transcriber import BatchConfig
+    from .batch_config import BatchConfig
+    from .job import Job
 
 MAX_NAMED = 20
 """Inputs that a suggested command names one by one."""

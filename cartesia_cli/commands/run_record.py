@@ -24,8 +24,8 @@ if TYPE_CHECKING:  # start-up: most runs have no journal
     from ..scale.journal import Journal
     from ..scale.journal_lines import Entry
     from ..scale.shards import Shard
-    from .batch_plan import Job
-    from .job_transcriber import BatchConfig
+    from .batch_config import BatchConfig
+    from .job import Job
 
 
 def recording_name(item: Input) -> str:

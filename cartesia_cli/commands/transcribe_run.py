@@ -16,11 +16,13 @@ from . import backend, local_extra
 from . import resume as resuming
 from .backend import Backend, BackendConfig
 from .batch import BatchRun
-from .batch_plan import BatchPlan, Job
+from .batch_config import BatchConfig
+from .batch_plan import BatchPlan
 from .bucket_results import BucketResults, bucket_url
 from .credits import Budget
 from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
-from .job_transcriber import BatchConfig, look_up
+from .job import Job
+from .job_transcriber import look_up
 from .remote_inputs import RemoteInputs
 from .run_record import has_journal, open_record, shard_key
 

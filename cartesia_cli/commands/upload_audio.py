@@ -16,8 +16,8 @@ from ..errors import InputError
 from ..output.console import Reporter
 from ..protocol import BatchResponse
 from ..transfer import size_text
-from .batch_plan import Job
 from .inputs import STDIN, Input
+from .job import Job
 from .prepare import ShowProgress, TemporaryFolder
 
 
