@@ -33,13 +33,13 @@ from .batch_config import BatchConfig
 from .batch_plan import BatchPlan, is_alone
 from .batch_progress import BatchSummary, SingleBar
 from .credits import Budget
-from .inputs import STDIN
 from .job import Job
 from .job_transcriber import JobTranscriber, Stopped, TranscribedJob, look_up, save_body
 from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
+from .stdin import STDIN
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format

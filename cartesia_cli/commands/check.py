@@ -126,7 +126,8 @@ def _read_files(
 
     Raises InputError for a transcript that can't be read.
     """
-    from .inputs import STDIN, find_files, find_inputs, folder_error, spool_stdin
+    from .inputs import find_files, find_inputs, folder_error
+    from .stdin import STDIN, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be both the subtitles and the transcript", hint="name a file for one of them")

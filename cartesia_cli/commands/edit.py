@@ -55,10 +55,11 @@ def edit(
     from ..output.files import write_stdout
     from ..output.html_page import html, is_correctable
     from .edit_server import RECORDING, EditServer, SavedTranscript
-    from .inputs import STDIN, Input, read_input
+    from .inputs import Input, read_input
     from .output_checks import check_output
     from .page_media import PageMedia, find_recording
     from .render import MAX_TRANSCRIPT_BYTES
+    from .stdin import STDIN
 
     name = str(transcript)
     if name == STDIN:

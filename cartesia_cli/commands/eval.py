@@ -241,9 +241,10 @@ def _find_recordings(
     """
     from ..protocol import BatchOptions
     from .eval_run import EvalRecording
-    from .inputs import STDIN, find_inputs, identity_of
+    from .inputs import find_inputs, identity_of
     from .job import Job, probe_input
     from .remote_inputs import RemoteInputs
+    from .stdin import STDIN
 
     if STDIN in inputs:
         raise UsageError("eval doesn't read stdin", hint="name a file, with its text beside it")

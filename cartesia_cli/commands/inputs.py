@@ -1,4 +1,4 @@
-"""Turns the inputs that a user names into files: searches folders, reads lists, expands globs, spools stdin.
+"""Turns the inputs that a user names into files: searches folders, reads lists and manifests, expands globs.
 
 URLs and pipes are saved later, by the job that needs them (see `remote_inputs`); commands for local files refuse URLs.
 Must never decide what is audio (`audio.probing` does), nor where results go (`output_plan` does).
@@ -6,13 +6,10 @@ Must never decide what is audio (`audio.probing` does), nor where results go (`o
 
 import fnmatch
 import glob
-import io
 import os
 import re
-import shutil
 import stat
 import sys
-import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,20 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ..audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
-from ..audio.probing.sniff import sniff_head
 from ..errors import InputError, UsageError
-from ..protocol import ENCODINGS
 from ..remote_url import display_url, is_bucket_url, is_remote
 from ..remote_url import result_path as url_result_path
 from ..scale import MANIFEST_SUFFIXES
 from ..transfer import RemoteState
+from .stdin import STDIN, stdin_stream
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
     from .remote_inputs import RemoteInputs
-
-STDIN = "-"
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL. A scheme has more than one letter here, because C:/ is a drive on Windows."""
@@ -235,70 +227,6 @@ def is_streamed(files_from: str | None) -> bool:
         with suppress(OSError, ValueError, AttributeError):
             return not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
     return files_from is not None and is_pipe(files_from)
-
-
-@contextmanager
-def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[Path | None]:
-    """stdin as a temporary file, if an argument is "-": a pipe can be read only once. Deleted after the block."""
-    if STDIN not in arguments:
-        yield None
-        return
-    source = stdin_stream(stream)
-    with _temporary_file() as file:
-        try:
-            shutil.copyfileobj(source, file, 1 << 20)
-            file.flush()
-        except OSError as error:
-            raise _spool_error(error) from error
-        yield Path(file.name)
-
-
-def _temporary_file() -> "tempfile._TemporaryFileWrapper[bytes]":
-    try:
-        return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
-    except OSError as error:  # also if no temporary folder exists at all
-        raise _spool_error(error) from error
-
-
-def _spool_error(error: OSError) -> InputError:
-    return InputError(
-        f"stdin can't be saved in a temporary file: {error.strerror}", hint="set TMPDIR to another folder"
-    )
-
-
-def stdin_stream(stream: BinaryIO | None = None, what: str = "a recording") -> BinaryIO:
-    """stdin, or a substitute. Raises InputError if it is closed, UsageError if it is a terminal. `what`: what it should
-    be.
-    """
-    hint = f"pipe {what} in, or name a file"
-    if stream is None and sys.stdin is None:
-        raise InputError("stdin is closed", hint=hint)
-    source = stream or sys.stdin.buffer
-    if source.isatty():
-        raise UsageError(f"stdin is a terminal, not {what}", hint=hint)
-    return source
-
-
-class HeaderlessReader(io.RawIOBase):
-    """A stream of headerless samples. Warns if they look like a file with a header, or end inside a sample."""
-
-    def __init__(self, stream: BinaryIO, encoding: str, warn: Callable[[str], object]) -> None:
-        self._stream, self._encoding, self._warn, self._size = stream, encoding, warn, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer)
-        data = getattr(self._stream, "read1", self._stream.read)(len(view))
-        view[: len(data)] = data
-        if not self._size and (found := sniff_head(data)):
-            self._warn(f"looks like {found}, not like headerless {self._encoding}; it will be transcribed as noise")
-        self._size += len(data)
-        width = ENCODINGS[self._encoding]
-        if not data and (left_over := self._size % width):
-            self._warn(f"ends inside a sample of {self._encoding}: {left_over} of {width} bytes")
-        return len(data)
 
 
 class _Search(NamedTuple):

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from ..audio.probing import MediaInfo, probe, probe_raw
 from ..errors import InputError
 from ..protocol import BatchOptions
-from .inputs import STDIN, Input
+from .inputs import Input
 from .output_plan import Targets
+from .stdin import STDIN
 
 
 class Job(NamedTuple):

@@ -15,10 +15,11 @@ from ..scale.manifests import PATH_FIELDS
 from ..scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
 from ..scale.shards import Shard
 from ..transcript import from_batch
-from .inputs import STDIN, Input
+from .inputs import Input
 from .job import Job
 from .output_checks import check_output
 from .output_plan import Targets, file_identity, input_overwrite_error
+from .stdin import STDIN
 
 SUFFIXES = (".jsonl", ".json", ".ndjson")
 

@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 
 from ..errors import OutputError, UsageError
 from ..output import CONCATENABLE, EXTENSIONS, FORMATS, extension
-from .inputs import STDIN, Input
+from .inputs import Input
 from .output_checks import check_output, check_output_url
+from .stdin import STDIN
 
 Targets = dict[str, Path | None]
 """The results of one input: format to file, None for stdout."""

@@ -67,8 +67,9 @@ def render(
     verbosity: VerbosityOptions,
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
-    from .inputs import STDIN, find_files, is_folder_or_glob, spool_stdin
+    from .inputs import find_files, is_folder_or_glob
     from .page_media import PageMedia, find_recording
+    from .stdin import STDIN, spool_stdin
     from .write_results import write_results
 
     reporter = verbosity.apply_to(context.obj)

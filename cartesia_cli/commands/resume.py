@@ -21,9 +21,10 @@ from ..output.console import Reporter
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
 from ..remote_url import display_url, is_remote
 from ..results import Result, Results
-from .inputs import STDIN, Input
+from .inputs import Input
 from .options import typed_options
 from .output_plan import Targets, result_file
+from .stdin import STDIN
 
 if TYPE_CHECKING:
     import typer

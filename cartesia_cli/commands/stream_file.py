@@ -72,7 +72,8 @@ def stream_file(
     """Replay a recording in real time, and show the text as it grows."""
     from ..output.sanitize import title
     from . import backend, live_session, local_extra
-    from .inputs import STDIN, Input, check_not_url
+    from .inputs import Input, check_not_url
+    from .stdin import STDIN
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -192,7 +193,7 @@ def _recording(
 
     from ..audio.files import decode_file, decode_pipe, decode_raw
     from ..audio.probing import probe, probe_raw
-    from .inputs import STDIN, HeaderlessReader, stdin_stream
+    from .stdin import STDIN, HeaderlessReader, stdin_stream
 
     warn = partial(reporter.warn, about=file)
     path, piping = Path(file), file == STDIN

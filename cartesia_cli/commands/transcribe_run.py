@@ -20,11 +20,12 @@ from .batch_config import BatchConfig
 from .batch_plan import BatchPlan
 from .bucket_results import BucketResults, bucket_url
 from .credits import Budget
-from .inputs import STDIN, Input, find_inputs, is_streamed, may_be_several, spool_stdin
+from .inputs import Input, find_inputs, is_streamed, may_be_several
 from .job import Job
 from .job_transcriber import look_up
 from .remote_inputs import RemoteInputs
 from .run_record import has_journal, open_record, shard_key
+from .stdin import STDIN, spool_stdin
 
 if TYPE_CHECKING:
     import typer

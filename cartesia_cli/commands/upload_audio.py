@@ -16,9 +16,10 @@ from ..errors import InputError
 from ..output.console import Reporter
 from ..protocol import BatchResponse
 from ..transfer import size_text
-from .inputs import STDIN, Input
+from .inputs import Input
 from .job import Job
 from .prepare import ShowProgress, TemporaryFolder
+from .stdin import STDIN
 
 
 class Recording(NamedTuple):

@@ -54,7 +54,8 @@ def vad(
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_json, write_stdout
-    from .inputs import STDIN, check_not_url, stdin_stream
+    from .inputs import check_not_url
+    from .stdin import STDIN, stdin_stream
 
     warn = partial(reporter.warn, about=file)
     check_not_url(file)
