@@ -27,7 +27,8 @@ sys.path.insert(0, str(ROOT))
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
 from cartesia_cli.server import whisper
-from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor, load_live_engine
+from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor
+from cartesia_cli.server.engine_choice import load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes

@@ -36,7 +36,7 @@ from cartesia_cli.protocol import (
 )
 from cartesia_cli.server import moonshine, whisper
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.engine import load_live_engine
+from cartesia_cli.server.engine_choice import load_live_engine
 from cartesia_cli.server.language_detection import SpokenLanguages
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer

@@ -488,13 +488,13 @@ def test_ctrl_c_does_not_wait_for_a_busy_engine(environment: dict[str, str]) -> 
     slow = """
 import sys, time
 from cartesia_cli.__main__ import main
-from cartesia_cli.server import engine
+from cartesia_cli.server import engine_choice
 class Slow:
     name, languages, workers, batch_size, is_quick = "Slow", {"en"}, 1, 1, True
     def recognize(self, utterances, language):
         print("hearing", flush=True)
         time.sleep(600)
-engine.load_engines = lambda model, observer, workers: (Slow(), None)
+engine_choice.load_engines = lambda model, observer, workers: (Slow(), None)
 sys.argv = ["cartesia-cli", "serve", "--port", "0"]
 main()
 """

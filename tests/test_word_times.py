@@ -29,7 +29,7 @@ from cartesia_cli.protocol import (
     encode_command,
 )
 from cartesia_cli.server.app import ServerConfig, create_app
-from cartesia_cli.server.engine import load_batch_engine, load_live_engine
+from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer

@@ -259,9 +259,9 @@ def open_backend(
     jobs = 1 if limit is None else limit.maximum
 
     def load_engine() -> Engine:
-        from ..server import engine
+        from ..server import engine_choice
 
-        return engine.load_batch_engine(local_model, observer, jobs)
+        return engine_choice.load_batch_engine(local_model, observer, jobs)
 
     with ExitStack() as stack:
 
@@ -298,11 +298,11 @@ def open_live_server(
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engine() -> Engine:
-        from ..server import engine
+        from ..server import engine_choice
 
         if is_whisper(model):
-            return engine.load_batch_engine(local_model, observer)
-        return engine.load_live_engine(local_model, observer, language)
+            return engine_choice.load_batch_engine(local_model, observer)
+        return engine_choice.load_live_engine(local_model, observer, language)
 
     return open_server(choice, load_engine, observer, local_model)
 

@@ -177,9 +177,9 @@ MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
 
 def _engine_server(local_model: str | None, observer: LocalServerObserver, workers: int) -> MakeServer:
     """A server with the engines loaded. Raises EngineError if they can't be loaded."""
-    from ..server import app, engine
+    from ..server import app, engine_choice
 
-    batch, live = engine.load_engines(local_model, observer, workers)
+    batch, live = engine_choice.load_engines(local_model, observer, workers)
     identity = app.identify_engines(local_model, batch, live)
     return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
 

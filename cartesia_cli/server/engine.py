@@ -1,10 +1,8 @@
-"""Speech recognition engines as the server sees them: what an engine implements, how it is called and how it is chosen.
+"""Speech recognition engines as the server sees them: what an engine implements, how it is called, what they share.
 
-To add one, implement `Engine` (a loaded model, shared by all requests), and have `load_batch_engine` or
-`load_live_engine` return it. The server calls an engine through an `EngineExecutor` only: off the event loop, as many
-calls at once as it has workers. A call may take seconds; whatever it raises is answered with status 500.
-
-Must never import an engine's library before the engine is chosen.
+To add one, implement `Engine` (a loaded model, shared by all requests), and have a function of `engine_choice` return
+it. The server calls an engine through an `EngineExecutor` only: off the event loop, as many calls at once as it has
+workers. A call may take seconds; whatever it raises is answered with status 500.
 """
 
 from __future__ import annotations
@@ -20,8 +18,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import AUTO_LANGUAGE, DEFAULT_LANGUAGE, DetectedLanguage, Word, api_error, excerpt
-from .observer import ServerObserver
+from ..protocol import AUTO_LANGUAGE, DetectedLanguage, Word, api_error, excerpt
 
 T = TypeVar("T")
 
@@ -159,46 +156,6 @@ class EngineExecutor:
     def _count_calls(self, change: int) -> None:
         with self._lock:
             self._calls += change
-
-
-# Which engine answers what. Whisper times words, and takes a third of a second for any audio, however short. Moonshine
-# takes a tenth of a second for three, in English, without word times, which ink-2 doesn't send either. A model that
-# the user names is used for everything, live sessions included.
-
-
-def load_batch_engine(model: str | None, observer: ServerObserver, workers: int = 1) -> Engine:
-    """The engine for recordings and ink-whisper, which has word times. Raises EngineError when it can't be loaded.
-
-    model     a model as `whisper.load` takes it, or None for the one that is installed with the program
-    workers   how many calls it works on at once, if cores and memory allow it
-    """
-    from . import whisper
-
-    return whisper.load(model, observer, workers)
-
-
-def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:
-    """The engine for the other models: text that grows during speech. Raises EngineError when it can't be loaded.
-
-    language   of the session: a language that Moonshine doesn't know is recognized by the batch engine
-    """
-    from . import moonshine
-
-    is_known = (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES
-    if model is None and is_known and moonshine.is_installed():
-        return moonshine.load()
-    return load_batch_engine(model, observer)
-
-
-def load_engines(model: str | None, observer: ServerObserver, workers: int = 1) -> tuple[Engine, Engine | None]:
-    """The batch engine and the live engine of a server that answers all models; None if the first does both.
-
-    workers   of the batch engine; the live engine has one
-    """
-    from . import moonshine
-
-    live = model is None and moonshine.is_installed()
-    return load_batch_engine(model, observer, workers), load_live_engine(model, observer) if live else None
 
 
 # What engines have in common.
