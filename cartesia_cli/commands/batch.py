@@ -39,6 +39,7 @@ from .ordered_output import OrderedOutput
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
+from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .write_results import write_results
 
@@ -279,7 +280,7 @@ class BatchRun:
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)
             self._failed += error is not None
-            if error is not None and len(self._failures) < resume.MAX_NAMED:
+            if error is not None and len(self._failures) < MAX_NAMED:
                 self._failures.append((number, job))
         if error is not None and (self._alone or stops):
             self._stop(error)

@@ -95,7 +95,7 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, interaction, live_session, local_extra, recovery
+    from . import backend, interaction, live_session, local_extra, recovery, shell_commands
     from .append_file import check_appendable
     from .exec_hook import ExecHook
     from .inputs import Input
@@ -179,7 +179,7 @@ def listen(
         asked["local"] = True
     kept = _SessionRecording(
         reporter, stream_options.save_audio, output_options.force, rate, asked,
-        lambda file: given.recovery_command(
+        lambda file: shell_commands.recovery_command(
             file, session_options.language, output_options, format_options, subtitle_options, backend_options,
             command=("listen", "--recover", "--recording"),
         ),

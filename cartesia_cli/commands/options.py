@@ -6,20 +6,19 @@ together, and `expand_groups` replaces a parameter of that type by its fields.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .option_sources import CHOSEN, CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured, negation
+from .option_sources import CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol import BatchOptions
     from .backend import BackendConfig
-    from .output_options import OutputOptions
 
 Command = Callable[..., None]
 
@@ -203,67 +202,6 @@ class BackendOptions(NamedTuple):
             key = "with the key" if choice.credential is not None else "no key is sent"
             reporter.warn(f"{urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
         return choice
-
-
-def to_argv(*values: Any) -> list[str]:
-    """The options of these groups as command-line arguments, without those that have their default values."""
-    words: list[str] = []
-    for value in values:
-        hints = get_type_hints(type(value), include_extras=True)
-        for field, given in value._asdict().items():
-            if given != value._field_defaults[field]:
-                option = hints[field].__metadata__[0]
-                declared = (option.default, *(option.param_decls or ()))  # in annotations, Typer has the first there
-                long = [name for name in declared if isinstance(name, str) and name.startswith("--")]
-                name = long[0] if long else f"--{field.replace('_', '-')}"
-                switch = {True: name, False: f"--no-{name.removeprefix('--')}"}
-                words += [switch[given]] if isinstance(given, bool) else [name, str(given)]
-    return words
-
-
-def recovery_command(
-    file: str,
-    language: str | None,
-    output_options: "OutputOptions",
-    *groups: Any,
-    command: Sequence[str] = ("transcribe",),
-    extra: Sequence[str] = (),
-) -> str:
-    """The shell command that transcribes the recording of a lost session with the options of the session. It may
-    overwrite what the session has written so far.
-
-    file     the recording
-    groups   option groups of the session
-    extra    further arguments
-    """
-    import shlex
-
-    spoken = [] if language is None else ["--language", language]
-    taken = output_options.output is not None or output_options.output_dir is not None
-    arguments = to_argv(output_options._replace(force=output_options.force or taken), *groups)
-    return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *arguments])
-
-
-def typed_options(context: typer.Context) -> list[str]:
-    """The options that were given on the command line of the running command, as command-line arguments."""
-    words: list[str] = []
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[parameter.name or ""]
-        name = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if one is False:
-                words += [negation(parameter) or name]
-            elif name == "--speakers-by-channel":  # a word after it is a value only if it has a comma
-                words += [name if one == NUMBERED else f"{name}={one}"]
-            else:
-                words += [name] if one is True else [name, str(one)]
-    for name, chosen in context.meta.get(CHOSEN, {}).items():
-        if chosen.layer == "flag" and f"--{name}" not in words:  # it stood before the command
-            words += [f"--{name}", chosen.value]
-    return words
 
 
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:

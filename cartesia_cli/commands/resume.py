@@ -9,7 +9,6 @@ Must never cause a file to be overwritten that this program didn't write, or tha
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,24 +18,15 @@ from ..errors import InputError, UsageError
 from ..output import FORMATS, Selection
 from ..output.console import Reporter
 from ..protocol import DEFAULT_LANGUAGE, BatchOptions
-from ..remote_url import display_url, is_remote
+from ..remote_url import display_url
 from ..results import Result, Results
 from .inputs import Input
-from .options import typed_options
 from .output_plan import Targets, result_file
 from .stdin import STDIN
 
 if TYPE_CHECKING:
-    import typer
-
     from .batch_config import BatchConfig
     from .job import Job
-
-MAX_NAMED = 20
-"""Inputs that a suggested command names one by one."""
-
-MAX_COMMAND = 4000
-"""Characters of a command in a journal."""
 
 DEFAULTS = Selection()._asdict()
 
@@ -69,49 +59,6 @@ class ResultRecord(Protocol):
 def open_results(reporter: Reporter) -> Results:
     """The record of the results of earlier runs."""
     return Results(state_dir() / "results.sqlite", reporter.detail)
-
-
-def rest_command(
-    context: typer.Context, names: Sequence[str], left: Sequence[Job], *, to_files: bool, force: bool
-) -> str:
-    """The command that does the rest of a run that was stopped, with the options of its command line.
-
-    names      the run's inputs
-    left       the jobs that are left, as far as they are known; more than MAX_NAMED are not named one by one
-    to_files   whether results go to files
-    """
-    typed = typed_options(context)
-    resumes = to_files and not force
-    if _has_secret(names, typed):
-        return "the same command with --resume" if resumes else "the same command"
-    inputs = names
-    if resumes:
-        typed = [*typed, *({"--resume"} - set(typed))]
-    elif not to_files and 0 < len(left) <= MAX_NAMED and "--files-from" not in typed:
-        inputs = [job.input.source for job in left]
-    # Otherwise once more from the start: the cache has the responses that came before.
-    return shlex.join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
-
-
-def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
-    """The command that does what is left of a run with --output-dir, for its journal. None if it would be too long, or
-    show a password or signature in a URL.
-    """
-    typed = [option for option in typed_options(context) if option not in ("--force", "--resume", "--retry-failed")]
-    if _has_secret(names, typed):
-        return None
-    command = shlex.join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
-    return command if len(command) <= MAX_COMMAND else None
-
-
-def _has_secret(names: Sequence[str], typed: Sequence[str]) -> bool:
-    """Whether a command line may contain a password or a signature, in a URL."""
-    return any(is_remote(word) and display_url(word) != word for word in (*names, *typed))
-
-
-def _operands(names: Sequence[str]) -> list[str]:
-    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in names) else []
-    return [*dashes, *names]
 
 
 def describe_request(

@@ -154,7 +154,9 @@ def stream_file(
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
-            command = given.recovery_command(
+            from .shell_commands import recovery_command
+
+            command = recovery_command(
                 file,
                 session_options.language,
                 output_options,

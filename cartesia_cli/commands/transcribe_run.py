@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..cache import ServerResponse
 from ..errors import InputError, UsageError
 from ..output.console import Reporter
-from . import backend, local_extra
+from . import backend, local_extra, shell_commands
 from . import resume as resuming
 from .backend import Backend, BackendConfig
 from .batch import BatchRun
@@ -162,7 +162,7 @@ class TranscribeRun:
 
             failed += print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
         else:
-            self._stack.enter_context(self._record.run(resuming.run_command(self._context, names)))
+            self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
@@ -306,7 +306,7 @@ class TranscribeRun:
         force = self._options.output.force
 
         def rest_command(left: Sequence[Job] | None) -> str:
-            return resuming.rest_command(self._context, names, left or (), to_files=to_files, force=force)
+            return shell_commands.rest_command(self._context, names, left or (), to_files=to_files, force=force)
 
         run = BatchRun(
             plan,
