@@ -309,57 +309,32 @@ def test_segment_times_are_the_speech_between_two_finalizes() -> None:
     assert [(u.start, u.end) for u in updates if isinstance(u, Segment)] == [(0.4, 2.1), (3.0, 5.0)]
 
 
-def test_speech_across_a_finalize_is_divided_there() -> None:
+UTTERANCES = {
+    "speech across a finalize is divided there":
+        "onset 1, sent 4, utterance 1 4, pause 5.5, sent 6, utterance 4 5.5, utterance 6 6",
+    "all speech before a key is one utterance":
+        "onset 1, pause 2, onset 3, sent 4, utterance 1 4, pause 4.5, sent 5, utterance 4 4.5",
+    "speech that starts in the last frame of an utterance belongs to the next":
+        "onset 1, pause 2, onset 2.55, sent 2.6, utterance 1 2, pause 3.5, sent 4, utterance 2.55 3.5",
+    "speech detected before it was sent does not end before it starts": "sent 1, onset 1.05, utterance 1.05 1.05",
+    "resent audio is not timed twice":  # the onset was confirmed, and doesn't come again
+        "onset 1, pause 2, sent 3, rewind 1.5, pause 2, sent 3, utterance 1.5 2",
+}  # fmt: skip
+"""What happens at which second, and the utterance that ends then, from its start to its stop."""
+
+
+@pytest.mark.parametrize("steps", UTTERANCES.values(), ids=UTTERANCES)
+def test_utterance_is_the_speech_since_the_one_before(steps: str) -> None:
     clock = SpeechTimeline()
-    clock.onset(1.0)
-    clock.sent = 4.0
-    assert clock.end_utterance() == (1.0, 4.0)
-    clock.pause(5.5)
-    clock.sent = 6.0
-    assert clock.end_utterance() == (4.0, 5.5)
-    assert clock.end_utterance() == (6.0, 6.0)
-
-
-def test_all_speech_before_a_key_is_one_utterance() -> None:
-    clock = SpeechTimeline()
-    clock.onset(1.0)
-    clock.pause(2.0)
-    clock.onset(3.0)
-    clock.sent = 4.0
-    assert clock.end_utterance() == (1.0, 4.0)
-    clock.pause(4.5)
-    clock.sent = 5.0
-    assert clock.end_utterance() == (4.0, 4.5)
-
-
-def test_speech_that_starts_in_the_last_frame_of_an_utterance_belongs_to_the_next() -> None:
-    clock = SpeechTimeline()
-    clock.onset(1.0)
-    clock.pause(2.0)
-    clock.onset(2.55)
-    clock.sent = 2.6
-    assert clock.end_utterance() == (1.0, 2.0)
-    clock.pause(3.5)
-    clock.sent = 4.0
-    assert clock.end_utterance() == (2.55, 3.5)
-
-
-def test_speech_detected_before_it_was_sent_does_not_end_before_it_starts() -> None:
-    clock = SpeechTimeline()
-    clock.sent = 1.0
-    clock.onset(1.05)
-    assert clock.end_utterance() == (1.05, 1.05)
-
-
-def test_resent_audio_is_not_timed_twice() -> None:
-    clock = SpeechTimeline()
-    clock.onset(1.0)
-    clock.pause(2.0)
-    clock.sent = 3.0
-    clock.rewind(1.5)
-    clock.pause(2.0)  # the onset was confirmed, and doesn't come again
-    clock.sent = 3.0
-    assert clock.end_utterance() == (1.5, 2.0)
+    for step in steps.split(", "):
+        name, *numbers = step.split()
+        seconds = tuple(map(float, numbers))
+        if name == "utterance":
+            assert clock.end_utterance() == seconds
+        elif name == "sent":
+            clock.sent = seconds[0]
+        else:
+            getattr(clock, name)(*seconds)
 
 
 WORDS = ["", " ", "a", " b", "\n", "c\u0301"]
