@@ -1090,6 +1090,7 @@ PROXY = {"HTTPS_PROXY": "http://proxy:1"}
         ("https://a.example", {"HTTP_PROXY": "http://proxy:1"}, None),
         ("http://a.example", {"HTTP_PROXY": "http://proxy:1"}, ("http://proxy:1", "HTTP_PROXY")),
         ("https://127.0.0.1", PROXY, None),
+        ("ftp://a.example", {"ALL_PROXY": "http://proxy:1"}, None),
         *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, None)
           for no in ("*", "a.example", ".example", "b.example, a.example:8443", "example:8443")),
         *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, ("http://proxy:1", "HTTPS_PROXY"))

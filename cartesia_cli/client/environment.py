@@ -36,16 +36,17 @@ class Proxy(NamedTuple):
 def find_proxy(url: str) -> Proxy | None:
     """The proxy for requests to a server; None without one. Those to this machine never go through a proxy.
 
-    url   of the server, http or https
+    url   of the server
 
     Raises UsageError for a proxy that can't be used, such as one for SOCKS, which httpcore, httpx and websockets can
     speak only with other packages.
     """
-    if is_loopback(url):
+    parts = urlsplit(url)
+    if is_loopback(url) or parts.scheme not in PORTS:  # a redirect may lead anywhere
         return None
     from urllib.request import getproxies, proxy_bypass  # start-up: it imports an HTTP client
 
-    parts, proxies = urlsplit(url), getproxies()
+    proxies = getproxies()
     kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), None)
     if kind is None or proxy_bypass(f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}"):
         return None
