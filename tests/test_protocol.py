@@ -421,6 +421,15 @@ def test_base_urls_that_are_not(bad: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "bad", ["ftp://me:pw@x", "http://me:pw@[::1", "https://me:pw@x:port", "//me:pw@", "pw@x", "http://pw@x\u2100"]
+)
+def test_password_of_a_base_url_is_not_shown(bad: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        protocol.check_base_url(bad)
+    assert "pw" not in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
     ("bad", "what"),
     [("https://me:pw@x/a", "user or a password"), ("https://x/a/?k=1", "query"), ("https://x/a#b", "fragment")],
 )

@@ -107,14 +107,18 @@ def check_base_url(text: str) -> str:
 
     Whether anything may be sent there unencrypted is for `check_encryption` to say.
     """
+    before, at, after = text.rpartition("@")
+    shown = f"{before.rpartition('//')[0]}//…@{after}" if at else text  # without a password
     try:
         parts = urlsplit(text.strip())
         parts.port  # noqa: B018  report a port that isn't a number here, not at the first request
         (parts.hostname or "").encode("idna")  # and a name that no resolver accepts
     except ValueError as error:
-        raise UsageError(f"base URL {text!r}: {error}", hint=f"for example {BASE_URL}") from error
+        raise UsageError(
+            f"base URL {shown!r}: {'not a valid address' if at else error}", hint=f"for example {BASE_URL}"
+        ) from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"base URL {text!r} is not an http(s) address", hint=f"for example {BASE_URL}")
+        raise UsageError(f"base URL {shown!r} is not an http(s) address", hint=f"for example {BASE_URL}")
     host = parts.netloc.rpartition("@")[2]
     address = f"{parts.scheme}://{host}{parts.path}".rstrip("/")
     for what, given in (
