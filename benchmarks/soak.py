@@ -97,9 +97,9 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     """Bytes of memory that a session holds for a settled utterance of ten words."""
     from cartesia_cli.audio.vad import VadSettings
     from cartesia_cli.commands.backend import RunningServer
-    from cartesia_cli.commands.live_options import StreamOptions
-    from cartesia_cli.commands.live_session import LiveSession
-    from cartesia_cli.commands.session_config import SessionConfig
+    from cartesia_cli.commands.live.config import SessionConfig
+    from cartesia_cli.commands.live.options import StreamOptions
+    from cartesia_cli.commands.live.session import LiveSession
     from cartesia_cli.output import Layout
     from cartesia_cli.output.console import Reporter
     from cartesia_cli.output.live_view import LiveView

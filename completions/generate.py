@@ -20,9 +20,10 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.__main__ import PROGRAM, RENDERING_VARIABLES
-from cartesia_cli.commands import COMMANDS, live_options
+from cartesia_cli.commands import COMMANDS
 from cartesia_cli.commands.doctor_machine import MACHINE_CHECKS
 from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
+from cartesia_cli.commands.live import options as live_options
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.append_file import AppendFile
+from cartesia_cli.commands.live.append_file import AppendFile
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.exec_hook import MAX_VARIABLE_BYTES, ExecHook
+from cartesia_cli.commands.live.exec_hook import MAX_VARIABLE_BYTES, ExecHook
 from cartesia_cli.errors import UsageError
 from cartesia_cli.transcript import Segment
 

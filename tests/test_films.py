@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from cartesia_cli.cache import Cache, Store
-from cartesia_cli.commands.batch_plan import Job, probe_input
-from cartesia_cli.commands.inputs import Input
-from cartesia_cli.commands.prepare import TemporaryFolder
-from cartesia_cli.commands.upload_audio import choose_upload, estimate_upload
+from cartesia_cli.commands.batch.inputs import Input
+from cartesia_cli.commands.batch.plan import Job, probe_input
+from cartesia_cli.commands.batch.prepare import TemporaryFolder
+from cartesia_cli.commands.batch.upload_audio import choose_upload, estimate_upload
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import BatchOptions

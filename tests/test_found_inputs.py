@@ -12,7 +12,7 @@ import soundfile
 
 import cartesia_cli
 from cartesia_cli.audio.probing import FORMATS
-from cartesia_cli.commands.inputs import Input, find_inputs
+from cartesia_cli.commands.batch.inputs import Input, find_inputs
 from cartesia_cli.errors import InputError, UsageError
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, fine

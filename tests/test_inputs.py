@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.inputs import Input, find_inputs, is_folder_or_glob
-from cartesia_cli.commands.output_plan import OutputPlan, parse_formats
-from cartesia_cli.commands.stdin import spool_stdin
+from cartesia_cli.commands.batch.inputs import Input, find_inputs, is_folder_or_glob
+from cartesia_cli.commands.batch.output_plan import OutputPlan, parse_formats
+from cartesia_cli.commands.batch.stdin import spool_stdin
 from cartesia_cli.errors import InputError, UsageError
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cartesia_cli.commands.keys import (
+from cartesia_cli.commands.live.keys import (
     ESCAPE_SECONDS,
     HOTKEY_SIGNALS,
     KeyDecoder,
@@ -32,7 +32,7 @@ from tests.fork_server import default_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys
-from cartesia_cli.commands.keys import read_keys
+from cartesia_cli.commands.live.keys import read_keys
 from cartesia_cli.errors import Interrupted
 
 if "session" in sys.argv:
@@ -415,7 +415,7 @@ def test_without_a_terminal_keys_are_off_and_nothing_fails(program: Command) -> 
 
 COUNTING_LOOP_ROUNDS = """
 import asyncio, os, selectors, signal, sys
-from cartesia_cli.commands.keys import read_keys
+from cartesia_cli.commands.live.keys import read_keys
 
 class Selector(selectors.DefaultSelector):
     rounds = 0

@@ -16,8 +16,8 @@ import soxr
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
-from cartesia_cli.commands.job_transcriber import report_languages
-from cartesia_cli.commands.live_options import SessionOptions
+from cartesia_cli.commands.batch.transcriber import report_languages
+from cartesia_cli.commands.live.options import SessionOptions
 from cartesia_cli.commands.local_extra import describe_engine
 from cartesia_cli.commands.options import language_for_server
 from cartesia_cli.errors import UsageError

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from cartesia_cli.commands.output_checks import check_output
+from cartesia_cli.commands.batch.output_checks import check_output
 from cartesia_cli.errors import UsageError
 from tests.conftest import Run, need
 from tests.fault_server import FaultServer, fine

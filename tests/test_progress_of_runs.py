@@ -15,7 +15,7 @@ import pexpect
 import pyte
 import pytest
 
-from cartesia_cli.commands.batch import BatchSummary
+from cartesia_cli.commands.batch.run import BatchSummary
 from tests.conftest import Transcribe
 from tests.fault_server import Exchange, FaultServer, environment, write_wav
 from tests.fork_server import default_signals, run_program

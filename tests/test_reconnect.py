@@ -20,7 +20,7 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.session_recording import SessionRecording
 from cartesia_cli.audio.vad import Endpointer, VadSettings
-from cartesia_cli.commands.interaction import PausableSource
+from cartesia_cli.commands.live.interaction import PausableSource
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
 from cartesia_cli.protocol import (
     Close,

@@ -16,7 +16,7 @@ from cartesia_cli.audio.files import decode_file, decode_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
 from cartesia_cli.audio.wav_writer import WavWriter, open_private, read_back
 from cartesia_cli.commands.backend import RunningServer
-from cartesia_cli.commands.batch_catchup import batch_catch_up
+from cartesia_cli.commands.live.catchup import batch_catch_up
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
 

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import Exit, InputError, UsageError
+from .batch.output_options import SubtitleOptions
 from .options import VerbosityOptions, expand_groups
-from .output_options import SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol import Word
     from ..subtitles.parser import Finding, Kind, SubtitleFile
-    from .inputs import Input
+    from .batch.inputs import Input
 
 EXAMPLES = """
 cartesia-cli check talk.srt
@@ -126,8 +126,8 @@ def _read_files(
 
     Raises InputError for a transcript that can't be read.
     """
-    from .inputs import find_files, find_inputs, folder_error
-    from .stdin import STDIN, spool_stdin
+    from .batch.inputs import find_files, find_inputs, folder_error
+    from .batch.stdin import STDIN, spool_stdin
 
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be both the subtitles and the transcript", hint="name a file for one of them")
@@ -149,7 +149,7 @@ def _read_files(
 
 def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
     from ..subtitles.parser import decode, parse
-    from .inputs import read_input
+    from .batch.inputs import read_input
 
     text, findings = decode(read_input(item, MAX_SUBTITLE_BYTES))
     assert not isinstance(item, InputError)
@@ -164,7 +164,7 @@ def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     """The words of a saved transcript. Raises InputError if it can't be read or has none."""
     from ..transcript_import import decode_document, load_transcripts
-    from .inputs import read_input
+    from .batch.inputs import read_input
 
     data = read_input(item, MAX_SUBTITLE_BYTES)
     assert not isinstance(item, InputError)

@@ -54,12 +54,12 @@ def edit(
     from ..output import Layout
     from ..output.files import write_stdout
     from ..output.html_page import html, is_correctable
+    from .batch.inputs import Input, read_input
+    from .batch.output_checks import check_output
+    from .batch.page_media import PageMedia, find_recording
+    from .batch.stdin import STDIN
     from .edit_server import RECORDING, EditServer, SavedTranscript
-    from .inputs import Input, read_input
-    from .output_checks import check_output
-    from .page_media import PageMedia, find_recording
     from .render import MAX_TRANSCRIPT_BYTES
-    from .stdin import STDIN
 
     name = str(transcript)
     if name == STDIN:

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
-from . import live_options as live_given
 from . import options as given
+from .batch.output_options import Force, output_option
+from .live import options as live_given
 from .options import expand_groups
-from .output_options import Force, output_option
 from .transcribe import MAX_JOBS
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
+    from .batch.inputs import Input
     from .eval_report import Report
     from .eval_run import EvalConfig, EvalRecording, Mode, System
-    from .inputs import Input
 
 EXAMPLES = """
 cartesia-cli eval test-set.jsonl
@@ -240,11 +240,11 @@ def _find_recordings(
     InputError if none can.
     """
     from ..protocol import BatchOptions
+    from .batch.inputs import find_inputs, identity_of
+    from .batch.job import Job, probe_input
+    from .batch.remote_inputs import RemoteInputs
+    from .batch.stdin import STDIN
     from .eval_run import EvalRecording
-    from .inputs import find_inputs, identity_of
-    from .job import Job, probe_input
-    from .remote_inputs import RemoteInputs
-    from .stdin import STDIN
 
     if STDIN in inputs:
         raise UsageError("eval doesn't read stdin", hint="name a file, with its text beside it")
@@ -311,7 +311,7 @@ def _agreed(item: Input, first: str | None, second: str | None) -> str | None:
 def _read_text(path: Path) -> str:
     """The content of a text file. Raises InputError if it can't be read, or isn't Unicode."""
     from ..text_encoding import decode_text
-    from .inputs import Input, read_input
+    from .batch.inputs import Input, read_input
 
     decoded = decode_text(read_input(Input(str(path), path, path), MAX_REFERENCE_BYTES))
     if not decoded.is_sound:
@@ -341,8 +341,8 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
     """The output files with their formats. Raises UsageError for one that can't be written or is read, or whose suffix
     says no format.
     """
-    from .output_checks import check_output
-    from .output_plan import file_identity, input_overwrite_error
+    from .batch.output_checks import check_output
+    from .batch.output_plan import file_identity, input_overwrite_error
 
     named = {file_identity(name) for name in inputs} - {None}
     formats: dict[Path, str] = {}
@@ -360,7 +360,7 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
 
 def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]) -> None:
     """Raises UsageError for an output file that has the text of a recording, which --force mustn't replace."""
-    from .output_plan import file_identity, input_overwrite_error
+    from .batch.output_plan import file_identity, input_overwrite_error
 
     reports = {
         file_identity(file): file for file in files if file.suffix.lower() == REFERENCE_SUFFIX and file.is_file()
@@ -375,8 +375,8 @@ def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]
 def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter) -> None:
     """Write the report to its files, then to stdout. OutputError, after all of them, for one that can't be written."""
     from ..output.files import write_stdout
-    from .output_options import terminal_width
-    from .write_results import write_result
+    from .batch.output_options import terminal_width
+    from .batch.write_results import write_result
 
     failures = [
         write_result(_render(report, one, worst, None), file, reporter, label=True) for file, one in files.items()

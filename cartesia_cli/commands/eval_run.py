@@ -37,16 +37,16 @@ from ..protocol import (
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig, RunningServer
-from .batch_config import BatchConfig
-from .batch_progress import BatchSummary
-from .credits import Budget
-from .job import Job
-from .job_transcriber import JobTranscriber, Stopped
-from .live_options import SessionOptions, StreamOptions
+from .batch.budget import Budget
+from .batch.config import BatchConfig
+from .batch.job import Job
+from .batch.prepare import ShowProgress, TemporaryFolder, materialize
+from .batch.progress import BatchSummary
+from .batch.remote_inputs import RemoteInputs
+from .batch.transcriber import JobTranscriber, Stopped
+from .batch.upload_audio import choose_upload
+from .live.options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
-from .prepare import ShowProgress, TemporaryFolder, materialize
-from .remote_inputs import RemoteInputs
-from .upload_audio import choose_upload
 
 if TYPE_CHECKING:
     from ..session.latency import LatencyRecorder
@@ -323,8 +323,8 @@ class LiveTranscriber:
         """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
         from ..audio.files import decode_file
         from ..audio.pacing import RealtimeSource
-        from .live_session import run_unshown_session
-        from .session_config import SessionConfig
+        from .live.config import SessionConfig
+        from .live.session import run_unshown_session
 
         source, speed = job.input.source, self._shared.config.speed
         blocks = decode_file(path, warn=partial(self._shared.reporter.warn, about=source))

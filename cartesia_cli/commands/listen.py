@@ -15,10 +15,10 @@ from ..directories import state_dir
 from ..errors import CliError, Exit, OutputError, UsageError
 from ..output.console import Reporter
 from ..output.files import StdoutClosed
-from . import live_options as live_given
 from . import options as given
+from .batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
+from .live import options as live_given
 from .options import expand_groups
-from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:
     from ..audio.microphone import Microphone
@@ -95,12 +95,15 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, interaction, live_session, local_extra, recovery, shell_commands
-    from .append_file import check_appendable
-    from .exec_hook import ExecHook
-    from .inputs import Input
-    from .output_checks import check_output
-    from .session_config import SessionConfig
+    from . import backend, local_extra
+    from .batch import shell_commands
+    from .batch.inputs import Input
+    from .batch.output_checks import check_output
+    from .live import interaction, recovery
+    from .live import session as live_session
+    from .live.append_file import check_appendable
+    from .live.config import SessionConfig
+    from .live.exec_hook import ExecHook
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)

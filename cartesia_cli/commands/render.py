@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
+from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 from .options import VerbosityOptions, expand_groups
-from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
     from ..transcript import Transcript
-    from .inputs import Input
-    from .output_plan import Targets
+    from .batch.inputs import Input
+    from .batch.output_plan import Targets
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -67,10 +67,10 @@ def render(
     verbosity: VerbosityOptions,
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
-    from .inputs import find_files, is_folder_or_glob
-    from .page_media import PageMedia, find_recording
-    from .stdin import STDIN, spool_stdin
-    from .write_results import write_results
+    from .batch.inputs import find_files, is_folder_or_glob
+    from .batch.page_media import PageMedia, find_recording
+    from .batch.stdin import STDIN, spool_stdin
+    from .batch.write_results import write_results
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -112,7 +112,7 @@ def _load_transcripts(
     only input is unusable.
     """
     from ..transcript_import import decode_document, load_transcripts
-    from .inputs import read_input
+    from .batch.inputs import read_input
 
     items: list[tuple[Input, Transcript]] = []
     failed = 0

@@ -12,10 +12,10 @@ import typer
 
 from ..errors import NetworkError, OutputError
 from ..output.console import Reporter
-from . import live_options as live_given
 from . import options as given
+from .batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
+from .live import options as live_given
 from .options import expand_groups
-from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 
 if TYPE_CHECKING:
     from ..audio.files import OnFormat
@@ -71,9 +71,10 @@ def stream_file(
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
     from ..output.sanitize import title
-    from . import backend, live_session, local_extra
-    from .inputs import Input, check_not_url
-    from .stdin import STDIN
+    from . import backend, local_extra
+    from .batch.inputs import Input, check_not_url
+    from .batch.stdin import STDIN
+    from .live import session as live_session
 
     reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
@@ -105,7 +106,7 @@ def stream_file(
 
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
-    from .session_config import SessionConfig
+    from .live.config import SessionConfig
 
     recorders: list[LatencyRecorder] = []
     recordings: list[TeeSource] = []
@@ -154,7 +155,7 @@ def stream_file(
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
             headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
-            from .shell_commands import recovery_command
+            from .batch.shell_commands import recovery_command
 
             command = recovery_command(
                 file,
@@ -195,7 +196,7 @@ def _recording(
 
     from ..audio.files import decode_file, decode_pipe, decode_raw
     from ..audio.probing import probe, probe_raw
-    from .stdin import STDIN, HeaderlessReader, stdin_stream
+    from .batch.stdin import STDIN, HeaderlessReader, stdin_stream
 
     warn = partial(reporter.warn, about=file)
     path, piping = Path(file), file == STDIN

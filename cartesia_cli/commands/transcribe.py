@@ -12,8 +12,8 @@ import typer
 
 from ..errors import Exit, UsageError
 from . import options as given
+from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 from .options import expand_groups
-from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -202,7 +202,7 @@ def transcribe(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
-    from .transcribe_run import TranscribeRun
+    from .batch.transcribe_run import TranscribeRun
 
     options = TranscribeOptions(
         input=input_options,

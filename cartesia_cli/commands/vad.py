@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import live_options as live_given
 from . import options as given
+from .live import options as live_given
 from .options import expand_groups
 
 if TYPE_CHECKING:  # it imports numpy
@@ -54,8 +54,8 @@ def vad(
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_json, write_stdout
-    from .inputs import check_not_url
-    from .stdin import STDIN, stdin_stream
+    from .batch.inputs import check_not_url
+    from .batch.stdin import STDIN, stdin_stream
 
     warn = partial(reporter.warn, about=file)
     check_not_url(file)

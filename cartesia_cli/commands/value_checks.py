@@ -55,23 +55,23 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
     """Raises UsageError for values of one group of CHECKED that the command would refuse."""
     match values:
         case {"format": _} | {"json": _} | {"output": _}:
-            from .output_options import OutputOptions
+            from .batch.output_options import OutputOptions
 
             if command in TRANSCRIPT_COMMANDS:
                 file = Path(values["output"]) if "output" in values else None
                 OutputOptions(values.get("format"), bool(values.get("json")), file).formats()
         case {"grep": _} | {"from": _} | {"to": _}:
-            from .output_options import FormatOptions, SubtitleOptions
+            from .batch.output_options import FormatOptions, SubtitleOptions
 
             chosen = FormatOptions(grep=values.get("grep"), since=values.get("from"), until=values.get("to"))
             chosen.layout(SubtitleOptions())
         case {"subtitle_profile": _} | {"min_cue": _} | {"max_cue": _} | {"min_gap": _}:
-            from .output_options import SubtitleOptions
+            from .batch.output_options import SubtitleOptions
 
             SubtitleOptions(**values).rules()
         case {"turn_start_threshold": _} | {"turn_eager_end_threshold": _} | {"turn_end_threshold": _}:
             from ..protocol import TurnConfig
-            from .live_options import check_order
+            from .live.options import check_order
 
             check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
         case {"encoding": encoding}:
@@ -79,7 +79,7 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
 
             checked_encoding(encoding, values.get("sample_rate"))
         case {"wire_encoding": _}:
-            from .live_options import StreamOptions
+            from .live.options import StreamOptions
 
             StreamOptions(**values).wire_format(replay=command == "stream-file")
         case {"model": texts} | {"language": texts}:
@@ -110,11 +110,11 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
 
             parse_names(names)
         case {"page_token": token}:
-            from .live_options import check_page_token
+            from .live.options import check_page_token
 
             check_page_token(token)
         case {"exec": command_line}:
-            from .exec_hook import parse_command
+            from .live.exec_hook import parse_command
 
             parse_command(command_line)
         case {"compare": modes}:

@@ -1,0 +1,186 @@
+"""`--dask`: what a worker of a Dask cluster does with a recording, and the client's side of it.
+
+A worker does what a job does on one machine: it looks its response up in the cache, or else sends the recording to the
+server or to an engine that the worker loads once. The client writes all results.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Lock
+
+from ...cache import Cache
+from ...client import ConcurrencyLimit, LimitClosed
+from ...errors import AuthError
+from ...output import Layout
+from ...output.console import Reporter
+from ...protocol import BatchOptions
+from ...scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
+from .. import backend
+from ..option_sources import configured
+from . import transcriber as job_transcriber
+from .config import BatchConfig
+from .job import Job
+
+CALLS_PER_THREAD = 2
+"""Recordings that are given to the cluster at once, per thread of its workers: none of them waits for the client."""
+
+MIN_CALLS = 8
+"""As long as the cluster has few workers or none: more may join."""
+
+MAX_CALLS = 1024
+"""Each waits in a thread of the client."""
+
+OFFLINE = "no CARTESIA_API_KEY: transcribing with the engines of the workers; with --cloud, they use a key of their own"
+KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What all recordings of a run have in common, as far as workers need it. It contains no key.
+
+    base_url   of the server; None: an engine on the worker
+    sends_key  whether the key is sent there; without encryption, that is the user's choice
+    speakers   as in BatchConfig
+    """
+
+    options: BatchOptions
+    endpoint: str
+    timeout: float | None
+    base_url: str | None
+    sends_key: bool
+    api_version: str
+    local_model: str | None
+    retries: int | None
+    no_cache: bool
+    speakers: tuple[str, ...] | None
+    verbose: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """One recording for a worker."""
+
+    job: Job
+    config: WorkerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """What a worker returns.
+
+    from_cache   whether all responses came from its cache
+    messages     for the user
+    """
+
+    done: job_transcriber.TranscribedJob
+    from_cache: bool
+    messages: tuple[str, ...]
+
+
+class ClusterJobs:
+    """A connection to a cluster that transcribes the recordings of a run, as a context. Any thread may use it.
+
+    address   of the cluster's scheduler, or its scheduler file
+    local     whether its workers have engines of their own
+
+    Errors are those of DaskCluster.
+    """
+
+    def __init__(self, address: str, config: WorkerConfig, reporter: Reporter) -> None:
+        self._cluster, self._config, self._reporter = DaskCluster(address), config, reporter
+        self.local = config.base_url is None
+
+    def __enter__(self) -> ClusterJobs:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._cluster.close()
+
+    def limit(self, jobs: int | None) -> ConcurrencyLimit:
+        """How many recordings are with the cluster at once. `jobs`: what the user asks for, or None."""
+        if not self._cluster.threads:
+            self._reporter.info("the cluster has no workers yet: waiting for one")
+        return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
+
+    def transcribe(self, job: Job) -> WorkerResult:
+        """Raises CliError if the recording fails; LimitClosed after `cancel`."""
+        item = job.input._replace(path=job.input.path.absolute(), fields=None)
+        task = WorkerTask(job._replace(input=item, targets={}, response_file=None), self._config)
+        try:
+            result = self._cluster.call(transcribe_on_worker, task, job.input.source)
+        except CallCancelled as error:
+            raise LimitClosed from error
+        for message in result.messages:
+            self._reporter.info(message)
+        return result
+
+    def cancel(self) -> None:
+        """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
+        self._cluster.cancel()
+
+
+class _ClusterLimit(ConcurrencyLimit):
+    """Keeps all threads of a cluster busy, also those of workers that join later."""
+
+    def __init__(self, cluster: DaskCluster) -> None:
+        super().__init__(MAX_CALLS)
+        self._cluster = cluster
+
+    @property
+    def value(self) -> int:
+        return min(self.maximum, max(MIN_CALLS, CALLS_PER_THREAD * self._cluster.threads))
+
+
+def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
+    """What a worker does with a recording: the same as a job without a cluster, up to its transcript."""
+    config = task.config
+    messages = io.StringIO()
+    reporter = Reporter(messages, {})
+    reporter.verbose = config.verbose
+    batch_config = BatchConfig(
+        config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
+    )
+    done, from_cache = job_transcriber.transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)
+    return WorkerResult(done, from_cache, tuple(messages.getvalue().splitlines()))
+
+
+_opened: dict[WorkerConfig, backend.Backend] = {}
+_opening = Lock()
+
+
+def _open_backend(config: WorkerConfig) -> backend.Backend:
+    """The connection or engine of this worker process, which is opened once."""
+    with _opening:
+        if config not in _opened:
+            stack = ExitStack()
+            atexit.register(stack.close)
+            opening = backend.open_backend(
+                _choose_backend(config),
+                Reporter(),
+                retries=config.retries,
+                local_model=config.local_model,
+                limit=ConcurrencyLimit(worker_threads()),
+            )
+            _opened[config] = stack.enter_context(opening)
+        return _opened[config]
+
+
+def _choose_backend(config: WorkerConfig) -> backend.BackendConfig:
+    """The backend that the client chose, with the key of this worker."""
+    try:
+        return backend.choose_backend(
+            configured(None, None), local=config.base_url is None, cloud=False, base_url=config.base_url,
+            insecure_http=True, insecure_http_key=config.sends_key, api_version=config.api_version,
+        )  # fmt: skip
+    except AuthError as error:
+        error.hint = KEY_HINT
+        raise
+
+
+def _open_cache(config: WorkerConfig) -> Cache | None:
+    choice = backend.BackendConfig(config.base_url, api_version=config.api_version)
+    return backend.open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())

@@ -1,0 +1,39 @@
+"""What all recordings of a batch have in common: the options of their requests, and where their results go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...cache import Cache
+from ...output import Layout
+from ...protocol import BatchOptions
+
+if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+    from .bucket_results import BucketResults
+    from .manifest_results import ManifestResults
+    from .matches import MatchWriter
+
+
+class BatchConfig(NamedTuple):
+    """What all recordings of a batch have in common.
+
+    timeout      seconds for one recording; None: as long as its size needs
+    cache        responses of the same server; None: neither read nor written
+    matches      writes the selected rows of each transcript; None: whole transcripts are written
+    manifest     lists the results; None: no manifest is written
+    speakers     names of who speaks on each channel, which are transcribed one by one; empty: they are numbered;
+                 None: recordings are transcribed as a whole
+    bucket       writes the results as objects; None: they are files
+    embed_audio  whether pages carry a copy of their recording
+    """
+
+    options: BatchOptions
+    layout: Layout
+    endpoint: str
+    timeout: float | None
+    cache: Cache | None = None
+    matches: MatchWriter | None = None
+    manifest: ManifestResults | None = None
+    speakers: tuple[str, ...] | None = None
+    bucket: BucketResults | None = None
+    embed_audio: bool = False

@@ -1,0 +1,203 @@
+"""`transcribe --dry-run`: lists what would be sent, with durations and costs. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import CliError
+from ...output.console import Reporter
+from ...output.files import write_json, write_stdout
+from ...output.sanitize import one_line
+from ...protocol import HTTP_ROUTES, batch_credits
+from ...transfer import size_text
+from .channel_jobs import split_job
+from .config import BatchConfig
+from .job import Job
+from .plan import BatchPlan, is_alone
+from .prepare import TemporaryFolder
+from .remote_inputs import RemoteInputs
+from .transcriber import look_up
+from .upload_audio import UploadEstimate, estimate_upload
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One recording and what it would cost.
+
+    bytes      of the file; None if its server doesn't say
+    upload     what would be uploaded
+    cached     whether the response is in the cache
+    same_as    an earlier input with the same audio, whose response would serve for both
+    channels   what would be sent of each channel, in words; None: the recording is sent as a whole
+    """
+
+    source: str
+    bytes: int | None
+    upload: UploadEstimate
+    cached: bool = False
+    same_as: str | None = None
+    channels: str | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds; None if the file doesn't say."""
+        return self.upload.duration
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether something else than the file would be sent, of which the size is known."""
+        has_size = self.upload.extension is not None and self.upload.bytes is not None
+        return has_size and not self.cached and self.same_as is None
+
+    @property
+    def credits(self) -> float | None:
+        """None if the duration is unknown."""
+        if self.cached or self.same_as is not None:
+            return 0.0
+        return None if self.duration is None else batch_credits(self.duration)
+
+    def to_dict(self, *, priced: bool) -> dict[str, Any]:
+        """The row in the JSON report."""
+        facts: dict[str, Any] = {"source": self.source} | ({} if self.bytes is None else {"bytes": self.bytes})
+        times = {"duration": self.duration, "credits": self.credits if priced else None}
+        facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
+        facts |= {} if self.channels is None else {"channels": self.channels}
+        if self.is_converted:
+            facts |= {"upload_bytes": self.upload.bytes, "upload_bytes_estimated": not self.upload.exact}
+        return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
+
+    def to_text(self, *, priced: bool) -> str:
+        note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
+        if self.channels is not None:
+            note = f" ({self.channels})"
+        elif self.is_converted:
+            about = "" if self.upload.exact else "about "
+            note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
+        return _format_row(
+            "?" if self.bytes is None else self.bytes,
+            _format_number(self.duration),
+            _format_number(self.credits),
+            f"{self.source}{note}",
+            priced=priced,
+        )
+
+
+def print_estimate(
+    plan: BatchPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
+) -> int:
+    """Write what `batch.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
+    are reported. Raises CliError for the only input.
+
+    base_url   None: this machine, which costs nothing
+    remote     asks for the sizes of recordings that are elsewhere
+    """
+    priced = base_url is not None
+    rows, unusable = _estimate_rows(plan, config, remote, reporter, local=not priced)
+    duration = sum(row.duration or 0.0 for row in rows)
+    price = sum(row.credits or 0.0 for row in rows)
+    unknown = sum(row.duration is None for row in rows)
+    unpriced = sum(row.credits is None for row in rows)
+    where = f"{base_url}{HTTP_ROUTES[config.endpoint]}" if base_url else "this machine"
+    asked = [*config.options.query(), *config.options.form()]
+    if reporter.as_json:
+        request = {"to": where, "query": dict(config.options.query()), "form": dict(config.options.form())}
+        report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(priced=priced) for row in rows]}
+        report["duration"] = round(duration, 3)
+        report |= {"credits": round(price, 3)} if priced else {}
+        report |= {"unknown_durations": unknown} if unknown else {}
+        write_json(report)
+        return unusable
+    reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
+    notes = {
+        "would come from the cache, free of charge": sum(row.cached for row in rows),
+        "have the same audio as another input": sum(row.same_as is not None for row in rows),
+        "have an unknown duration: the total is a lower bound": unknown,
+    }
+    for note, count in notes.items():
+        if count:
+            reporter.info(f"{count} of {len(rows)} {note}")
+    if films := [row for row in rows if row.is_converted and row.channels is None]:
+        about = "" if all(row.upload.exact for row in films) else "about "
+        size, whole = sum(row.upload.bytes or 0 for row in films), sum(row.bytes or 0 for row in films)
+        reporter.info(
+            f"{len(films)} of {len(rows)} would be converted to sound only: "
+            f"{about}{size_text(size)} of {size_text(whole)}"
+        )
+    lines = [
+        _format_row("bytes", "seconds", "credits", "source", priced=priced),
+        *(row.to_text(priced=priced) for row in rows),
+    ]
+    if len(rows) > 1:
+        size = sum(row.bytes or 0 for row in rows)
+        lines.append(
+            _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "total", priced=priced)
+        )
+    write_stdout("\n".join(lines) + "\n")
+    return unusable
+
+
+def _estimate_rows(
+    plan: BatchPlan, config: BatchConfig, remote: RemoteInputs, reporter: Reporter, *, local: bool
+) -> tuple[list[Row], int]:
+    """The rows, and how many inputs are unusable, which is reported."""
+    rows: list[Row] = []
+    unusable = 0
+    first: dict[str, str] = {}
+    for job in plan:
+        try:
+            if job.media is None:
+                size = remote.describe(job.input).bytes
+                rows.append(Row(job.input.source, size, UploadEstimate(size, False, None)))
+            elif config.speakers is not None:
+                rows.append(_channels_row(job, config.speakers, config, reporter, priced=not local))
+            else:
+                rows.append(_estimate_row(job, job.media.bytes, config, first, reporter, local=local))
+        except CliError as error:
+            if is_alone(plan):
+                raise
+            reporter.error(error)
+            unusable += 1
+    return rows, unusable
+
+
+def _channels_row(job: Job, names: Sequence[str], config: BatchConfig, reporter: Reporter, *, priced: bool) -> Row:
+    """The row of a recording whose channels are transcribed one by one: it is split to find out."""
+    assert job.media is not None
+    with TemporaryFolder() as temporary, split_job(job, names, temporary, _show_nothing, reporter) as conversation:
+        cached = [channel for channel in conversation.jobs if look_up(channel, config, reporter)[1] is not None]
+        sent = [channel.media for channel in conversation.jobs if channel not in cached and channel.media]
+        upload = UploadEstimate(
+            sum(media.bytes for media in sent), True, sum(media.duration or 0.0 for media in sent), ".flac"
+        )
+        described = conversation.describe(cached, priced=priced)
+    return Row(job.input.source, job.media.bytes, upload, cached=bool(cached) and not sent, channels=described)
+
+
+def _show_nothing(what: str, done: float = 0.0, total: float | None = None, /) -> None:
+    """A dry run shows no progress."""
+
+
+def _estimate_row(
+    job: Job, size: int, config: BatchConfig, first: dict[str, str], reporter: Reporter, *, local: bool
+) -> Row:
+    """The row of a recording on this machine. `first`: request to the first input that makes it."""
+    lookup, known = look_up(job, config, reporter)
+    source = job.input.source
+    before = first.setdefault(lookup.name, source) if lookup and known is None else source
+    return Row(source, size, estimate_upload(job, local=local), known is not None, None if before == source else before)
+
+
+def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:
+    numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if priced else "")
+    return f"{numbers}  {one_line(source)}"
+
+
+def _format_number(value: float | None) -> str:
+    return "?" if value is None else f"{value:.1f}"
+
+
+def _format_total(value: float, unknown: int) -> str:
+    """A sum, with a + if some of its parts are unknown."""
+    return f"{value:.1f}+" if unknown else f"{value:.1f}"

@@ -1,0 +1,136 @@
+"""`--output-manifest`: connects the recordings of a run with the manifest of its results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from threading import Lock
+
+from ...cache import ServerResponse
+from ...errors import InputError, UsageError
+from ...output.console import Reporter
+from ...output.text_json import to_json
+from ...scale.manifests import PATH_FIELDS
+from ...scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
+from ...scale.shards import Shard
+from ...transcript import from_batch
+from .inputs import Input
+from .job import Job
+from .output_checks import check_output
+from .output_plan import Targets, file_identity, input_overwrite_error
+from .stdin import STDIN
+
+SUFFIXES = (".jsonl", ".json", ".ndjson")
+
+
+def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, force: bool) -> None:
+    """Raises UsageError for a manifest that can't be written, or whose name belongs to an input or an unfinished run.
+
+    names   the arguments that name inputs
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: a manifest's suffix is one of {', '.join(SUFFIXES)}", hint="rename it")
+    if path.exists() and file_identity(path) in [file_identity(name) for name in names if name != STDIN]:
+        raise input_overwrite_error(path)
+    check_output(path, force=resume or force)
+    partial = partial_path(path)
+    if partial.exists() and not (resume or force):
+        raise UsageError(
+            f"{partial} is left of a run that was stopped", hint="--resume continues it, --force starts anew"
+        )
+
+
+def path_of_shard(path: Path, shard: Shard) -> Path:
+    """The manifest of one shard, of which a manifest consists: results.jsonl becomes results.3-of-8.jsonl."""
+    return path.with_name(f"{path.stem}.{shard.number}-of-{shard.total}{path.suffix}")
+
+
+def numbered(found: Iterable[Input | InputError]) -> Iterator[Input | InputError]:
+    """Number the inputs, so that the manifest can list them in this order."""
+    for number, item in enumerate(found):
+        yield item if isinstance(item, InputError) else item._replace(number=number)
+
+
+class ManifestResults:
+    """The manifest of a run, as a context. Any thread may use it; raises OutputError if it can't be written.
+
+    If the block ends without an exception, the manifest is put into place. Otherwise its lines stay in the partial
+    file. Neither file is touched before the first recording is done.
+    """
+
+    def __init__(self, path: Path, *, resume: bool, reporter: Reporter) -> None:
+        self._path, self._resume, self._reporter = path, resume, reporter
+        self._lock = Lock()
+        self._opened: OutputManifest | None = None
+
+    def __enter__(self) -> ManifestResults:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            with self._open() as manifest:
+                count = manifest.finish()
+            self._reporter.info(f"wrote {self._path}: {count} {'recording' if count == 1 else 'recordings'}")
+        elif self._opened is not None:
+            with self._opened:
+                self._reporter.info(f"{partial_path(self._path)} has the results so far, for --resume")
+
+    def add(self, item: Input, text: str, duration: float | None) -> None:
+        """Write the line of a recording. `duration`: in seconds, as measured."""
+        line = describe_result(self._audio(item), duration, text, item.fields or {})
+        self._open().add(item.number, to_json(line))
+
+    def keep(self, item: Input) -> bool:
+        """Take over the line that a recording has in the manifest of an earlier run; whether it has one."""
+        earlier = self._open().earlier(self._audio(item), item.fields or {})
+        if earlier is None:
+            return False
+        self.add(item, earlier["pred_text"], earlier.get("duration"))
+        return True
+
+    def keep_others(self, jobs: Iterable[Job], chosen: Iterable[Job]) -> None:
+        """Take over the lines of the jobs that aren't among the chosen ones, as far as they have any."""
+        numbers = {job.input.number for job in chosen}
+        for job in jobs:
+            if job.input.number not in numbers:
+                self.keep(job.input)
+
+    def keep_finished(self, job: Job, cached: ServerResponse | None) -> None:
+        """Write the line of a recording whose results an earlier run has written. Raises UsageError if its text is
+        neither in that run's manifest, nor in the cache, nor in a JSON result.
+        """
+        if self.keep(job.input):
+            return
+        source = job.input.source
+        text = from_batch(cached.parsed, source=source, model="").text if cached else _saved_text(job.targets)
+        if text is None:
+            raise UsageError(
+                f"{source} has results, but its text for {self._path} is neither in the cache nor in a JSON result",
+                hint="to transcribe it again, run the command with --force instead of --resume",
+            )
+        self.add(job.input, text, job.seconds)
+
+    def _open(self) -> OutputManifest:
+        with self._lock:
+            if self._opened is None:
+                self._opened = OutputManifest(self._path, resume=self._resume)
+            return self._opened
+
+    def _audio(self, item: Input) -> str:
+        if item.source == STDIN or item.remote is not None:
+            return item.remote or STDIN
+        fields = item.fields or {}
+        given = next((fields[name] for name in PATH_FIELDS if name in fields), None)
+        return audio_path(str(item.path), given, self._path)
+
+
+def _saved_text(targets: Targets) -> str | None:
+    """The text of the JSON document among the results of a recording, if there is one."""
+    file = targets.get("json")
+    try:
+        document = json.loads(file.read_bytes()) if file else None
+    except (OSError, ValueError):
+        return None
+    text = document.get("text") if isinstance(document, dict) else None
+    return text if isinstance(text, str) else None

@@ -1,0 +1,155 @@
+"""Writes the rows that --grep and similar options select, of all inputs to one target, the way grep does.
+With several inputs, each result has the name of its file, and inputs without results are left out. The results of an
+input are written before the next one is transcribed, except in JSON, which is one document. Must never write a file
+that the user didn't name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import OutputError
+from ...output import Layout, Selection, writer
+from ...output.console import Reporter
+from ...output.files import write_stdout
+from ...output.rows import excerpts, row_words, select_rows
+from ...output.sanitize import one_line
+from ...output.table import ROWS, row_header
+from ...output.text_json import matches_document, to_json
+from ...transcript import Transcript
+from .write_results import write_result
+
+
+def is_combined(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
+    """Whether the selected rows of all inputs go to one target, stdout or -o, instead of a file for each input."""
+    return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
+
+
+def report_no_matches(transcript: Transcript, selection: Selection, reporter: Reporter) -> bool:
+    """Whether a pattern matches nothing in a transcript, which is then reported."""
+    if selection.pattern is None or excerpts(transcript, selection):
+        return False
+    _say_no_matches(selection.pattern, reporter)
+    return True
+
+
+def _say_no_matches(pattern: str, reporter: Reporter) -> None:
+    reporter.info(f"nothing matches {pattern!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRows:
+    """What was selected from one transcript, as it is written.
+
+    found      whether any row was
+    text       the rows, without what separates them from those of other transcripts
+    document   the rows in JSON, which are written at the end
+    """
+
+    found: bool
+    text: str = ""
+    document: dict[str, Any] | None = None
+
+
+class MatchWriter:
+    """Takes transcripts one by one, and writes the selected rows of each.
+
+    combined   whether it writes them; otherwise they are written with the results of each input, and only counted here
+    found      whether any row was selected
+
+    format     table, tsv, csv, json or ndjson; None if it only counts
+    output     a file, or None for stdout
+    several    whether results have the names of their files
+    speakers   whether rows of several inputs have a column for speakers
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        format: str | None,
+        output: Path | None,
+        reporter: Reporter,
+        *,
+        several: bool,
+        speakers: bool = False,
+    ) -> None:
+        assert layout.selection is not None
+        self._layout = layout if output is None else layout._replace(columns=None)
+        self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
+        self._several, self._speakers = several, speakers
+        self.found, self.combined = False, format is not None
+        self._parts: list[str] = []
+        self._documents: list[dict[str, Any]] = []
+        self._is_first = True
+
+    def add(self, transcript: Transcript) -> None:
+        """Write the selected rows of a transcript, unless its format has to wait for the other transcripts."""
+        self.write(self.select(transcript))
+
+    def select(self, transcript: Transcript) -> SelectedRows:
+        """The selected rows of a transcript. May be called from any thread."""
+        found = bool(excerpts(transcript, self._selection))
+        if self._format is None or (self._several and not found):
+            return SelectedRows(found)
+        if self._format == "json":
+            return SelectedRows(found, document=matches_document(transcript, self._selection))
+        return SelectedRows(found, self._rows(transcript, self._format))
+
+    def write(self, rows: SelectedRows) -> None:
+        """Write the rows of one transcript. Must be called in input order."""
+        self.found = self.found or rows.found
+        if rows.document is not None:
+            self._documents.append(rows.document)
+        elif rows.text:
+            has_header = self._several and self._format != "ndjson"
+            self._write((self._separator() if has_header else "") + rows.text)
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether there is a pattern, and nothing has matched it."""
+        return self._selection.pattern is not None and not self.found
+
+    def close(self) -> OutputError | None:
+        """Write what had to wait. Returns the error of a file that can't be written."""
+        if self._format == "json" and (self._documents or self._several):
+            self._write(to_json(self._documents if self._several else self._documents[0], 2))
+        if self._format in ("tsv", "csv") and self._is_first and self._several:
+            self._write(self._header(self._format))
+        if self._selection.pattern is not None and not self.found:
+            _say_no_matches(self._selection.pattern, self._reporter)
+        if (
+            self._output is None or self._format is None or self.found_nothing
+        ):  # a file without matches would look like a result
+            return None
+        return write_result("".join(self._parts), self._output, self._reporter)
+
+    def _write(self, text: str) -> None:
+        if self._output is not None:
+            self._parts.append(text)
+        elif text:
+            write_stdout(text)
+
+    def _separator(self) -> str:
+        """What comes between two results of several."""
+        first, self._is_first = self._is_first, False
+        if self._format == "table":
+            return "" if first else "\n"
+        return self._header(self._format or "") if first else ""
+
+    def _rows(self, transcript: Transcript, format: str) -> str:
+        if not self._several or format == "ndjson":
+            return writer(format)(transcript, self._layout)
+        if format == "table":
+            return f"{one_line(transcript.source)}\n{writer(format)(transcript, self._layout)}"
+        return self._named_rows(transcript, format)
+
+    def _header(self, format: str) -> str:
+        return row_header(format, file=True, speakers=self._speakers)
+
+    def _named_rows(self, transcript: Transcript, format: str) -> str:
+        """Rows of tsv or csv, with the file name in the first column."""
+        found = select_rows(row_words(transcript)[0], self._selection)
+        return ROWS[format](found, file=transcript.source, speakers=self._speakers)

@@ -1,0 +1,211 @@
+"""Options about output, shared by all commands that write transcripts: formats, files, selected rows, subtitles."""
+
+import os
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from ...errors import UsageError
+
+if TYPE_CHECKING:  # --help does without
+    from ...output import Layout, Selection
+    from ...output.console import Reporter
+    from ...subtitles.profiles import Rules
+    from .matches import MatchWriter
+    from .output_plan import OutputPlan
+
+output_option = partial(typer.Option, rich_help_panel="Output")
+format_option = partial(typer.Option, rich_help_panel="Text and words")
+row_option = partial(typer.Option, rich_help_panel="Selecting words")
+subtitle_option = partial(typer.Option, rich_help_panel="Subtitles")
+
+Format = Annotated[
+    str | None,
+    output_option("--format", "-f", metavar="FORMAT,...",
+                  help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; several need "
+                       "--output-dir."),
+]  # fmt: skip
+Json = Annotated[bool, output_option("--json", help="Short for -f json.")]
+Output = Annotated[
+    Path | None,
+    output_option("--output", "-o", metavar="FILE", readable=False,
+                  help="Write to this file; its suffix implies the format."),
+]  # fmt: skip
+OutputDir = Annotated[
+    Path | None,
+    output_option(metavar="DIR", readable=False, help="Write a file for each input and format to this folder."),
+]
+Force = Annotated[bool, output_option("--force", help="Overwrite existing files.")]
+WordTimestamps = Annotated[
+    bool, format_option("--word-timestamps", "-w", help="Add a table of words with their times to the text.")
+]
+Paragraphs = Annotated[bool, format_option("--paragraphs", help="Divide the text into paragraphs at pauses in speech.")]
+Grep = Annotated[
+    str | None, row_option(metavar="REGEX", help="Select words and phrases that match; exit code 1 if none does.")
+]
+IgnoreCase = Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case in --grep.")]
+Context = Annotated[int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")]
+Since = Annotated[
+    float | None,
+    row_option("--from", metavar="SECONDS", min=0, help="Select words from this time on."),
+]
+Until = Annotated[float | None, row_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.")]
+LongestGaps = Annotated[
+    int | None, row_option(metavar="N", min=1, help="Select the words before the N longest silences.")
+]
+EmbedAudio = Annotated[bool, output_option("--embed-audio", help="Put a copy of the recording into the html page.")]
+SubtitleProfile = Literal["netflix", "bbc", "shorts", "none"]
+Profile = Annotated[
+    SubtitleProfile | None, subtitle_option("--subtitle-profile", help="Style guide for subtitles; netflix by default.")
+]
+LineWidth = Annotated[int | None, subtitle_option(metavar="N", min=2, help="Columns per line; 42.")]
+LineCount = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Lines per cue; 2.")]
+WordsPerLine = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Words per line; unlimited.")]
+MinCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.")]
+MaxCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.")]
+MinGap = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.")]
+MaxCps = Annotated[
+    float | None,
+    subtitle_option(metavar="N", min=0.1, help="Maximum reading speed, in characters per second; 20."),
+]
+Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings in srt.")]
+HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]
+
+
+class OutputOptions(NamedTuple):
+    """Formats, and the file or folder that results are written to."""
+
+    format: Format = None
+    json: Json = False
+    output: Output = None
+    output_dir: OutputDir = None
+    force: Force = False
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the command line says what is written or where, except for --force."""
+        return self.json or any(given is not None for given in (self.format, self.output, self.output_dir))
+
+    def formats(self, *, selects_rows: bool = False) -> tuple[str, ...]:
+        """The formats that are asked for; by default text, or a table of selected rows. Raises UsageError for unknown
+        ones.
+        """
+        from . import output_plan
+
+        found = output_plan.parse_formats(self.format, self.json, self.output)
+        return ("table",) if selects_rows and self.format is None and found == ("text",) else found
+
+    def plan(
+        self,
+        formats: tuple[str, ...],
+        *,
+        several: bool = False,
+        force: bool = False,
+        combined: bool = False,
+        to_bucket: bool = False,
+    ) -> "OutputPlan":
+        from .output_plan import OutputPlan
+
+        return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined, to_bucket)
+
+    def matches(
+        self, layout: "Layout", formats: tuple[str, ...], reporter: "Reporter", *, several: bool, speakers: bool = False
+    ) -> "MatchWriter | None":
+        """The writer of selected rows; None if none are selected. Raises UsageError if --output-dir can't take them.
+
+        speakers   whether any transcript is known to have speakers
+        """
+        if layout.selection is None:
+            return None
+        from .matches import MatchWriter, is_combined
+
+        if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
+            raise UsageError(
+                "--grep writes one table for all inputs, so --output-dir can't be used",
+                hint="-o FILE takes the table; -f csv --output-dir DIR writes a file for each input",
+            )
+        format = formats[0] if is_combined(layout, formats, self.output_dir) else None
+        output = None if self.output is None or str(self.output) == "-" else self.output
+        return MatchWriter(layout, format, output, reporter, several=several, speakers=speakers)
+
+
+class SubtitleOptions(NamedTuple):
+    """Rules for subtitles: a profile, and numbers that replace those of the profile."""
+
+    subtitle_profile: Profile = None
+    max_line_width: LineWidth = None
+    max_line_count: LineCount = None
+    max_words_per_line: WordsPerLine = None
+    min_cue: MinCue = None
+    max_cue: MaxCue = None
+    min_gap: MinGap = None
+    max_cps: MaxCps = None
+
+    def rules(self) -> "Rules | None":
+        """None if no option is given. Raises UsageError for rules that contradict each other."""
+        asked = {name: value for name in self._fields if (value := getattr(self, name)) is not None}
+        if not asked:
+            return None
+        from ...subtitles.profiles import make_rules
+
+        return make_rules(asked.pop("subtitle_profile", None), **asked)
+
+
+class FormatOptions(NamedTuple):
+    """How text, word tables and subtitle files look, besides the rules for subtitles."""
+
+    word_timestamps: WordTimestamps = False
+    paragraphs: Paragraphs = False
+    grep: Grep = None
+    ignore_case: IgnoreCase = False
+    context_words: Context = 0
+    since: Since = None
+    until: Until = None
+    longest_gaps: LongestGaps = None
+    crlf: Crlf = False
+    highlight_words: HighlightWords = False
+
+    @property
+    def selects_rows(self) -> bool:
+        """Whether only some rows of the word table are wanted."""
+        return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
+
+    def layout(self, subtitle_options: SubtitleOptions) -> "Layout":
+        """Raises UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
+        from ...output import Layout
+
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise UsageError(
+                f"--from {self.since:g} is not before --to {self.until:g}", hint="--to must be the later time"
+            )
+        return Layout(
+            words=self.word_timestamps,
+            rules=subtitle_options.rules(),
+            crlf=self.crlf,
+            highlight_words=self.highlight_words,
+            paragraphs=self.paragraphs,
+            selection=self._selection() if self.selects_rows else None,
+            columns=terminal_width(),
+        )
+
+    def _selection(self) -> "Selection":
+        from ...output import Selection
+        from ...output.rows import compile_pattern
+
+        if self.grep is not None:
+            compile_pattern(self.grep)  # a malformed pattern is reported before anything is sent
+        return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
+
+
+def terminal_width() -> int | None:
+    """The width of the terminal on stdout, or COLUMNS; None in a pipe or file, where nothing is truncated."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    return shutil.get_terminal_size().columns

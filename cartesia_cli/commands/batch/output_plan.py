@@ -1,0 +1,205 @@
+"""Decides where each result goes, and checks that it can be written, before anything is sent.
+
+The result of one input goes to stdout; those of several go beside their inputs, or to --output-dir with the folders
+they came from. Must never overwrite an existing file without --force, nor an input at all. The name of a result doesn't
+depend on other files in the folder: where inputs would share a name, the one that already has it keeps it.
+"""
+
+import os
+import stat
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from ...errors import OutputError, UsageError
+from ...output import CONCATENABLE, EXTENSIONS, FORMATS, extension
+from .inputs import Input
+from .output_checks import check_output, check_output_url
+from .stdin import STDIN
+
+Targets = dict[str, Path | None]
+"""The results of one input: format to file, None for stdout."""
+
+
+class FindOwner(Protocol):
+    """Finds whose results have a path, whatever their suffixes: one of these inputs, something else, or None."""
+
+    def __call__(self, stem: Path, inputs: Sequence[Input], /) -> object: ...
+
+
+FOLDER_HINT = (
+    "transcribe them into different folders, or name the folder that both are in as the input: "
+    "results then keep the folders below it"
+)
+LIST_HINT = "name them in a list, --files-from FILE: results then keep the folders of the URLs"
+
+MAX_NAME_BYTES = 255
+"""Limit of most file systems."""
+
+
+def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tuple[str, ...]:
+    """The formats that -f, --json and the suffix of -o ask for, each once. No suffix means text.
+
+    Raises UsageError for an unknown format or suffix.
+    """
+    if as_json and names not in (None, "json"):
+        raise UsageError(f"--json and -f {names} ask for different formats")
+    if names is None:
+        return ("json",) if as_json else (_implied_format(output),)
+    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
+    if unknown := [name for name in chosen if name not in FORMATS]:
+        raise UsageError(f"unknown format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
+    return chosen
+
+
+def _implied_format(output: Path | None) -> str:
+    """The format that the suffix of -o implies."""
+    ending = output.suffix.lower() if output else ""
+    if ending and ending not in EXTENSIONS:
+        raise UsageError(
+            f"{output}: no transcript format has the suffix {ending}",
+            hint=f"suffixes: {' '.join(EXTENSIONS)}; or name the format with -f",
+        )
+    return EXTENSIONS[ending] if ending else "text"
+
+
+class OutputPlan(NamedTuple):
+    """What the command line says about results.
+
+    formats      none: no results are written
+    several      whether there may be more than one input
+    output       one file for all results; "-" is stdout
+    output_dir   a folder for a file of each input and format
+    force        whether existing files may be overwritten
+    combined     whether the results of all inputs go to one target whatever their format, as those of --grep do
+    to_bucket    whether `output_dir` is in a bucket: what exists there is found out when results are written
+    """
+
+    formats: Sequence[str]
+    several: bool
+    output: Path | None
+    output_dir: Path | None
+    force: bool
+    combined: bool = False
+    to_bucket: bool = False
+
+    def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
+        """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
+        if stdout is closed. `find_owner` knows the results of earlier runs.
+        """
+        if self.output is not None and self.output_dir is not None:
+            raise UsageError("-o and --output-dir exclude each other")
+        if not self.to_bucket:
+            check_output_url(self.output_dir)
+        if len(self.formats) > 1 and self.output_dir is None:
+            raise UsageError(f"the formats {','.join(self.formats)} need a folder", hint="--output-dir DIR")
+        if not self.formats:
+            return [{} for _ in inputs]
+        if self._has_single_target():
+            planned = self._combined_targets(inputs)
+        else:
+            planned = _separate_targets(inputs, self.formats, self.output_dir, find_owner)
+        if not self.to_bucket:
+            _check_targets(planned, inputs, self.force)
+        return planned
+
+    def _has_single_target(self) -> bool:
+        to_stdout = self.combined or not self.several or tuple(self.formats) == ("ndjson",)
+        return self.output is not None or (self.output_dir is None and to_stdout)
+
+    def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
+        name = self.formats[0]
+        file = None if self.output is None or str(self.output) == STDIN else self.output
+        if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
+            raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
+        return [{name: file} for _ in inputs]
+
+
+def _separate_targets(
+    inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, find_owner: FindOwner
+) -> list[Targets]:
+    """A file for each input and format."""
+    if output_dir is None and (remote := next((item for item in inputs if item.remote is not None), None)):
+        raise UsageError(f"results can't be written beside {remote.source}", hint="--output-dir DIR, or -f ndjson")
+    planned: list[Targets] = []
+    taken: dict[Path, str] = {}
+    for item, stem in zip(inputs, _target_stems(inputs, output_dir, find_owner), strict=True):
+        files = {name: result_file(stem, name) for name in formats}
+        for file in files.values():
+            if taken.setdefault(file, item.source) != item.source:
+                raise UsageError(
+                    f"{taken[file]} and {item.source} would both be written to {file}",
+                    hint=LIST_HINT if item.remote is not None else FOLDER_HINT,
+                )
+        planned.append({**files})
+    return planned
+
+
+def _target_stems(inputs: Sequence[Input], output_dir: Path | None, find_owner: FindOwner) -> list[Path]:
+    """The path of each input's results, without the suffix of a format: the input's path without its suffix (talk.mp3
+    gives talk.txt). The suffix stays (talk.mp3.txt) where such results exist already, and where the short name belongs
+    to the results of another recording, or would be shared by two inputs of this run.
+    """
+    full = [output_dir / item.relative_path if output_dir else _path_beside(item) for item in inputs]
+    sharing: defaultdict[Path, list[int]] = defaultdict(list)
+    for k, path in enumerate(full):
+        sharing[path.with_suffix("")].append(k)
+    stems = list(full)
+    for short, numbers in sharing.items():
+        candidates = [k for k in numbers if short == full[k] or find_owner(full[k], [inputs[k]]) is not inputs[k]]
+        owner = find_owner(short, [inputs[k] for k in candidates])
+        for k in candidates:
+            if owner is inputs[k] or (owner is None and len(numbers) == 1):
+                stems[k] = short
+    counts = Counter(stems)
+    return [path if counts[stem] > 1 else stem for path, stem in zip(full, stems, strict=True)]
+
+
+def _path_beside(item: Input) -> Path:
+    """Where results of an input go without --output-dir: beside it. The results of a segment have its times in their
+    names.
+    """
+    if item.source == STDIN:
+        return item.relative_path
+    return item.path if item.segment is None else item.path.with_name(item.relative_path.name)
+
+
+def result_file(stem: Path, format: str) -> Path:
+    """The file of a result. A name that would be too long is truncated and gets a hash, so that different names stay
+    different.
+    """
+    suffix = extension(format)
+    name = stem.name
+    if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
+        mark = f"~{sha256(os.fsencode(name)).hexdigest()[:8]}{suffix}"
+        while len(os.fsencode(name + mark)) > MAX_NAME_BYTES:
+            name = name[:-1]
+        return stem.with_name(name + mark)
+    return stem.with_name(name + suffix)
+
+
+def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:
+    files = {file for one in planned for file in one.values()}
+    if None in files and sys.stdout is None:
+        raise OutputError("stdout is closed", hint="-o writes to a file instead")
+    sources = {os.path.realpath(item.path) for item in inputs if item.remote is None}
+    for file in sorted(file for file in files if file is not None):
+        if os.path.realpath(file) in sources:
+            raise input_overwrite_error(file)
+        check_output(file, force=force)
+
+
+def input_overwrite_error(file: Path) -> UsageError:
+    return UsageError(f"{file} is an input and must not be overwritten", hint="choose another file")
+
+
+def file_identity(file: str | Path) -> object:
+    """A value that is equal for all names of a file, existing or not; "-" is stdin. None for a device or pipe."""
+    try:
+        found = os.fstat(0) if str(file) == STDIN else os.stat(file)
+    except OSError:
+        return None if str(file) == STDIN else os.path.realpath(file)
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None

@@ -1,0 +1,72 @@
+"""The recording of a page with a player: where it is from there, its waveform, and a copy in the page if wanted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from ...errors import InputError
+from ...output import Media
+from ...output.console import Reporter
+
+MAX_EMBEDDED_BYTES = 64 << 20
+"""Largest recording in a page: four and a half hours."""
+
+
+def find_recording(audio: Path | None, saved: Path, source: str) -> Path | None:
+    """The recording of a transcript: the one that is named, or else the one that the transcript names, in this folder
+    or beside the transcript. None if there is none; raises InputError if the named one isn't there.
+
+    A transcript that names no recording is called like its own file, which isn't taken for one.
+
+    audio    the named one, or None
+    saved    where the transcript is
+    source   what the transcript names
+    """
+    named = Path(source)
+    places = (audio,) if audio is not None else (named, saved.parent / named, saved.parent / named.name)
+    found = next((place for place in places if place.is_file() and (audio or not place.samefile(saved))), None)
+    if audio is not None and found is None:
+        raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
+    return found
+
+
+class PageMedia:
+    """Prepares a recording for the pages of its transcript, once.
+
+    recording   the file; None if there is none
+    linked      whether it stays where it is, so that a page can refer to it
+    embed       whether pages carry a copy of it
+    """
+
+    def __init__(self, recording: Path | None, reporter: Reporter, *, linked: bool, embed: bool) -> None:
+        self._recording, self._reporter = recording, reporter
+        self._linked, self._embed = linked, embed
+        self._found: Media | None = None
+
+    def beside(self, page: Path | None) -> Media:
+        """The recording, as seen from a page; None: from a page on stdout, which is taken to be in this folder."""
+        found = self._found = self._found or self._prepare()
+        if self._recording is None or not self._linked or found.embedded:
+            return found
+        folder = Path.cwd() if page is None else page.parent.resolve()
+        link = os.path.relpath(self._recording.resolve(), folder)
+        return Media(quote(os.fsencode(link.replace(os.sep, "/"))), peaks=found.peaks, peak_seconds=found.peak_seconds)
+
+    def _prepare(self) -> Media:
+        if self._recording is None:
+            return Media()
+        from ...audio.files import decode_file
+        from ...audio.page_audio import OPUS_TYPE, opus, peaks
+
+        try:
+            waveform, seconds = peaks(decode_file(self._recording))
+            copy = opus(self._recording, MAX_EMBEDDED_BYTES) if self._embed else b""
+        except InputError as error:
+            self._reporter.warn(f"the page has no waveform: {error.message}")
+            return Media()
+        if copy is None:
+            limit = MAX_EMBEDDED_BYTES >> 20
+            self._reporter.warn(f"the recording is not in the page: it would take more than {limit} MiB")
+        return Media(embedded=copy or b"", type=OPUS_TYPE if copy else "", peaks=waveform, peak_seconds=seconds)

@@ -1,0 +1,182 @@
+"""Plans a batch: probes recordings, and decides where their results go, before they are sent.
+
+The first inputs are planned as a whole, so that nothing is sent if one of them is unusable or has nowhere to go. A
+folder may hold a hundred thousand recordings. Those beyond LOOKAHEAD are planned while others are being sent, so that
+memory and the time until the first upload don't grow with their number; an error there concerns one recording only.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Protocol
+
+from ...audio.probing import MediaInfo
+from ...errors import CliError, InputError, OutputError, UsageError
+from ...output.console import Reporter
+from ...protocol import BatchOptions
+from . import resume
+from .inputs import Input, SeenNames
+from .job import Job, probe_input
+from .output_plan import FindOwner, OutputPlan, Targets
+from .run_record import RunRecord
+
+LOOKAHEAD = 1000
+"""Inputs that are planned before anything is sent."""
+
+
+SelectPending = Callable[[Sequence[Job]], tuple[list[Job], int]]
+"""Chooses the jobs that have to be done, and counts those that can't be, which it reports."""
+
+
+class OnFound(Protocol):
+    """Called when inputs have been found."""
+
+    def __call__(self, *, any_found: bool) -> object:
+        """`any_found`: whether there is one among them that may be a recording."""
+
+
+def is_alone(plan: "BatchPlan") -> bool:
+    """Whether a plan has a single input: its failure is that of the run."""
+    return plan.complete and len(plan.first) + plan.unusable == 1
+
+
+class BatchPlan:
+    """The jobs of a batch, in input order; those beyond the first are planned while it runs.
+
+    first      the jobs that are known before anything is sent
+    complete   whether those are all
+    single     whether there is only one input
+    unusable   inputs that can't be transcribed, so far; each has been reported
+    done       inputs so far that have their results already
+    """
+
+    def __init__(
+        self,
+        found: Iterator[Input | InputError],
+        options: BatchOptions,
+        plan: OutputPlan,
+        record: RunRecord,
+        reporter: Reporter,
+        *,
+        response_folder: Path | None = None,
+        select: SelectPending | None = None,
+        streamed: bool = False,
+        on_found: OnFound = lambda *, any_found: None,
+    ) -> None:
+        """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
+        InputError if the only input is unusable.
+
+        record            of earlier runs: their results keep their file names
+        response_folder   where response bodies are saved, or None
+        select            None: all jobs have to be done
+        streamed          whether inputs come in while others are being transcribed: each is planned by itself
+        on_found          called when the first inputs are found, before they are probed
+        """
+        self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
+        self._response_folder, self._select = response_folder, select
+        self._taken = SeenNames()
+        self.unusable = self.done = 0
+        items: list[Input | InputError] = []
+        if streamed:
+            self.complete = self.single = False
+            self._later: Iterator[list[Input | InputError]] = ([item] for item in found)
+        else:
+            groups = (list(group) for _, group in groupby(found, _name_key))
+            for group in groups:
+                items += group
+                if len(items) >= LOOKAHEAD:
+                    break
+            following = next(groups, None)
+            self.complete, self.single = following is None, following is None and len(items) == 1
+            self._later = chain([following], groups) if following else iter(())
+        on_found(any_found=any(isinstance(item, Input) for item in items))
+        self.first = self._jobs(items, is_first=True)
+
+    def __iter__(self) -> Iterator[Job]:
+        """All jobs. Those beyond the first are planned when they are asked for."""
+        yield from self.first
+        for group in self._later:
+            try:
+                yield from self._jobs(group, is_first=False)
+            except (UsageError, OutputError) as error:
+                self._reporter.error(error)
+                self.unusable += len(group)
+                for item in group:
+                    self._note_failure(item, error)
+        self.complete = True
+
+    def _jobs(self, items: Sequence[Input | InputError], *, is_first: bool) -> list[Job]:
+        probed: list[tuple[Input, MediaInfo | None]] = []
+        for item in items:
+            try:
+                if isinstance(item, InputError):
+                    raise item
+                probed.append((item, None if item.remote is not None else probe_input(item, self._options)))
+            except InputError as error:
+                if self.single:
+                    raise
+                self._reporter.error(error)
+                self.unusable += 1
+                self._note_failure(item, error)
+        jobs = self._with_targets(probed)
+        if not is_first or not self.complete:
+            jobs = [job for job in jobs if self._claim_names(job)]
+        if self._select is not None:
+            count = len(jobs)
+            jobs, failed = self._select(jobs)
+            self.unusable += failed
+            self.done += count - len(jobs) - failed
+        return jobs
+
+    def _with_targets(self, probed: Sequence[tuple[Input, MediaInfo | None]]) -> list[Job]:
+        inputs = [item for item, _ in probed]
+
+        def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
+            return resume.find_owner(stem, inputs, self._record)
+
+        targets = self._plan.targets(inputs, find_owner)
+        response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, find_owner)
+        return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
+
+    def _note_failure(self, item: Input | InputError, error: CliError) -> None:
+        if isinstance(item, Input):
+            self._record.failed_before(item, self._options, error)
+
+    def _claim_names(self, job: Job) -> bool:
+        """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""
+        if self._plan.output is not None or sum(map(self._taken.add, job.files)) == len(job.files):
+            return True
+        self._reporter.error(
+            UsageError(
+                f"{job.input.source} and another input would both be written to {job.files[0]}",
+                hint="transcribe them into different folders",
+            )
+        )
+        self.unusable += 1
+        return False
+
+
+def _name_key(item: Input | InputError) -> object:
+    """Equal for neighbours in a folder that may share the name of their results: talk.mp3, talk.wav."""
+    if isinstance(item, InputError):
+        return item
+    return item.relative_path.parent, item.relative_path.name.partition(".")[0]
+
+
+def _plan_response_files(
+    items: Sequence[Input], targets: Sequence[Targets], plan: OutputPlan, folder: Path | None, find_owner: FindOwner
+) -> list[Path | None]:
+    """Name a file for each response. Raises UsageError if it exists, can't be written, or is where a transcript
+    goes.
+    """
+    if folder is None:
+        return [None] * len(items)
+    to_folder = plan._replace(formats=("json",), several=True, output=None, output_dir=folder, to_bucket=False)
+    planned = to_folder.targets(items, find_owner)
+    taken = {os.path.realpath(file) for one in targets for file in one.values() if file is not None}
+    for one in planned:
+        for file in one.values():
+            if file is not None and os.path.realpath(file) in taken:
+                raise UsageError(f"{file} is where a transcript goes", hint="choose another folder for --keep-json")
+    return [file for one in planned for file in one.values()]

@@ -1,0 +1,80 @@
+"""Progress and summary of a batch: how far its jobs are while it runs, and what it has done at the end."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from ...output.batch_observer import BatchObserver
+from ...output.console import ProgressBar, Reporter
+from ...protocol import batch_credits
+from ...timestamps import clock_time
+
+LONG_AUDIO_SECONDS = 600.0
+"""Shorter audio is summed up in seconds, longer in hours and minutes."""
+
+LONG_RUN_SECONDS = 60.0
+"""From then on, the summary says how long a run took."""
+
+
+class SingleBar(BatchObserver):
+    """The progress bar of a run with one recording, if stderr is a terminal. A context manager."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._name = ""
+        self._stack = ExitStack()
+        self._bar = ProgressBar()
+
+    def __enter__(self) -> SingleBar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def started(self, key: int, name: str, seconds: float | None) -> None:
+        self._name, self._bar = name, self._stack.enter_context(self._reporter.progress_bar())
+
+    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+        self._bar.show(f"{what} {self._name}", done, total)
+
+    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+        self.failed(key)
+
+    def failed(self, key: int, *, given_up: bool = False) -> None:
+        self._stack.close()
+        self._bar = ProgressBar()
+
+
+class BatchSummary:
+    """Counts what a batch has done so far.
+
+    total, written           inputs
+    elsewhere                inputs that another run has transcribed meanwhile
+    from_cache               inputs whose response came from the cache
+    audio_seconds            of all transcripts
+    billed_seconds           of those whose response didn't come from the cache
+    elapsed_seconds          since the run began
+    """
+
+    total = written = elsewhere = from_cache = 0
+    audio_seconds = billed_seconds = elapsed_seconds = 0.0
+    local, place = False, "this machine"
+
+    def to_text(self) -> str:
+        price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):,.1f} credits"
+        if self.from_cache:
+            free = self.from_cache == self.written
+            price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
+        others = f" ({self.elsewhere} by another run)" if self.elsewhere else ""
+        done = f"{self.written + self.elsewhere} of {self.total} transcribed{others}"
+        is_long = self.audio_seconds >= LONG_AUDIO_SECONDS
+        audio = clock_time(self.audio_seconds) if is_long else f"{self.audio_seconds:.1f} s"
+        return f"{done}, {audio} of audio, {price}{self._speed()}"
+
+    def _speed(self) -> str:
+        """How long a run took that took long, and how much faster than real time it was."""
+        if self.elapsed_seconds < LONG_RUN_SECONDS:
+            return ""
+        speed = self.billed_seconds / self.elapsed_seconds
+        times = f" ({speed:,.1f} times real time)" if speed else ""
+        return f", in {clock_time(self.elapsed_seconds)}{times}"

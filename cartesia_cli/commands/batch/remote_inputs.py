@@ -1,0 +1,180 @@
+"""Inputs that aren't files yet: URLs, objects in buckets, recordings on web pages, and pipes.
+
+Each is saved in a temporary file by the job that needs it, and deleted after it. Clients are opened when the first
+input of their kind comes up, so that local inputs load nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...audio.probing import EXTENSIONS
+from ...errors import CliError, InputError
+from ...remote_url import (
+    WEB_SCHEMES,
+    display_url,
+    is_bucket_url,
+    is_remote,
+    result_name,
+    result_path,
+    safe_name,
+    split_bucket_url,
+    url_scheme,
+)
+from ...transfer import DownloadedFile, RemoteState, TransferProgress, unsaved_error
+from .inputs import Input
+
+if TYPE_CHECKING:  # httpx and an extra
+    from ...client.download import Downloader
+    from ...scale.buckets import Buckets
+
+
+class RemoteInputs:
+    """Finds and saves the remote inputs of a run. May be used from several threads at once.
+
+    retries    attempts after the first, or None for the default
+    on_retry   receives a sentence for the user when a download failed and is tried again
+    timeout    seconds after which a download that doesn't move is given up, or None for the default
+    """
+
+    def __init__(
+        self,
+        retries: int | None = None,
+        on_retry: Callable[[str], None] = lambda message: None,
+        timeout: float | None = None,
+    ) -> None:
+        self._retries, self._on_retry, self._timeout = retries, on_retry, timeout
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> RemoteInputs:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._cleanup.close()
+
+    def expand(self, url: str, *, keep_folders: bool = False) -> Iterator[Input | InputError]:
+        """The inputs that a URL stands for: itself or, for a prefix or a glob of a bucket, the objects below it.
+        Raises UsageError if it needs an extra that is missing; NetworkError if a bucket can't be listed.
+
+        keep_folders   whether results are named after the host and the whole path, instead of the file
+        """
+        name_of = result_path if keep_folders else result_name
+        if not is_bucket_url(url):
+            yield _remote_input(url, name_of(url))
+            return
+        from ...scale.buckets import stands_for_several
+
+        try:
+            split_bucket_url(url)
+        except ValueError:
+            yield InputError(f"{url} names no bucket", hint=f"{url_scheme(url)}://BUCKET/KEY")
+            return
+        buckets = self._buckets
+        if not stands_for_several(url):
+            yield _remote_input(url, name_of(url))
+            return
+        found = 0
+        try:
+            for item in buckets.search(url, EXTENSIONS):
+                found += 1
+                name = "/".join(safe_name(part) for part in item.relative_path.split("/") if part)
+                state = RemoteState(item.bytes, item.version)
+                yield _remote_input(item.url, result_path(item.url) if keep_folders else name, state)
+        except InputError as error:
+            yield error
+            return
+        if not found:
+            hint = "check the spelling; a prefix ends in /, and recordings are recognized by their suffix"
+            yield InputError(f"no recording in {url}", hint=hint)
+
+    def recordings_on_page(self, url: str) -> list[str]:
+        """The URLs of the recordings on a web page, if yt-dlp is installed; otherwise, and for any other URL, itself.
+
+        Asks the server unless the URL ends like a recording.
+        """
+        if url_scheme(url) not in WEB_SCHEMES or os.path.lexists(url):
+            return [url]
+        from ...scale import web_pages
+
+        if Path(result_name(url)).suffix.lower() in EXTENSIONS or not web_pages.is_installed():
+            return [url]
+        from ...client.download import WebPageError
+
+        try:
+            self._downloader.describe(url, once=True)
+        except WebPageError:
+            return web_pages.find_recordings(url)
+        except CliError:  # the job that downloads it reports it
+            pass
+        return [url]
+
+    def describe(self, item: Input) -> RemoteState:
+        """Size and version of a remote input, without its content. Raises CliError if they can't be had."""
+        assert item.remote is not None
+        if item.listed is not None:
+            return item.listed
+        if is_bucket_url(item.remote):
+            return self._buckets.describe(item.remote)
+        return self._downloader.describe(item.remote) if is_remote(item.remote) else RemoteState(None, None)
+
+    def save(self, item: Input, folder: Path, on_progress: TransferProgress = lambda received, size: None) -> Input:
+        """The input as a new file in this folder, which the caller deletes. Raises CliError if it can't be had or
+        saved.
+        """
+        assert item.remote is not None
+        try:
+            if is_remote(item.remote):
+                found = self._download(item.remote, folder, on_progress)
+                return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
+            return item._replace(path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
+        except OSError as error:
+            raise unsaved_error(item.source, error) from error
+
+    def _download(self, remote: str, folder: Path, on_progress: TransferProgress) -> DownloadedFile:
+        from ...client.download import MAX_BYTES, WebPageError
+
+        if is_bucket_url(remote):
+            return self._buckets.download(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+        try:
+            return self._downloader.download(remote, folder, on_progress=on_progress)
+        except WebPageError:
+            from ...scale import web_pages
+
+            if not web_pages.is_installed():
+                raise
+            return web_pages.download(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
+
+    @cached_property
+    def _downloader(self) -> Downloader:
+        from ...client import RetryPolicy
+        from ...client.download import STALL_SECONDS, Downloader
+
+        retry, stall_seconds = RetryPolicy(self._retries), self._timeout or STALL_SECONDS
+        return self._cleanup.enter_context(
+            Downloader(retry=retry, on_retry=self._on_retry, stall_seconds=stall_seconds)
+        )
+
+    @cached_property
+    def _buckets(self) -> Buckets:
+        from ...scale.buckets import Buckets
+
+        return Buckets()
+
+
+def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Input:
+    return Input(display_url(url), Path(name), Path(name), remote=url, listed=listed)
+
+
+def _save_pipe(pipe: str, folder: Path) -> Path:
+    """Copy what comes through a pipe to a new file. Raises OSError if that fails."""
+    descriptor, path = tempfile.mkstemp(suffix=Path(pipe).suffix, dir=folder)
+    with open(descriptor, "wb") as file, open(pipe, "rb") as source:
+        shutil.copyfileobj(source, file, 1 << 20)
+    return Path(path)

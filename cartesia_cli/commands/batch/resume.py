@@ -1,0 +1,229 @@
+"""Decides what `--resume` still has to do, and which recording a result file belongs to.
+
+Recordings are recognized by their content, as far as the record of results goes (see `results`). A result that isn't in
+there, such as one of an earlier version, counts as done if it isn't older than its recording.
+
+Must never cause a file to be overwritten that this program didn't write, or that was edited since.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ...directories import state_dir
+from ...errors import InputError, UsageError
+from ...output import FORMATS, Selection
+from ...output.console import Reporter
+from ...protocol import DEFAULT_LANGUAGE, BatchOptions
+from ...remote_url import display_url
+from ...results import Result, Results
+from .inputs import Input
+from .output_plan import Targets, result_file
+from .stdin import STDIN
+
+if TYPE_CHECKING:
+    from .config import BatchConfig
+    from .job import Job
+
+DEFAULTS = Selection()._asdict()
+
+OPTION_NAMES = {
+    "pattern": "grep",
+    "since": "from",
+    "until": "to",
+    "longest_gaps": "longest gaps",
+    "ignore_case": "ignore case",
+}
+"""Fields of a Selection whose options have other names."""
+
+KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
+
+AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
+
+
+class ResultRecord(Protocol):
+    """What is known of the results of earlier runs."""
+
+    def find(self, files: Iterable[Path], /) -> dict[str, Result]:
+        """The results among these files, by their absolute paths, links resolved."""
+
+    def of_same_content(self, recording: Path, folder: Path, /) -> list[Result]:
+        """The results in a folder of recordings with the same content. The recording is read only if there may be
+        any.
+        """
+
+
+def open_results(reporter: Reporter) -> Results:
+    """The record of the results of earlier runs."""
+    return Results(state_dir() / "results.sqlite", reporter.detail)
+
+
+def describe_request(
+    options: BatchOptions,
+    selection: Selection | None = None,
+    segment: tuple[float, float] | None = None,
+    speakers: Sequence[str] | None = None,
+) -> str:
+    """What the content of a result depends on besides its recording, in words: model, language, which part of the
+    recording was transcribed, who speaks on its channels, and which part of the transcript was selected. What only
+    changes its layout is left out.
+    """
+    words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
+    if segment is not None:
+        words.append(f"segment {segment[0]:g}+{segment[1]:g}")
+    if speakers is not None:
+        words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
+    chosen = {} if selection is None else selection._asdict()
+    for name, value in chosen.items():
+        if value != DEFAULTS[name]:
+            words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
+    return ", ".join(words)
+
+
+def request_of(file: Path, job: Job, config: BatchConfig) -> str:
+    """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
+    selection = None if file is job.response_file else config.layout.selection
+    return describe_request(config.options, selection, job.input.segment, config.speakers)
+
+
+def pending(
+    jobs: Sequence[Job],
+    config: BatchConfig,
+    results: ResultRecord,
+    is_free: Callable[[Job], object],
+    reporter: Reporter,
+    on_done: Callable[[Job], object] = lambda job: None,
+) -> tuple[list[Job], int]:
+    """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
+    is reported. Raises UsageError if the only one can't be done, or if results go to stdout, which leaves no record
+    of what is done.
+
+    is_free   whether a job costs nothing, because its response is in the cache
+    on_done   called with each job that is done; a UsageError of it means that the job can't be
+    """
+    if any(file is None for job in jobs for file in job.targets.values()):
+        raise UsageError("--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR")
+    waiting: list[Job] = []
+    failed = 0
+    for job in jobs:
+        try:
+            left = unfinished(job, config, results)
+            if left is not None and (old := _renamed(left, config, results)) and not is_free(left):
+                reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
+                left = None
+            if left is None:
+                on_done(job)
+            else:
+                waiting.append(left)
+        except UsageError as error:
+            if len(jobs) == 1:
+                raise
+            reporter.error(error)
+            failed += 1
+    return waiting, failed
+
+
+def find_owner(stem: Path, inputs: Sequence[Input], results: ResultRecord) -> Input | Result | None:
+    """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
+    recording (as the Result of it), or None.
+    """
+    files = [result_file(stem, name) for name in FORMATS]
+    there = [file for file in files if os.path.lexists(file)]
+    known = results.find(there)
+    for file in there:
+        if result := known.get(os.path.realpath(file)):
+            own = [item for item in inputs if result.source == source_of(item)]
+            return next((item for item in [*own, *inputs] if _is_from(result, item)), own[0] if own else result)
+    if len(inputs) > 1 and there:
+        # A result can't have been made from a recording that is newer.
+        older = [item for item in inputs if item.remote or not any(_is_newer(item.path, file) for file in there)]
+        return older[0] if len(older) == 1 else None
+    return None
+
+
+def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | None:
+    """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
+    overwritten.
+    """
+    known = results.find(job.files)
+    left = {file for file in job.files if not _is_finished(file, job.input, request_of(file, job, config), known)}
+    targets: Targets = {name: file for name, file in job.targets.items() if file in left}
+    response_file = job.response_file if job.response_file in left else None
+    return job._replace(targets=targets, response_file=response_file) if left else None
+
+
+def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:
+    if not file.is_file():
+        return False
+    result = known.get(os.path.realpath(file))
+    if not file.stat().st_size and (result is None or not result.is_unchanged()):
+        return False  # left by a run that was stopped, or emptied since
+    if result is None:
+        if item.remote or not _is_newer(item.path, file):
+            return True
+        raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
+    if _is_from(result, item):
+        if result.options not in (None, wanted):
+            raise UsageError(f"{file} was made with {result.options}, not with {wanted}", hint=KEEP)
+        return True
+    if result.source != source_of(item):
+        raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
+    if not result.is_unchanged():
+        raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=AGAIN)
+    return False
+
+
+def _renamed(job: Job, config: BatchConfig, results: ResultRecord) -> list[Path]:
+    """The results of the same recording under a former name, if all of them exist."""
+    found = []
+    for file in job.files:
+        wanted = request_of(file, job, config)
+        orphans = [
+            result.file
+            for result in results.of_same_content(job.input.path, file.parent)
+            if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
+            if result.options in (None, wanted) and not _has_source(result, job.input)
+        ]
+        if not orphans:
+            return []
+        found.append(Path(orphans[0]))
+    return found
+
+
+def _has_source(result: Result, item: Input) -> bool:
+    """Whether the recording of a result may still exist: where it was, or beside this one, if the folder that they are
+    in is called otherwise on another machine.
+    """
+    if result.source == STDIN or os.path.exists(result.source):
+        return True
+    depth = len(item.relative_path.parts) - 1
+    return (
+        result.name is not None and depth < len(item.path.parents) and (item.path.parents[depth] / result.name).exists()
+    )
+
+
+def source_of(item: Input) -> str:
+    """What identifies a recording: STDIN, a URL, or the absolute path with links resolved."""
+    if item.source == STDIN:
+        return STDIN
+    return os.path.realpath(item.path) if item.remote is None else display_url(item.remote)
+
+
+def _is_from(result: Result, item: Input) -> bool:
+    """Whether a result was made from what an input holds now. Servers aren't asked to find out, but the listing of a
+    bucket tells.
+    """
+    if item.remote is None:
+        return result.is_from(item.path)
+    listed = None if item.listed is None else item.listed.to_numbers()
+    return result.source == source_of(item) and (listed is None or not result.state or result.state == listed)
+
+
+def _is_newer(recording: Path, file: Path) -> bool:
+    try:
+        return recording.stat().st_mtime_ns > file.stat().st_mtime_ns
+    except OSError as error:
+        raise InputError(f"{recording} can't be read: {error.strerror}") from error

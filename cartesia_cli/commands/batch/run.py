@@ -1,0 +1,403 @@
+"""Transcribes the recordings of a plan, several at once, and writes the results.
+
+Each recording is a job that a thread does from beginning to end, independent of all others: look up its response in the
+cache, or else send it (`job_transcriber`); then write. Files are written at once, and what goes to stdout in input
+order.
+
+A recording that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a
+refused key, exhausted credits, a server that can't be reached, a full disk. Cached responses are not requested again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractContextManager, suppress
+from operator import itemgetter
+from typing import TYPE_CHECKING, Protocol
+
+from ...client import ConcurrencyLimit, LimitClosed, is_account_error
+from ...daemon_thread import start_daemon_thread
+from ...errors import CliError, Interrupted, OutputError
+from ...fingerprint import fingerprint
+from ...output.batch_observer import BatchObserver
+from ...output.console import Reporter
+from ...output.files import StdoutClosed, write_stdout
+from ...results import Results
+from ..backend import Backend
+from . import resume
+from .budget import Budget
+from .config import BatchConfig
+from .job import Job
+from .ordered_output import OrderedOutput
+from .plan import BatchPlan, is_alone
+from .prepare import TemporaryFolder
+from .progress import BatchSummary, SingleBar
+from .remote_inputs import RemoteInputs
+from .run_record import RunRecord
+from .shell_commands import MAX_NAMED
+from .stdin import STDIN
+from .transcriber import JobTranscriber, Stopped, TranscribedJob, look_up, save_body
+from .write_results import write_results
+
+if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+    from .cluster_jobs import ClusterJobs
+    from .matches import SelectedRows
+    from .page_media import PageMedia
+
+OTHER_RUN_SECONDS = 0.5
+"""How long to wait before looking again whether another run has ended with a recording."""
+
+FEW_INPUTS = 10
+"""With more, messages about failures may have scrolled away: they are named again at the end."""
+
+MAX_FAILURES_NAMED = 5
+
+TICK_SECONDS = 0.1
+"""How often the main thread looks whether more jobs may run at once."""
+
+
+class RestCommand(Protocol):
+    """Makes the command that does the rest of a batch."""
+
+    def __call__(self, left: Sequence[Job] | None, /) -> str:
+        """`left`: the jobs that aren't done, or None if there may be others."""
+
+
+class BatchRun:
+    """One run over a plan.
+
+    plan       the recordings
+    connect    called whenever something has to be sent; must return the same backend each time
+    record     what becomes of each recording is recorded here
+    limit      of jobs at once; None: one
+    budget     what the batch may cost
+    remote     saves recordings that are elsewhere; None: there are none
+    cluster    transcribes the recordings; None: this process does
+    local      whether they cost nothing
+
+    summary    what has been done so far
+    """
+
+    def __init__(
+        self,
+        plan: BatchPlan,
+        config: BatchConfig,
+        connect: Callable[[], Backend],
+        reporter: Reporter,
+        *,
+        record: RunRecord | None = None,
+        limit: ConcurrencyLimit | None = None,
+        budget: Budget | None = None,
+        remote: RemoteInputs | None = None,
+        cluster: ClusterJobs | None = None,
+        local: bool = False,
+    ) -> None:
+        self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
+        self._record, self._limit = record or RunRecord(Results(None)), limit or ConcurrencyLimit(1)
+        self._budget, self._remote, self._cluster = budget or Budget(), remote or RemoteInputs(), cluster
+        self._alone, self._local = is_alone(plan), local
+        self._known = len(plan.first)
+        self._are_inputs_counted = plan.complete
+        self.summary = BatchSummary()
+        self.summary.total = self._known + plan.unusable
+        self._began = time.monotonic()
+        self._failures: list[tuple[int, Job]] = []
+        self._jobs = enumerate(plan)
+        self._started: dict[int, Job] = {}
+        self._done: set[int] = set()
+        self._deferred: deque[tuple[int, Job]] = deque()
+        self._failed = 0
+        self._is_over = self._is_waiting = self._is_interrupted = False
+        self._error: BaseException | None = None
+        self._lock, self._plan_lock = threading.Lock(), threading.Lock()
+        self._output = OrderedOutput(self._print, self._write_rows)
+
+    def run(self, rest_command: RestCommand | None = None) -> int:
+        """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
+        CliError for a failure of the only input, or one that all others would share; raises Interrupted after Ctrl-C.
+
+        rest_command   for the hint of an error that stops the batch
+        """
+        with TemporaryFolder() as temporary, self._progress() as self._observer:
+            self._transcriber = JobTranscriber(
+                self._config,
+                self._connect,
+                self._reporter,
+                self._budget,
+                self._observer,
+                self.summary,
+                temporary,
+                self._remote,
+                self._cluster,
+            )
+            for job in self._plan.first:
+                self._observer.found(1, job.seconds)
+            self._observer.unusable(self._plan.unusable)
+            if self._plan.complete:
+                self._observer.all_found()
+            return self._run(rest_command)
+
+    def _progress(self) -> AbstractContextManager[BatchObserver]:
+        """What shows the progress: a bar for a single input."""
+        if self._alone:
+            return SingleBar(self._reporter)
+        return self._reporter.batch_progress(local=self._local, pause_seconds=lambda: self._limit.pause_seconds)
+
+    def _run(self, rest_command: RestCommand | None) -> int:
+        threads: list[Future[None]] = []
+        try:
+            self._run_threads(threads)
+        except Interrupted:
+            try:
+                self._interrupt(threads)
+            finally:  # after another Ctrl-C, too
+                with suppress(StdoutClosed, OutputError):
+                    self._output.flush()
+                self._report_stop(rest_command)
+            raise
+        else:
+            self._output.flush()  # what comes after the first recording that isn't done
+        finally:
+            self._output.close()
+        if self._error is not None:
+            rest = self._report_stop(rest_command) if isinstance(self._error, CliError) else ""
+            if rest and isinstance(self._error, CliError):
+                self._error.hint = "; ".join(filter(None, [self._error.hint, f"then: {rest}"]))
+            raise self._error
+        self._update_elapsed()
+        # Said by default if a response came from the cache: the user may have expected a new one.
+        summary = self.summary
+        is_news = summary.from_cache or summary.elsewhere or summary.total > 1
+        (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
+        if self._failed and summary.total > FEW_INPUTS:
+            self._report_failures(rest_command)
+        return self._failed + self._plan.unusable
+
+    def _run_threads(self, threads: list[Future[None]]) -> None:
+        """Start as many threads as jobs may run at once, and more when the limit grows; return when all are done."""
+        most = len(self._plan.first) if self._plan.complete else self._limit.maximum
+        while not threads or wait(threads, TICK_SECONDS).not_done:
+            while len(threads) < min(self._limit.value, most) and not self._is_over:
+                threads.append(start_daemon_thread(self._do_jobs, "job"))
+            if not threads:
+                return
+
+    def _do_jobs(self) -> None:
+        """What each thread does: one job after the other."""
+        try:
+            while (numbered := self._next_job()) is not None:
+                number, job = numbered
+                if not self._record.claim(job.input):
+                    self._defer(number, job)
+                    continue
+                try:
+                    self._do_job(number, job)
+                finally:
+                    self._transcriber.billable_jobs.discard(
+                        number
+                    )  # only now: a response that has come must be written, too
+                    self._record.release(job.input)
+        except BaseException as error:
+            self._stop(error)
+
+    def _next_job(self) -> tuple[int, Job] | None:
+        with self._plan_lock:
+            if self._transcriber.is_stopping:
+                return None
+            if (numbered := next(self._jobs, None)) is None:
+                if not (self._is_over or self._are_inputs_counted):
+                    self._record.count_inputs(self._known, self._plan.done)
+                    self._observer.all_found()
+                self._is_over = True
+                if self._deferred:
+                    return self._deferred.popleft()
+            else:
+                number, job = numbered
+                self._started[number] = job
+                if number >= self._known:
+                    self._known = number + 1
+                    self._observer.found(1, job.seconds)
+            self._observer.unusable(self._plan.unusable)
+            self.summary.total = self._known + self._plan.unusable
+            return numbered
+
+    def _defer(self, number: int, job: Job) -> None:
+        """Come back to a job at the end: another run is transcribing its recording."""
+        self._deferred.append((number, job))
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._reporter.info(f"{job.input.source}: another run is working on it: this one continues with others")
+        if self._is_over:
+            time.sleep(OTHER_RUN_SECONDS)
+
+    def _left(self, job: Job) -> Job | None:
+        """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
+        if self._config.bucket is not None:
+            return self._config.bucket.left(job)
+        return resume.unfinished(job, self._config, self._record) if self._record.is_changed(job.input) else job
+
+    def _do_job(self, number: int, job: Job) -> None:
+        if job.media is not None and job.media.note:
+            self._reporter.warn(job.media.note, about=job.input.source)
+        texts: list[str] = []
+        rows: list[SelectedRows] = []
+        error: CliError | None = None
+        self._observer.started(number, job.input.relative_path.name, job.seconds)
+        try:
+            if (left := self._left(job)) is None:
+                if self._config.manifest is not None:
+                    self._config.manifest.keep_finished(job, look_up(job, self._config, self._reporter)[1])
+                with self._lock:
+                    self.summary.elsewhere += 1
+                self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
+            else:
+                with self._transcriber.materialized(number, left) as ready:
+                    if job.media is None and ready.media is not None and ready.media.note:
+                        self._reporter.warn(ready.media.note, about=job.input.source)
+                    done = self._transcriber.transcribe(number, ready)
+                    error = self._write_files(done, left, texts, rows)
+        except (LimitClosed, Stopped):
+            self._observer.failed(number, given_up=True)
+            return
+        except CliError as failure:
+            self._observer.failed(number)
+            error = failure
+        try:
+            self._output.put(number, "".join(texts), rows)
+        except BaseException:  # of another job, perhaps
+            with self._lock:
+                self._done |= {number} - self._output.lost
+            raise
+        stops = error is not None and is_account_error(error)
+        if error is not None and not stops:
+            self._record.failed(job.input, self._config.options, error)
+        with self._lock:
+            del self._started[number]
+            if number < len(self._plan.first) and not stops:
+                self._done.add(number)
+            self._failed += error is not None
+            if error is not None and len(self._failures) < MAX_NAMED:
+                self._failures.append((number, job))
+        if error is not None and (self._alone or stops):
+            self._stop(error)
+        elif error is not None:
+            self._reporter.error(error)
+
+    def _stop(self, error: BaseException) -> None:
+        """Start no more jobs. The first error is the one that is reported."""
+        with self._lock:
+            self._error = self._error or error
+        self._transcriber.is_stopping = True
+        self._close_limit()
+
+    def _close_limit(self) -> None:
+        self._limit.close()
+        if self._cluster is not None:
+            self._cluster.cancel()
+
+    def _interrupt(self, threads: Sequence[Future[None]]) -> None:
+        """After the first Ctrl-C: give up what isn't sent yet, and wait for the responses to what is, because they are
+        paid for. A second Ctrl-C ends that, too.
+        """
+        self._is_interrupted = True
+        self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
+        self._close_limit()
+        if self._alone or not (sent := len(self._transcriber.billable_jobs)):
+            return
+        what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
+        self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
+        wait(threads)
+
+    def _report_stop(self, rest_command: RestCommand | None) -> str:
+        """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
+        lost = self._output.lost
+        unfinished = set(range(len(self._plan.first))) - self._done - lost
+        untried = len(unfinished) - (not self._is_interrupted and not lost)
+        if self._alone or (self._plan.complete and not untried and not lost):
+            return ""
+        self._update_elapsed()
+        number = str(untried) if self._plan.complete else "the others"
+        how = "not transcribed" if self._is_interrupted else "not tried"
+        unprinted = f", {len(lost)} not printed" if lost else ""
+        self._reporter.warn(f"stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
+        left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
+        rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
+        if rest and self._is_interrupted:
+            self._reporter.info(f"to do the rest: {rest}")
+        return rest
+
+    def _report_failures(self, rest_command: RestCommand | None) -> None:
+        """Name the recordings that failed, and the command that tries them again."""
+        failures = [job for _, job in sorted(self._failures, key=itemgetter(0))]
+        names = ", ".join(job.input.source for job in failures[:MAX_FAILURES_NAMED])
+        more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
+        self._reporter.info(f"failed: {names}{more}")
+        if rest_command is not None:
+            are_all_known = self._failed == len(failures)
+            self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
+
+    def _update_elapsed(self) -> None:
+        self.summary.elapsed_seconds = time.monotonic() - self._began
+
+    def _write_files(
+        self, done: TranscribedJob, planned: Job, texts: list[str], rows: list[SelectedRows]
+    ) -> OutputError | None:
+        """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
+        `rows`. Returns the error of a file that can't be written.
+
+        planned   the job before its recording was downloaded or cut
+        """
+        job, config, reporter = done.job, self._config, self._reporter
+        item = job.input
+        path = item.path if planned.input.remote else planned.input.path
+        audio = done.audio
+        if audio is None and job.files:
+            audio = fingerprint(path)
+        transcript = done.transcript
+        with self._lock:
+            self.summary.audio_seconds += transcript.duration or 0.0
+            self.summary.billed_seconds += done.billed_seconds
+        if config.manifest is not None:  # first, because a recording with results counts as done
+            config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
+        write_error = None if done.body is None else save_body(done.body, job, reporter)
+        try:
+            write_results(
+                transcript, job.targets, config.layout, reporter,
+                name=item.source, matches=config.matches, labelled=not self._alone,
+                print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
+                media=self._media(done, planned) if "html" in job.targets else None,
+            )  # fmt: skip
+        except OutputError as error:
+            write_error = error
+        if write_error is not None:
+            return write_error
+        with self._lock:
+            self.summary.written += 1
+        if not transcript.text.strip():
+            reporter.info(f"{item.source}: no speech found")
+        if config.matches is None or not config.matches.combined:
+            is_current = audio is not None and (done.audio is not None or audio.is_current(path))
+            unchanged = audio if is_current else None
+            self._record.done(planned, unchanged, config, transcript.duration or 0.0, done.credits)
+        return None
+
+    def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:
+        """The recording for a page, which can refer to it if it is a whole file that stays where it is."""
+        from .page_media import PageMedia
+
+        item = done.job.input
+        stays = planned.input.remote is None and item.segment is None and item.source != STDIN
+        return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
+
+    def _print(self, text: str) -> None:
+        with self._observer.hidden():
+            write_stdout(text)
+
+    def _write_rows(self, rows: SelectedRows) -> None:
+        assert self._config.matches is not None
+        with self._observer.hidden():
+            self._config.matches.write(rows)

@@ -1,0 +1,239 @@
+"""Records what a run has done: in the journal of its --output-dir; other files in the user's record of results.
+
+The journal comes first when results are looked up, because it is of this directory, whoever wrote it. The user's record
+also knows what versions without a journal wrote there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import CliError, UsageError
+from ...fingerprint import Fingerprint, fingerprint
+from ...output.console import Reporter
+from ...protocol import BatchOptions
+from ...results import Result, Results
+from . import resume
+from .inputs import Input
+
+if TYPE_CHECKING:  # start-up: most runs have no journal
+    from ...scale.journal import Journal
+    from ...scale.journal_lines import Entry
+    from ...scale.shards import Shard
+    from .config import BatchConfig
+    from .job import Job
+
+
+def recording_name(item: Input) -> str:
+    """The name of a recording in the journal, the same on all machines: relative to the folder that is transcribed."""
+    return item.relative_path.as_posix()
+
+
+def shard_key(item: Input) -> str:
+    """What a recording's shard depends on. Recordings that may share the names of their results share it, too, so that
+    one task decides about them: talk.mp3 and talk.wav.
+    """
+    return (item.relative_path.parent / item.relative_path.name.partition(".")[0]).as_posix()
+
+
+def has_journal(output_dir: Path) -> bool:
+    """Whether an earlier run has kept a journal in this folder."""
+    from ...scale.journal import FOLDER
+
+    return (output_dir / FOLDER).is_dir()
+
+
+def open_record(
+    results: Results, output_dir: Path | None, shard: Shard | None, reporter: Reporter, *, keeps_journal: bool
+) -> RunRecord:
+    """The record of a run. What earlier runs have written is read; nothing is written yet.
+
+    output_dir      None: results go elsewhere, and no journal is kept
+    keeps_journal   False if nothing will be transcribed
+    """
+    if output_dir is None:
+        return RunRecord(results)
+    from ...scale.journal import Journal
+
+    journal = Journal(
+        output_dir,
+        shard,
+        on_failure=reporter.warn,
+        on_detail=reporter.detail,
+    )
+    journal.read()
+    return RunRecord(results, journal, keeps_journal=keeps_journal)
+
+
+class RunRecord:
+    """The results of earlier runs (a ResultRecord), and what becomes of the recordings of this one.
+
+    results         of the user
+    journal         None without --output-dir
+    keeps_journal   whether the journal is written, too
+    unusable        recordings that couldn't be read
+    untried         recordings that --retry-failed is not about, although they aren't done
+    """
+
+    def __init__(self, results: Results, journal: Journal | None = None, *, keeps_journal: bool = True) -> None:
+        self._results, self._journal, self._keeps_journal = results, journal, keeps_journal
+        self.unusable = self.untried = 0
+
+    @contextmanager
+    def run(self, command: str | None) -> Iterator[None]:
+        """Record that a run has begun, and after the block that it has ended.
+
+        command   that does what is left of it
+        """
+        if self._journal is None or not self._keeps_journal:
+            yield
+            return
+        self._journal.start(command=command, folder=os.getcwd() if command else None)
+        stopped = True
+        try:
+            yield
+            stopped = False
+        finally:
+            self._journal.finish(stopped=stopped)
+
+    def count_inputs(self, to_do: int, done: int) -> None:
+        """Record how many recordings the run has, when all are known, besides those that are unusable.
+
+        done   those that were done before
+        """
+        if self._journal is not None:
+            total = to_do + done + self.unusable
+            self._journal.count_inputs(total, done - self.untried)
+
+    def find(self, files: Iterable[Path]) -> dict[str, Result]:
+        files = list(files)
+        if self._journal is None:
+            return self._results.find(files)
+        found = {file: self._result(self._journal, file, entry) for file, entry in self._journal.find(files).items()}
+        others = [file for file in files if os.path.realpath(file) not in found]
+        return self._results.find(others) | found
+
+    def of_same_content(self, recording: Path, folder: Path) -> list[Result]:
+        found: list[Result] = []
+        real = os.path.realpath(folder)
+        if self._journal is not None and self._journal.relative(real) is not None:
+            found = self._in_journal(self._journal, recording, Path(real))
+        return found or self._results.of_same_content(recording, folder)
+
+    def claim(self, item: Input) -> bool:
+        """Reserve a recording for this run until `release`. False if another run is working on it."""
+        return self._journal is None or self._journal.claim(recording_name(item))
+
+    def release(self, item: Input) -> None:
+        if self._journal is not None:
+            self._journal.release(recording_name(item))
+
+    def is_changed(self, item: Input) -> bool:
+        """Whether another run has ended with a recording since this one began."""
+        return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
+
+    def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that --retry-failed is about. Raises UsageError without a journal."""
+        if self._journal is None:
+            raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
+        failed: list[Job] = []
+        for job in jobs:
+            entry = self._journal.entry(recording_name(job.input))
+            if entry is None:
+                self.untried += 1
+            elif entry.state == "failed":
+                failed.append(job)
+        return failed
+
+    def done(
+        self, job: Job, audio: Fingerprint | None, config: BatchConfig, seconds: float, credits: float | None
+    ) -> None:
+        """Record the files of a job.
+
+        audio     the recording as it was transcribed; None if it has changed since: then its files aren't recorded
+        seconds   of audio
+        credits   that it cost; None on this machine
+        """
+        source = resume.source_of(job.input)
+        listed = None if job.input.listed is None else job.input.listed.to_numbers()
+        selection, segment = config.layout.selection, job.input.segment
+        wanted = resume.describe_request(config.options, selection, segment, config.speakers)
+        files: dict[str, str] = {}
+        for file in job.files:
+            if audio is None or (written := fingerprint(file)) is None:
+                continue
+            options = resume.request_of(file, job, config)
+            name = self._journal.relative(os.path.realpath(file)) if self._journal is not None else None
+            if name is not None and options == wanted:
+                files[name] = written.digest
+            else:
+                self._results.add(file, written.digest, source, audio, options)
+        if self._journal is not None:
+            from ...scale.journal_lines import Entry
+
+            self._journal.add(
+                Entry(
+                    recording_name(job.input),
+                    "done",
+                    source,
+                    run="",
+                    time=0.0,
+                    audio=None if audio is None else audio.digest,
+                    stat=None if audio is None else listed if job.input.remote else audio.state,
+                    options=wanted,
+                    model=config.options.model,
+                    files=files,
+                    seconds=seconds,
+                    credits=credits,
+                )
+            )
+
+    def failed(self, item: Input, options: BatchOptions, error: CliError) -> None:
+        """Record that a recording has no results, and why."""
+        if self._journal is not None:
+            from ...scale.journal_lines import Entry
+
+            self._journal.add(
+                Entry(
+                    recording_name(item),
+                    "failed",
+                    resume.source_of(item),
+                    run="",
+                    time=0.0,
+                    options=resume.describe_request(options, segment=item.segment),
+                    model=options.model,
+                    error=(error.type, error.message),
+                )
+            )
+
+    def failed_before(self, item: Input, options: BatchOptions, error: CliError) -> None:
+        """Record that a recording is unusable, before anything is sent."""
+        self.unusable += 1
+        self.failed(item, options, error)
+
+    def _in_journal(self, journal: Journal, recording: Path, folder: Path) -> list[Result]:
+        try:
+            if not journal.has_size(recording.stat().st_size):
+                return []
+        except OSError:
+            return []
+        audio = fingerprint(recording)
+        entries: Sequence[Entry] = [] if audio is None else journal.with_audio(audio.digest)
+        files = ((journal.directory / name, entry) for entry in entries for name in entry.files)
+        return [self._result(journal, str(file), entry) for file, entry in files if file.parent == folder]
+
+    @staticmethod
+    def _result(journal: Journal, file: str, entry: Entry) -> Result:
+        return Result(
+            file,
+            entry.files[journal.relative(file) or ""],
+            entry.source,
+            entry.audio or "",
+            entry.stat or (),
+            entry.options,
+            name=entry.recording,
+        )

@@ -1,0 +1,382 @@
+"""One run of `transcribe`: finds the inputs, plans them, and has them transcribed, as the options say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...cache import ServerResponse
+from ...errors import InputError, UsageError
+from ...output.console import Reporter
+from .. import backend, local_extra
+from ..backend import Backend, BackendConfig
+from . import resume as resuming
+from . import shell_commands
+from .bucket_results import BucketResults, bucket_url
+from .budget import Budget
+from .config import BatchConfig
+from .inputs import Input, find_inputs, is_streamed, may_be_several
+from .job import Job
+from .plan import BatchPlan
+from .remote_inputs import RemoteInputs
+from .run import BatchRun
+from .run_record import has_journal, open_record, shard_key
+from .stdin import STDIN, spool_stdin
+from .transcriber import look_up
+
+if TYPE_CHECKING:
+    import typer
+
+    from ..transcribe import TranscribeOptions
+    from .cluster_jobs import ClusterJobs
+    from .manifest_results import ManifestResults
+    from .matches import MatchWriter
+    from .output_plan import OutputPlan
+
+EMPTY_LIST = "nothing to transcribe: the list of inputs is empty"
+
+SAMPLE = Path(__file__).parents[2] / "sample.wav"
+
+SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
+"""The voice in the API documentation's example of batch transcription."""
+
+
+class TranscribeRun:
+    """A run of the command. Raises UsageError for options that contradict each other.
+
+    stack   closes at the end what the run opens
+    """
+
+    def __init__(
+        self, context: typer.Context, options: TranscribeOptions, reporter: Reporter, stack: ExitStack
+    ) -> None:
+        self._context, self._options, self._reporter, self._stack = context, options, reporter, stack
+        output, sending = options.output, options.sending
+        self._formats = output.formats(selects_rows=options.format.selects_rows)
+        reporter.as_json = not {"json", "ndjson"}.isdisjoint(self._formats)
+        self._layout = options.format.layout(options.subtitles)
+        sends_here = sending.dask is None or options.input.sample  # the workers of a cluster have keys of their own
+        self._backend_config = options.backend.resolve(
+            context, reporter, needs_key=sends_here and not options.input.dry_run
+        )
+        self._request = options.recording.request(reporter, self._backend_config.base_url)
+        self._shard = None
+        if options.run.shard is not None:
+            from ...scale.shards import parse_shard
+
+            self._shard = parse_shard(options.run.shard, os.environ)
+        self._speakers = options.speakers()
+        self._responses = backend.open_cache(
+            sending.no_cache, self._backend_config, sending.endpoint, options.backend.local_model, reporter
+        )
+        self._bucket = (
+            None
+            if bucket_url(output.output_dir) is None
+            else BucketResults(force=output.force, resume=options.run.resume)
+        )
+        folder = output.output_dir if self._bucket is None else None
+        if options.run.retry_failed and folder is not None and not has_journal(folder):
+            raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
+        self._record = open_record(
+            resuming.open_results(reporter),
+            folder,
+            self._shard,
+            reporter,
+            keeps_journal=not options.input.dry_run,
+        )
+        self._limit = backend.concurrency_limit(
+            sending.jobs, self._backend_config, self._shard.total if self._shard else 1
+        )
+        self._cluster: ClusterJobs | None = None
+        self._manifest: ManifestResults | None = None
+        self._offline_reason = ""
+
+        @cache
+        def connect() -> Backend:
+            opened = backend.open_backend(
+                self._backend_config,
+                reporter,
+                retries=sending.retries,
+                local_model=options.backend.local_model,
+                limit=self._limit,
+            )
+            return stack.enter_context(opened)
+
+        self._connect = connect
+
+    def run(self) -> int:
+        """Do what the options ask for. Returns the number of inputs that failed, each of which is reported."""
+        options, reporter = self._options, self._reporter
+        dry_run = options.input.dry_run
+        if options.sending.dask is not None and not dry_run:
+            self._connect_to_cluster(options.sending.dask)
+        names = self._names()
+        remote = self._stack.enter_context(
+            RemoteInputs(options.sending.retries, reporter.info, options.sending.timeout)
+        )
+        recordings = [found for name in names for found in remote.recordings_on_page(name)]
+        several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
+        if options.run.output_manifest is not None:
+            self._open_manifest(options.run.output_manifest, names)
+        matches = options.output.matches(
+            self._layout, self._formats, reporter, several=several, speakers=self._speakers is not None
+        )
+        output_plan = options.output.plan(
+            self._formats,
+            several=several,
+            force=dry_run or options.run.continues,
+            combined=matches is not None and matches.combined,
+            to_bucket=self._bucket is not None,
+        )
+        config = BatchConfig(
+            self._request,
+            self._layout,
+            options.sending.endpoint,
+            options.sending.timeout,
+            self._responses,
+            matches,
+            self._manifest,
+            self._speakers,
+            self._bucket,
+            options.run.embed_audio,
+        )
+        skipped = SkippedFiles(reporter)
+        spooled = self._stack.enter_context(spool_stdin(names))
+        found = find_inputs(
+            recordings,
+            spooled,
+            files_from=options.input.files_from,
+            remote=remote,
+            headerless=options.recording.encoding is not None,
+            on_skip=skipped.add,
+            with_fields=self._manifest is not None,
+        )
+        plan = self._plan(found, output_plan, config, skipped)
+        self._report_done(plan)
+        failed = plan.unusable
+        if dry_run:
+            from .dry_run import print_estimate
+
+            failed += print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
+        else:
+            self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
+            if plan.complete:
+                self._record.count_inputs(len(plan.first), plan.done)
+            if plan.first or not plan.complete:
+                failed = self._transcribe(plan, config, names, remote, matches)
+        skipped.report(any_found=True)
+        return failed
+
+    def _connect_to_cluster(self, address: str) -> None:
+        """Have the workers of a Dask cluster do the work."""
+        from . import cluster_jobs
+
+        options = self._options
+        config = cluster_jobs.WorkerConfig(
+            self._request,
+            options.sending.endpoint,
+            options.sending.timeout,
+            self._backend_config.base_url,
+            self._backend_config.credential is not None,
+            self._backend_config.api_version,
+            options.backend.local_model,
+            options.sending.retries,
+            options.sending.no_cache,
+            self._speakers,
+            self._reporter.verbose,
+        )
+        self._cluster = self._stack.enter_context(cluster_jobs.ClusterJobs(address, config, self._reporter))
+        self._limit = self._cluster.limit(options.sending.jobs)
+        self._offline_reason = cluster_jobs.OFFLINE
+
+    def _names(self) -> list[str]:
+        """The inputs that the user names; the path of the sample instead if that is asked for."""
+        given = self._options.input
+        if given.sample and given.inputs and given.dry_run:
+            raise UsageError(
+                "--dry-run sends nothing, so it can't have words spoken", hint="use --sample without words"
+            )
+        if given.sample:
+            return [str(synthesize_sample(given.inputs or (), self._backend_config, self._connect, self._reporter))]
+        names = given.inputs or []
+        if not names and given.files_from is None:
+            raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
+        if given.files_from == STDIN and STDIN in names:
+            raise UsageError("stdin can't be a recording and a list of inputs", hint="name a file for one of them")
+        return names
+
+    def _open_manifest(self, path: Path, names: Sequence[str]) -> None:
+        """Prepare the manifest of the results. If no other output is asked for, there is none."""
+        from .manifest_results import ManifestResults, check_output_manifest, path_of_shard
+
+        options = self._options
+        if self._shard is not None:
+            path = path_of_shard(path, self._shard)
+        keeps_lines = options.run.continues
+        force = options.output.force or options.input.dry_run
+        check_output_manifest(path, names, resume=keeps_lines, force=force)
+        if not options.input.dry_run:
+            self._manifest = self._stack.enter_context(
+                ManifestResults(path, resume=keeps_lines, reporter=self._reporter)
+            )
+        if not (options.output.is_given or options.format.selects_rows):
+            self._formats = ()
+
+    def _plan(
+        self,
+        found: Iterator[Input | InputError],
+        output_plan: OutputPlan,
+        config: BatchConfig,
+        skipped: SkippedFiles,
+    ) -> BatchPlan:
+        """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
+        options, shard = self._options, self._shard
+        if shard is not None:
+            found = (item for item in found if not isinstance(item, Input) or shard.has(shard_key(item)))
+        if self._manifest is not None:
+            from .manifest_results import numbered
+
+            found = numbered(found)
+        return BatchPlan(
+            found,
+            self._request,
+            output_plan,
+            self._record,
+            self._reporter,
+            response_folder=options.run.keep_json,
+            select=self._select_pending(config) if options.run.continues else None,
+            streamed=is_streamed(options.input.files_from),
+            on_found=skipped.report,
+        )
+
+    def _select_pending(self, config: BatchConfig) -> Callable[[Sequence[Job]], tuple[list[Job], int]]:
+        """A function that chooses the jobs that earlier runs have left."""
+        manifest, record, reporter = self._manifest, self._record, self._reporter
+
+        def find_response(job: Job) -> ServerResponse | None:
+            # Those to the channels are only known once a recording is split.
+            return look_up(job, config, reporter)[1] if self._speakers is None else None
+
+        def keep_in_manifest(job: Job) -> None:
+            if manifest is not None:
+                manifest.keep_finished(job, find_response(job))
+
+        def select(jobs: Sequence[Job]) -> tuple[list[Job], int]:
+            chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
+            if manifest is not None and self._options.run.retry_failed:
+                manifest.keep_others(jobs, chosen)
+            if manifest is not None and not self._formats:
+                return [job for job in chosen if not manifest.keep(job.input)], 0
+            return resuming.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
+
+        return select
+
+    def _report_done(self, plan: BatchPlan) -> None:
+        """Say how much of the work is done already."""
+        if plan.done:
+            more = "" if plan.complete else " of the first ones"
+            rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
+            what = "not to be tried again" if self._options.run.retry_failed else "already done"
+            self._reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
+        elif self._shard is not None and plan.complete and not plan.first:
+            self._reporter.info(f"no inputs in shard {self._shard}")
+        elif plan.complete and not plan.first and not plan.unusable:
+            self._reporter.info(EMPTY_LIST)
+
+    def _transcribe(
+        self,
+        plan: BatchPlan,
+        config: BatchConfig,
+        names: Sequence[str],
+        remote: RemoteInputs,
+        matches: MatchWriter | None,
+    ) -> int:
+        """Transcribe what is planned. Returns the number of inputs that failed."""
+        if self._offline_reason and self._backend_config.reason:
+            self._reporter.info(self._offline_reason)
+        elif not self._offline_reason:
+            model = self._options.backend.local_model
+            local_extra.report_engine(self._backend_config, model, self._request.language, self._reporter)
+        if plan.complete and self._speakers is None:
+            self._limit.lower_maximum(len(plan.first))
+        to_files = all(file is not None for job in plan.first for file in job.targets.values())
+        force = self._options.output.force
+
+        def rest_command(left: Sequence[Job] | None) -> str:
+            return shell_commands.rest_command(self._context, names, left or (), to_files=to_files, force=force)
+
+        run = BatchRun(
+            plan,
+            config,
+            self._connect,
+            self._reporter,
+            record=self._record,
+            limit=self._limit,
+            budget=Budget(self._options.sending.max_credits),
+            remote=remote,
+            cluster=self._cluster,
+            local=self._backend_config.base_url is None,
+        )
+        try:
+            failed = run.run(rest_command)
+        finally:
+            write_error = None if matches is None else matches.close()
+            if self._options.sending.notify:
+                self._reporter.notify(run.summary.to_text())
+        if write_error is not None:
+            raise write_error
+        if not run.summary.total + plan.done:
+            self._reporter.info(EMPTY_LIST)
+        return failed + (matches is not None and matches.found_nothing)
+
+
+class SkippedFiles:
+    """Counts and reports the files of searched folders that are not recordings."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter, self._count = reporter, 0
+
+    def add(self, path: Path) -> None:
+        self._count += 1
+        self._reporter.detail(f"{path}: not a recording: skipped")
+
+    def report(self, *, any_found: bool) -> None:
+        """Say how many were skipped since the last report."""
+        if self._count and any_found:
+            count = "1 file is not a recording" if self._count == 1 else f"{self._count} files are not recordings"
+            self._reporter.info(f"{count}: skipped" + ("" if self._reporter.verbose else " (-v names them)"))
+        self._count = 0
+
+
+def synthesize_sample(
+    words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
+) -> Path:
+    """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesized
+    by Cartesia. Raises UsageError for words without the API.
+    """
+    if not words:
+        return SAMPLE
+    if backend_config.base_url is None:
+        raise UsageError(
+            "having words spoken needs Cartesia's API", hint="set CARTESIA_API_KEY; --sample alone needs none"
+        )
+    from datetime import datetime
+
+    from ...client import Deadlines
+    from ...output.files import write_file
+
+    request = {
+        "model_id": "sonic-latest",
+        "transcript": " ".join(words),
+        "voice": SAMPLE_VOICE,
+        "output_format": {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000},
+        "language": "en",
+    }
+    path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
+    write_file(path, connect().client.synthesize(request, deadlines=Deadlines(total=120.0)))
+    reporter.info(f"saved the sample as {path}")
+    return path

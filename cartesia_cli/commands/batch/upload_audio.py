@@ -1,0 +1,153 @@
+"""What is uploaded for a recording: the file itself, the part of it that a manifest names, or only the sound of a film.
+
+To Cartesia, a film and a container that its API doesn't document are sent as their sound alone. The local server
+decodes them itself. Must never change a recording that the API documents and that has no video.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ...audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, display_name, probe
+from ...client import Upload
+from ...errors import InputError
+from ...output.console import Reporter
+from ...protocol import BatchResponse
+from ...transfer import size_text
+from .inputs import Input
+from .job import Job
+from .prepare import ShowProgress, TemporaryFolder
+from .stdin import STDIN
+
+
+class Recording(NamedTuple):
+    """What is uploaded of a recording.
+
+    upload   the file
+    media    what probing says of that file
+    """
+
+    upload: Upload
+    media: MediaInfo
+
+
+class UploadEstimate(NamedTuple):
+    """What would be uploaded.
+
+    bytes       None if unknown
+    exact       whether that is certain to about 1 %
+    duration    seconds; None if unknown
+    extension   of the file that would be made of the recording; None: the recording itself would be uploaded
+    """
+
+    bytes: int | None
+    exact: bool
+    duration: float | None
+    extension: str | None = None
+
+
+@contextmanager
+def choose_upload(
+    job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
+) -> Iterator[Recording]:
+    """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
+
+    local   whether this machine transcribes it
+    """
+    item, media = job.input, job.media
+    assert media is not None
+    if item.segment is None and (local or media.is_plain_audio):
+        yield _recording(job, item.path, media, item.relative_path.name)
+        return
+    with temporary.subfolder() as folder:
+        with named_errors(item):
+            recording = _segment(job, folder, show) if item.segment else _sound(job, folder, show, reporter)
+        yield recording
+
+
+def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
+    """What `choose_upload` would upload, as far as can be known beforehand. Raises InputError for a film without
+    sound.
+    """
+    item, media = job.input, job.media
+    assert media is not None
+    if item.segment is not None:
+        from ...audio.soundtrack import FLAC_BYTES_PER_SECOND
+
+        size = None if media.duration is None else int(media.duration * FLAC_BYTES_PER_SECOND)
+        return UploadEstimate(size, False, media.duration, ".flac")
+    if local or media.is_plain_audio:
+        return UploadEstimate(media.bytes, True, media.duration)
+    from ...audio.soundtrack import estimate_soundtrack
+
+    with named_errors(item):
+        found = estimate_soundtrack(item.path, media)
+    return UploadEstimate(found.bytes, found.exact, found.duration, found.extension)
+
+
+def with_sound_start(job: Job) -> Job:
+    """The job with the start of the sound, if it is a film."""
+    media = job.media
+    if media is None or media.is_plain_audio or job.input.segment is not None:
+        return job
+    from ...audio.soundtrack import sound_start
+
+    return job._replace(media=media._replace(sound_start=sound_start(job.input.path)))
+
+
+def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:
+    """A response with the times of the whole film, even if its sound begins later than its pictures."""
+    if media is None or not media.sound_start:
+        return response
+    from ...audio.time_map import TimeMap
+
+    times = TimeMap.shift(media.sound_start)
+    return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
+
+
+def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
+    """The part of a recording that a manifest names."""
+    from ...audio.flac_writer import cut_segment
+
+    item = job.input
+    assert item.segment is not None
+    show("cutting")
+    path = cut_segment(item.path, *item.segment, folder)
+    return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
+
+
+def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Recording:
+    """The sound of a film, or of a recording in a container that the API doesn't document."""
+    from ...audio.soundtrack import extract_soundtrack
+
+    item, media = job.input, job.media
+    assert media is not None
+    show("extracting the sound of")
+    sound = extract_soundtrack(item.path, folder, warn=partial(reporter.warn, about=item.source))
+    kind, size, whole = sound.path.suffix[1:], size_text(sound.media.bytes), size_text(media.bytes)
+    if sound.video:
+        reporter.info(f"{item.source}: sending only the sound: {size} of {whole}")
+    else:
+        reporter.info(f"{item.source}: sending it as {kind}, because the API doesn't document {media.container}")
+    return _recording(job, sound.path, sound.media, f"{Path(item.relative_path.name).stem}.{kind}")
+
+
+def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> Recording:
+    """The file at `path` under a name that servers recognize: they go by its suffix."""
+    endings = FORMATS[media.container].extensions
+    known = Path(filename).suffix.lower() in EXTENSIONS.union(endings)
+    filename = filename if known or not endings else filename + endings[0]
+    media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
+    return Recording(Upload(path, filename, media_type, job.input.source), media)
+
+
+@contextmanager
+def named_errors(item: Input) -> Iterator[None]:
+    """Put the name that the user knows into errors, instead of that of a temporary file."""
+    try:
+        yield
+    except InputError as error:
+        name = "stdin" if item.source == STDIN else item.source
+        raise InputError(error.message.replace(display_name(item.path), name), hint=error.hint) from error

@@ -1,0 +1,104 @@
+"""Writes transcripts to their targets. If a file can't be written, its result is printed on stdout instead.
+
+If there are several results, each is printed there under the name of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import OutputError
+from ...output import NEEDS_WORDS, Layout, writer
+from ...output.console import Reporter
+from ...output.files import write_file, write_stdout
+from ...output.sanitize import one_line
+from ...transcript import Transcript
+from .output_plan import Targets
+
+if TYPE_CHECKING:  # it imports every format
+    from .bucket_results import BucketResults
+    from .matches import MatchWriter, SelectedRows
+    from .page_media import PageMedia
+
+FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
+"""Formats in which a transcript names its recording."""
+
+
+def write_results(
+    transcript: Transcript,
+    targets: Targets,
+    layout: Layout,
+    reporter: Reporter,
+    *,
+    name: str,
+    matches: MatchWriter | None = None,
+    labelled: bool = False,
+    print_text: Callable[[str], object] = write_stdout,
+    write_rows: Callable[[SelectedRows], object] | None = None,
+    bucket: BucketResults | None = None,
+    media: PageMedia | None = None,
+) -> None:
+    """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
+    them are written, for a file that had to go to stdout instead.
+
+    name         of the input, for warnings
+    matches      selects rows of the transcript, and writes them instead if it writes all inputs to one target
+    labelled     whether other transcripts may have to go to stdout, too
+    print_text   writes to stdout, at once or later
+    write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
+    bucket       writes the files as objects; None: they are files
+    media        the recording, for a page that plays it
+    """
+    if transcript.words is None and transcript.text.strip():
+        if not NEEDS_WORDS.isdisjoint(targets):
+            reporter.warn("no word times: times within the text are estimated", about=name)
+        elif layout.words:
+            reporter.warn("no word times: -w has none to show", about=name)
+    if matches is not None:
+        (write_rows or matches.write)(matches.select(transcript))
+        if matches.combined:
+            return
+    write_error: OutputError | None = None
+    untruncated = layout._replace(columns=None)  # the width of the terminal doesn't matter in a file
+    for format, file in targets.items():
+        label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
+        chosen = untruncated if file else layout
+        if format == "html" and media is not None:
+            chosen = chosen._replace(media=media.beside(file))
+        text = writer(format)(transcript, chosen)
+        write_error = (
+            write_result(text, file, reporter, label=label, print_text=print_text, bucket=bucket) or write_error
+        )
+    if write_error is not None:
+        raise write_error
+
+
+def write_result(
+    text: str,
+    file: Path | None,
+    reporter: Reporter,
+    *,
+    label: bool = False,
+    print_text: Callable[[str], object] = write_stdout,
+    bucket: BucketResults | None = None,
+) -> OutputError | None:
+    """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
+    result was printed on stdout, under the name of the file if it has a `label`.
+    """
+    if file is None:
+        print_text(text)
+        return None
+    shown = str(file)
+    try:
+        if bucket is None:
+            write_file(file, text)
+        else:
+            shown = bucket.write(file, text)
+    except OutputError as error:
+        print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
+        error.hint = "it went to stdout instead; -o names another place"
+        return error
+    reporter.info(f"wrote {shown}")
+    return None

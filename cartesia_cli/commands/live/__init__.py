@@ -1,0 +1,1 @@
+"""A live session as `listen` and `stream-file` share it: its options, keys and commands, outputs and recordings."""

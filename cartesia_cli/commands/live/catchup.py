@@ -1,0 +1,79 @@
+"""Sends the rest of a live session's audio to the batch endpoint, which transcribes minutes of audio in seconds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ...audio.wav_writer import BYTES_PER_SAMPLE, encode_header
+from ...client import BatchClient, Deadlines, RetryPolicy, Upload
+from ...daemon_thread import start_daemon_thread_async
+from ...errors import OutputError
+from ...output.console import Reporter
+from ...protocol import BatchOptions, RealtimeOptions
+from ...session.interfaces import CatchUp
+from ...transcript import Segment, blank_between, from_batch
+from ..backend import MIN_LOCAL_SPEED, RunningServer
+
+MODEL = "ink-whisper"
+"""Model of the batch endpoint, whichever one the session uses (docs: api-reference/stt/transcribe)."""
+
+
+def batch_catch_up(
+    server: RunningServer, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]
+) -> CatchUp:
+    """Returns what transcribes the rest of a session over the batch endpoint of its server.
+
+    text   what has settled in the session so far
+    """
+
+    async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav"))
+                file.write(encode_header(0, rate=options.sample_rate))
+                size = sum(file.write(block) for block in audio)
+                file.seek(0)
+                file.write(encode_header(size, rate=options.sample_rate))
+                file.flush()
+            except OSError as error:
+                raise OutputError(
+                    f"the rest of the audio can't be copied to a temporary file: {error.strerror}"
+                ) from error
+            seconds = size / (BYTES_PER_SAMPLE * options.sample_rate)
+            reporter.info(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
+            segments = await start_daemon_thread_async(lambda: transcribe(Path(file.name), seconds), "batch")
+        return _join(text(), [segment.shifted(at) for segment in segments])
+
+    def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
+        asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
+        speed, headers = {"speed": MIN_LOCAL_SPEED} if server.local else {}, dict[str, str]()
+        if server.local:
+            from ...server.observer import RECORDING_HEADER
+
+            headers[RECORDING_HEADER] = path.name
+        with BatchClient(
+            server.base_url,
+            server.credential,
+            retry=RetryPolicy(),
+            on_retry=reporter.info,
+            api_version=server.api_version,
+        ) as client:
+            response = client.transcribe(
+                Upload(path, "rest.wav", "audio/wav", "the rest"),
+                asked,
+                deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
+                headers=headers,
+            )
+        return from_batch(response, source="", model=MODEL, measured_duration=seconds).segments
+
+    return catch_up
+
+
+def _join(text: str, segments: list[Segment]) -> list[Segment]:
+    """`segments` to follow `text`: with the space between them that live text contains and a batch response doesn't."""
+    if segments:
+        segments[0] = segments[0]._replace(text=blank_between(text, segments[0].text) + segments[0].text)
+    return segments

@@ -1,0 +1,107 @@
+"""What a live session is to do, and how its user controls it while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ...audio.vad import VadSettings
+from ...output import Layout
+from ...protocol import Command, Config, Endpoint, RealtimeOptions
+from ...transcript import Update
+from ..batch.output_plan import Targets
+from .options import StreamOptions
+
+
+class MicrophoneSwitch(Protocol):
+    """Whether the user has the microphone on or paused."""
+
+    @property
+    def on_air(self) -> bool:
+        """Whether the microphone's audio is sent."""
+
+    @property
+    def resume_hint(self) -> str:
+        """Which key resumes it."""
+
+    @property
+    def prompt(self) -> str:
+        """A line that the user is typing, with what it is for; empty if there is none."""
+
+
+class CaptionSink(Protocol):
+    """Shows the text somewhere else. Its methods must return at once."""
+
+    def update(self, update: Update) -> None:
+        """Show what was heard."""
+
+    def undo(self) -> None:
+        """Drop the last segment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """What a session streams, to which endpoint, and where its results go.
+
+    source         name of the source in results
+    endpointing    settings of the endpointer that listens to everything that is sent
+    finalize       whether the endpointer sends `finalize` at the end of an utterance
+    stream_options how audio is sent
+    targets        file for each format; None: stdout
+    seconds        expected length of the audio; None if it is unknown
+    force          whether existing files may be overwritten
+    append         file that gets a line for each segment, or None
+    copy           whether the text is copied to the clipboard
+    stop_after_silence   seconds of silence after speech that end the session, or None
+    captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
+    microphone     state of the microphone; None for a file
+    speed          seconds of audio that the source delivers per second
+    captions       where a page gets the text from, or None
+    """
+
+    source: str
+    endpoint: Endpoint
+    options: RealtimeOptions
+    endpointing: VadSettings
+    finalize: bool
+    stream_options: StreamOptions
+    targets: Targets
+    layout: Layout
+    seconds: float | None = None
+    force: bool = False
+    append: Path | None = None
+    copy: bool = False
+    stop_after_silence: float | None = None
+    captured: Callable[[], float] | None = None
+    microphone: MicrophoneSwitch | None = None
+    speed: float = 1.0
+    captions: CaptionSink | None = None
+
+
+class Controls(Protocol):
+    """What the user can do to a running session."""
+
+    def send_command(self, command: Command) -> bool:
+        """Send a command to the server; False if the session is ending and it can't be sent."""
+
+    def settings(self) -> Config:
+        """The settings as they are: those of the session's options, with all changes that weren't refused."""
+
+    def stop(self) -> None:
+        """Finish the session and write everything."""
+
+    def mark(self) -> None:
+        """Add a mark at the current time."""
+
+    def undo(self) -> None:
+        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
+
+    def redraw(self) -> None:
+        """Draw the live view again, after another program used the terminal."""
+
+
+Interaction = Callable[[Controls], AbstractContextManager[object]]
+"""A context manager that lets the user control a session while it runs: it reads keys and handles signals."""

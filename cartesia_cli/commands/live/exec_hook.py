@@ -1,0 +1,177 @@
+"""`--exec`: runs a command for each settled segment, one after the other, while the session continues.
+
+The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT. The command's output is shown line
+by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved.
+
+    give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
+
+Must never hold up or end a session: each kind of failure (or a timeout) is reported once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ...errors import UsageError
+from ...transcript import Segment
+
+SEGMENT_SECONDS = 10.0
+"""Seconds a command may run for one segment; then it is killed with all its child processes."""
+
+EXIT_SECONDS = 15.0
+"""Seconds the remaining segments may take after the session."""
+
+MAX_LINES = 100
+"""Lines of a command's output that are shown for one segment: endless output fills neither memory nor the screen."""
+
+MAX_LINE_BYTES = 4096
+"""Bytes; longer lines are shown in pieces."""
+
+TRAILING_SECONDS = 0.2
+"""Seconds to wait for the last output: a program that stays in the background, as xclip does, keeps the pipe open."""
+
+MAX_VARIABLE_BYTES = 100_000
+"""Bytes of JSON in an environment variable: systems limit the size of the environment."""
+
+SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
+"""Variables that the command doesn't get."""
+
+
+def parse_command(text: str) -> list[str]:
+    """A program and its arguments. Raises UsageError for a program that isn't found."""
+    try:
+        command = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"--exec: {error}", hint="check the quotes") from error
+    if not command or shutil.which(command[0]) is None:
+        raise UsageError(f"--exec: no command {text!r}", hint="give a program and its arguments")
+    return command
+
+
+class ExecHook:
+    """Runs the command for each segment while a `with` block lasts. Raises UsageError for a command that isn't found.
+
+    say            shows a message; called in the thread of the block, by its event loop and at its end
+    newline        whether the text ends with a line break
+    limit          seconds a command may run for one segment
+    exit_seconds   seconds the remaining segments may take at the end of the block
+    """
+
+    def __init__(
+        self,
+        command: str,
+        say: Callable[[str], None],
+        *,
+        newline: bool = False,
+        limit: float = SEGMENT_SECONDS,
+        exit_seconds: float = EXIT_SECONDS,
+    ) -> None:
+        self._command = parse_command(command)
+        self._say, self._limit, self._exit_seconds = say, limit, exit_seconds
+        self._newline = "\n" if newline else ""
+        self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        """Lines to show; None after the last one."""
+        self._lines_left = 0
+        """Lines of output that will still be shown for this segment."""
+        self._failures: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker = threading.Thread(target=self._run_commands, name="exec", daemon=True)
+        self._reader = threading.Thread(target=self._read_output, name="exec", daemon=True)
+
+    def __enter__(self) -> ExecHook:
+        self._source, self._sink = os.pipe()
+        self._worker.start()
+        self._reader.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._segments.put(None)
+        end = time.monotonic() + self._exit_seconds
+        while (left := end - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                if (line := self._lines.get(timeout=left)) is None:
+                    return
+                self._say(line)
+        self._say(f"warning: --exec: the last segments were not done within {self._exit_seconds:g} s")
+
+    def submit(self, segment: Segment) -> None:
+        """Queue one more segment."""
+        if self._loop is None:
+            with suppress(RuntimeError):
+                self._loop = asyncio.get_running_loop()
+        if segment.text.strip():
+            self._segments.put(segment)
+
+    def _run_commands(self) -> None:
+        while (segment := self._segments.get()) is not None:
+            try:
+                self._run_command(segment)
+            except OSError as error:
+                self._warn_once("start", f"--exec: {self._command[0]} can't be started: {error.strerror}")
+            except Exception as error:  # later segments must still reach the command
+                self._warn_once("fault", f"--exec: a segment was not passed on: {error}")
+        os.close(self._sink)
+        self._reader.join(TRAILING_SECONDS)
+        self._lines.put(None)
+
+    def _read_output(self) -> None:
+        """Queue the output of commands."""
+        with open(self._source, "rb") as lines:
+            while line := lines.readline(MAX_LINE_BYTES):
+                if text := line.decode("utf-8", "replace").rstrip():
+                    self._lines_left -= 1
+                    if self._lines_left >= 0:
+                        self._queue_line(text if self._lines_left else "--exec: the rest of its output is not shown")
+
+    def _queue_line(self, line: str) -> None:
+        self._lines.put(line)
+        with suppress(RuntimeError):  # the loop has ended: __exit__ shows it
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._print_lines)
+
+    def _print_lines(self) -> None:
+        with suppress(queue.Empty):
+            while (line := self._lines.get_nowait()) is not None:
+                self._say(line)
+
+    def _run_command(self, segment: Segment) -> None:
+        from ...output.text_json import to_json  # escapes lone surrogates, which an environment can't hold
+
+        document = to_json(segment.to_dict()).rstrip("\n")
+        environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
+        if len(document.encode("utf-8", "replace")) <= MAX_VARIABLE_BYTES and "\0" not in document:
+            environment["CARTESIA_SEGMENT"] = document
+        self._lines_left = MAX_LINES
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=self._sink,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # so that all of it can be killed, and Ctrl-C stays ours
+        )
+        try:
+            process.communicate(f"{segment.text}{self._newline}".encode("utf-8", "replace"), timeout=self._limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self._warn_once("slow", f"--exec: {self._command[0]} took more than {self._limit:g} s and was killed")
+            return
+        if process.returncode:
+            self._warn_once("failed", f"--exec: {self._command[0]} ended with {process.returncode}")
+
+    def _warn_once(self, kind: str, sentence: str) -> None:
+        if kind not in self._failures:
+            self._failures.add(kind)
+            self._queue_line(f"warning: {sentence}")

@@ -1,0 +1,412 @@
+"""The options of a live session, shared by `listen` and `stream-file`.
+
+Impossible combinations are refused before anything is opened; what only looks wrong is a warning, and the server
+decides.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from ...errors import UsageError
+from ...output.console import Reporter
+from ..options import Model, check_texts, language_for_server
+
+if TYPE_CHECKING:
+    from ...audio.vad import VadSettings
+    from ...output.live_page import Captions
+    from ...protocol import Endpoint, RealtimeOptions, TurnConfig
+
+endpointing_option = partial(typer.Option, rich_help_panel="Endpointing")
+turn_option = partial(typer.Option, rich_help_panel="Turns (auto mode)")
+stream_option = partial(typer.Option, rich_help_panel="Streaming")
+page_option = partial(typer.Option, rich_help_panel="Captions as a web page")
+
+MAX_KEYTERMS_BYTES = 1 << 20
+"""Largest file of key terms that is read: many times what can be sent."""
+
+Mode = Annotated[
+    Literal["auto", "manual"] | None,
+    endpointing_option("--mode", help="auto (default): the server detects turns; manual: `finalize` ends utterances."),
+]
+VadThreshold = Annotated[
+    float | None,
+    endpointing_option(metavar="DBFS", max=0,
+                       help="Level that counts as speech, such as -40; by default relative to the noise."),
+]  # fmt: skip
+VadSilence = Annotated[
+    int,
+    endpointing_option("--vad-silence-ms", metavar="MS", min=100, max=10000, help="Silence that ends an utterance."),
+]
+MinVolume = Annotated[
+    float | None,
+    endpointing_option(metavar="LEVEL", min=0, max=1,
+                       help="Volume below which ink-whisper hears silence (server-side endpointing)."),
+]  # fmt: skip
+MaxSilence = Annotated[
+    float | None,
+    endpointing_option("--max-silence-secs", metavar="SECONDS", min=0,
+                       help="Silence before ink-whisper finalizes (server-side endpointing)."),
+]  # fmt: skip
+TurnStart = Annotated[
+    float | None,
+    turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9,
+                help="Score above which a turn starts."),
+]  # fmt: skip
+TurnEagerEnd = Annotated[
+    float | None,
+    turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
+                help="Score below which the turn may have ended."),
+]  # fmt: skip
+TurnEnd = Annotated[
+    float | None,
+    turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5,
+                help="Score below which the turn ends."),
+]  # fmt: skip
+TurnTimeout = Annotated[
+    int | None,
+    turn_option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, help="Longest silence before a turn ends."),
+]
+Language = Annotated[
+    str | None,
+    typer.Option("--language", "-l", metavar="CODE",
+                 help="Spoken language, such as de; in the cloud for ink-whisper only, default en."),
+]  # fmt: skip
+LanguageHint = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
+]
+Keyterm = Annotated[
+    list[str] | None, typer.Option(metavar="TERM", help="A word or name to expect; not with ink-whisper (repeatable).")
+]
+Keyterms = Annotated[
+    Path | None, typer.Option("--keyterms", metavar="FILE", help="A file with words or names to expect, one a line.")
+]
+Control = Annotated[
+    Path | None,
+    stream_option(metavar="FILE|FIFO",
+                  help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
+]  # fmt: skip
+ChunkMs = Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")]
+Duration = Annotated[float | None, stream_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.")]
+SaveAudio = Annotated[Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")]
+RawEvents = Annotated[
+    Path | None,
+    stream_option(metavar="FILE", readable=False,
+                  help="Log all frames in both directions; `serve --script` replays the log."),
+]  # fmt: skip
+Reconnect = Annotated[float, stream_option(metavar="SECONDS", min=0, help="How long to try to reconnect; 0: never.")]
+CatchUp = Annotated[
+    Literal["batch", "live"],
+    stream_option("--catch-up",
+                  help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
+]  # fmt: skip
+WireEncoding = Annotated[
+    str | None,
+    stream_option("--wire-encoding", metavar="NAME",
+                  help="Encoding on the wire (pcm_s16le); native: that of the recording."),
+]  # fmt: skip
+WireRate = Annotated[
+    int | None, stream_option("--wire-rate", metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000).")
+]
+Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
+StatsSvg = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", readable=False,
+                 help="Draw latencies and the time line of the session as an SVG picture."),
+]  # fmt: skip
+Page = Annotated[
+    bool,
+    page_option("--page",
+                help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
+]  # fmt: skip
+PagePort = Annotated[
+    int | None,
+    page_option("--page-port", metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free."),
+]
+PageToken = Annotated[
+    str | None,
+    page_option("--page-token", metavar="TOKEN",
+                help="The secret part of --page's URL; by default a new one for each session."),
+]  # fmt: skip
+
+DEFAULT_SILENCE_MS = 600
+NATIVE_ENCODING = "native"
+"""Value of --wire-encoding for the recording's own encoding and sample rate."""
+
+
+class SessionOptions(NamedTuple):
+    """The model, the language, and how utterances or turns end."""
+
+    mode: Mode = None
+    vad_threshold: VadThreshold = None
+    vad_silence_ms: VadSilence = DEFAULT_SILENCE_MS
+    min_volume: MinVolume = None
+    max_silence_secs: MaxSilence = None
+    turn_start_threshold: TurnStart = None
+    turn_eager_end_threshold: TurnEagerEnd = None
+    turn_end_threshold: TurnEnd = None
+    turn_end_timeout_ms: TurnTimeout = None
+    model: Model = "ink-2"
+    language: Language = None
+    language_hint: LanguageHint = None
+    keyterm: Keyterm = None
+    keyterms: Keyterms = None
+
+    def endpoint(self, finalize: str | None) -> "Endpoint":
+        """The endpoint to use: auto, unless an option is given that only the manual one has.
+
+        finalize   value of --finalize; None if it isn't given
+        """
+        from ...protocol import AUTO, MANUAL
+
+        if self.mode is None and (finalize is not None or self._is_whisper):
+            return MANUAL
+        return MANUAL if self.mode == "manual" else AUTO
+
+    def endpointing(self) -> "VadSettings":
+        from ...audio.vad import VadSettings
+
+        return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
+
+    def request(
+        self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, by_level: bool
+    ) -> "RealtimeOptions":
+        """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
+
+        base_url   of the server; None: the local engine answers
+        by_level   whether voice activity ends utterances
+        """
+        from ...model_cache import known_models
+        from ...protocol import (
+            AUTO_LANGUAGE,
+            CHINESE_SCRIPTS,
+            HINT_LANGUAGES,
+            LANGUAGES,
+            MANUAL,
+            MODELS,
+            RealtimeOptions,
+            TurnConfig,
+            is_loopback,
+            takes_language_hints,
+        )
+
+        local = base_url is None
+        takes_language = base_url is None or is_loopback(base_url)  # at any endpoint, if it is the server of `serve`
+
+        thresholds = (self.turn_start_threshold, self.turn_eager_end_threshold, self.turn_end_threshold)
+        turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
+        keyterms, hints = self.all_keyterms(), tuple(self.language_hint or ())
+        unknown_hints = ", ".join(hint for hint in hints if hint not in HINT_LANGUAGES)
+        if turn.to_dict() and endpoint is MANUAL:
+            raise UsageError(
+                "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
+            )
+        check_order(turn)
+        texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
+        check_texts(*texts, *(("keyterm", term) for term in keyterms))
+        language = self.language
+        if language == AUTO_LANGUAGE and not takes_language and not self._is_whisper:
+            language = None  # these models detect it if none is named
+        language = language_for_server(language, base_url, reporter)
+        known = MODELS if self.model in MODELS else tuple(model.id for model in known_models(None))
+        doubts = {
+            f"{self.model!r} is not a known model ({', '.join(known)}): sent as it is": self.model not in known,
+            "--mode auto has no language parameter: not sent": (
+                language is not None and endpoint is not MANUAL and not takes_language
+            ),
+            "--language is for ink-whisper; other models detect the language": (
+                language is not None and endpoint is MANUAL and not self._is_whisper and not takes_language
+            ),
+            f"{language!r} is not a known language code: sent as it is": (
+                language is not None and language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS)
+            ),
+            "ink-whisper has no auto mode; use --mode manual": self._is_whisper and endpoint is not MANUAL,
+            f"{self.model} rejects language hints: they are for ink-preview": (
+                bool(hints) and not takes_language_hints(self.model)
+            ),
+            f"not known as language hints: {unknown_hints}: sent as they are": bool(unknown_hints),
+            "ink-whisper does not support keyterms": bool(keyterms) and self._is_whisper and not local,
+            "local engines have no keyterms: --keyterm has no effect": bool(keyterms) and local,
+            "--vad-threshold and --vad-silence-ms only affect segment times unless voice activity ends utterances": (
+                not by_level and (self.vad_threshold is not None or self.vad_silence_ms != DEFAULT_SILENCE_MS)
+            ),
+            "--min-volume and --max-silence-secs are supported by ink-whisper only": (
+                not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)
+            ),
+        }
+        options = RealtimeOptions(
+            model=self.model,
+            language=language if endpoint is MANUAL or takes_language else None,
+            keyterms=keyterms,
+            language_hints=hints,
+            min_volume=self.min_volume,
+            max_silence_duration_secs=self.max_silence_secs,
+            turn=turn,
+        )
+        options.query(endpoint)  # raises UsageError if key terms or language hints exceed their limits
+        for sentence, applies in doubts.items():
+            if applies:
+                reporter.warn(sentence)
+        return options
+
+    def all_keyterms(self) -> tuple[str, ...]:
+        """Those of `--keyterm`, then those of the file. Raises UsageError for an unusable file."""
+        return (*(self.keyterm or ()), *(() if self.keyterms is None else _read_keyterms(self.keyterms)))
+
+    @property
+    def _is_whisper(self) -> bool:
+        from ...protocol import is_whisper
+
+        return is_whisper(self.model)
+
+
+def check_page_token(token: str) -> None:
+    """Raises UsageError for a value of --page-token that is too easy to guess, or can't be in a URL."""
+    from ...output.live_page import TOKEN
+
+    if TOKEN.fullmatch(token) is None:
+        hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
+        raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
+
+
+def _read_keyterms(path: Path) -> Iterator[str]:
+    """The terms in a file, one a line; empty lines are skipped. Raises UsageError if it can't be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_KEYTERMS_BYTES + 1)
+        if len(data) > MAX_KEYTERMS_BYTES:
+            limits = "at most 100 terms with 1200 characters in all can be sent"
+            raise UsageError(f"--keyterms {path} is too large", hint=f"name a file with a term on each line; {limits}")
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        hint = "name a text file with a term on each line"
+        raise UsageError(f"--keyterms {path}: {error.strerror}", hint=hint) from error
+    except ValueError as error:
+        raise UsageError(f"--keyterms {path}: not UTF-8 text", hint="save it as UTF-8") from error
+    for number, line in enumerate(text.split("\n"), 1):
+        if term := line.strip():
+            if not term.isprintable():
+                hint = "remove the characters that are shown as \\x… or \\u…"
+                raise UsageError(f"--keyterms {path}, line {number}: {term!r} can't be sent", hint=hint)
+            yield term
+
+
+def check_order(turn: "TurnConfig") -> None:
+    """Raises UsageError unless start > eager end > end, with the server's defaults for those not given."""
+    from ...protocol import TURN_DEFAULTS
+
+    thresholds: list[tuple[float, str]] = []
+    for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
+        named, default = getattr(turn, name), getattr(TURN_DEFAULTS, name)
+        value, note = (default, ", its default") if named is None else (named, "")
+        thresholds.append((value, f"--turn-{name.replace('_', '-')} ({value:g}{note})"))
+    for (above, higher), (below, lower) in pairwise(thresholds):
+        if above <= below:
+            raise UsageError(f"{higher} must be above {lower}", hint="give both: start > eager end > end")
+
+
+class StreamOptions(NamedTuple):
+    """How audio is sent, how much of it, and what is kept."""
+
+    duration: Duration = None
+    chunk_ms: ChunkMs = 100
+    wire_encoding: WireEncoding = None
+    wire_rate: WireRate = None
+    reconnect: Reconnect = 120
+    catch_up: CatchUp = "batch"
+    save_audio: SaveAudio = None
+    raw_events: RawEvents = None
+    control: Control = None
+    stats: Stats = False
+    stats_svg: StatsSvg = None
+    page: Page = False
+    page_port: PagePort = None
+    page_token: PageToken = None
+
+    @contextmanager
+    def captions(self, source: str, reporter: Reporter) -> "Iterator[Captions | None]":
+        """Serve the page while the block runs, and show its URL. The session puts its text into what is yielded; None
+        without --page. Raises UsageError if the page can't be served.
+
+        source   name of what is transcribed
+        """
+        if not self.page:
+            yield None
+            return
+        from ...output.live_page import LivePage
+
+        if self.page_token is not None:
+            check_page_token(self.page_token)
+        try:
+            page = LivePage(
+                port=self.page_port or 0, token=self.page_token, source=source, on_error=reporter.internal_error
+            )
+        except OSError as error:
+            where = "loopback" if self.page_port is None else f"port {self.page_port}"
+            hint = "choose another port with --page-port, or leave it out"
+            raise UsageError(f"--page: can't listen on {where}: {error.strerror}", hint=hint) from error
+        with page:
+            reporter.print_lines(lambda columns, encoding: f"captions: {page.url}")
+            yield page.captions
+
+    def wire_format(self, *, replay: bool) -> tuple[str, int] | None:
+        """Encoding and sample rate in Hz on the wire; None: those of the recording. Raises UsageError if unsupported.
+
+        replay   whether the source is a recording
+        """
+        from ...audio.pcm import RATE
+        from ...protocol import ENCODINGS
+
+        if self.wire_encoding == NATIVE_ENCODING:
+            if not replay:
+                hint = "choose one with --wire-encoding and --wire-rate"
+                raise UsageError(
+                    "--wire-encoding native is for recordings: a microphone has no native format", hint=hint
+                )
+            if self.wire_rate is not None:
+                raise UsageError(
+                    "--wire-encoding native and --wire-rate can't be combined: native includes the recording's rate"
+                )
+            return None
+        if self.wire_encoding is not None and self.wire_encoding not in ENCODINGS:
+            hint = f"encodings: {', '.join(ENCODINGS)}" + (f", {NATIVE_ENCODING}" if replay else "")
+            raise UsageError(f"--wire-encoding {self.wire_encoding!r} is not supported", hint=hint)
+        return self.wire_encoding or "pcm_s16le", self.wire_rate or RATE
+
+    def check(self, inputs: Iterable[str | Path | None], places: Iterable[Path | None], *, force: bool) -> None:
+        """Raise UsageError for unusable output files, before anything is opened.
+
+        inputs   what is read, which is never overwritten: the recording that is replayed, key terms; None is nothing
+        places   result files, already checked; None is stdout
+        force    whether existing files may be overwritten
+        """
+        from ..batch.output_checks import check_output
+        from ..batch.output_plan import file_identity, input_overwrite_error
+
+        if self.control is not None:
+            from .control_file import check_control
+
+            check_control(self.control)
+        mine = [file for file in (self.save_audio, self.raw_events, self.stats_svg) if file is not None]
+        read = {file_identity(file) for file in (*inputs, self.control) if file is not None}
+        taken: set[object] = set()
+        for file in (*filter(None, places), *mine):
+            if (own := file_identity(file)) is None:
+                continue
+            if own in read:
+                raise input_overwrite_error(file)
+            if own in taken:
+                raise UsageError(f"{file} would be written twice", hint="name another file")
+            taken.add(own)
+        if self.save_audio is not None:
+            check_output(self.save_audio, force=force, content="wav", creates_folder=False)
+        if self.raw_events is not None:
+            check_output(self.raw_events, force=force, creates_folder=False)
+        if self.stats_svg is not None:
+            check_output(self.stats_svg, force=force)

@@ -1,0 +1,146 @@
+"""The outputs of a live session: they get each update as it comes, and what has to wait when the session ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ...errors import OutputError
+from ...output import NEEDS_WORDS
+from ...output.console import Reporter
+from ...output.files import StdoutClosed, write_stdout
+from ...output.live_view import LiveView
+from ...output.streams import EventStream, open_stream
+from ...output.terminal_rows import is_same_terminal
+from ...transcript import PERSISTED_NOTICES, Notice, Segment, Transcript, Update, from_segments
+from ..batch.write_results import write_result
+from .append_file import AppendFile
+from .config import SessionConfig
+
+
+class LiveOutputs:
+    """What a session has heard so far, and where it goes: to stdout, files, `--append`, `--exec` and a page.
+
+    on_segment   called with each settled segment, or None
+    """
+
+    def __init__(
+        self, config: SessionConfig, reporter: Reporter, view: LiveView, on_segment: Callable[[Segment], None] | None
+    ) -> None:
+        self._config, self._reporter, self._view, self._on_segment = config, reporter, view, on_segment
+        self._segments: list[Segment] = []
+        self._notices: list[Notice] = []
+        self._append_file = None if config.append is None else AppendFile(config.append, reporter.warn)
+        self._file_parts: dict[Path, list[str]] = {}  # text of the files, which are written at the end
+        uncut = config.layout._replace(columns=None)  # files have no width
+        self._streams = [
+            open_stream(
+                name,
+                uncut if file else config.layout,
+                self._to_stdout if file is None else self._file_parts.setdefault(file, []).append,
+                config.source,
+                config.options.model,
+                live=file is None,
+                language=config.options.named_language,
+            )
+            for name, file in config.targets.items()
+        ]
+        self._stdout_is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        files = config.targets.values()
+        self._stdout_has_segments = any(
+            file is None and not stream.waits for stream, file in zip(self._streams, files, strict=True)
+        )
+        self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
+        """Whether segments already appear on the terminal that shows messages."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The settled segments, without those that the user dropped."""
+        return self._segments
+
+    def text(self) -> str:
+        """The text of these segments."""
+        return "".join(segment.text for segment in self._segments)
+
+    def write(self, update: Update) -> None:
+        """Add an update to the transcript and to every output."""
+        if isinstance(update, Segment):
+            self._segments.append(update)
+        elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
+            self._notices.append(update)
+        if self._config.captions is not None:
+            self._config.captions.update(update)
+        for stream in self._streams:
+            stream.write(update)
+        if isinstance(update, Segment):
+            if not self._is_on_screen and update.text.strip():
+                self._reporter.print_segment(update.text)
+            if self._on_segment is not None:
+                self._on_segment(update)
+            if self._append_file is not None:
+                self._append_file.add(update.text)
+
+    def undo(self) -> str | None:
+        """Drop the last segment where that is possible. Returns a message that says what was dropped, and which outputs
+        already have it; None if there is no segment.
+        """
+        if not self._segments:
+            return None
+        dropped = self._segments.pop()
+        if self._config.captions is not None:
+            self._config.captions.undo()
+        where = {
+            "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
+            str(self._config.append): self._append_file is not None and not self._append_file.undo(),
+            "--exec": self._on_segment is not None,
+        }
+        holders = " and ".join(name for name, has_it in where.items() if has_it)
+        return f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")
+
+    def transcript(self, duration: float, request_id: str | None) -> Transcript:
+        """The transcript of all segments so far. duration: seconds of the session."""
+        return from_segments(
+            self._segments,
+            source=self._config.source,
+            model=self._config.options.model,
+            language=self._config.options.named_language,
+            duration=round(duration, 3),
+            request_id=request_id,
+            notices=self._notices,
+        )
+
+    def close(self, transcript: Transcript, facts: Mapping[str, Any], *, has_connected: bool) -> OutputError | None:
+        """Write what is written at the end. Returns the error of an output that failed.
+
+        facts           for the final event of event streams
+        has_connected   False: the session never began, so only that event is written
+        """
+        config, failure = self._config, None
+        if transcript.words is None and transcript.text.strip():
+            if not NEEDS_WORDS.isdisjoint(config.targets):
+                self._reporter.warn("the server sent no word times: times within the text are estimated")
+            elif config.layout.words:
+                self._reporter.warn("the server sent no word times: -w has none to show")
+        for stream in self._streams:
+            if has_connected or isinstance(stream, EventStream):
+                with suppress(StdoutClosed):
+                    stream.close(transcript, facts)
+        for file, parts in self._file_parts.items() if has_connected else ():
+            failure = write_result("".join(parts), file, self._reporter) or failure
+        if self._append_file is not None:
+            failure = self._append_file.flush() or failure
+        if config.copy and transcript.text.strip():
+            try:
+                self._reporter.copy(transcript.text.strip())
+            except OutputError as error:
+                failure = error
+        return failure
+
+    def _to_stdout(self, text: str) -> None:
+        self._view.clear()  # stdout may be the same terminal
+        if "text" in self._config.targets and self._view.active and self._is_on_screen:
+            text = "\n".join(map(self._reporter.wrap, text.split("\n")))  # at words, above the live view
+        write_stdout(text)

@@ -1,0 +1,209 @@
+"""`listen --recover`: lists, transcribes or removes recordings of earlier sessions that failed.
+
+Must never remove a recording whose result was not written, unless the user asked to discard it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ...atomic_files import link_or_copy
+from ...audio.session_recording import OrphanedRecording, find_orphans
+from ...client import is_account_error
+from ...directories import state_dir
+from ...errors import CliError, InputError, OutputError, UsageError
+from ...output import Layout
+from ...output.console import Reporter
+from ...output.files import write_json, write_stdout
+from ...protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
+from ...transcript import Segment, Transcript
+from ..backend import Backend, BackendConfig, open_backend
+from ..batch.config import BatchConfig
+from ..batch.inputs import Input
+from ..batch.job import Job, probe_input
+from ..batch.output_plan import OutputPlan
+from ..batch.progress import SingleBar
+from ..batch.transcriber import transcribe_job
+from ..batch.write_results import write_results
+from .append_file import AppendFile
+
+BATCH_MODEL = "ink-whisper"
+"""Model of the batch endpoint, whichever model the session used."""
+
+
+def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
+    """Recordings of failed sessions, oldest first, or only `recording`. Raises InputError if it isn't one of them."""
+    everything = find_orphans(state_dir())
+    if recording is None:
+        return everything
+    chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
+    if not chosen:
+        raise InputError(
+            f"{recording} is not a recording of a failed session", hint="cartesia-cli listen --recover --list"
+        )
+    return chosen
+
+
+def report_orphans(reporter: Reporter) -> None:
+    """Report recordings of failed sessions, if there are any."""
+    try:
+        waiting = find_orphans(state_dir())
+    except InputError:
+        return
+    if waiting:
+        what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
+        seconds = sum(one.seconds for one in waiting)
+        reporter.info(
+            f"{what} left by failed sessions ({seconds:.0f} s): "
+            "listen --recover transcribes, listen --recover --discard removes"
+        )
+
+
+def list_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
+    """Print the recordings to stdout: one line each, or a JSON list."""
+    if reporter.as_json:
+        rows = [
+            {"path": str(one.path), "started": one.started.isoformat(), "seconds": round(one.seconds, 3)}
+            for one in recordings
+        ]
+        write_json(rows)
+        return
+    for one in recordings:
+        write_stdout(f"{one.started:%Y-%m-%d %H:%M} UTC  {one.seconds:8.1f} s  {one.path}\n")
+    if not recordings:
+        reporter.info("no recordings of failed sessions")
+
+
+def discard_recordings(recordings: Sequence[OrphanedRecording], reporter: Reporter) -> None:
+    """Remove recordings without transcribing them."""
+    for one in recordings:
+        one.remove()
+        reporter.info(f"removed {one.path} ({one.seconds:.1f} s)")
+    if not recordings:
+        reporter.info("no recordings of failed sessions")
+
+
+def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
+    """Raise UsageError for recordings of local sessions: that a key was configured since doesn't mean that the user
+    agreed to upload them.
+    """
+    if kept := [one for one in recordings if one.asked.get("local")]:
+        raise UsageError(
+            f"{kept[0].path} was recorded by a local session: its audio has not left this machine",
+            hint="--local transcribes it here; --cloud sends it",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoveryConfig:
+    """How recordings are transcribed, and where results go.
+
+    language      spoken in them; None: that of their sessions
+    append        file that gets a line for each segment, or None
+    save_audio    where a single recording is moved instead of being removed, or None
+    copy          whether the text goes to the clipboard
+    on_segment    called with each segment; None: nothing is
+    """
+
+    plan: OutputPlan
+    layout: Layout
+    language: str | None
+    backend: BackendConfig
+    local_model: str | None
+    append: Path | None
+    save_audio: Path | None
+    copy: bool
+    on_segment: Callable[[Segment], None] | None
+
+
+def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, reporter: Reporter) -> int:
+    """Transcribe recordings, oldest first, removing each once its result is written; returns the number that failed.
+
+    Raises CliError for a single recording, or for an error that concerns all that follow.
+    """
+    if not recordings:
+        reporter.info("no recordings of failed sessions")
+        return 0
+    if wanted.save_audio is not None and len(recordings) > 1:
+        raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording selects one")
+    items = [Input(str(one.path), one.path, Path(one.path.name)) for one in recordings]
+    targets = wanted.plan.targets(items)
+    append = None if wanted.append is None else AppendFile(wanted.append)
+    texts: list[str] = []
+    failed = 0
+    with ExitStack() as stack:
+
+        @cache
+        def connect() -> Backend:
+            opening = open_backend(wanted.backend, reporter, retries=None, local_model=wanted.local_model)
+            return stack.enter_context(opening)
+
+        for recording, item, files in zip(recordings, items, targets, strict=True):
+            reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
+            try:
+                transcript = _transcribe(recording, item, wanted, connect, reporter)
+                write_results(transcript, files, wanted.layout, reporter, name=item.source)
+                texts.append(transcript.text.strip())
+                for segment in transcript.segments:
+                    if wanted.on_segment is not None:
+                        wanted.on_segment(segment)
+                    if append is not None:
+                        append.add(segment.text)
+                if append is not None and (error := append.flush()) is not None:
+                    raise error
+                _dispose(recording, wanted, reporter)
+            except CliError as error:
+                if len(recordings) == 1 or is_account_error(error):
+                    raise
+                reporter.error(error)
+                failed += 1
+    if wanted.copy and any(texts):
+        reporter.copy("\n".join(texts))
+    return failed
+
+
+def _transcribe(
+    recording: OrphanedRecording,
+    item: Input,
+    wanted: RecoveryConfig,
+    connect: Callable[[], Backend],
+    reporter: Reporter,
+) -> Transcript:
+    language = wanted.language or _session_language(recording, wanted.backend.base_url)
+    options = BatchOptions(model=BATCH_MODEL, language=language, word_timestamps=True)
+    job = Job(item, probe_input(item, options), {})
+    with SingleBar(reporter) as bar:
+        bar.started(0, item.source, job.seconds)
+        done, _ = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
+    if not done.transcript.text.strip():
+        reporter.info(f"{item.source}: no speech found")
+    return done.transcript
+
+
+def _session_language(recording: OrphanedRecording, base_url: str | None) -> str | None:
+    """The language of a session, as the batch endpoint of a server takes it; None if it was to be detected, and the
+    server can't do that.
+    """
+    language: str | None = recording.asked.get("language")
+    if base_url is None or is_loopback(base_url):
+        return language
+    return None if language == AUTO_LANGUAGE else api_language(language)
+
+
+def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
+    """Remove a recording whose text is written, or move it to `save_audio`."""
+    if wanted.save_audio is not None:
+        try:
+            link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)
+        except OSError as error:
+            raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
+        reporter.info(f"wrote {wanted.save_audio}")
+    recording.remove()
+
+
+def _is_same(path: Path, recording: OrphanedRecording) -> bool:
+    return path.exists() and path.samefile(recording.path)

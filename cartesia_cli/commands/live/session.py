@@ -1,0 +1,383 @@
+"""Runs one live session for `listen` and `stream-file`, from its audio source to the written transcript.
+
+Combines packages that don't import each other: the client's connection, the session's loop, the output formats and
+the live view. Whatever ends a session, the text that was received is written before the error is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import typer
+
+from ...audio.vad import Endpointer
+from ...client import RetryPolicy
+from ...client.realtime import RealtimeConnection, connect, ignore
+from ...client.ws_connect import FrameTap
+from ...errors import ApiError, Exit, NetworkError, OutputError
+from ...output.console import Reporter
+from ...output.files import StdoutClosed
+from ...output.frame_log import FrameLog
+from ...output.job_control import job_control
+from ...output.live_rows import LiveState, MicrophoneLevel
+from ...output.live_view import LiveView
+from ...output.sanitize import title
+from ...output.stats_chart import render_statistics, svg
+from ...protocol import MANUAL, Command, Config, DetectedLanguage, Finalize, is_loopback, realtime_credits
+from ...session import Session
+from ...session.interfaces import Source, StopSignal
+from ...session.latency import LatencyRecorder
+from ...session.loop import Phase
+from ...session.reconnect import ReconnectPolicy
+from ...timestamps import clock_time
+from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
+from ...transcript import Notice, Partial, Segment, Transcript, Update
+from ..backend import RunningServer
+from ..batch.matches import report_no_matches
+from ..batch.write_results import write_result
+from .catchup import batch_catch_up
+from .config import Interaction, SessionConfig
+from .keys import stop_on_signals
+from .metrics import LiveMetrics
+from .outputs import LiveOutputs
+from .wait_status import STARTING, WaitStatus
+
+LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its languages; leave it out for other models"
+
+MAX_RECONNECTS = 1000
+"""Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
+
+STATUS_NOTICES = frozenset({"connection_lost", "reconnect_deadline"})
+"""Events of notices that the status row shows while they last, if there is a live view."""
+
+USER_NOTICES = STATUS_NOTICES | {"no_speech", "mark", "undo", "reconnected", "buffer_full", "catch_up_failed"}
+"""Events of notices that are always shown; others are shown with -v only."""
+
+REDRAW_SECONDS = 0.25
+"""Seconds between redraws while no events arrive; shorter waits need no message."""
+
+MakeSource = Callable[[LatencyRecorder], Source]
+"""Makes the source of a session, given the recorder of its pacing."""
+
+
+class LiveSession:
+    """Runs one session, and shows and writes what it hears (a Controls).
+
+    tap         sees the frames of all connections
+    on_segment  called with each settled segment
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        server: RunningServer,
+        reporter: Reporter,
+        view: LiveView,
+        *,
+        tap: FrameTap = ignore,
+        on_segment: Callable[[Segment], None] | None = None,
+    ) -> None:
+        self._config, self._server, self._reporter, self._view = config, server, reporter, view
+        self._tap = tap
+        self._outputs = LiveOutputs(config, reporter, view, on_segment)
+        self._clock = SpeechTimeline()
+        self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
+        self._host = urlsplit(server.base_url).netloc
+        self._wait_status = WaitStatus(self._host, microphone=config.microphone is not None)
+        self._stop_signal = StopSignal()
+        self._session: Session | None = None
+        self._partial_text = ""
+        self._languages: tuple[DetectedLanguage, ...] = ()  # the last ones that were detected
+        rate = config.options.sample_rate
+        self._endpointer = Endpointer(config.endpointing, rate)
+        self._frame_bytes = 2 * round(rate * config.stream_options.chunk_ms / 1000)
+        self._metrics = LiveMetrics(config.options, self._frame_bytes, config.captured, self._audio_arrived)
+        self._request_id: str | None = None
+        self._has_connected = self._is_complete = False
+
+    async def run(self, make_source: MakeSource, interaction: Interaction) -> None:
+        """Run the session to its end; `finish` has to follow. Raises what `Session.run` raises."""
+        config, streaming = self._config, self._config.stream_options
+        self._session = Session(
+            self._connect,
+            make_source(self._metrics),
+            self._tracker,
+            self._clock,
+            self._endpointer,
+            sends_finalize=config.finalize,
+            has_finalize=config.endpoint is MANUAL,
+            frame_bytes=self._frame_bytes,
+            write=self._write,
+            observer=self._metrics,
+            catch_up=batch_catch_up(self._server, config.options, self._reporter, self._outputs.text)
+            if streaming.catch_up == "batch"
+            else None,
+            reconnect_policy=ReconnectPolicy() if streaming.reconnect > 0 else ReconnectPolicy(tries=0),
+            pace=config.speed,
+            rate=config.options.sample_rate,
+        )
+        with stop_on_signals(self._stop_signal):
+            redrawing = asyncio.create_task(self._redraw_periodically())
+            try:
+                with interaction(self), self._follow_control():
+                    await self._session.run(self._stop_signal)
+            except ApiError as error:
+                if error.status == 400 and config.options.language_hints and not self._outputs.segments:
+                    error.hint = LANGUAGE_HINTS_HINT
+                raise
+            except NetworkError as error:
+                if self._has_connected:
+                    with suppress(StdoutClosed):
+                        self._publish(Notice(self._clock.elapsed, "connection_lost", error.message))
+                raise
+            finally:
+                redrawing.cancel()
+            self._is_complete = True
+
+    @asynccontextmanager
+    async def _connect(self, is_reconnect: bool) -> AsyncIterator[RealtimeConnection]:
+        """Open a connection of the session. is_reconnect: an earlier one was lost."""
+        config, server = self._config, self._server
+        patience = config.stream_options.reconnect
+        async with connect(
+            server.base_url, server.credential, config.endpoint,
+            replace(config.options, word_timestamps=self._requests_word_times()),
+            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if is_reconnect else RetryPolicy(),
+            on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
+            api_version=server.api_version,
+        ) as connection:  # fmt: skip
+            self._has_connected = True
+            self._wait_status.connected()
+            self._reporter.detail(f"connected to {self._host}")
+            try:
+                yield connection
+            finally:
+                self._wait_status.disconnected()
+                self._request_id = connection.request_id or self._request_id
+
+    def send_command(self, command: Command) -> bool:
+        if isinstance(command, Finalize):
+            self._metrics.finalize_requested()
+        return self._session is not None and self._session.send_command(command)
+
+    def settings(self) -> Config:
+        options = self._config.options
+        given = Config(options.turn, options.language_hints, options.keyterms)
+        return given if self._session is None else given.merged(self._session.settings)
+
+    def stop(self) -> None:
+        self._stop_signal.requested.set()
+
+    def mark(self) -> None:
+        self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
+
+    def undo(self) -> None:
+        if (message := self._outputs.undo()) is None:
+            self._reporter.info("nothing to drop")
+        else:
+            self._write(Notice(self._clock.elapsed, "undo", message))
+
+    def redraw(self) -> None:
+        if self._view.active and self._session is not None:
+            self._view.draw(self._live_state(self._session))
+
+    def _requests_word_times(self) -> bool:
+        """Whether to ask for word times. The API doesn't document them here: the local server always has them, and
+        another one is only asked if they are requested with -w and if it is known to accept the question."""
+        is_known = self._config.endpoint is MANUAL or is_loopback(self._server.base_url)
+        return self._server.local or (self._config.layout.words and is_known)
+
+    def _follow_control(self) -> AbstractContextManager[None]:
+        from .control_file import follow_control
+
+        path = self._config.stream_options.control
+        return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._reporter.warn)
+
+    def finish(self) -> OutputError | None:
+        """Write what is written at the end, however the session ended; returns the error of an output that failed.
+
+        For a session that never connected, only the final event of event streams is written.
+        """
+        self._view.close()
+        config, streaming, figures = self._config, self._config.stream_options, self.measured()
+        facts: dict[str, Any] = {"complete": self._is_complete} | ({"stats": figures} if streaming.stats else {})
+        failure = self._outputs.close(self.transcript(), facts, has_connected=self._has_connected)
+        if streaming.stats:
+            self._reporter.print_lines(partial(render_statistics, figures))
+        if streaming.stats_svg is not None and self._has_connected:
+            chart = svg(figures, f"{title(config.source)}, {config.options.model}")
+            failure = write_result(chart, streaming.stats_svg, self._reporter) or failure
+        sent = self._metrics.seconds  # audio that is sent twice is billed twice
+        credits = realtime_credits(config.options.model, sent)
+        price = "on this machine" if self._server.local else f"{credits:.0f} credits"
+        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
+        return failure
+
+    def _write(self, update: Update) -> None:
+        match update:
+            case Partial():
+                self._partial_text = update.text
+                self._languages = update.languages or self._languages
+            case Segment():
+                self._partial_text = ""
+                self._languages = update.languages or self._languages
+            case Notice():
+                self._report_notice(update)
+        self._publish(update)
+        self.redraw()
+
+    def _report_notice(self, notice: Notice) -> None:
+        if notice.event in STATUS_NOTICES:
+            self._report_connection(notice.message)
+        elif notice.event == "config_refused":
+            self._reporter.warn(notice.message)
+        else:
+            (self._reporter.info if notice.event in USER_NOTICES else self._reporter.detail)(notice.message)
+
+    def _report_connection(self, sentence: str) -> None:
+        """Show a message in the status row, if there is one, so that an outage doesn't fill the screen."""
+        if self._view.active:
+            self._wait_status.set_detail(self._reporter.redact(sentence))
+            self._reporter.detail(sentence)
+        else:
+            self._reporter.info(sentence)
+
+    def _publish(self, update: Update) -> None:
+        """Add an update to the measurements, the transcript and every output."""
+        self._metrics.time_line.updated(update)
+        self._outputs.write(update)
+
+    def _audio_arrived(self) -> None:
+        """Called for each block of audio: redraws, and applies --stop-after-silence."""
+        self._wait_status.audio_arrived()
+        limit, last = self._config.stop_after_silence, self._metrics.last_speech
+        is_silent = not self._endpointer.in_speech
+        if limit is not None and last is not None and is_silent and self._clock.sent - last >= limit:
+            self.stop()  # without any speech, silence doesn't count
+        self.redraw()
+
+    async def _redraw_periodically(self) -> None:
+        """Redraw periodically, so that clocks move while no events arrive."""
+        while True:
+            await asyncio.sleep(REDRAW_SECONDS)
+            self.redraw()
+
+    def _live_state(self, session: Session) -> LiveState:
+        """The current state for the live view."""
+        config, heard, microphone = self._config, self._endpointer, self._config.microphone
+        is_heard = microphone is not None and self._wait_status.is_listening and session.phase is Phase.STREAMING
+        on_air = microphone.on_air if microphone is not None and is_heard else None
+        ends_in = heard.end_silence_left if config.finalize else 0.0
+        return LiveState(
+            text=self._partial_text,
+            elapsed=self._clock.elapsed,
+            total=config.seconds,
+            speaking=heard.in_speech and on_air is not False,
+            on_air=on_air,
+            resume_hint="" if microphone is None else microphone.resume_hint,
+            credits=None if self._server.local else realtime_credits(config.options.model, self._metrics.seconds),
+            unsent_seconds=session.unsent_seconds,
+            languages=tuple(language.language for language in self._languages),
+            prompt="" if microphone is None else microphone.prompt,
+            level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
+            wait=self._wait_status.current_wait(session, self._stop_signal),
+        )
+
+    def measured(self) -> dict[str, Any]:
+        """What was measured so far: see `LiveMetrics.report`. On this machine, nothing costs credits."""
+        figures = self._metrics.report()
+        if self._server.local:
+            del figures["credits"]
+        return figures
+
+    def transcript(self) -> Transcript:
+        """The transcript of all segments so far."""
+        return self._outputs.transcript(self._clock.elapsed, self._request_id)
+
+
+@contextmanager
+def live_view(reporter: Reporter) -> Iterator[LiveView]:
+    """The live view of a session, from before its server has started until after its end; it shows "starting" first.
+
+    Ctrl-Z removes it from the terminal, and `fg` draws it again.
+    """
+    with reporter.live_view() as view, job_control(view.clear, view.restore):
+        view.draw(LiveState(wait=STARTING))
+        yield view
+
+
+def run_session(
+    config: SessionConfig,
+    server: RunningServer,
+    make_source: MakeSource,
+    reporter: Reporter,
+    view: LiveView,
+    *,
+    interaction: Interaction = lambda controls: nullcontext(),
+    on_segment: Callable[[Segment], None] | None = None,
+) -> None:
+    """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
+    with ExitStack() as stack:
+        tap: FrameTap = ignore
+        if config.stream_options.raw_events is not None:
+            log = FrameLog(config.stream_options.raw_events, force=config.force, on_warning=reporter.info)
+            tap = stack.enter_context(log).put
+        session = LiveSession(config, server, reporter, view, tap=tap, on_segment=on_segment)
+        try:
+            _run_loop(session.run(make_source, interaction), reporter)
+        except BaseException:
+            if (failure := session.finish()) is not None:
+                reporter.error(failure)
+            raise
+        if (failure := session.finish()) is not None:
+            raise failure
+        selection = config.layout.selection
+        if selection is not None and report_no_matches(session.transcript(), selection, reporter):
+            raise typer.Exit(Exit.FAILED)
+
+
+def run_unshown_session(
+    config: SessionConfig, server: RunningServer, make_source: MakeSource
+) -> tuple[Transcript, dict[str, Any]]:
+    """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
+    `LiveMetrics.report`). Raises CliError if it fails.
+    """
+    reporter = Reporter(io.StringIO(), {})
+    reporter.quiet = True
+    session = LiveSession(config, server, reporter, LiveView(io.StringIO(), colored=False, active=False))
+    _run_loop(session.run(make_source, lambda controls: nullcontext()), reporter)
+    return session.transcript(), session.measured()
+
+
+def _run_loop(main: Coroutine[Any, Any, None], reporter: Reporter) -> None:
+    """`asyncio.run`, which prints nothing, and waits for no thread: a name lookup can't be cancelled and may take a
+    minute.
+    """
+
+    def show(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Replaces asyncio's log to stderr, which would contain what the server sent."""
+        if reporter.debug and isinstance(error := context.get("exception"), Exception):
+            reporter.print_traceback(error)
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(_AbandonedThreads())
+        loop.set_exception_handler(show)
+        await main
+
+    asyncio.run(run())
+
+
+class _AbandonedThreads(ThreadPoolExecutor):
+    """Threads that the end of the program doesn't wait for."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
