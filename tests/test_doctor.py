@@ -306,7 +306,7 @@ def test_unknown_authority_is_named_and_a_known_one_accepted(run: Run, tmp_path:
         authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         checks = examine(run, "access", SSL_CERT_FILE=str(tmp_path / "ca.pem"), **variables)
         broken = examine(run, "access", SSL_CERT_FILE=str(tmp_path / "none.pem"), **variables)
-    failed(broken, "tls", "certificate settings")
+    failed(broken, "tls", "SSL_CERT_FILE")
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert checks["tls"]["facts"]["version"] == "TLSv1.3" and checks["tls"]["facts"]["issuer"].startswith("trustme")
 
