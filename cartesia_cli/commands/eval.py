@@ -138,8 +138,6 @@ def eval(
 
     normalizer = load_normalizer(language)
     modes = parse_modes(compare)
-    if (baseline is None) != (max_regression is None):
-        raise UsageError("--baseline and --max-regression go together", hint="give both, or none of them")
     former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline), normalizer)
     gates = Gates(max_wer, max_cer, former, max_regression)
     files = _check_files(output or (), [*inputs, *([] if keyterms is None else [str(keyterms)])], force=force)

@@ -109,8 +109,6 @@ def listen(
     formats = output_options.formats(selects_rows=format_options.selects_rows)
     reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = format_options.layout(subtitle_options)
-    if not recover and (listing or discard or recording is not None):
-        raise UsageError("--list, --discard and --recording go with --recover", hint="listen --recover --list")
     if listing and discard:
         raise UsageError("--list and --discard can't be combined")
     if append is not None:

@@ -160,6 +160,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _needs("ignore_case", "--grep", lambda values: "grep" in values, value=" REGEX"),
     _needs("page_port", "--page", lambda values: "page" in values),
     _needs("page_token", "--page", lambda values: "page" in values),
+    *(_needs(name, "--recover", lambda values: "recover" in values) for name in ("list", "discard", "recording")),
+    _needs("baseline", "--max-regression", lambda values: "max_regression" in values, value=" RATE"),
+    _needs("max_regression", "--baseline", lambda values: "baseline" in values, value=" FILE"),
     _together("encoding", "sample_rate"),
     _together("sample_rate", "encoding"),
 )
