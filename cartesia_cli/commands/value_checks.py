@@ -36,7 +36,7 @@ def check_settings(command: str, found: Mapping[str, Setting]) -> None:
         try:
             _check(command, {name: setting.value for name, setting in given.items()})
         except UsageError as error:
-            raise UsageError(f"{', '.join(places)}: {error.message}", hint=error.hint) from error
+            raise UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint) from error
 
 
 def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
