@@ -140,11 +140,11 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The workers of `-n auto`, two per core and one more, since most tests wait for a program or a server; but one per
-    core and two more without those that wait.
+    """The workers of `-n auto`: three per core, since many tests wait; but one per core and two more without those that
+    are marked so.
     """
     cores = os.cpu_count() or 1
-    return min(8, cores + 2 if "not waits" in config.option.markexpr else 2 * cores + 1)
+    return min(8, cores + 2 if "not waits" in config.option.markexpr else 3 * cores)
 
 
 @pytest.hookimpl(tryfirst=True)  # before items are deselected by their marks

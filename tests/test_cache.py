@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import cartesia_cli
@@ -51,7 +51,6 @@ def lookup(store: Store, path: Path, options: BatchOptions = PLAIN, server: str 
 # The store -------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_store_returns_what_was_written_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
     store = Store(tmp_path_factory.mktemp("store"))
@@ -70,7 +69,6 @@ def test_only_the_owner_can_read_directory_and_files(store: Store) -> None:
     assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_damaged_file_is_ignored_and_removed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     store = Store(tmp_path_factory.mktemp("store"))

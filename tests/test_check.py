@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.protocol import Word
@@ -280,7 +280,6 @@ def scenes(draw: st.DrawFn) -> Scene:
     return Scene(said, shown, rules)
 
 
-@settings(deadline=None, max_examples=300)
 @given(scenes())
 def test_forced_violations_are_those_no_division_avoids(scene: Scene) -> None:
     for finding in mark_unavoidable(scene.findings, scene.sheet, scene.rules, scene.said):

@@ -715,7 +715,7 @@ FRAMES = st.lists(
 
 
 @pytest.mark.waits
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(FRAMES)
 @example(['{"type": "transcript", "words": [{}]}'] * 2)
 def test_any_frames_give_events_or_anomalies_and_a_proper_end(frames: list[str | bytes]) -> None:

@@ -223,9 +223,7 @@ def test_a_file_name_is_escaped_as_browsers_do(wav: Path, name: str, sent: bytes
     assert request_of(wav, filename=name).part("file").filename == sent
 
 
-@settings(
-    max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.binary(min_size=1, max_size=255))
 @example(b'"\r\n--x--\r\n')
 def test_file_name_cannot_inject_form_parts(wav: Path, raw: bytes) -> None:

@@ -220,7 +220,6 @@ PARTS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(PARTS, min_size=1, max_size=6),
     st.lists(st.integers(0, 9000), min_size=1, max_size=30),
@@ -450,7 +449,7 @@ def test_finish_repeats_and_invents_no_events() -> None:
         assert endpointer.finish() == [] and endpointer.in_speech == bool(marks)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(PARTS, min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=3))
 def test_events_are_in_order_whenever_finish_is_called(parts: list[Samples], asked: list[int]) -> None:
     endpointer = Endpointer(VadSettings(silence_ms=300, max_utterance_seconds=2))

@@ -685,7 +685,6 @@ def test_number_of_chained_recordings_is_bounded(tmp_path: Path) -> None:
     assert links_of[-1][1] == 58 * 5000 and [one[1] for one in links_of[:-1]] == [two[0] for two in links_of[1:]]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(0, 70_000)), min_size=1, max_size=5))
 def test_chained_recordings_are_found_at_any_offset(chain: list[tuple[int, int, int]]) -> None:
     """Streams side by side, pages of each, bytes of a page."""
@@ -757,7 +756,6 @@ def test_resampled_audio_does_not_overshoot(tmp_path: Path) -> None:
     assert np.abs(samples).max() == 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.one_of(st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000, 96000, 384000]), st.integers(1000, 400_000)),
     st.integers(400, 60_000),
@@ -771,7 +769,6 @@ def test_resampled_length_is_exact_at_any_rate(source: int, count: int, rate: in
 SPLITS = st.lists(st.integers(1, 9000), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(ENCODINGS)), st.sampled_from([8000, 16000, 44100]), SPLITS, st.integers(0, 3))
 def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source: int, sizes, tail: int) -> None:
     width = ENCODINGS[encoding]
@@ -785,7 +782,7 @@ def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source:
         assert np.array_equal(split, clean)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["24 bit", "6 channels", "size 0", "RF64", "odd chunk, not padded", "44.1 kHz"]), SPLITS)
 def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list[int]) -> None:
     data = ODD[kind].data

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.decoders import wav_frames
@@ -170,7 +170,6 @@ def is_whole(transcript: Transcript) -> bool:
 
 
 @pytest.mark.waits
-@settings(deadline=None, max_examples=300)
 @given(TEXTS | as_bytes(TEXTS))
 @example("[" * 100_000)
 @example('{"type": ' * 100_000)
@@ -185,7 +184,6 @@ def test_any_frame_is_an_event_or_a_protocol_error(frame: str | bytes) -> None:
 
 
 @pytest.mark.waits
-@settings(deadline=None, max_examples=300)
 @given(as_bytes(ANSWERS | TEXTS))
 def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: bytes) -> None:
     try:
@@ -207,7 +205,6 @@ def squeezed(text: str) -> str:
     return "".join(join_surrogates(text).split())
 
 
-@settings(deadline=None)
 @given(as_bytes(documents("error") | TEXTS))
 def test_any_refusal_is_read(body: bytes) -> None:
     assert decode_error(500, body).status_code == 500
@@ -225,7 +222,6 @@ def heard(frames: list[str]) -> list[Event]:
 
 
 @pytest.mark.waits
-@settings(deadline=None)
 @given(st.lists(EVENTS | VALUES, max_size=12), st.booleans(), st.sampled_from(EVERY_FORMAT))
 @example(['{"type": "transcript", "text": "a", "words": [{"word": "a", "start": 1e308, "end": 1e308}]}'], True, "csv")
 @example(['{"type": "transcript", "text": "a\\u202eb"}'], True, "srt")
@@ -272,7 +268,6 @@ SAVED = documents("segment", "end", "partial", "notice", "transcript") | VALUES
 
 
 @pytest.mark.waits
-@settings(deadline=None, max_examples=300)
 @given(st.lists(SAVED, min_size=1, max_size=4).map("\n".join) | st.text(max_size=60))
 @example("[" * 100_000)
 @example('{"text": "a", "x": ' + "[" * 100_000)
@@ -312,7 +307,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 HEADS = st.sampled_from([b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"data", b"fmt ", b""])
 
 
-@settings(deadline=None, max_examples=500)
 @given(HEADS, st.binary(max_size=200) | st.sampled_from([seed[4:300] for seed in SEEDS]), CHANGES)
 def test_any_wav_header_is_plain_samples_or_none(head: bytes, body: bytes, changes: Any) -> None:
     header = read_wav_header(io.BytesIO(mutate(head + body, changes, None)))
@@ -325,7 +319,6 @@ def test_any_wav_header_is_plain_samples_or_none(head: bytes, body: bytes, chang
 
 
 @pytest.mark.waits
-@settings(deadline=None, max_examples=150)
 @given(st.sampled_from(SEEDS) | st.binary(max_size=300), CHANGES, st.none() | st.integers(1, 400), st.booleans())
 def test_any_recording_decodes_to_finite_samples_or_an_input_error(
     place: Path, seed: bytes, changes: Any, end: int | None, piped: bool
@@ -338,7 +331,6 @@ def test_any_recording_decodes_to_finite_samples_or_an_input_error(
     samples_of(lambda: decode_file(path))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
 def test_any_raw_bytes_decode_to_finite_samples_or_an_input_error(data: bytes, encoding: str, rate: int) -> None:
     samples_of(lambda: decode_raw(io.BytesIO(data), encoding, rate))

@@ -265,7 +265,6 @@ def alike(text: str) -> str:
     return re.sub("-{2,}>", "->", bare).translate(str.maketrans("‹›()∖", "<>{}\\"))
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=25))
 def test_subtitles_of_any_words_are_read_by_other_libraries(words: list[str]) -> None:
     transcript = spoken(*words)
@@ -286,7 +285,7 @@ def test_subtitles_of_any_words_are_read_by_other_libraries(words: list[str]) ->
 
 
 @pytest.mark.waits
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10)
 @given(st.lists(TEXTS, min_size=1, max_size=12))
 def test_ffmpeg_reads_the_same_cues(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
     folder = tmp_path_factory.mktemp("cues")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -372,7 +372,6 @@ class TestTheResampler:
             if frequency <= 1000:
                 assert 0 <= -np.angle(turn) / (2 * np.pi * frequency) < 0.0005
 
-    @settings(deadline=None)
     @given(st.lists(st.integers(0, 3000), min_size=1, max_size=8), st.sampled_from([8000, 16000, 44100, 48000]))
     def test_result_does_not_depend_on_block_sizes(self, cuts: list[int], rate: int) -> None:
         noise = np.random.default_rng(0).uniform(-1, 1, sum(cuts)).astype(np.float32)
@@ -430,7 +429,6 @@ class TestComplaints:
         assert len(told) == 2 and all(text.startswith("too loud: ") for text in told)
         assert complaints(sine(200, 16000, 4.0) * 0.98) == []
 
-    @settings(deadline=None)
     @given(st.lists(st.integers(0, 20000), max_size=12))
     def test_warnings_do_not_depend_on_block_sizes(self, cuts: list[int]) -> None:
         samples = np.concatenate([np.zeros(30000, np.float32), (noise(2, 0)).clip(-1, 1), noise(11, -60)])

@@ -75,7 +75,7 @@ def test_a_short_stall_is_caught_up_and_a_long_one_moves_the_schedule() -> None:
 
 
 @given(st.lists(st.floats(0, 3), max_size=40), st.sampled_from([0.5, 1.0, 4.0]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_never_more_than_one_block_ahead_of_real_time(costs: list[float], speed: float) -> None:
     left, _, _ = played([ramp(4.0)], costs, speed)
     sent = 0.0
@@ -85,7 +85,7 @@ def test_never_more_than_one_block_ahead_of_real_time(costs: list[float], speed:
 
 
 @given(st.lists(st.integers(0, 5000), max_size=12))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_all_samples_leave_once_and_in_blocks_of_one_size(sizes: list[int]) -> None:
     samples = ramp(sum(sizes) / RATE)
     cuts = np.split(samples, np.cumsum(sizes)[:-1]) if sizes else []

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio import probing
@@ -581,7 +581,6 @@ HEADS = [seed[:60] for seed in SEEDS]
 NAMES = st.sampled_from(["fuzz.wav", "fuzz.mp3", "fuzz.bin"])
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([b"", *HEADS]), st.binary(max_size=2000), NAMES)
 def test_probe_of_any_bytes_is_bounded_and_total(put, head: bytes, body: bytes, name: str) -> None:
     check_total(put(head + body, name))
@@ -602,7 +601,6 @@ def mutate(data: bytes, changes: list[tuple[int, bytes]], end: int | None) -> by
     return bytes(mutant)
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.sampled_from(SEEDS), CHANGES, st.none() | st.integers(1, 500), NAMES)
 def test_probe_of_mutated_headers_is_bounded_and_total(put, seed: bytes, changes, end: int | None, name) -> None:
     check_total(put(mutate(seed[:20_000], changes, end), name))
@@ -625,7 +623,6 @@ def real(scratch: Path) -> list[bytes]:
     return [path.read_bytes() for path in (*written, *encoded)]
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.integers(0, 11), CHANGES, st.none() | st.integers(1, 20_000), NAMES)
 def test_probe_of_mutated_recordings_is_bounded_and_total(
     put, real, which: int, changes, end: int | None, name

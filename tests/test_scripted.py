@@ -270,7 +270,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(STEPS, max_size=6), st.lists(st.sampled_from([audio(0.5), "finalize", "?", "close"]), max_size=8))
 def test_same_frames_in_give_same_frames_out(script: list[Step], frames: list[bytes | str]) -> None:
     def play() -> tuple[list[str | bytes], int]:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import AudioBlock
@@ -183,7 +183,6 @@ def test_dropped_counts_from_the_last_acknowledgement_or_rewind() -> None:
         assert traffic.buffer.dropped == 0
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -187,7 +187,7 @@ class Reluctant(FileIO):
 
 
 class TestWavWriter:
-    @settings(deadline=None, max_examples=30)
+    @settings(max_examples=30)
     @given(st.lists(st.integers(0, 2000), max_size=12), st.sampled_from(["", "a", "ab", json.dumps(ASKED)]))
     def test_file_is_whole_after_every_write(self, sizes: list[int], comment: str) -> None:
         with TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ import pysubs2
 import pytest
 import srt as srt_library
 import webvtt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.output import FORMATS, Layout, Selection, writer
@@ -189,7 +189,6 @@ CONVERSATIONS = st.lists(channels(), min_size=1, max_size=4).map(
 
 
 @pytest.mark.waits
-@settings(deadline=None, max_examples=300)
 @given(CONVERSATIONS)
 def test_a_conversation_has_every_word_of_every_channel_once_and_in_order(parts: list[tuple[str, Transcript]]) -> None:
     conversation = merge_speakers(parts)
@@ -369,7 +368,6 @@ def test_ffmpeg_reads_no_name_as_text(tmp_path: Path) -> None:
     assert [cue.content for cue in srt_library.parse(done.stdout.decode())] == [cue.lines[0] for cue in found]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40), st.booleans())
 def test_no_name_changes_what_other_programs_read(name: str, labels: bool) -> None:
     transcript = merge_speakers([(name, LONG), (name + "2", QUESTION)])
@@ -384,7 +382,6 @@ def test_no_name_changes_what_other_programs_read(name: str, labels: bool) -> No
 # Subtitles --------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(CONVERSATIONS, st.booleans(), st.sampled_from(list(PROFILES.values())))
 def test_no_cue_has_two_speakers_and_none_overlaps(
     parts: list[tuple[str, Transcript]], labels: bool, rules: Rules

@@ -11,7 +11,7 @@ import pysubs2
 import pytest
 import srt as srt_library
 import webvtt
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cartesia_cli.subtitles.parser import Kind, ParsedCue, SubtitleFile, decode, parse
@@ -38,7 +38,6 @@ def shown(sheet: SubtitleFile) -> list[tuple[int, int, tuple[str, ...]]]:
 # Anything
 
 
-@settings(deadline=None)
 @given(
     st.text() | st.lists(SHRAPNEL | st.text(max_size=3), max_size=40).map("".join),
     st.sampled_from(["srt", "vtt", None]),
@@ -64,7 +63,6 @@ def test_any_bytes_are_decoded(data: bytes) -> None:
     assert (findings == ()) == (text.encode("utf-8", "surrogatepass") == data)
 
 
-@settings(deadline=None)
 @given(CUES)
 def test_own_files_are_read_back(cues: list[Cue]) -> None:
     meant = [(cue.start, cue.end, cue.lines) for cue in cues]

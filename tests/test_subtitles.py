@@ -19,7 +19,7 @@ import pysubs2
 import pytest
 import srt as srt_library
 import webvtt
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.output import Layout, writer
@@ -93,7 +93,6 @@ def check(found: Sequence[Cue], rules: Rules = RULES) -> None:
 # The laws
 
 
-@settings(deadline=None)
 @given(DEFECTIVE, DURATION, LANGUAGE, st.sampled_from(["", " ", "\u3000"]))
 def test_defective_times_lose_double_or_move_no_word(
     words: list[Word], duration: float | None, language: str | None, blank: str
@@ -104,7 +103,6 @@ def test_defective_times_lose_double_or_move_no_word(
     assert shown(found) == solid(text)
 
 
-@settings(deadline=None)
 @given(DEFECTIVE, st.text(max_size=60))
 def test_words_that_disagree_with_the_text_are_shown(words: list[Word], text: str) -> None:
     found = cues(transcript(text, words))
@@ -132,7 +130,6 @@ def test_text_alone_loses_nothing(text: str, duration: float | None, language: s
     assert shown(found) == solid(text)
 
 
-@settings(deadline=None)
 @given(DEFECTIVE, st.integers(1, 12), st.integers(1, 4), st.floats(0, 3), st.floats(0.001, 3), st.floats(0, 3),
        st.none() | st.integers(1, 4), st.booleans())  # fmt: skip
 def test_every_word_is_shown_under_any_rules(
@@ -250,7 +247,6 @@ def test_webvtt_library_reads_our_vtt(found: list[Cue], notes: list[str]) -> Non
     ]
 
 
-@settings(deadline=None)
 @given(DEFECTIVE)
 def test_files_of_any_words_can_be_read_and_written(words: list[Word]) -> None:
     found = cues(transcript(" ".join(word.word for word in words), words))
@@ -726,7 +722,6 @@ def with_defects(words: Sequence[Word], *, seed: int = 0) -> list[Word]:
     return bent
 
 
-@settings(deadline=None)
 @given(DEFECTIVE, DURATION, st.sampled_from(["", " "]))
 def test_saved_json_gives_the_same_subtitles(words: list[Word], duration: float | None, blank: str) -> None:
     text = blank.join(word.word for word in words)
@@ -833,7 +828,6 @@ def test_highlighted_words_have_their_times() -> None:
     assert vtt(found) == "WEBVTT\n\n00:00:01.000 --> 00:00:02.400\nOne &lt;two&gt; three.\n"
 
 
-@settings(deadline=None)
 @given(DEFECTIVE, DURATION)
 def test_highlighting_changes_no_text_and_its_times_rise_within_the_cue(
     words: list[Word], duration: float | None

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import InputError
@@ -67,7 +67,6 @@ LAYOUTS = st.builds(
 
 
 @pytest.mark.waits
-@settings(max_examples=300, deadline=None)
 @given(responses(), SOURCES, st.none() | st.floats(0.001, 40), LAYOUTS)
 def test_every_format_of_what_was_saved_is_that_of_what_was_transcribed(
     response: BatchResponse, source: str, measured: float | None, layout: Layout
@@ -340,7 +339,6 @@ JSON = st.recursive(
 
 
 @pytest.mark.waits
-@settings(max_examples=500, deadline=None)
 @given(JSON)
 def test_any_json_is_read_and_written_or_refused(value: Any) -> None:
     try:

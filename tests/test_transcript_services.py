@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.errors import InputError
@@ -619,7 +619,6 @@ def _mutate(draw: st.DrawFn, holder: Any, name: Any, found: list[tuple[Any, Any]
 
 
 @pytest.mark.waits
-@settings(max_examples=400, deadline=None)
 @given(mutated())
 def test_no_mutation_of_a_document_gives_a_traceback_or_times_in_another_unit(document: Any) -> None:
     try:

@@ -24,11 +24,9 @@ SENTENCE = "She counted the chairs twice, and found that one of them was missing
 
 
 def utterances() -> list[Samples]:
-    """Speech played backwards, of which Whisper makes a loop; clear speech; speech in noise; the first one again."""
+    """Clear speech; speech played backwards, of which Whisper makes a loop; the first one again."""
     clear = speech.say(SENTENCE)
-    noise = np.random.default_rng(0).standard_normal(len(clear)).astype(np.float32)
-    backwards = np.tile(clear[::-1], 2)
-    return [backwards, clear, clear * np.float32(0.3) + noise * np.float32(0.1), backwards]
+    return [clear, np.tile(clear[::-1], 2), clear]
 
 
 @pytest.fixture
@@ -63,18 +61,18 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(2, None))
     alone, two = (whisper.load("tiny.en", SilentObserver(), workers) for workers in (1, 2))
     assert (alone.workers, two.workers) == (1, 2)
-    one_by_one = [transcribe(alone, [file])[0] for file in recordings[:3]]
+    one_by_one = [transcribe(alone, [file])[0] for file in recordings[:2]]
     one_by_one.append(one_by_one[0])  # of the same audio
-    assert b"one of them was missing" in one_by_one[1]
+    assert b"one of them was missing" in one_by_one[0]
     assert transcribe(two, recordings) == one_by_one
 
 
 def test_words_of_an_utterance_do_not_depend_on_others_in_the_same_call() -> None:
     engine = whisper.load("tiny.en", SilentObserver())
-    audio = [*utterances()[:3], speech.silence(5)]
+    audio = [*utterances()[:2], speech.silence(5)]
     together = engine.recognize(audio, "en")
     assert together == [engine.recognize([samples], "en")[0] for samples in audio]
-    assert together[3] == ()
+    assert together[2] == ()
 
 
 def test_speech_that_repeats_itself_is_not_repeated_further() -> None:

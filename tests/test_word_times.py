@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from websockets.sync.client import connect
 
@@ -46,7 +46,8 @@ SENTENCES = (
     "Most engineers I know prefer simple tools that never surprise anybody.",
     "Kowalski phoned Thursday evening and apologized for breaking our window.",
 )
-PAUSES = (0.4, 2.5, 0.6, 1.8, 0.9, 3.0)
+PAUSES = (0.4, 2.5, 0.6, 1.8, 0.9, 2.0)
+"""Seconds before each sentence: with all of them, the recording fits into one window of Whisper, which has 30 s."""
 
 
 def tone(seconds: float, level: float = 0.3) -> Samples:
@@ -121,7 +122,6 @@ def test_an_alignment_that_disagrees_on_many_words_in_a_row_is_dropped() -> None
 times = st.floats(0, 6).map(lambda seconds: round(seconds, 2))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(times, times), max_size=12), st.data())
 def test_corrected_times_are_in_order_and_within_the_audio(pairs: list[TimeSpan], data: st.DataObject) -> None:
     recognized = sorted((min(pair), max(pair)) for pair in pairs)
@@ -267,7 +267,6 @@ def test_words_that_an_alignment_lacks_share_the_speech_between_their_neighbours
     assert place([], [], TWO_TONES) == place([], [], silence(0)) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.none() | st.tuples(times, times).map(lambda pair: (min(pair), max(pair))), max_size=12), st.data())
 def test_placed_words_are_in_order_and_within_the_audio(places: list[TimeSpan | None], data: st.DataObject) -> None:
     aligned = iter(sorted(span for span in places if span is not None))
@@ -314,18 +313,15 @@ def test_requested_word_times_of_a_live_session_are_true(endpoint: Endpoint) -> 
 @pytest.mark.waits
 def test_word_times_are_true_in_speech_with_pauses_and_in_noise() -> None:
     engine = load_batch_engine(None, SilentObserver())
-    clean: list[float] = []
-    noisy: list[float] = []
-    for part in (slice(0, 3), slice(3, 6)):
-        audio, spoken = recite(SENTENCES[part], PAUSES[part])
-        power = np.mean(audio[np.abs(audio) > 1e-3] ** 2)
-        noise = white_noise(len(audio) / RATE, float(np.sqrt(power / 10)))
-        for samples, errors in ((audio, clean), (0.5 * (audio + noise), noisy)):
-            (words,) = engine.recognize([samples.astype(np.float32)], "en")
-            errors += np.abs(start_errors(spoken, words)).tolist()
-            assert are_in_order(words, len(audio) / RATE)
-            if errors is clean:
-                assert max(most_in_a_pause(spoken, word) for word in words) <= 0.15
-    assert len(clean) > 50 and len(noisy) > 50
-    assert np.mean(clean) <= 35 and np.percentile(clean, 95) <= 90
-    assert np.percentile(noisy, 95) <= 160
+    audio, spoken = recite(SENTENCES, PAUSES)
+    power = np.mean(audio[np.abs(audio) > 1e-3] ** 2)
+    noise = white_noise(len(audio) / RATE, float(np.sqrt(power / 10)))
+    (clean,) = engine.recognize([audio], "en")
+    (noisy,) = engine.recognize([(0.5 * (audio + noise)).astype(np.float32)], "en")
+    for words in (clean, noisy):
+        assert are_in_order(words, len(audio) / RATE)
+        assert len(start_errors(spoken, words)) > 50
+    errors = np.abs(start_errors(spoken, clean))
+    assert np.mean(errors) <= 35 and np.percentile(errors, 95) <= 90
+    assert max(most_in_a_pause(spoken, word) for word in clean) <= 0.15
+    assert np.percentile(np.abs(start_errors(spoken, noisy)), 95) <= 160

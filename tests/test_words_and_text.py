@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.alignment import count_missing_words, covering_words
@@ -140,7 +140,6 @@ def test_imported_segments_and_words_cost_no_text(document: dict[str, object]) -
     check(transcript, HUNDRED[:4])
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from(HUNDRED[:8]), min_size=1, max_size=20),
     st.lists(
