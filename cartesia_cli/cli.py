@@ -22,7 +22,8 @@ from typer.main import get_command
 from . import __version__
 from .commands import COMMANDS
 from .commands import options as given
-from .commands.option_sources import ConfiguredCommand, asks_for_json, divided
+from .commands.configured_command import ConfiguredCommand, asks_for_json
+from .commands.option_sources import divided
 from .errors import CliError, Exit, Interrupted, OutputError, UsageError
 from .output.console import Reporter
 from .output.files import StdoutClosed

@@ -18,7 +18,8 @@ from cartesia_cli.audio.pcm import RATE, AudioBlock
 from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.live.catchup import batch_catch_up
-from cartesia_cli.commands.live.config import Controls, SessionConfig
+from cartesia_cli.commands.live.config import SessionConfig
+from cartesia_cli.commands.live.controls import Controls
 from cartesia_cli.commands.live.options import StreamOptions
 from cartesia_cli.commands.live.session import live_view, run_session
 from cartesia_cli.errors import OutputError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,9 +75,7 @@ COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     """The parameters of a command for what its layers say: option to value, for each layer."""
     path = tmp_path / "config.toml"
-    monkeypatch.setattr(option_sources, "configured", lambda config=None, profile=None, environ=os.environ: (
-        option_sources.load(tmp_path, environ, profile=profile, commands=list(COMMANDS))
-    ))  # fmt: skip
+    monkeypatch.setattr(option_sources, "config_dir", lambda: tmp_path)
 
     def parse(command: str, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         found = COMMANDS[command]

@@ -361,3 +361,26 @@ def _import_from_server(choice: BackendConfig, *modules: str) -> None:
             raise
         hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
         raise AuthError(f"no API key, and {error.message}", hint=hint) from error
+
+
+def report_engine(
+    choice: BackendConfig,
+    local_model: str | None,
+    language: str | None,
+    reporter: Reporter,
+    *,
+    live_model: str | None = None,
+) -> None:
+    """Say that this machine transcribes, if it does, and with which engine: always if nobody asked for it, else with
+    --verbose.
+
+    local_model, language   as the options name them
+    live_model              of a live session, as --model names it; None: a recording is transcribed
+    """
+    if choice.base_url is not None:
+        return
+    engine = local_extra.describe_engine(
+        local_model, language, live=live_model is not None and not is_whisper(live_model)
+    )
+    what = f"{choice.reason or local_extra.LOCAL}{' with ' * bool(engine)}{engine}"
+    (reporter.info if choice.reason else reporter.detail)(what)

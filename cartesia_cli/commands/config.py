@@ -14,7 +14,8 @@ from ..errors import UsageError
 from ..settings import Setting, Settings
 from . import COMMANDS
 from . import options as given
-from .option_sources import CHOOSING, CHOSEN, configured, effective, options
+from .configured_command import effective
+from .option_sources import CHOOSING, CHOSEN, configured, options
 from .options import expand_groups
 
 EXAMPLES = """

@@ -10,7 +10,8 @@ import typer
 
 from ..errors import Exit, UsageError
 from . import options as given
-from .option_sources import CHOSEN, PROBLEM, configured
+from .configured_command import PROBLEM
+from .option_sources import CHOSEN, configured
 from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without

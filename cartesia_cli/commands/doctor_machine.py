@@ -119,7 +119,8 @@ def check_packages(examined: Examined, found: Found) -> CheckResult:
 
 def check_configuration(examined: Examined, found: Found) -> CheckResult:
     """Everything that any command would take from the file and the environment, not only what this one does."""
-    from .option_sources import effective, options, variable_name
+    from .configured_command import effective
+    from .option_sources import options, variable_name
 
     if examined.problem is not None:
         raise examined.problem

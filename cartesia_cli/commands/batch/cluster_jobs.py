@@ -21,9 +21,9 @@ from ...protocol import BatchOptions
 from ...scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
 from .. import backend
 from ..option_sources import configured
-from . import transcriber as job_transcriber
 from .config import BatchConfig
 from .job import Job
+from .transcriber import TranscribedJob, transcribe_job
 
 CALLS_PER_THREAD = 2
 """Recordings that are given to the cluster at once, per thread of its workers: none of them waits for the client."""
@@ -76,7 +76,7 @@ class WorkerResult:
     messages     for the user
     """
 
-    done: job_transcriber.TranscribedJob
+    done: TranscribedJob
     from_cache: bool
     messages: tuple[str, ...]
 
@@ -106,8 +106,8 @@ class ClusterJobs:
             self._reporter.info("the cluster has no workers yet: waiting for one")
         return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
 
-    def transcribe(self, job: Job) -> WorkerResult:
-        """Raises CliError if the recording fails; LimitClosed after `cancel`."""
+    def transcribe(self, job: Job) -> tuple[TranscribedJob, bool]:
+        """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed after `cancel`."""
         item = job.input._replace(path=job.input.path.absolute(), fields=None)
         task = WorkerTask(job._replace(input=item, targets={}, response_file=None), self._config)
         try:
@@ -116,7 +116,7 @@ class ClusterJobs:
             raise LimitClosed from error
         for message in result.messages:
             self._reporter.info(message)
-        return result
+        return result.done, result.from_cache
 
     def cancel(self) -> None:
         """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
@@ -144,7 +144,7 @@ def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
     batch_config = BatchConfig(
         config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
     )
-    done, from_cache = job_transcriber.transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)
+    done, from_cache = transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)
     return WorkerResult(done, from_cache, tuple(messages.getvalue().splitlines()))
 
 

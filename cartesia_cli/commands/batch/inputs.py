@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from ...audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ...errors import InputError, UsageError
@@ -23,9 +23,6 @@ from ...remote_url import result_path as url_result_path
 from ...scale import MANIFEST_SUFFIXES
 from ...transfer import RemoteState
 from .stdin import STDIN, stdin_stream
-
-if TYPE_CHECKING:
-    from .remote_inputs import RemoteInputs
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 """The beginning of a URL. A scheme has more than one letter here, because C:/ is a drive on Windows."""
@@ -68,6 +65,16 @@ class Input(NamedTuple):
     listed: RemoteState | None = None
 
 
+class RemoteFinder(Protocol):
+    """Finds the recordings that a URL stands for (`remote_inputs`)."""
+
+    def expand(self, url: str, *, keep_folders: bool = False) -> "Iterator[Input | InputError]":
+        """The inputs at a URL.
+
+        keep_folders   whether results are named after the host and the whole path, instead of the file
+        """
+
+
 class SeenNames:
     """A set of names in some 20 bytes each, because there may be a hundred thousand: a table of their hashes.
 
@@ -104,7 +111,7 @@ def find_inputs(
     spooled: Path | None,
     *,
     files_from: str | None = None,
-    remote: "RemoteInputs | None" = None,
+    remote: "RemoteFinder | None" = None,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
     with_fields: bool = False,
@@ -233,7 +240,7 @@ class _Search(NamedTuple):
     """How arguments are expanded: parameters of `find_inputs`."""
 
     spooled: Path | None
-    remote: "RemoteInputs | None"
+    remote: "RemoteFinder | None"
     headerless: bool
     on_skip: Callable[[Path], object]
     with_fields: bool

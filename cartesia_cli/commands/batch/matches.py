@@ -20,7 +20,7 @@ from ...output.sanitize import one_line
 from ...output.table import ROWS, row_header
 from ...output.text_json import matches_document, to_json
 from ...transcript import Transcript
-from .write_results import write_result
+from .result_file import write_result
 
 
 def is_combined(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...cache import ServerResponse
 from ...errors import InputError, UsageError
 from ...output.console import Reporter
-from .. import backend, local_extra
+from .. import backend
 from ..backend import Backend, BackendConfig
 from . import resume as resuming
 from . import shell_commands
@@ -31,10 +31,10 @@ from .transcriber import look_up
 if TYPE_CHECKING:
     import typer
 
-    from ..transcribe import TranscribeOptions
     from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
     from .matches import MatchWriter
+    from .options import TranscribeOptions
     from .output_plan import OutputPlan
 
 EMPTY_LIST = "nothing to transcribe: the list of inputs is empty"
@@ -300,7 +300,7 @@ class TranscribeRun:
             self._reporter.info(self._offline_reason)
         elif not self._offline_reason:
             model = self._options.backend.local_model
-            local_extra.report_engine(self._backend_config, model, self._request.language, self._reporter)
+            backend.report_engine(self._backend_config, model, self._request.language, self._reporter)
         if plan.complete and self._speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())

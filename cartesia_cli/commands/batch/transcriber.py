@@ -15,7 +15,7 @@ from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...alignment import count_missing_words
 from ...cache import Lookup, ServerResponse
@@ -36,9 +36,6 @@ from .prepare import TemporaryFolder, materialize
 from .progress import BatchSummary
 from .remote_inputs import RemoteInputs
 from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
-
-if TYPE_CHECKING:  # imported only where they are needed, because they import every format
-    from .cluster_jobs import ClusterJobs
 
 PARTIAL_SUFFIX = ".part"
 """Added to the name of a response body that was cut off."""
@@ -78,6 +75,15 @@ class JobResponse(NamedTuple):
     seconds: float
     credits: float
     from_cache: bool = False
+
+
+class Cluster(Protocol):
+    """Other machines that transcribe recordings (`cluster_jobs`). `local`: whether they have engines of their own."""
+
+    local: bool
+
+    def transcribe(self, job: Job) -> tuple[TranscribedJob, bool]:
+        """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed if the run is being stopped."""
 
 
 class Stopped(Exception):
@@ -137,7 +143,7 @@ class JobTranscriber:
         summary: BatchSummary,
         temporary: TemporaryFolder,
         remote: RemoteInputs,
-        cluster: ClusterJobs | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._config, self._connect, self._reporter = config, connect, reporter
         self._budget, self._observer, self._summary = budget, observer, summary
@@ -258,7 +264,7 @@ class JobTranscriber:
             reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
         return JobResponse(response, length, 0.0 if backend.local else batch_credits(length))
 
-    def _transcribe_on_cluster(self, number: int, job: Job, cluster: ClusterJobs) -> TranscribedJob:
+    def _transcribe_on_cluster(self, number: int, job: Job, cluster: Cluster) -> TranscribedJob:
         """The response to a recording that a worker of the cluster looks up or transcribes."""
         self._observer.update(number, "on the cluster")
         if self._budget.max_credits is not None and job.media is None:
@@ -268,16 +274,16 @@ class JobTranscriber:
             )
         seconds = 0.0 if cluster.local or job.media is None else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            result = cluster.transcribe(job)
+            done, from_cache = cluster.transcribe(job)
             self.billable_jobs.add(number)
-            done = result.done._replace(job=job._replace(media=result.done.job.media))
-            if not (done.local or result.from_cache):
+            done = done._replace(job=job._replace(media=done.job.media))
+            if not (done.local or from_cache):
                 reservation.billed_seconds = max(done.billed_seconds, seconds)
         with self._lock:
             self._summary.local, self._summary.place = cluster.local, "the cluster"
-            self._summary.from_cache += result.from_cache
+            self._summary.from_cache += from_cache
         length, price = done.transcript.duration or 0.0, done.credits or 0.0
-        self._observer.finished(number, seconds=length, credits=price, from_cache=result.from_cache)
+        self._observer.finished(number, seconds=length, credits=price, from_cache=from_cache)
         return done
 
     def _open_backend(self) -> Backend:

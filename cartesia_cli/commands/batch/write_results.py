@@ -1,21 +1,17 @@
-"""Writes transcripts to their targets. If a file can't be written, its result is printed on stdout instead.
-
-If there are several results, each is printed there under the name of its file.
-"""
+"""Writes transcripts to their targets, in each of their formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import OutputError
 from ...output import NEEDS_WORDS, Layout, writer
 from ...output.console import Reporter
-from ...output.files import write_file, write_stdout
-from ...output.sanitize import one_line
+from ...output.files import write_stdout
 from ...transcript import Transcript
 from .output_plan import Targets
+from .result_file import write_result
 
 if TYPE_CHECKING:  # it imports every format
     from .bucket_results import BucketResults
@@ -73,32 +69,3 @@ def write_results(
         )
     if write_error is not None:
         raise write_error
-
-
-def write_result(
-    text: str,
-    file: Path | None,
-    reporter: Reporter,
-    *,
-    label: bool = False,
-    print_text: Callable[[str], object] = write_stdout,
-    bucket: BucketResults | None = None,
-) -> OutputError | None:
-    """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
-    result was printed on stdout, under the name of the file if it has a `label`.
-    """
-    if file is None:
-        print_text(text)
-        return None
-    shown = str(file)
-    try:
-        if bucket is None:
-            write_file(file, text)
-        else:
-            shown = bucket.write(file, text)
-    except OutputError as error:
-        print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
-        error.hint = "it went to stdout instead; -o names another place"
-        return error
-    reporter.info(f"wrote {shown}")
-    return None

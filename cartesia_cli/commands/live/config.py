@@ -1,16 +1,15 @@
-"""What a live session is to do, and how its user controls it while it runs."""
+"""What a live session streams, to which endpoint, and where its results go, as `listen` and `stream-file` choose it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ...audio.vad import VadSettings
 from ...output import Layout
-from ...protocol import Command, Config, Endpoint, RealtimeOptions
+from ...protocol import Endpoint, RealtimeOptions
 from ...transcript import Update
 from ..batch.output_plan import Targets
 from .options import StreamOptions
@@ -79,29 +78,3 @@ class SessionConfig:
     microphone: MicrophoneSwitch | None = None
     speed: float = 1.0
     captions: CaptionSink | None = None
-
-
-class Controls(Protocol):
-    """What the user can do to a running session."""
-
-    def send_command(self, command: Command) -> bool:
-        """Send a command to the server; False if the session is ending and it can't be sent."""
-
-    def settings(self) -> Config:
-        """The settings as they are: those of the session's options, with all changes that weren't refused."""
-
-    def stop(self) -> None:
-        """Finish the session and write everything."""
-
-    def mark(self) -> None:
-        """Add a mark at the current time."""
-
-    def undo(self) -> None:
-        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
-
-    def redraw(self) -> None:
-        """Draw the live view again, after another program used the terminal."""
-
-
-Interaction = Callable[[Controls], AbstractContextManager[object]]
-"""A context manager that lets the user control a session while it runs: it reads keys and handles signals."""

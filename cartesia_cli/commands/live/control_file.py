@@ -21,7 +21,7 @@ from typing import Any
 from ...errors import CliError, ProtocolError, UsageError
 from ...protocol import MANUAL, MAX_COMMAND_CHARS, Close, Command, Endpoint, Finalize, decode_config, turn_order_problem
 from ...protocol.json_fields import load_object
-from .config import Controls
+from .controls import Controls
 
 POLL_SECONDS = 0.05
 """Seconds between looks at the file: neither a file nor a pipe without a writer can be waited for."""

@@ -26,7 +26,7 @@ from ...protocol import (
     language_hints_problem,
 )
 from ...session.interfaces import Skipped
-from .config import Controls
+from .controls import Controls
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
 
 THRESHOLD_STEP = 0.05

@@ -16,7 +16,7 @@ from ...output.live_view import LiveView
 from ...output.streams import EventStream, open_stream
 from ...output.terminal_rows import is_same_terminal
 from ...transcript import PERSISTED_NOTICES, Notice, Segment, Transcript, Update, from_segments
-from ..batch.write_results import write_result
+from ..batch.result_file import write_result
 from .append_file import AppendFile
 from .config import SessionConfig
 

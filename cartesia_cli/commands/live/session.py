@@ -42,9 +42,10 @@ from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ...transcript import Notice, Partial, Segment, Transcript, Update
 from ..backend import RunningServer
 from ..batch.matches import report_no_matches
-from ..batch.write_results import write_result
+from ..batch.result_file import write_result
 from .catchup import batch_catch_up
-from .config import Interaction, SessionConfig
+from .config import SessionConfig
+from .controls import Interaction
 from .keys import stop_on_signals
 from .metrics import LiveMetrics
 from .outputs import LiveOutputs

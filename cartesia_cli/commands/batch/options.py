@@ -1,0 +1,175 @@
+"""The options of `transcribe`, in groups, and what they mean together.
+
+Annotations aren't postponed here: see `expand_groups`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+
+from ...errors import UsageError
+from .. import options as given
+from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
+
+if TYPE_CHECKING:  # --help does without
+    from ...output.console import Reporter
+    from ...protocol import BatchOptions
+
+MAX_JOBS = 256
+"""A limit against typing errors: each job is a thread."""
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="INPUT...", show_default=False,
+                   help="Files, folders, quoted globs such as 'talks/*.mp3', URLs, s3://…, @LIST, or - for stdin."),
+]  # fmt: skip
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(metavar="FILE",
+                 help="Read more inputs from this list, one on each line; - is stdin."),
+]  # fmt: skip
+Sample = Annotated[
+    bool, typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="List what would be sent, with durations and costs; send nothing.")
+]
+KeepJson = Annotated[
+    Path | None,
+    output_option(metavar="DIR", readable=False, help="Save the server's responses in this folder, unchanged."),
+]
+OutputManifest = Annotated[
+    Path | None,
+    output_option(metavar="FILE", readable=False,
+                  help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
+]  # fmt: skip
+Resume = Annotated[bool, output_option("--resume", help="Skip inputs that already have results.")]
+RetryFailed = Annotated[bool, output_option("--retry-failed", help="Only inputs that failed before in --output-dir.")]
+ShardOption = Annotated[
+    str | None,
+    output_option("--shard", metavar="I/N",
+                  help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
+]  # fmt: skip
+Endpoint = Annotated[
+    Literal["stt", "openai"], given.backend_option(help="The API's own route, or its OpenAI-compatible one.")
+]
+
+Jobs = Annotated[
+    int | None,
+    given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
+                         help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline by "
+                              "cores and memory."),
+]  # fmt: skip
+MaxCredits = Annotated[
+    float | None,
+    given.backend_option(metavar="N", min=0,
+                         help="Stop before a run costs more than this many credits."),
+]  # fmt: skip
+SpeakersByChannel = Annotated[
+    str | None,
+    typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
+                 help="Transcribe each channel by itself, and merge them into a conversation."),
+]  # fmt: skip
+Dask = Annotated[
+    str | None,
+    given.backend_option("--dask", metavar="ADDRESS", show_default=False,
+                         help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
+]  # fmt: skip
+
+
+Notify = Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")]
+
+
+class InputOptions(NamedTuple):
+    """What is transcribed."""
+
+    inputs: Inputs = None
+    files_from: FilesFrom = None
+    sample: Sample = False
+    dry_run: DryRun = False
+
+
+class RunOptions(NamedTuple):
+    """Which of the inputs are done, and what is written besides transcripts."""
+
+    resume: Resume = False
+    retry_failed: RetryFailed = False
+    shard: ShardOption = None
+    keep_json: KeepJson = None
+    output_manifest: OutputManifest = None
+    embed_audio: EmbedAudio = False
+
+    @property
+    def continues(self) -> bool:
+        """Whether results of an earlier run are kept."""
+        return self.resume or self.retry_failed
+
+
+class RecordingOptions(NamedTuple):
+    """What is known about the recordings, and who transcribes them."""
+
+    model: given.Model = "ink-whisper"
+    language: given.Language = None
+    keyterm: given.Keyterm = None
+    encoding: given.Encoding = None
+    sample_rate: given.SampleRate = None
+    speakers_by_channel: SpeakersByChannel = None
+
+    def request(self, reporter: "Reporter", base_url: str | None) -> "BatchOptions":
+        """The options of each request, with warnings of those that look wrong. Raises UsageError for impossible
+        ones.
+        """
+        from ...protocol import BatchOptions
+
+        options = BatchOptions(
+            model=self.model,
+            language=given.language_for_server(self.language, base_url, reporter),
+            word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
+            encoding=given.checked_encoding(self.encoding, self.sample_rate),
+            sample_rate=self.sample_rate,
+        )
+        given.warn_of_unknown_values(reporter, options, self.keyterm, models_of=base_url)
+        return options
+
+
+class SendingOptions(NamedTuple):
+    """How recordings are sent."""
+
+    endpoint: Endpoint = "stt"
+    timeout: given.Timeout = None
+    retries: given.Retries = None
+    jobs: Jobs = None
+    max_credits: MaxCredits = None
+    dask: Dask = None
+    no_cache: given.NoCache = False
+    notify: Notify = False
+
+
+class TranscribeOptions(NamedTuple):
+    """All options of the command."""
+
+    input: InputOptions
+    output: OutputOptions
+    run: RunOptions
+    format: FormatOptions
+    subtitles: SubtitleOptions
+    recording: RecordingOptions
+    backend: given.BackendOptions
+    sending: SendingOptions
+
+    def speakers(self) -> tuple[str, ...] | None:
+        """The names of the speakers on the channels, perhaps none; None if channels are not transcribed by themselves.
+        Raises UsageError for options that can't be combined with that.
+        """
+        if self.recording.speakers_by_channel is None:
+            return None
+        names = given.parse_names(self.recording.speakers_by_channel)
+        for name, value in (("--keep-json", self.run.keep_json), ("--encoding", self.recording.encoding)):
+            if value is not None:
+                raise UsageError(f"{name} can't be combined with --speakers-by-channel", hint="leave out one of them")
+        if self.sending.dask is not None and self.sending.max_credits is not None:
+            raise UsageError(  # only workers know how many channels there are
+                "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
+            )
+        return names

@@ -1,0 +1,47 @@
+"""Writes one result to its file. If that can't be written, the result is printed on stdout instead.
+
+If there are several results, each is printed there under the name of its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import OutputError
+from ...output.console import Reporter
+from ...output.files import write_file, write_stdout
+from ...output.sanitize import one_line
+
+if TYPE_CHECKING:
+    from .bucket_results import BucketResults
+
+
+def write_result(
+    text: str,
+    file: Path | None,
+    reporter: Reporter,
+    *,
+    label: bool = False,
+    print_text: Callable[[str], object] = write_stdout,
+    bucket: BucketResults | None = None,
+) -> OutputError | None:
+    """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
+    result was printed on stdout, under the name of the file if it has a `label`.
+    """
+    if file is None:
+        print_text(text)
+        return None
+    shown = str(file)
+    try:
+        if bucket is None:
+            write_file(file, text)
+        else:
+            shown = bucket.write(file, text)
+    except OutputError as error:
+        print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
+        error.hint = "it went to stdout instead; -o names another place"
+        return error
+    reporter.info(f"wrote {shown}")
+    return None

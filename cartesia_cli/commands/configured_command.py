@@ -1,0 +1,189 @@
+"""The class of every command: takes defaults of options from the environment and the configuration file.
+
+It adds `--config` and `--profile`, accepts `--no-…` for every switch, and refuses what Typer would accept silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from typer.core import TyperCommand, TyperOption
+
+from ..errors import CliError, UsageError
+from ..settings import Setting
+from .option_sources import (
+    CHOOSING,
+    CHOSEN,
+    CONFIG_HELP,
+    OVERRULED,
+    PANEL,
+    PROFILE_HELP,
+    Given,
+    choice_of,
+    configured,
+    divided,
+    layers,
+    negation,
+    options,
+    read,
+    read_as,
+)
+from .precedence import formats, resolve
+from .value_checks import check_settings, name_places
+
+FOUND = "cartesia_cli.found"
+"""Key in the context's `meta` for the settings that apply to the command."""
+
+PROBLEM = "cartesia_cli.problem"
+"""Key in the context's `meta` for what is wrong with the configuration, for commands in DIAGNOSING."""
+
+DIAGNOSING = ("doctor",)
+"""Commands that run even if the configuration can't be used: they report it themselves."""
+
+JSON_FORMATS = frozenset({"json", "ndjson"})
+
+_JSON: dict[str, tuple[str, bool | None]] = {
+    "--json": ("json", True),
+    **dict.fromkeys(("--format", "-f"), ("format", None)),
+    **dict.fromkeys(("--output", "-o"), ("output", None)),
+}
+"""What `read_as` needs to tell whether JSON is requested from a command that doesn't exist."""
+
+
+class ConfiguredCommand(TyperCommand):
+    """A command whose options get defaults from the environment and the configuration file."""
+
+    def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
+        own = [] if params is None else params
+        names = {parameter.name for parameter in own}
+        super().__init__(name, params=[*own, *(option for option in _choosing() if option.name not in names)], **rest)
+
+    def make_parser(self, ctx: Any) -> Any:
+        """Add an opposite for each switch, so that the command line can switch off what the file switches on."""
+        parser = super().make_parser(ctx)
+        for option in options(self).values():
+            if opposite := negation(option):
+                parser.add_option(option, [opposite], option.name, action="store_const", const=False)
+        return parser
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.obj.options = {spelling for option in self.get_params(ctx) for spelling in option.opts} | {
+            opposite for option in options(self).values() if (opposite := negation(option))
+        }
+        if not ctx.obj.help_requested:  # help is shown even if the file is broken
+            given = read(self, args)
+            group = {} if ctx.parent is None else ctx.parent.params
+            _refuse_empty(self, [*group.items(), *given], args)
+            _refuse_repeated(self, given)
+            try:
+                self._configure(ctx, dict(given))
+            except UsageError as error:
+                is_flag = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
+                if self.name not in DIAGNOSING or is_flag:
+                    raise
+                ctx.meta[PROBLEM] = error
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            name_places(error, ctx.meta.get(FOUND, {}))
+            raise
+
+    def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
+        """Take the defaults from the environment and the configuration file. Raises UsageError for a mistake in
+        them.
+        """
+        found = effective(self, given, {} if ctx.parent is None else ctx.parent.params)
+        known = options(self)
+        ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
+        ctx.meta[FOUND] = found
+        ctx.meta[OVERRULED] = _overruled_local(self, given, found)
+        ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
+
+
+def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str, Setting]) -> str | None:
+    """Where a server is set, if that overrules a `local = true` in a weaker layer; else None."""
+    if "local" in found or "local" not in options(command):
+        return None
+    chosen = {name: found[name].value for name in CHOOSING if name in found}
+    places = layers(command, given, configured(**chosen))
+    local = next((place["local"] for place in places if "local" in place), None)
+    server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
+    if server is None or server.layer == "flag":  # then it is obvious
+        return None
+    return server.origin if local is not None and local.value else None
+
+
+def effective(command: Any, given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Setting]:
+    """The setting that applies, for each option that is set anywhere. Raises UsageError for a wrong one, except for
+    flags.
+
+    given   options of the command line
+    group   the program's own options, which precede the command
+    """
+    chosen = {name: setting for name in CHOOSING if (setting := choice_of(name, given, group))}
+    settings = configured(**{name: setting.value for name, setting in chosen.items()})
+    found = resolve(layers(command, given, settings)) | chosen
+    check_settings(command.name, found)
+    return found
+
+
+def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
+    """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
+    before, named, after = divided(arguments)
+    if (command := program.commands.get(named)) is None:
+        return _is_json(read_as(_JSON, iter(arguments)))
+    values = dict(read(command, after))
+    try:
+        found = effective(command, values, dict(read(program, before)))
+        values = {name: setting.value for name, setting in found.items()}
+    except CliError:
+        pass  # the configuration may be what is wrong: then the command line alone decides
+    is_mistaken = "json" not in options(command) and "--json" in after  # it would be -f json
+    return is_mistaken or _is_json(values.items()) or _is_json(read_as(_JSON, iter(before)))
+
+
+def _is_json(given: Iterable[Given]) -> bool:
+    return not JSON_FORMATS.isdisjoint(formats(dict(given)))
+
+
+def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:
+    """Raises UsageError for an empty value, whichever option or argument it is for: a variable of the shell may be
+    unset, and an empty path would be the working directory.
+
+    given       options that were typed, as far as they can be parsed
+    arguments   all that was typed
+    """
+    name = next((f"--{name.replace('_', '-')}" for name, value in given if value == ""), None)
+    if name is None and "" in arguments:
+        named = next((str(one.metavar or "") for one in command.params if one.param_type_name == "argument"), "")
+        name = named.rstrip(".") if re.fullmatch(r"[A-Z]+\.*", named) else "an argument"
+    if name is not None:
+        raise UsageError(f"{name} must not be empty", hint="is a variable empty?")
+
+
+def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:
+    """Raises UsageError for an option that takes one value and is given two: the first would be ignored silently."""
+    known = options(command)
+    first: dict[str, Any] = {}
+    for name, value in given:
+        option = known[name]
+        if option.is_flag or option.multiple or first.setdefault(name, value) == value:
+            continue
+        several = "-f text,srt --output-dir DIR writes several formats" if "output_dir" in known else ""
+        hint = several if name == "format" and several else "give it once"
+        raise UsageError(f"--{name.replace('_', '-')} is given twice: {first[name]!r} and {value!r}", hint=hint)
+
+
+def _choosing() -> list[TyperOption]:
+    """`--config` and `--profile`, for a command that doesn't declare them."""
+    return [
+        TyperOption(param_decls=["--config"], type=str, metavar="FILE", help=CONFIG_HELP, expose_value=False,
+                    rich_help_panel=PANEL),
+        TyperOption(param_decls=["--profile"], type=str, metavar="NAME", help=PROFILE_HELP, expose_value=False,
+                    rich_help_panel=PANEL),
+    ]  # fmt: skip
