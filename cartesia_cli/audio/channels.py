@@ -67,9 +67,10 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
     """Write each channel of a recording to a new file in `folder`, which the caller deletes. Returns the channels, and
     the length of the recording in seconds.
 
+    Raises InputError if the recording can't be decoded, has one channel only, or has the same sound in all of them; and
+    if the files can't be written.
+
     warn   called with a sentence for what is missing, and for channels that are much alike
-    InputError if the recording can't be decoded, has one channel only, or has the same sound in all of them; and if
-    the files can't be written.
     """
     name = display_name(path)
     with ExitStack() as stack:

@@ -52,11 +52,11 @@ class FlacWriter:
 
 @contextmanager
 def new_flac_file(folder: Path, name: str, rate: int = RATE) -> Iterator[FlacWriter]:
-    """A new FLAC file in `folder` that is complete after the block. It is deleted if the block fails.
+    """A new FLAC file in `folder` that is complete after the block. It is deleted if the block fails. Raises InputError
+    if it can't be written.
 
     rate   Hz
     name   of the recording, for messages
-    InputError if it can't be written.
     """
     path = new_file(folder, ".flac", name)
     with saved_sound(path, name), closing(FlacWriter(path, rate)) as writer:
@@ -100,8 +100,9 @@ def cut_segment(path: Path, offset: float, duration: float, folder: Path, *, nam
     """Write the part of a recording that begins at `offset` seconds and lasts `duration` seconds to a new FLAC file in
     `folder`, which the caller deletes: mono, 16 bits, at the rate of the recording. `duration` may be infinite.
 
+    Raises InputError if the recording can't be decoded, ends before the segment does, or the file can't be written.
+
     name   what messages call the recording; None: by its path
-    InputError if the recording can't be decoded, ends before the segment does, or the file can't be written.
     """
     name = name or display_name(path)
     rate = 0

@@ -169,10 +169,10 @@ class _CannotCopy(Exception):
 
 
 def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: None) -> Soundtrack:
-    """Write the sound of a recording to a new file in `folder`, which the caller deletes.
+    """Write the sound of a recording to a new file in `folder`, which the caller deletes. Raises InputError if there is
+    no sound that can be decoded, or the file can't be written.
 
     warn   called with a sentence for what is missing, and if there are several audio tracks
-    InputError if there is no sound that can be decoded, or the file can't be written.
     """
     import av
 

@@ -27,7 +27,7 @@ LIVE_COMMANDS = ("listen", "stream-file")
 
 
 def check_settings(command: str, found: Mapping[str, Setting]) -> None:
-    """UsageError, with its place, for a value in a file or the environment that the command would refuse."""
+    """Raises UsageError, with its place, for a value in a file or the environment that the command would refuse."""
     for names in CHECKED:
         given = {name: found[name] for name in names if name in found and found[name].value not in (None, False, [])}
         places = [setting.origin for setting in given.values() if setting.layer != "flag"]

@@ -28,9 +28,8 @@ COLOURS = 8
 """Colours of speakers in page.css; more speakers than that share them."""
 
 
-class Place(NamedTuple):
-    """A word or a segment: its offsets in the text, the second behind its last character, and its times in
-    seconds."""
+class TimedSpan(NamedTuple):
+    """A word or a segment: where it starts and ends in the text, as offsets, and its times in seconds."""
 
     text_start: int
     text_end: int
@@ -123,19 +122,19 @@ def _corrections(
     transcript: Transcript, found: Sequence[Paragraph], save_target: SaveTarget | None
 ) -> dict[str, Any] | None:
     """What saving takes; None if there are words that aren't in a paragraph."""
-    places = sum(len(numbers) for numbers in _words(transcript, found)) // len(Place._fields)
-    return corrections(transcript, _speakers(found), save_target) if places == len(transcript.words or ()) else None
+    count = sum(len(numbers) for numbers in _words(transcript, found)) // len(TimedSpan._fields)
+    return corrections(transcript, _speakers(found), save_target) if count == len(transcript.words or ()) else None
 
 
 def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[int]]:
     """The words of each paragraph, flattened. Offsets count UTF-16 code units, as in JavaScript."""
-    places, k, begin = list(_places(transcript)), 0, 0
+    spans, k, begin = list(_timed_spans(transcript)), 0, 0
     for part in found:
         begin = transcript.text.index(part.text, begin)
         end, numbers = begin + len(part.text), []
         at = units = 0  # the same place in the paragraph, in characters and in code units
-        while k < len(places) and places[k][0] < end:
-            first, last, start, stop = places[k]
+        while k < len(spans) and spans[k].text_start < end:
+            first, last, start, stop = spans[k]
             k += 1
             if first < begin:
                 continue
@@ -147,15 +146,15 @@ def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[
         begin = end
 
 
-def _places(transcript: Transcript) -> Iterator[Place]:
+def _timed_spans(transcript: Transcript) -> Iterator[TimedSpan]:
     """Words with their times, estimated where they have none; segments where the words aren't found in the text."""
     spans = transcript.word_spans()
     if spans:
         spoken = [times for word, times in zip(transcript.words or (), transcript.word_times(), strict=True)
                   if word.word.strip()]  # fmt: skip
         for span, times in zip(spans, spoken, strict=True):
-            yield Place(span.text_start, span.text_end, times.start, times.end)
+            yield TimedSpan(span.text_start, span.text_end, times.start, times.end)
         return
     for span in transcript.segment_spans():
         if span.start is not None and span.end is not None:
-            yield Place(span.text_start, span.text_end, span.start, span.end)
+            yield TimedSpan(span.text_start, span.text_end, span.start, span.end)

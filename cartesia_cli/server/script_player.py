@@ -87,7 +87,7 @@ class ScriptPlayer:
         self._options: RealtimeOptions | None = None  # those of the handshake, changed by each `config`
 
     async def run(self, steps: Sequence[Step], recorded: Endpoint | None = None) -> None:
-        """Play these steps to their end. ApiError or HandshakeRefused instead of a handshake."""
+        """Play these steps to their end. Raises ApiError or HandshakeRefused instead of a handshake."""
         self._reactions = [step for step in steps if step.on not in ("audio", "batch")]
         self._timeline = deque(step for step in steps if step.on == "audio")
         self._recorded = recorded

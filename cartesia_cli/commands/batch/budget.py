@@ -41,8 +41,8 @@ class Budget:
 
     @contextmanager
     def reserve(self, name: str, seconds: float) -> Iterator[Reservation]:
-        """Set the price of a recording aside while the block sends it. CreditLimitReached, before that, if it is more
-        than what is left.
+        """Set the price of a recording aside while the block sends it. Raises CreditLimitReached before that
+        if it is more than what is left.
         """
         price = batch_credits(seconds)
         with self._lock:

@@ -85,8 +85,10 @@ def split_job(
 ) -> Iterator[Conversation]:
     """A job of each channel of a materialized recording, whose files exist for the length of the block.
 
+    Raises InputError if there is only one channel, if all hold the same sound, or if their number isn't that of the
+    names.
+
     names   of the speakers, in the order of the channels; empty: they are numbered
-    InputError if there is only one channel, or all hold the same sound, or their number isn't that of the names.
     """
     from ...audio.channels import split_channels
 

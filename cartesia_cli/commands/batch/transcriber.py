@@ -35,7 +35,7 @@ from .job import Job
 from .prepare import TemporaryFolder, materialize
 from .progress import BatchSummary
 from .remote_inputs import RemoteInputs
-from .upload_audio import Recording, choose_upload, in_recording, with_sound_start
+from .upload_audio import PreparedUpload, choose_upload, in_recording, with_sound_start
 
 PARTIAL_SUFFIX = ".part"
 """Added to the name of a response body that was cut off."""
@@ -350,7 +350,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
 
 def request_transcript(
     job: Job,
-    recording: Recording,
+    recording: PreparedUpload,
     config: BatchConfig,
     backend: Backend,
     lookup: Lookup | None,

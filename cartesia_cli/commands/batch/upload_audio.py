@@ -22,8 +22,8 @@ from .prepare import ShowProgress, TemporaryFolder
 from .stdin import STDIN
 
 
-class Recording(NamedTuple):
-    """What is uploaded of a recording.
+class PreparedUpload(NamedTuple):
+    """What is uploaded for a recording: the recording itself, or a file that was made of it.
 
     upload   the file
     media    what probing says of that file
@@ -51,7 +51,7 @@ class UploadEstimate(NamedTuple):
 @contextmanager
 def choose_upload(
     job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
-) -> Iterator[Recording]:
+) -> Iterator[PreparedUpload]:
     """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
     local   whether this machine transcribes it
@@ -107,7 +107,7 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
-def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
+def _segment(job: Job, folder: Path, show: ShowProgress) -> PreparedUpload:
     """The part of a recording that a manifest names."""
     from ...audio.flac_writer import cut_segment
 
@@ -118,7 +118,7 @@ def _segment(job: Job, folder: Path, show: ShowProgress) -> Recording:
     return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
-def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Recording:
+def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> PreparedUpload:
     """The sound of a film, or of a recording in a container that the API doesn't document."""
     from ...audio.soundtrack import extract_soundtrack
 
@@ -134,13 +134,13 @@ def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> Re
     return _recording(job, sound.path, sound.media, f"{Path(item.relative_path.name).stem}.{kind}")
 
 
-def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> Recording:
+def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> PreparedUpload:
     """The file at `path` under a name that servers recognize: they go by its suffix."""
     endings = FORMATS[media.container].extensions
     known = Path(filename).suffix.lower() in EXTENSIONS.union(endings)
     filename = filename if known or not endings else filename + endings[0]
     media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
-    return Recording(Upload(path, filename, media_type, job.input.source), media)
+    return PreparedUpload(Upload(path, filename, media_type, job.input.source), media)
 
 
 @contextmanager
