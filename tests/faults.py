@@ -527,7 +527,7 @@ BILLED = "the audio may have been billed: --retries N sends it again"
 WAITS = "--timeout SECONDS waits longer"
 PROXY = "check HTTPS_PROXY, including its user and password"
 BEHIND = "check HTTPS_PROXY: requests go through this proxy"
-REALLY = "is HOST really Cartesia's API? Its answer begins with "
+REALLY = "is HOST really Cartesia's API? Its response begins with "
 IS_IT = "is it really Cartesia's API? Check the base URL"
 SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
 IDLE = "a server also hangs up when no audio comes for long"
@@ -560,8 +560,8 @@ NO_TRANSCRIPT: dict[str, tuple[bytes | str | object, str, str]] = {
     "nothing": ("", "not JSON", "''"),
     "null": (None, "JSON, but null where an object belongs", "'null'"),
     "a list": ([TRANSCRIPT], "JSON, but a list where an object belongs", "'[{\"type\": …'"),
-    "no text": ({"type": "transcript"}, "the answer has no text", '\'{"type": "transcript"}\''),
-    "text that is null": ({"text": None}, "the answer has no text", "'{\"text\": null}'"),
+    "no text": ({"type": "transcript"}, "the response has no text", '\'{"type": "transcript"}\''),
+    "text that is null": ({"text": None}, "the response has no text", "'{\"text\": null}'"),
     "JSON that is cut off": (json.dumps(TRANSCRIPT)[:-9], "not JSON", "'{\"type\": …'"),
     "no UTF-8": (b'{"text": "caf\xe9"}', "not JSON", '\'{"text": "caf�"}\''),
     "200,000 brackets": ("[" * 200_000, "not JSON", "'[[[…'"),
@@ -596,9 +596,9 @@ UNREADABLE = "HOST sent text that can't be read: 'text' is not a string"
 NO_TIMES = (
     '{"text": "The quick brown fox.", "duration": NaN, "words": [{"word": "fox", "start": 1e999, "end": -1e999}]}'
 )
-GONE = "talk.wav: the connection to HOST was lost before the answer came: …"
+GONE = "talk.wav: the connection to HOST was lost before the response came: …"
 BROKEN_OFF = "talk.wav: the connection to HOST was lost during the upload: …"
-IN_VAIN = "talk.wav: no complete answer within 1.5 s"
+IN_VAIN = "talk.wav: no complete response within 1.5 s"
 AGAIN = "trying again in … s"
 
 # fmt: off
@@ -757,9 +757,9 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("half-closed after the upload", BATCH, through(http("fine"), Plan(down=Direction(then="half"))), 6,
               GONE, BILLED),
         Fault("closed in the response", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
-              "talk.wav: the answer of HOST was cut short (status 200)", BILLED),
+              "talk.wav: the response of HOST was cut short (status 200)", BILLED),
         Fault("garbage before the response", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 5,
-              "talk.wav: the answer of HOST is not valid HTTP: …", IS_IT),
+              "talk.wav: the response of HOST is not valid HTTP: …", IS_IT),
         Fault("slow uplink", BATCH,
               through(http("fine", size=100_000), Plan(Direction(rate=200_000, piece=1000))), 0, out=HEARD),
         Fault("1 s of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
@@ -782,7 +782,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
           for what, (body, error, start) in NO_TRANSCRIPT.items()),
         Fault("status 204", BATCH, http(answers("", status=204)), 5,
               "talk.wav: status 204, but not JSON",
-              "is HOST really Cartesia's API? Its answer begins with ''"),
+              "is HOST really Cartesia's API? Its response begins with ''"),
         Fault("words that are null", BATCH, http(answers({"text": TEXT, "words": None})), 0, out=HEARD),
         Fault("words that are strings", BATCH, http(answers({"text": TEXT, "words": ["Hello."]})), 0, out=HEARD),
         Fault("a duration that is a string", BATCH, http(answers({"text": TEXT, "duration": "1"})), 0, out=HEARD),
@@ -795,7 +795,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
         Fault("server of another protocol", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
         Fault("invalid HTTP", BATCH, http("breaks_headers"), 5,
-              "talk.wav: the answer of HOST is not valid HTTP: illegal header line", IS_IT),
+              "talk.wav: the response of HOST is not valid HTTP: illegal header line", IS_IT),
         Fault("server of another protocol", LIVE, live(realtime.speaks_no_http), 5,
               "HOST does not answer as a WebSocket server does: …", IS_IT),
         Fault("handshake with a wrong Sec-WebSocket-Accept", LIVE, live(realtime.accepts_another_key), 5,

@@ -1368,7 +1368,7 @@ def test_response_limit_applies_after_the_upload(watched: Watched) -> None:
     watched.meter.advance(100)
     error = watched.run(Deadlines(total=10_000, stall=30, response=60), 12)
     assert watched.ticks == 6
-    assert "no answer" in error.message and "60 s" in error.message
+    assert "no response" in error.message and "60 s" in error.message
 
 
 def test_progress_restarts_the_stall_limit(watched: Watched) -> None:

@@ -601,7 +601,7 @@ def test_keep_json_writes_a_2xx_response_without_transcript(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers({"status": "queued"}, status=202)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")
-    assert done.returncode == 5 and "status 202, but the answer has no text" in done.stderr
+    assert done.returncode == 5 and "status 202, but the response has no text" in done.stderr
     assert json.loads(user.file("raw/a.json")) == {"status": "queued"}
 
 

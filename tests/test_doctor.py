@@ -390,7 +390,7 @@ def test_refused_handshake_is_named_with_its_endpoint(run: Run, status: int) -> 
 def test_server_that_never_answers_is_named_within_its_time_limit(run: Run) -> None:
     with FaultServer("never_answers") as server:
         checks = examine(run, "access", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
-    failed(checks, "tls", "no complete answer within")
+    failed(checks, "tls", "no complete response within")
 
 
 def test_offline_and_without_a_key_nothing_is_sent(run: Run) -> None:

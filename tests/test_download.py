@@ -67,7 +67,7 @@ def test_download_that_is_not_valid_http_is_called_that(tmp_path: Path) -> None:
     said: list[str] = []
     with FaultServer("breaks_headers") as server, downloader(said) as client, pytest.raises(NetworkError) as raised:
         client.download(f"{server.base_url}/talk.mp3", tmp_path)
-    assert raised.value.message.endswith("the server's answer is not valid HTTP: illegal header line")
+    assert raised.value.message.endswith("the server's response is not valid HTTP: illegal header line")
     assert len(said) == 2 and raised.value.hint == "check the URL"
 
 

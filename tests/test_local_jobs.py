@@ -79,7 +79,7 @@ def test_local_server_refuses_none_of_many_requests_and_reports_the_progress_of_
     [
         (NetworkError("the connection was lost"), True),
         (ProtocolError("cut short"), True),
-        (DeadlineExceeded("no answer for 5 s", final=True), False),
+        (DeadlineExceeded("no response for 5 s", final=True), False),
         (ApiError("internal error", status=500), False),
         (InputError("no audio"), False),
     ],

@@ -113,10 +113,10 @@ def run_with_deadline(
     while not wait({future}, timeout=TICK_SECONDS).done:
         now = clock()
         if now > end_time:
-            raise DeadlineExceeded(f"no complete answer within {deadlines.total:g} s", final=True)
+            raise DeadlineExceeded(f"no complete response within {deadlines.total:g} s", final=True)
         limit = deadlines.response if progress.uploaded else deadlines.stall
         if now - progress.last_activity > limit:
-            what = "no answer" if progress.uploaded else "the upload did not move"
+            what = "no response" if progress.uploaded else "the upload did not move"
             raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
         on_progress(progress)
     return future.result()

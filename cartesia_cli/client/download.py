@@ -287,7 +287,7 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
             message = f"{name} has no host, or redirects to something else than http or https"
             return InputError(message, hint="check the URL")
         case httpx.DecodingError() | httpx.LocalProtocolError():
-            return InputError(f"{name}: the server's answer can't be read: {why}", hint="check the URL")
+            return InputError(f"{name}: the server's response can't be read: {why}", hint="check the URL")
     if (failure := tls_error(error, "the server")) is not None:
         return NetworkError(f"{name}: {failure.message}", hint=failure.hint)
     proxy = find_proxy(str(error.request.url))
@@ -302,7 +302,7 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
         case httpx.ReadTimeout():
             why = "nothing more came"
     if (reason := invalid_http_reason(error)) is not None:
-        message = f"{name}: the server's answer is not valid HTTP: {short_reason(reason)}"
+        message = f"{name}: the server's response is not valid HTTP: {short_reason(reason)}"
         return _Lost(NetworkError(message, hint="check the URL"))
     received = partial.received if partial else 0
     size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""

@@ -169,7 +169,7 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
     if (reason := invalid_http_reason(error)) is not None:
         return invalid_http_failure(reason, name, peer, maybe_billed=uploaded)
     if uploaded:
-        message = f"{name}: the connection to {host} was lost before the answer came: {why}"
+        message = f"{name}: the connection to {host} was lost before the response came: {why}"
         return Failure(NetworkError(message, hint=MAYBE_BILLED), retryable=True, maybe_billed=True)
     message = f"{name}: the connection to {host} was lost during the upload: {why}"
     return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
@@ -211,7 +211,7 @@ def invalid_http_failure(
     """An answer that breaks the rules of HTTP, for a `reason` as of `invalid_http_reason`."""
     proxy = f", and {peer.proxy}: requests go through this proxy" if peer.proxy else ""
     error = ProtocolError(
-        f"{name}: the answer of {peer.host} is not valid HTTP: {peer.quote(reason)}",
+        f"{name}: the response of {peer.host} is not valid HTTP: {peer.quote(reason)}",
         hint=f"is it really Cartesia's API? Check the base URL{proxy}",
         status=status,
     )
@@ -230,7 +230,7 @@ def invalid_http_reason(error: BaseException) -> str | None:
 
 def truncated_response_failure(status: int, name: str, host: str) -> Failure:
     """A success whose body ended before it was complete. The server has done the work, so it may have billed it."""
-    message = f"{name}: the answer of {host} was cut short"
+    message = f"{name}: the response of {host} was cut short"
     return Failure(ProtocolError(message, hint=MAYBE_BILLED, status=status), retryable=True, maybe_billed=True)
 
 
@@ -249,7 +249,7 @@ def invalid_response_failure(
 def other_api_hint(body: bytes, peer: Peer) -> str:
     """The hint for a response that Cartesia's API doesn't give, with the first characters of its body."""
     excerpt = peer.quote(body[:MAX_EXCERPT_BYTES].decode("utf-8", "replace"), 80)
-    return f"is {peer.host} really Cartesia's API? Its answer begins with {excerpt!r}"
+    return f"is {peer.host} really Cartesia's API? Its response begins with {excerpt!r}"
 
 
 def is_account_error(error: CliError) -> bool:

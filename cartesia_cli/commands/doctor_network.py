@@ -113,7 +113,7 @@ def check_tls(examined: Examined, found: Found) -> CheckResult:
 def check_clock(examined: Examined, found: Found) -> CheckResult:
     facts = found["tls"].facts
     if facts["server_time"] is None:
-        return skipped("the server's answer has no date")
+        return skipped("the server's response has no date")
     skew = (datetime.fromisoformat(facts["local_time"]) - datetime.fromisoformat(facts["server_time"])).total_seconds()
     direction = "ahead of" if skew > 0 else "behind"
     summary = f"this machine's clock is {_duration(abs(skew))} {direction} the server's"

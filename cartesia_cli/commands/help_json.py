@@ -22,7 +22,7 @@ EXIT_CODES = {
     Exit.USAGE: "the command line or the configuration is wrong",
     Exit.INPUT: "an input or an audio device is unusable",
     Exit.AUTH: "no key, or the key was refused",
-    Exit.API: "the API refused, or its answer is not a transcript",
+    Exit.API: "the API refused, or its response is not a transcript",
     Exit.NETWORK: "the network: unreachable, TLS, timeout, connection lost",
     Exit.INTERRUPTED: "Ctrl-C",
     Exit.TERMINATED: "SIGTERM",

@@ -51,10 +51,10 @@ def decode_batch(body: bytes) -> BatchResponse:
     """
     members, rest = load_first_object(body)
     if rest.startswith("{"):
-        raise ProtocolError("the answer has more than one JSON object")
+        raise ProtocolError("the response has more than one JSON object")
     members.pop("type", None)  # required since 2026-08-14, absent before, and always "transcript"
     if not isinstance(members.get("text"), str):
-        raise ProtocolError("the answer has no text")
+        raise ProtocolError("the response has no text")
     received = {name: value for name in OPTIONAL_FIELDS if (value := members.pop(name, None)) is not None}
     values = take_valid_fields(dict(received), OPTIONAL_FIELDS)
     if not 0 <= values.get("duration", 0.0) < MAX_DURATION_SECONDS:

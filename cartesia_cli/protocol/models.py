@@ -67,10 +67,10 @@ def decode_models(body: str | bytes) -> tuple[Model, ...]:
         members = (value.get("data"), value.get("models"), *value.values())
         value = next((member for member in members if isinstance(member, list)), None)
     if not isinstance(value, list):
-        raise ProtocolError("the answer has no list of models")
+        raise ProtocolError("the response has no list of models")
     rows = [row for row in value if isinstance(row, dict) and isinstance(row.get("id"), str) and row["id"].strip()]
     if value and not rows:  # of something else, such as the words of a transcript
-        raise ProtocolError("the answer has no list of models")
+        raise ProtocolError("the response has no list of models")
     return tuple(
         Model(row["id"], _strings(row.get("modes")), _strings(row.get("languages")))
         for row in rows
