@@ -475,6 +475,13 @@ def test_documented_fault_table_is_the_tested_one() -> None:
     assert faults.table() in (ROOT / "docs" / "errors.md").read_text("utf-8")
 
 
+def test_documented_events_of_notices_are_those_of_the_program() -> None:
+    shown = {name for cells in rows("docs/live.md", "Notices") for name in re.findall(r"`([\w.]+)`", cells[0])}
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "cartesia_cli").rglob("*.py"))
+    written = re.findall(r'\bNotice\([\w.]+, "([\w.]+)"|\bnotify\("([\w.]+)"', source)
+    assert {name or other for name, other in written} == shown
+
+
 def test_documented_prices_are_those_of_the_program() -> None:
     assert (realtime_credits("ink-2", 1), realtime_credits("ink-whisper", 1), batch_credits(2)) == (3, 1, 1)
     readme, live = ((ROOT / page).read_text("utf-8").replace("\n", " ") for page in ("README.md", "docs/live.md"))
