@@ -29,6 +29,7 @@ class RecordedModel:
     """Stands in for faster-whisper's model and for CTranslate2's: gives the next of some answers in each call.
 
     prompts   what it was asked to continue
+    lengths   of the windows that it encoded, in hundredths of a second
     """
 
     max_length, tokens_per_second, is_multilingual = 448, 50, True
@@ -38,13 +39,15 @@ class RecordedModel:
         self.model = self
         self.hf_tokenizer = Vocabulary.from_file(str(BASE.folder / "tokenizer.json"))
         self.prompts: list[str] = []
+        self.lengths: list[int] = []
         self._answers = iter(answers)
 
     def feature_extractor(self, samples: Samples) -> Any:
         return np.zeros((80, len(samples) * 100 // RATE + 1), np.float32)
 
-    def encode(self, features: object, to_cpu: bool) -> Any:
-        return np.zeros((1, 1, 1), np.float32)
+    def encode(self, features: Any, to_cpu: bool) -> Any:
+        self.lengths.append(features.shape[-1])
+        return np.zeros((1, self.lengths[-1], 1), np.float32)
 
     def generate(self, encoded: object, prompts: Sequence[list[int]], **options: object) -> list[SimpleNamespace]:
         self.prompts += [str(self.hf_tokenizer.decode(prompt, skip_special_tokens=False)) for prompt in prompts]
@@ -108,3 +111,14 @@ def test_window_whose_timestamps_end_early_is_recognized_again_without_them() ->
     model = RecordedModel([0.0, " Bonjour.", 1.5], [" Bonjour. Merci."])
     assert recognize(model, "fr") == [" Bonjour.", " Merci."]
     assert [prompt.endswith("<|notimestamps|>") for prompt in model.prompts] == [False, True]
+
+
+def test_windows_with_little_speech_are_padded_to_a_short_length_and_stay_in_order() -> None:
+    windows = [np.full(int(seconds * RATE), 0.5, np.float32) for seconds in (8.2, 7.9, 30, 1)]
+    short: Any = RecordedModel([" two"], [" four"], [" one"], [" three"])
+    found = whisper_decoding.recognize(short, windows, "en", whisper_decoding.SHORT_WINDOW_FRAMES)
+    assert [word.word for words in found for word in words] == [" one", " two", " three", " four"]
+    assert short.lengths == [1000, 1000, 3000, 3000]
+    unmeasured = RecordedModel([" one"])
+    assert recognize(unmeasured, "en") == [" one"]
+    assert unmeasured.lengths == [3000]

@@ -26,7 +26,7 @@ from .forced_alignment import WordAligner
 from .observer import ServerObserver
 from .packaged_models import WEIGHTS, ReadOnce, find_packaged
 from .weights import package_folder
-from .whisper_decoding import detect_language, recognize
+from .whisper_decoding import SHORT_WINDOW_FRAMES, WINDOW_FRAMES, detect_language, recognize
 
 TOKENIZER = "tokenizer.json"
 
@@ -52,8 +52,16 @@ CUDA_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
 class WhisperEngine:
     """A loaded Whisper model, whose word times are corrected. Its workers share the weights and the cores."""
 
-    def __init__(self, model: faster_whisper.WhisperModel, name: str, *, is_quick: bool) -> None:
-        self.name, self.is_quick = name, is_quick
+    def __init__(
+        self,
+        model: faster_whisper.WhisperModel,
+        name: str,
+        *,
+        is_quick: bool,
+        shortest_window: int = WINDOW_FRAMES,
+    ) -> None:
+        """`shortest_window`: to how many hundredths of a second at least a window is padded."""
+        self.name, self.is_quick, self._shortest = name, is_quick, shortest_window
         self.batch_size = 4 if is_quick else 2  # larger ones take too much memory; eight at once were no quicker
         # faster-whisper names all languages that any model knows.
         tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
@@ -64,12 +72,12 @@ class WhisperEngine:
         self.model, self._aligner = model, WordAligner()
 
     def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
-        words = recognize(self.model, utterances, language)
+        words = recognize(self.model, utterances, language, self._shortest)
         pairs = zip(words, utterances, strict=True)
         return [self._aligner.correct_times(own, samples, language) for own, samples in pairs]
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
-        return detect_language(self.model, samples)
+        return detect_language(self.model, samples, self._shortest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +87,14 @@ class _Source:
     name          shown to users
     weights       the files of its weights
     max_threads   most threads for one call
+    shortest      as `shortest_window` of WhisperEngine: others than the packaged ones weren't measured with short ones
     opened        as `PackagedModel.opened`
     """
 
     name: str
     weights: Sequence[Path]
     max_threads: int
+    shortest: int
     opened: Callable[[], AbstractContextManager[tuple[str, dict[str, bytes | ReadOnce] | None]]]
 
 
@@ -128,7 +138,7 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         raise
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(source.name, error) from error
-    return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES)
+    return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES, shortest_window=source.shortest)
 
 
 def _load_on_gpu(
@@ -155,10 +165,10 @@ def _find_source(model: str | None, observer: ServerObserver) -> _Source:
     """The model that is meant. Raises EngineError when it is missing or its weights are not the published ones."""
     packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
     if packaged is not None:
-        return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, packaged.opened)
+        return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, SHORT_WINDOW_FRAMES, packaged.opened)
     assert model is not None
     folder, name = _find_model(model, observer)
-    return _Source(name, [Path(folder, WEIGHTS)], MAX_THREADS, lambda: nullcontext((folder, None)))
+    return _Source(name, [Path(folder, WEIGHTS)], MAX_THREADS, WINDOW_FRAMES, lambda: nullcontext((folder, None)))
 
 
 def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:

@@ -24,6 +24,11 @@ from ..audio.pcm import RATE, Samples
 from ..protocol import CHINESE_SCRIPTS, DetectedLanguage, Word
 from .engine import amplify_quiet
 
+WINDOW_FRAMES, SHORT_WINDOW_FRAMES, MARGIN_FRAMES = 3000, 1000, 200
+"""How many hundredths of a second a window has after it was padded with silence: as many as Whisper was trained on, or
+fewer where at least the last number of them remain silent. Of FIGURES.
+"""
+
 BEAM_SIZE = 5
 """How many candidate texts the decoder keeps at each step (beam search). One alone made 15 % more word errors on ten
 minutes of speech.
@@ -73,39 +78,59 @@ Alignment = list[dict[str, Any]]
 """The words of a window as faster-whisper aligns them: `word`, `start`, `end`, `probability`."""
 
 
-def recognize(model: WhisperModel, windows: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
-    """The words of each window, which has at most 30 s. Times are seconds from its first sample."""
+def recognize(
+    model: WhisperModel, windows: Sequence[Samples], language: str, shortest: int = WINDOW_FRAMES
+) -> list[tuple[Word, ...]]:
+    """The words of each window, which has at most 30 s. Times are seconds from its first sample.
+
+    shortest   to what a window without much speech is padded, in hundredths of a second
+    """
     loud = [amplify_quiet(window) for window in windows]
     # Without the voice detector, silence becomes "You".
     speech = [get_speech_timestamps(samples) for samples in loud]
-    spoken = [k for k, parts in enumerate(speech) if parts]
+    mels = {k: _mel(model, loud[k], parts) for k, parts in enumerate(speech) if parts}
+    code = CHINESE_SCRIPTS.get(language, language)
+    tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
+    prompt, timestamps = PROMPTS.get(language, ""), code not in LANGUAGES_WITHOUT_TIMESTAMPS
     words: list[tuple[Word, ...]] = [()] * len(windows)
-    if spoken:
-        joined = [np.concatenate([loud[k][part["start"] : part["end"]] for part in speech[k]]) for k in spoken]
-        mels = [model.feature_extractor(samples)[..., :-1] for samples in joined]
-        code = CHINESE_SCRIPTS.get(language, language)
-        tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
-        encoded = [_encode(model, mel) for mel in mels]
-        frames, prompt = [mel.shape[-1] for mel in mels], PROMPTS.get(language, "")
-        found = _decode(model, tokenizer, encoded, frames, prompt, timestamps=code not in LANGUAGES_WITHOUT_TIMESTAMPS)
-        for k, alignment in zip(spoken, found, strict=True):
-            words[k] = _place_words(alignment, speech[k])
+    for padded in sorted({shortest, WINDOW_FRAMES}):  # all windows of one call of the model must have the same length
+        if rows := [k for k, mel in mels.items() if _padded_frames(mel, shortest) == padded]:
+            encoded, frames = [_encode(model, mels[k], padded) for k in rows], [mels[k].shape[-1] for k in rows]
+            found = _decode(model, tokenizer, encoded, frames, prompt, timestamps=timestamps)
+            for k, alignment in zip(rows, found, strict=True):
+                words[k] = _place_words(alignment, speech[k])
     return words
 
 
-def detect_language(model: WhisperModel, samples: Samples) -> DetectedLanguage | None:
+def detect_language(model: WhisperModel, samples: Samples, shortest: int = WINDOW_FRAMES) -> DetectedLanguage | None:
     """The language of the first 30 s of speech; None if nobody speaks."""
     loud = amplify_quiet(samples)
-    speech = [loud[part["start"] : part["end"]] for part in get_speech_timestamps(loud)]
+    speech = get_speech_timestamps(loud)
     if not speech:
         return None
-    language, confidence, _ = model.detect_language(np.concatenate(speech))
-    return DetectedLanguage(language, round(float(confidence), 3))
+    mel = _mel(model, loud, speech)[..., :WINDOW_FRAMES]
+    encoded = _encode(model, mel, _padded_frames(mel, shortest))
+    token, confidence = model.model.detect_language(StorageView.from_array(encoded))[0][0]
+    return DetectedLanguage(token[2:-2], round(float(confidence), 3))  # "<|en|>"
 
 
-def _encode(model: WhisperModel, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mel(model: WhisperModel, samples: Samples, speech: Sequence[Mapping[str, int]]) -> NDArray[np.float32]:
+    """The spectrum of the speech in a window, a column for each hundredth of a second.
+
+    speech   `start` and `end` of each part, in samples
+    """
+    joined = np.concatenate([samples[part["start"] : part["end"]] for part in speech])
+    mel: NDArray[np.float32] = model.feature_extractor(joined)[..., :-1]
+    return mel
+
+
+def _padded_frames(mel: NDArray[np.float32], shortest: int) -> int:
+    return shortest if mel.shape[-1] + MARGIN_FRAMES <= shortest else WINDOW_FRAMES
+
+
+def _encode(model: WhisperModel, mel: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
     """What the decoder needs to know of a window. One at a time: four at once are no quicker, and take 200 MB more."""
-    features = StorageView.from_array(np.ascontiguousarray(pad_or_trim(mel)[np.newaxis]))
+    features = StorageView.from_array(np.ascontiguousarray(pad_or_trim(mel, padded)[np.newaxis]))
     return np.asarray(model.model.encode(features, to_cpu=True))
 
 
