@@ -3,8 +3,8 @@
 People speak prompts (see `prompts.py`); English is also spoken by the synthetic voice of the tests. These are figures
 without targets: `local.py`, `live_engines.py` and `languages.py` have targets.
 
-CPU time is that of whole processes, with the start of the engine, per second of audio. Whisper takes as much time for a
-prompt as for half a minute: long recordings need less.
+CPU time is that of whole processes, with the start of the engine, per second of audio. Whisper encodes a prompt in as
+much time as ten seconds: long recordings need less.
 """
 
 from __future__ import annotations
