@@ -1,6 +1,6 @@
 """Chooses the engine for what is to be recognized, and loads it.
 
-Whisper times words, and takes a third of a second for any audio, however short. Moonshine takes a tenth of a second for
+Whisper times words, and takes several times as long for an utterance. Moonshine takes a tenth of a second for
 three, in English, without word times, which ink-2 doesn't send either. A model that the user names is used for
 everything, live sessions included. Must never import an engine's library before the engine is chosen.
 """
