@@ -50,16 +50,16 @@ TIERS = {
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
 LONGEST = (
-    "test_docs", "test_stream_file", "test_judges", "test_reconnect", "test_listen", "test_program",
-    "test_live_terminal", "test_word_times", "test_listen_faults", "test_whisper", "test_offline",
-    "test_packages", "test_golden", "test_soak", "test_faults", "test_dask_runs", "test_listen_judged",
-    "test_serve_hostile", "test_crashes", "test_films", "test_moonshine", "test_local_jobs", "test_files",
-    "test_no_word_lost", "test_announcement", "test_server", "test_jobs", "test_soundtrack", "test_dask_cluster",
-    "test_markup_in_text", "test_pictures", "test_client_faults", "test_serve_access", "test_remote_inputs",
-    "test_costs", "test_server_realtime", "test_client_realtime_faults", "test_redaction", "test_output_checks",
-    "test_scripted", "test_hostile", "test_session_recording", "test_microphone", "test_wire_format",
-    "test_precedence", "test_wait_status", "test_cache", "test_config", "test_manifest_runs", "test_check",
-    "test_recovery",
+    "test_judges", "test_files", "test_listen", "test_docs", "test_reconnect", "test_program", "test_listen_faults",
+    "test_stream_file", "test_dask_cluster", "test_faults", "test_live_terminal", "test_microphone",
+    "test_client_faults", "test_crashes", "test_golden", "test_announcement", "test_word_times", "test_offline",
+    "test_dask_runs", "test_whisper", "test_soak", "test_listen_judged", "test_doctor", "test_scripted", "test_jobs",
+    "test_serve_hostile", "test_moonshine", "test_no_word_lost", "test_packages", "test_local_jobs", "test_films",
+    "test_config", "test_redaction", "test_pictures", "test_costs", "test_serve_access", "test_server",
+    "test_soundtrack", "test_edit", "test_languages", "test_markup_in_text", "test_remote_inputs",
+    "test_session_recording", "test_server_realtime", "test_client_realtime_faults", "test_output_checks",
+    "test_hostile", "test_wire_format", "test_precedence", "test_wait_status", "test_cache", "test_manifest_runs",
+    "test_check", "test_recovery",
 )  # fmt: skip
 """Test files that take longest, in the order in which they start."""
 

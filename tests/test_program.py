@@ -346,7 +346,7 @@ def test_ctrl_c_ends_a_long_transcription_at_once(
         str(tmp_path / "out.txt"),
     ]
     process = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.PIPE)
-    time.sleep(4)
+    time.sleep(2.5)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == code
