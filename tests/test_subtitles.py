@@ -551,7 +551,9 @@ def test_two_lines_have_similar_widths_unless_a_clause_ends() -> None:
 
 def test_no_word_is_separated_from_its_sentence() -> None:
     text = "Thanks for having me. So, tell me what happens when we don't sleep for a night or two. Well, quite a lot."
-    for cue in said(text, rate=13.0):
+    found = said(text, rate=13.0)
+    assert " ".join(map(" ".join, found)) == text
+    for cue in found:
         for line in cue:
             assert not line.endswith((" So,", " Well,"))
             assert not line.startswith(("two.", "lot."))
@@ -559,7 +561,9 @@ def test_no_word_is_separated_from_its_sentence() -> None:
 
 def test_two_sentences_share_a_cue_only_if_the_line_breaks_between_them_or_not_at_all() -> None:
     silences = {word: 0.3 for word in STORY.split() if word[-1] == "."}
-    for cue in said(STORY, rate=14.0, silences=silences):
+    found = said(STORY, rate=14.0, silences=silences)
+    assert " ".join(map(" ".join, found)) == " ".join(STORY.split())
+    for cue in found:
         inner = " ".join(cue)[:-1]
         assert ". " not in inner or len(cue) == 1 or cue[0].endswith(".")
 
@@ -620,7 +624,9 @@ def test_traditional_chinese_breaks_where_simplified_chinese_does() -> None:
 def test_server_words_of_scripts_without_spaces_are_not_divided() -> None:
     spelt = ["今天", "天气", "很好", "我们", "决定", "一起", "去", "公园", "散步", "然后", "回家", "吃饭", "看", "电视"]
     words = [Word(word, k / 2, k / 2 + 0.4) for k, word in enumerate(spelt * 2)]
-    for cue in cues(transcript("".join(spelt * 2), words, language="zh")):
+    found = cues(transcript("".join(spelt * 2), words, language="zh"))
+    assert "".join(line for cue in found for line in cue.lines) == "".join(spelt * 2)
+    for cue in found:
         rest = iter(spelt * 4)
         for line in cue.lines:
             while line:
