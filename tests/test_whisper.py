@@ -14,6 +14,7 @@ from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.server import capacity, whisper
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.capacity import Machine
+from cartesia_cli.server.engine_choice import load_batch_engine
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import BackgroundServer
 from tests import speech
@@ -103,7 +104,7 @@ class GpuReports(SilentObserver):
 def test_gpu_that_cannot_be_used_leaves_the_work_to_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)  # there is none: loading fails
     reports = GpuReports()
-    engine = whisper.load("tiny.en", reports)
+    engine = load_batch_engine("tiny.en", reports)
     assert reports.failed and not reports.used
     assert "missing" in "".join(word.word for word in engine.recognize([speech.say(SENTENCE)], "en")[0])
 

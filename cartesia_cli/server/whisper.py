@@ -24,7 +24,7 @@ from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, set_malloc_options
 from .forced_alignment import WordAligner
 from .observer import ServerObserver
-from .packaged_models import WEIGHTS, ReadOnce, find_packaged
+from .packaged_models import WEIGHTS, OpenedModel, find_packaged
 from .weights import package_folder
 from .whisper_decoding import SHORT_WINDOW_FRAMES, WINDOW_FRAMES, detect_language, recognize
 
@@ -95,16 +95,19 @@ class _Source:
     weights: Sequence[Path]
     max_threads: int
     shortest: int
-    opened: Callable[[], AbstractContextManager[tuple[str, dict[str, bytes | ReadOnce] | None]]]
+    opened: Callable[[], AbstractContextManager[OpenedModel]]
 
 
-def load(model: str | None, observer: ServerObserver, workers: int = 1) -> WhisperEngine:
+def load(
+    model: str | None, observer: ServerObserver, workers: int = 1, opened: OpenedModel | None = None
+) -> WhisperEngine:
     """A packaged model, or another one. Raises EngineError when it is missing, damaged or unknown.
 
     model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept, unless a
                package has it), or None for the best one that is installed
     observer   is informed of a download before it starts
     workers    how many calls it can work on at once, if cores and memory allow it
+    opened     what `PackagedModel.opened` has yielded for this model, if it is open already
     """
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all
     # threads, and everything from a MiB up given back when it is freed, an hour of audio peaks at 450 MB instead of
@@ -120,9 +123,10 @@ def load(model: str | None, observer: ServerObserver, workers: int = 1) -> Whisp
         size = sum(path.stat().st_size for path in source.weights)
         workers = min(workers, max_workers(machine, size))
         threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
+        unused = [] if opened is None else [opened]  # may be read only once
 
         def load_on(device: str, compute_type: str) -> faster_whisper.WhisperModel:
-            with source.opened() as (folder, files):
+            with nullcontext(unused.pop()) if unused else source.opened() as (folder, files):
                 return faster_whisper.WhisperModel(
                     folder,
                     device=device,
@@ -163,8 +167,7 @@ def _load_on_gpu(
 
 def _find_source(model: str | None, observer: ServerObserver) -> _Source:
     """The model that is meant. Raises EngineError when it is missing or its weights are not the published ones."""
-    packaged = None if model is not None and Path(model).is_dir() else find_packaged(model)
-    if packaged is not None:
+    if (packaged := find_packaged(model)) is not None:
         return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, SHORT_WINDOW_FRAMES, packaged.opened)
     assert model is not None
     folder, name = _find_model(model, observer)
