@@ -13,12 +13,13 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # Debian packages for the tests: shells, a speech synthesizer, ffmpeg, a sound server, a tracer.
 SYSTEM := bash chromium chromium-driver curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 mandoc pulseaudio pulseaudio-utils strace tmux zsh
 
-.PHONY: run test test-fast coverage check format completions sample bench pictures faults fuzz golden clean
+.PHONY: run test test-fast coverage collect check format completions sample bench pictures faults fuzz golden clean
 
 run: $(VENV)/.run
 	@$(BIN)/cartesia-cli transcribe $(if $(FILE),"$(FILE)",--sample) --word-timestamps
 
-test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system check
+test: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system
+	@$(MAKE) --no-print-directory -j2 check collect
 	@echo "-- tests, several files at a time; failed ones are run again alone"
 	@$(BIN)/pytest $(PARALLEL) || $(BIN)/pytest --last-failed --last-failed-no-failures none
 
@@ -30,6 +31,10 @@ coverage: $(VENV)/.dev $(JUDGES)/.done $(FRAMEWORKS)/.done system
 	@rm -rf .coverage && mkdir .coverage
 	@$(BIN)/coverage run -m pytest $(PARALLEL) $(TESTS); status=$$?; \
 	$(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$status
+
+# Rewrites the asserts of changed test files once, beside mypy, instead of in each worker.
+collect: $(VENV)/.dev
+	@$(BIN)/pytest --collect-only -q > /dev/null || true
 
 check: $(VENV)/.dev
 	@echo "-- ruff, mypy, import-linter"
