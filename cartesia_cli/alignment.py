@@ -1,6 +1,6 @@
 """Aligns the words and segments of a transcript with its text.
 
-Servers send the text and its words separately, and they may differ: words may be missing, spelt differently, or be
+Servers send the text and its words separately, and they may differ: words may be missing, spelled differently, or be
 different altogether. The text decides what was said; the words only say when.
 
 Pure. Must never change the text, nor give one of its words the time of another.

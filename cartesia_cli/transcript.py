@@ -104,10 +104,10 @@ class Partial(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """An event of a live session other than text: `turn.eager_end`, `turn.resume`, a gap, a silence.
+    """An event of a live session other than text, such as a mark or a lost connection.
 
     at        seconds of audio sent when it came
-    event     a name for programs
+    event     a name for programs: docs/live.md lists them
     message   a sentence for people
     """
 
@@ -254,7 +254,7 @@ class Transcript(NamedTuple):
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
         ends = word_ends("".join(segment.text for segment in self.segments), words)
-        if ends is None:  # spelt differently: they are said at some time between the first segment and the last
+        if ends is None:  # spelled differently: they are said at some time between the first segment and the last
             there = [span for span in spans if span is not None]
             parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
         bounds: list[tuple[int | None, int | None]] = [(None, None)] * len(words)
@@ -490,11 +490,11 @@ def word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
     """The offset in `text` where each word ends. None if not all are found there, in order."""
     ends, at = [], 0
     for word in words:
-        spelt = word.word.strip()
-        found = text.find(spelt, at)
+        spelled = word.word.strip()
+        found = text.find(spelled, at)
         if found < 0:
             return None
-        at = found + len(spelt)
+        at = found + len(spelled)
         ends.append(at)
     return ends
 

@@ -39,7 +39,7 @@ Lateness = Callable[[], float]
 
 
 class LateConnection:
-    """One connection. `life`: seconds of time until it is lost, None for ever."""
+    """One connection. `life`: seconds of time until it is lost, None forever."""
 
     def __init__(self, *, manual: bool, silence: float, lateness: Lateness, life: float | None, updates: bool) -> None:
         self._manual, self._silence, self._lateness, self._updates = manual, silence, lateness, updates
@@ -144,7 +144,7 @@ MakeSession = Callable[..., Session]
 class LateSession:
     """A whole session against such servers, as fast as the work of it goes, and what came of it.
 
-    lives   seconds that each connection lasts; those after them last for ever, or `last` seconds
+    lives   seconds that each connection lasts; those after them last forever, or `last` seconds
     """
 
     def __init__(

@@ -14,7 +14,7 @@
     server.records[0].commands                          # what was received, frame by frame
 
 Each connection has a thread for its script and another one that reads, so that pings and close frames are answered and
-frames have the time of their arrival, whatever the script waits for. Nothing waits for ever: a script that waits in
+frames have the time of their arrival, whatever the script waits for. Nothing waits forever: a script that waits in
 vain, a client that violates the RFC, and an unknown command are `faults`, and the first of them is raised at the end of
 the block.
 """

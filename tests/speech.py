@@ -144,5 +144,5 @@ def write_wav(path: Path, samples: NDArray[np.float32]) -> Path:
 
 
 if __name__ == "__main__":
-    # The voice says the name right when it is spelt as it sounds.
+    # The voice says the name right when it is spelled as it sounds.
     write_wav(Path(sys.argv[2]), say(sys.argv[1].replace("Cartesia", "Car-tee-zia")))

@@ -317,7 +317,7 @@ CASES = {
     "503 again and again": Case([refuses(503)], 5, ["503", "try again later"], 3),
     "503 four times": Case([refuses(503)], 5, ["503"], 4, ("--retries", "3")),
     "429 for an hour": Case([refuses(429, [("Retry-After", "3600")])], 5, ["429", "until 20"]),
-    "503 for ever": Case([refuses(503, [("Retry-After", "9" * 400)])], 5, ["503", "until 20"]),
+    "503 forever": Case([refuses(503, [("Retry-After", "9" * 400)])], 5, ["503", "until 20"]),
     "413 while still uploading": Case([early(413, drained=False)], 5, ["Title 413", "413"], 1, size=30 << 20),
     "413, and the rest is read": Case([early(413, drained=True)], 5, ["Title 413", "413"], 1, size=30 << 20),
     "401 while still uploading": Case([early(401, drained=False)], 4, ["Title 401", "401"], 1, size=30 << 20),
@@ -751,7 +751,7 @@ def test_retry_after_date_is_waited_for(home: Path) -> None:
 @pytest.mark.parametrize(
     "value",
     ["3600", "1e300", format_datetime(datetime.now(UTC) + timedelta(hours=9), usegmt=True)],
-    ids=["an hour", "for ever", "a date"],
+    ids=["an hour", "forever", "a date"],
 )
 def test_retry_after_beyond_the_limit_ends_the_run(value: str, home: Path) -> None:
     for status in (429, 503):

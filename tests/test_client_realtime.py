@@ -157,7 +157,7 @@ def converse(
     within: float = 3 * SOON,
     **settings: Any,
 ) -> Heard:
-    """The same from outside, and not for ever."""
+    """The same from outside, and not forever."""
     base_url = server if isinstance(server, str) else server.base_url
 
     async def bounded() -> Heard:

@@ -1,6 +1,6 @@
 """What goes wrong on a realtime connection, and what the user is owed then: one error of the right kind, with a hint.
 
-Whatever happens, what was heard before is heard, the key is never shown, and nobody waits for ever.
+Whatever happens, what was heard before is heard, the key is never shown, and nobody waits forever.
 """
 
 from __future__ import annotations

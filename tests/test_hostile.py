@@ -56,7 +56,7 @@ ATOMS = st.sampled_from([
     *NUMBERS, "9" * 5000, "true", "false", '""', '" "', '"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"',
     '"\\u001b]0;x\\u0007"', '"a\\nb"', '"\\u202egnp.exe"', f'"{LONG}"', '"server"', '"word"',
 ])  # fmt: skip
-"""Values, spelt as JSON, as Python's own `dumps` would not spell them all."""
+"""Values, spelled as JSON, as Python's own `dumps` would not spell them all."""
 
 FIELDS = sorted({
     "type", "text", "transcript", "words", "word", "start", "end", "duration", "language", "is_final", "request_id",

@@ -95,8 +95,8 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     """With words and segments that are the text, or aren't, or are missing; with times of any kind."""
     parts = draw(st.lists(any_text, max_size=5))
     text = "".join(parts) if draw(st.booleans()) else draw(any_text)
-    spelt = text.split() if draw(st.booleans()) else draw(st.lists(any_text, max_size=5))
-    words = tuple(Word(word, draw(any_time), draw(any_time)) for word in spelt)
+    spelled = text.split() if draw(st.booleans()) else draw(st.lists(any_text, max_size=5))
+    words = tuple(Word(word, draw(any_time), draw(any_time)) for word in spelled)
     timing = st.sampled_from(["server", "audio", "estimated"])
     segments = tuple(Segment(draw(st.floats(-1, 100)), draw(st.floats(-1, 100)), part, draw(timing)) for part in parts)
     return Transcript(

@@ -111,12 +111,12 @@ def toml(value: Any) -> str:
 
 def typed(name: str, option: Any, value: Any) -> list[str]:
     """As it is typed."""
-    spelt = f"--{name.replace('_', '-')}"
+    spelled = f"--{name.replace('_', '-')}"
     if option.is_flag:
         opposite = negation(option)
         assert opposite is not None
-        return [spelt if value else opposite]
-    return [word for one in (value if option.multiple else [value]) for word in (spelt, str(one))]
+        return [spelled if value else opposite]
+    return [word for one in (value if option.multiple else [value]) for word in (spelled, str(one))]
 
 
 def four_values(name: str, option: Any) -> tuple[Any, ...]:
@@ -184,9 +184,9 @@ def test_empty_value_is_refused_for_every_option_and_argument(
     for name, option in options(found).items():
         if option.is_flag:
             continue
-        spelt = f"--{name.replace('_', '-')}"
-        with pytest.raises(UsageError, match=f"^{spelt} must not be empty$") as caught:
-            found.make_context(command, [*operands, spelt, ""], obj=Reporter())
+        spelled = f"--{name.replace('_', '-')}"
+        with pytest.raises(UsageError, match=f"^{spelled} must not be empty$") as caught:
+            found.make_context(command, [*operands, spelled, ""], obj=Reporter())
         assert caught.value.hint == "is a variable empty?"
         if name not in CHOOSING and option.type.name.split()[0] in ("str", "path"):
             place = rf"config\.toml, line \d+: \[{command}\] {name} must not be empty$"

@@ -148,12 +148,12 @@ def digits(text: str) -> str:
     """`text` with the numbers from 10 to 59 that the engine wrote as words converted to digits."""
     units = "one two three four five six seven eight nine".split()
     teens = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-    spelt = {word: str(10 + n) for n, word in enumerate(teens)}
+    spelled = {word: str(10 + n) for n, word in enumerate(teens)}
     for ten, word in ((20, "twenty"), (30, "thirty"), (40, "forty"), (50, "fifty")):
-        spelt |= {word: str(ten)} | {f"{word} {unit}": str(ten + n) for n, unit in enumerate(units, 1)}
+        spelled |= {word: str(ten)} | {f"{word} {unit}": str(ten + n) for n, unit in enumerate(units, 1)}
     plain_text = plain(text)
-    for words in sorted(spelt, key=len, reverse=True):
-        plain_text = re.sub(rf"\b{words}\b", spelt[words], plain_text)
+    for words in sorted(spelled, key=len, reverse=True):
+        plain_text = re.sub(rf"\b{words}\b", spelled[words], plain_text)
     return plain_text
 
 

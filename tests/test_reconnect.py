@@ -59,7 +59,7 @@ CHUNK = 2 * RATE // 10
 
 
 class SimulatedConnection:
-    """A server on one connection, that says what its recognizer hears; `life`: frames until it drops, None for ever."""
+    """A server on one connection, that says what its recognizer hears; `life`: frames until it drops, None forever."""
 
     def __init__(self, manual: bool, life: int | None, error: CliError) -> None:
         self._manual, self._life, self._error = manual, life, error

@@ -50,10 +50,10 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("key", [KEY, 'a/b+c"d\\e=f!', "x" * 8, "k" * 700])
 def test_redact_replaces_every_encoding_of_a_key(key: str, spelling: str) -> None:
-    spelt = SPELLINGS[spelling](key)
-    shown = Redactor(key).redact(f"before {spelt} after")
+    spelled = SPELLINGS[spelling](key)
+    shown = Redactor(key).redact(f"before {spelled} after")
     assert PLACEHOLDER in shown
-    assert spelt not in shown
+    assert spelled not in shown
     assert shown.startswith("before ")
     assert shown.endswith(" after")
 
@@ -116,8 +116,8 @@ def test_longer_of_two_secrets_is_replaced_first() -> None:
 
 @given(st.integers(0, 3000), st.sampled_from(["", " ", "\n\t "]), st.integers(1, 60), st.booleans())
 def test_excerpt_never_ends_with_part_of_a_key(before: int, blank: str, times: int, escaped: bool) -> None:
-    spelt = SPELLINGS["JSON"](KEY) if escaped else KEY
-    shown = Redactor(KEY).excerpt("x" * before + (blank + spelt) * times + " " * 5000 + "end")
+    spelled = SPELLINGS["JSON"](KEY) if escaped else KEY
+    shown = Redactor(KEY).excerpt("x" * before + (blank + spelled) * times + " " * 5000 + "end")
     assert len(shown) <= LONGEST_EXCERPT + 1
     assert KEY[:3] not in shown
     assert "\\u" not in shown

@@ -21,7 +21,7 @@ from cartesia_cli.tracker.repeats import Repeat, repeated, tokenize, words_of
         ("one two three", "four five", None),
         ("", "one", None),
         ("one", "", None),
-        # heard otherwise: a word spelt otherwise, one that lost its beginning, one more, one less
+        # heard otherwise: a word spelled otherwise, one that lost its beginning, one more, one less
         ("and then okay", "then OK", Repeat(2, True)),
         ("I went to the station", "ent to the station today", Repeat(4, True)),
         ("one two three four", "two three a four five", Repeat(4, True)),

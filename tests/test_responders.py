@@ -279,12 +279,14 @@ def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
         options = RealtimeOptions(model="ink-2")
         return ManualResponder(LiveRecognizer(recognize, 8.0, 8.0), note, options, has_word_times=False)
 
-    spoken, spelt = say(sentence), sentence.split()
+    spoken, spelled = say(sentence), sentence.split()
     for at in range(RATE // 4, len(spoken), RATE // 3):
         events = said(make, silence(0.5), spoken[:at], "finalize", spoken[at:], silence(1.5))
         heard = "".join(event.text for event in events if isinstance(event, Delta)).split()
-        assert len(heard) == len(spelt), f"finalize at {at / RATE:.2f} s: {heard}"
-        wrong = [word for word, right in zip(heard, spelt, strict=True) if word.strip(".").lower() not in right.lower()]
+        assert len(heard) == len(spelled), f"finalize at {at / RATE:.2f} s: {heard}"
+        wrong = [
+            word for word, right in zip(heard, spelled, strict=True) if word.strip(".").lower() not in right.lower()
+        ]
         assert len(wrong) <= 1, f"finalize at {at / RATE:.2f} s: {heard}"
 
 

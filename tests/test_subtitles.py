@@ -108,10 +108,10 @@ def test_words_that_disagree_with_the_text_are_shown(words: list[Word], text: st
     found = cues(transcript(text, words))
     check(found)
     letters = "".join(filter(str.isalnum, shown(found)))
-    spelt = "".join(filter(str.isalnum, "".join(word.word for word in words)))
-    assert letters in (spelt, "".join(filter(str.isalnum, text)))
+    spelled = "".join(filter(str.isalnum, "".join(word.word for word in words)))
+    assert letters in (spelled, "".join(filter(str.isalnum, text)))
     rest = iter(letters)
-    assert all(letter in rest for letter in spelt)
+    assert all(letter in rest for letter in spelled)
 
 
 @given(st.lists(st.builds(Segment, st.floats(-1, 50), st.floats(-1, 50), st.text(max_size=150), st.just("server")),
@@ -622,12 +622,12 @@ def test_traditional_chinese_breaks_where_simplified_chinese_does() -> None:
 
 
 def test_server_words_of_scripts_without_spaces_are_not_divided() -> None:
-    spelt = ["今天", "天气", "很好", "我们", "决定", "一起", "去", "公园", "散步", "然后", "回家", "吃饭", "看", "电视"]
-    words = [Word(word, k / 2, k / 2 + 0.4) for k, word in enumerate(spelt * 2)]
-    found = cues(transcript("".join(spelt * 2), words, language="zh"))
-    assert "".join(line for cue in found for line in cue.lines) == "".join(spelt * 2)
+    said = ["今天", "天气", "很好", "我们", "决定", "一起", "去", "公园", "散步", "然后", "回家", "吃饭", "看", "电视"]
+    words = [Word(word, k / 2, k / 2 + 0.4) for k, word in enumerate(said * 2)]
+    found = cues(transcript("".join(said * 2), words, language="zh"))
+    assert "".join(line for cue in found for line in cue.lines) == "".join(said * 2)
     for cue in found:
-        rest = iter(spelt * 4)
+        rest = iter(said * 4)
         for line in cue.lines:
             while line:
                 line = line.removeprefix(next(word for word in rest if line.startswith(word)))

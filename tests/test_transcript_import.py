@@ -382,7 +382,7 @@ def test_an_answer_with_odd_members_is_read_as_transcribe_reads_it() -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"segments": [{"start": 0, "end": 1, "text": "Hello"}]}])
-def test_a_duration_spelt_as_a_string_is_read(more: dict[str, object]) -> None:
+def test_a_duration_spelled_as_a_string_is_read(more: dict[str, object]) -> None:
     assert only({"text": "Hello", "duration": "2.5"} | more).duration == 2.5
 
 

@@ -92,7 +92,7 @@ def test_words_that_do_not_cover_the_text_cost_none_of_it(spellings: list[str]) 
         check(transcript, HUNDRED)
 
 
-def test_a_word_spelt_differently_keeps_its_time_and_gets_the_spelling_of_the_text() -> None:
+def test_a_word_spelled_differently_keeps_its_time_and_gets_the_spelling_of_the_text() -> None:
     transcript = from_batch(response("one Two, three four.", timed(["one", "two", "four"])), source="a", model="m")
     assert transcript.words is not None
     assert [word.word for word in transcript.words] == ["one", "Two,", "three", "four"]

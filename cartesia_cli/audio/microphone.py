@@ -4,7 +4,7 @@
 
 The callback only copies: it has no time for more before the next block. Failures in mid-session raise no exception:
 an unplugged device ends its stream, or its sound server continues with another device; where the server is stuck,
-callbacks just stop, and closing the stream may block for ever.
+callbacks just stop, and closing the stream may block forever.
 
 Must never block the event loop.
 """
@@ -210,7 +210,7 @@ class _Stream:
         self._stream = stream
 
     def close(self) -> None:
-        """Close what was opened or is being opened. May block for ever."""
+        """Close what was opened or is being opened. May block forever."""
         self._closed = True
         with self._lock:
             if self._watcher is not None:

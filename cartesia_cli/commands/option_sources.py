@@ -89,9 +89,9 @@ def read_as(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[
         if argument == "--":
             return
         if argument.startswith("--"):
-            spelt, equals, value = argument.partition("=")
-            if spelt in meaning:
-                name, switch = meaning[spelt]
+            spelled, equals, value = argument.partition("=")
+            if spelled in meaning:
+                name, switch = meaning[spelled]
                 if switch is not None:
                     yield name, switch
                 else:

@@ -7,8 +7,8 @@ what runs with other shards have done. Of several lines about a recording, or ab
 - A line is appended by one write under a lock, and ends with a line feed. What a killed process or a power cut leaves
   of one is ignored, and closed by the next line.
 - A recording is claimed before work on it begins, so that no two runs transcribe it at the same time, where the file
-  system has locks. The claim is a record lock
-  (see `record_locks`): it ends with its process. After a claim, lines that others have appended since are read.
+  system has locks. The claim is a record lock (see `record_locks`): it ends with its process. After a claim, lines that
+  others have appended since are read.
 - A file of which more than half is outdated is rewritten when a run begins, if no other run uses the directory.
 
 Must never fail a run: a journal that can't be used is reported; results that aren't in it are found by their files.

@@ -35,9 +35,9 @@ def segments(item: JsonObject) -> Draft:
     text = item.text("text")
     in_segments = [_words_of(place) for place in places]
     if any(in_segments):
-        # A segment that could not be aligned with the audio has no words: they are spelt in its text, without times.
-        spelt = [[Word(word, speaker=segment.speaker) for word in segment.text.split()] for segment in found]
-        said = tuple(word for own, bare in zip(in_segments, spelt, strict=True) for word in own or bare)
+        # A segment that could not be aligned with the audio has no words: they are spelled in its text, without times.
+        spelled = [[Word(word, speaker=segment.speaker) for word in segment.text.split()] for segment in found]
+        said = tuple(word for own, bare in zip(in_segments, spelled, strict=True) for word in own or bare)
     else:
         said = words(item.objects("words")) or words(item.objects("word_segments")) or ()
     return Draft(
@@ -117,10 +117,10 @@ def _span(stretch: JsonObject) -> tuple[float, float]:
 
 def _parse_timestamp(stamps: JsonObject, name: str) -> float | None:
     """A time such as "00:01:02,500", in seconds."""
-    spelt = stamps.text(name)
-    if spelt is None:
+    spelled = stamps.text(name)
+    if spelled is None:
         return None
-    if (parts := _TIMESTAMP.fullmatch(spelt)) is None:
+    if (parts := _TIMESTAMP.fullmatch(spelled)) is None:
         raise stamps.wrong(name, 'a time such as "00:01:02,500"')
     hours, minutes, seconds, fraction = parts.groups()
     return (int(hours) * 60 + int(minutes)) * 60 + int(seconds) + int(fraction) / 1000
