@@ -70,7 +70,7 @@ def run_recording_blocks(path: str, arguments: list[str]) -> None:
         os.write(log, BLOCK_RECORD.pack(time.monotonic(), frames))
         on_block(stream, data, frames, when, status)
 
-    microphone._Stream._on_block = recording_on_block  # type: ignore[method-assign]
+    microphone._Stream._on_block = recording_on_block  # type: ignore[assignment, method-assign]
     sys.argv = ["cartesia-cli", *arguments]
     sys.exit(program())
 
@@ -182,7 +182,7 @@ def measure_keys(studio: Studio, count: int, folder: Path) -> list[float]:
         for number in range(count):
             time.sleep(rng.uniform(*KEY_INTERVAL_SECONDS))
             at = listener.press(b" ")
-            server.wait(lambda server, number=number: call.commands.count("finalize") > number)
+            server.wait(lambda server, number=number: call.commands.count("finalize") > number)  # type: ignore[misc]
             delays.append(1000 * (frames(call)[1][number] - at))
         listener.end()
     return delays

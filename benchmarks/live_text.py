@@ -96,7 +96,8 @@ def recordings(language: str, folder: Path, most: int, lengths: range) -> list[t
 
 def load(path: Path) -> Samples:
     audio, rate = soundfile.read(path, dtype="float32")
-    return soxr.resample(audio, rate, RATE).astype(np.float32)
+    resampled: Samples = soxr.resample(audio, rate, RATE).astype(np.float32)
+    return resampled
 
 
 def babble(folder: Path) -> Samples | None:
@@ -198,8 +199,9 @@ def conditions(
     white = np.random.default_rng(0).normal(0, 1, 60 * RATE).astype(np.float32)
     some = slice(0, 2 * NOISY_CLIPS, 2)
     yield f"{voice}, white noise, 10 dB", in_noise(found, white, 10)[some], NOISE_GOAL
-    for below in (10, 5) if people is not None else ():
-        yield f"{voice}, babble, {below} dB", in_noise(found, people, below)[some], NOISE_GOAL
+    if people is not None:
+        for below in (10, 5):
+            yield f"{voice}, babble, {below} dB", in_noise(found, people, below)[some], NOISE_GOAL
 
 
 def main() -> int:

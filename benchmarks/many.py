@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,16 +108,16 @@ def simulate(arguments: Sequence[str]) -> int:
     """Run the program with a client that answers each upload at once."""
     from cartesia_cli.__main__ import main as program
     from cartesia_cli.client import BatchClient
-    from cartesia_cli.protocol import decode_batch
+    from cartesia_cli.client.http_transport import HttpResponse
+    from cartesia_cli.protocol import BatchResponse, decode_batch
 
     response = decode_batch(ANSWER)
 
-    def transcribe(*_: object, on_body: object, **__: object) -> object:
-        assert callable(on_body)
-        on_body(ANSWER)
+    def transcribe(*_: object, on_response: Callable[[HttpResponse], None], **__: object) -> BatchResponse:
+        on_response(HttpResponse(200, {}, ANSWER, complete=True))
         return response
 
-    BatchClient.transcribe = transcribe
+    BatchClient.transcribe = transcribe  # type: ignore[assignment, method-assign]
     sys.argv[1:] = arguments
     return program()
 

@@ -21,10 +21,11 @@ import sys
 import tempfile
 import threading
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from measuring import CLI, MIB, PYTHON, ROOT, Report, environment
 
@@ -111,7 +112,8 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
         finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None},
         layout=Layout(),
     )  # fmt: skip
-    sizes, discarded = [], io.StringIO()
+    sizes: list[int] = []
+    discarded = io.StringIO()
     server = RunningServer("http://127.0.0.1", None, local=True)
     session = LiveSession(config, server, Reporter(discarded), LiveView(discarded, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
@@ -125,17 +127,18 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
             if number + 1 in (UTTERANCES // 4, UTTERANCES):
                 gc.collect()
                 sizes.append(tracemalloc.get_traced_memory()[0])
-    return (sizes[1] - sizes[0]) / (UTTERANCES * 3 / 4)
+    early, late = sizes
+    return (late - early) / (UTTERANCES * 3 / 4)
 
 
-def add_rows(name: str, found: dict[str, object], report: Report, *, more: float = MEMORY_GROWTH_GOAL) -> list[Sample]:
+def add_rows(name: str, found: dict[str, Any], report: Report, *, more: float = MEMORY_GROWTH_GOAL) -> list[Sample]:
     """Add rows for the figures of a session. Returns its samples."""
-    samples = [Sample(**sample) for sample in found["samples"]]  # type: ignore[attr-defined]
+    samples = [Sample(**sample) for sample in found["samples"]]
     quarter = len(samples) // 4
     second, last = samples[quarter : 2 * quarter], samples[-quarter:]
 
     def growth(figure: str) -> float:
-        return max(getattr(one, figure) for one in last) - max(getattr(one, figure) for one in second)
+        return float(max(getattr(one, figure) for one in last) - max(getattr(one, figure) for one in second))
 
     whole = found["heard"] == found["count"] and not found["wrong"]
     said = (
@@ -173,7 +176,7 @@ def plot(name: str, values: Sequence[float], hours: float) -> str:
     return "\n".join([*lines, f"     0 {'0 h':<{COLUMNS - 6}}{hours:4.1f} h"])
 
 
-def svg(curves: dict[str, list[tuple[float, float]]]) -> str:
+def svg(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """The same as an SVG picture, of points in hours and bytes."""
     width, height, left, foot = 720, 260, 50, 30
     latest = max(at for curve in curves.values() for at, _ in curve)

@@ -35,7 +35,7 @@ from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import TurnResponder
-from cartesia_cli.server.word_times import TimeSpan, correct
+from cartesia_cli.server.word_times import TimeSpan, WordSpan, correct
 from tests.speech import SpokenWord, recite, say, say_words
 from tests.word_errors import most_in_a_pause, start_errors
 
@@ -100,7 +100,8 @@ def mix(speech: Samples, noise: Samples) -> Samples:
     """Noise at SNR_DB below the speech, whose pauses don't count."""
     power = np.mean(speech[np.abs(speech) > 1e-3] ** 2)
     mixed = speech + noise * np.sqrt(power / np.mean(noise**2) / 10 ** (SNR_DB / 10))
-    return (0.8 * mixed / np.abs(mixed).max()).astype(np.float32)
+    limited: Samples = (0.8 * mixed / np.abs(mixed).max()).astype(np.float32)
+    return limited
 
 
 def measure(
@@ -112,7 +113,7 @@ def measure(
 ) -> None:
     """Add the rows for one kind of audio."""
     aligner = Aligner()
-    kinds: dict[str, Callable[[Sequence[Word], Samples], list[tuple[float, ...]]]] = {
+    kinds: dict[str, Callable[[Sequence[Word], Samples], Sequence[TimeSpan | WordSpan]]] = {
         "Whisper alone": lambda words, _: own_times(words),
         "by loudness": lambda words, audio: correct(own_times(words), [None] * len(words), audio),
         "by loudness and alignment": lambda words, audio: correct(
@@ -131,13 +132,15 @@ def measure(
             began = time.process_time()
             spans = correct_times(words, audio)
             figures[kind].cpu += time.process_time() - began
-            timed = [Word(word.word, *span[:2]) for word, span in zip(words, spans, strict=True)]
+            timed = [Word(word.word, span[0], span[1]) for word, span in zip(words, spans, strict=True)]
             figures[kind].errors += np.abs(start_errors(spoken, timed)).tolist()
             figures[kind].in_pauses += sum(most_in_a_pause(spoken, word) > MAX_IN_PAUSE_SECONDS for word in timed)
     count = len(figures["Whisper alone"].errors)
     report.row(f"{name}: {seconds:.0f} s, {count} words", "", "", "", "", "")
     for kind, found in figures.items():
-        mean, median, most = np.mean(found.errors), np.median(found.errors), np.percentile(found.errors, 95)
+        mean, median, most = map(
+            float, (np.mean(found.errors), np.median(found.errors), np.percentile(found.errors, 95))
+        )
         is_final = kind == list(kinds)[-1]
         share = found.cpu / recognition
         goal, met = "", None
@@ -164,7 +167,8 @@ def measure_live(
         texts, estimated = texts + len(words), estimated + len(words) - len(aligned)
         found.errors += np.abs(start_errors(spoken, aligned)).tolist()
         found.in_pauses += sum(most_in_a_pause(spoken, word) > MAX_IN_PAUSE_SECONDS for word in words)
-    mean, median, most = np.mean(found.errors), np.median(found.errors), np.percentile(found.errors, 95)
+    errors = found.errors
+    mean, median, most = map(float, (np.mean(errors), np.median(errors), np.percentile(errors, 95)))
     goal, met = "", None
     if distort is clean:
         goal = f"{MEAN_GOAL_MS}, {MOST_GOAL_MS} ms; 0"

@@ -155,6 +155,7 @@ class LateSession:
         self.connections: list[LateConnection] = []
         self.updates: list[Update] = []
         self.error: CliError | None = None
+        self.lasted = 0.0
 
         @asynccontextmanager
         async def connect(is_reconnect: bool) -> AsyncIterator[LateConnection]:
