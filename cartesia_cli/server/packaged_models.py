@@ -169,4 +169,4 @@ def find_packaged(name: str | None) -> PackagedModel | None:
     if name is None:
         return next((model for model in PACKAGED_MODELS if model.is_installed), TINY_EN)
     found = next((model for model in PACKAGED_MODELS if model.name == name and model.is_installed), None)
-    return None if Path(name).is_dir() else found
+    return None if os.path.isdir(name) else found
