@@ -123,6 +123,8 @@ class EngineExecutor:
             hint = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
             if general in self.engine.languages:
                 hint = f"use {general!r}."
+            elif AUTO_LANGUAGE in self.engine.languages:
+                hint = "name a language by its code, such as 'de'."
             raise api_error(400, "Unsupported language", f"{self.engine.name} {problem}; {hint}")
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[Word]:

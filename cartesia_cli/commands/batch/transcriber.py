@@ -15,6 +15,7 @@ from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from ...alignment import count_missing_words
@@ -447,17 +448,16 @@ def _save_body_on_error(
 def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
     """Write a response body to its file, if it has one. Returns the error of a file that can't be written.
 
-    is_complete   False: what there is of it is saved under the name with PARTIAL_SUFFIX, so that nobody takes it for a
-                  response, and another attempt finds its own name free
+    is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
+                  a response, and another attempt finds its own name free
     """
     file = job.response_file
     if file is None or not (body or is_complete):
         return None
     if not is_complete:
-        file = file.with_name(file.name + PARTIAL_SUFFIX)
-        if os.path.lexists(file):
-            reporter.info(f"the incomplete response is not saved: {file} exists")
-            return None
+        name = f"{file.name}{PARTIAL_SUFFIX}"
+        numbered = (file.with_name(f"{name}{number}" if number > 1 else name) for number in count(1))
+        file = next(one for one in numbered if not os.path.lexists(one))
     try:
         write_file(file, body)
     except OutputError as error:

@@ -53,6 +53,9 @@ from .wait_status import STARTING, WaitStatus
 
 LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its languages; leave it out for other models"
 
+SHARED_RECONNECT_SECONDS = 2.0
+"""How long to look for a `serve` of this machine again: one that has ended does not come back at the same address."""
+
 MAX_RECONNECTS = 1000
 """Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
 
@@ -148,6 +151,8 @@ class LiveSession:
         """Open a connection of the session. is_reconnect: an earlier one was lost."""
         config, server = self._config, self._server
         patience = config.stream_options.reconnect
+        if server.is_shared:
+            patience = min(patience, SHARED_RECONNECT_SECONDS)
         async with connect(
             server.base_url, server.credential, config.endpoint,
             replace(config.options, word_timestamps=self._requests_word_times()),
