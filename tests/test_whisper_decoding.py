@@ -28,6 +28,7 @@ Answer = Sequence[str | float]
 class RecordedModel:
     """Stands in for faster-whisper's model and for CTranslate2's: gives the next of some answers in each call.
 
+    scores    mean logarithms of probabilities, for the first calls
     prompts   what it was asked to continue
     lengths   of the windows that it encoded, in hundredths of a second
     """
@@ -38,6 +39,7 @@ class RecordedModel:
     def __init__(self, *answers: Answer) -> None:
         self.model = self
         self.hf_tokenizer = Vocabulary.from_file(str(BASE.folder / "tokenizer.json"))
+        self.scores: list[float] = []
         self.prompts: list[str] = []
         self.lengths: list[int] = []
         self._answers = iter(answers)
@@ -52,7 +54,8 @@ class RecordedModel:
     def generate(self, encoded: object, prompts: Sequence[list[int]], **options: object) -> list[SimpleNamespace]:
         self.prompts += [str(self.hf_tokenizer.decode(prompt, skip_special_tokens=False)) for prompt in prompts]
         tokens = [self._tokens(next(self._answers)) for _ in prompts]
-        return [SimpleNamespace(sequences_ids=[answer], scores=[-0.2], no_speech_prob=0.1) for answer in tokens]
+        score = self.scores.pop(0) if self.scores else -0.2
+        return [SimpleNamespace(sequences_ids=[answer], scores=[score], no_speech_prob=0.1) for answer in tokens]
 
     def align(self, encoded: object, start: object, texts: Any, frames: int, **options: object) -> list[Any]:
         """Every token takes the same time."""
@@ -122,3 +125,15 @@ def test_windows_with_little_speech_are_padded_to_a_short_length_and_stay_in_ord
     unmeasured = RecordedModel([" one"])
     assert recognize(unmeasured, "en") == [" one"]
     assert unmeasured.lengths == [3000]
+
+
+@pytest.mark.parametrize(
+    ("text", "score"), [(" winter" * 40, -0.1), (" parmekleidung", -0.9)], ids=["repeats", "unlikely"]
+)
+def test_short_window_that_the_model_is_not_sure_of_is_recognized_again_at_full_length(text: str, score: float) -> None:
+    windows = [np.full(int(seconds * RATE), 0.5, np.float32) for seconds in (3, 20)]
+    model: Any = RecordedModel([text], [" Im", " Winter."], [" Danach."])
+    model.scores = [score]
+    found = whisper_decoding.recognize(model, windows, "en", whisper_decoding.SHORT_WINDOW_FRAMES)
+    assert [[word.word for word in words] for words in found] == [[" Im", " Winter."], [" Danach."]]
+    assert model.lengths == [1000, 3000, 3000]
