@@ -257,6 +257,6 @@ def test_english_model_refuses_other_languages_and_detection(
 
 @pytest.mark.engine
 def test_engine_of_a_live_session_depends_on_its_language(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whisper, "load", lambda model, observer, workers: "Whisper")
+    monkeypatch.setattr(whisper, "load", lambda *given: "Whisper")
     assert load_live_engine(None, SilentObserver(), "en").name == moonshine.NAME
     assert load_live_engine(None, SilentObserver(), "de") == "Whisper"
