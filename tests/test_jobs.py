@@ -261,8 +261,7 @@ def test_second_ctrl_c_prints_what_waits_for_an_earlier_recording(
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    while "waiting for 2 recordings that are sent already" not in process.stderr.readline():
-        pass
+    assert any("waiting for 2 recordings that are sent already" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     stdout, _ = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -329,13 +328,13 @@ def test_results_that_stdout_does_not_take_are_left_to_do(
 
 SLOW_WRITER = """
 import sys, time
-from cartesia_cli.commands import batch
-write_results = batch.write_results
+from cartesia_cli.commands.batch import run
+write_results = run.write_results
 def write_slowly(*arguments, **options):
     print("writing", file=sys.stderr, flush=True)
     time.sleep(1)
     write_results(*arguments, **options)
-batch.write_results = write_slowly
+run.write_results = write_slowly
 from cartesia_cli.__main__ import main
 sys.exit(main())
 """
@@ -353,8 +352,7 @@ def test_ctrl_c_waits_until_responses_that_have_come_are_written(
         text=True,
     )
     assert process.stderr is not None
-    while "writing" not in process.stderr.readline():
-        pass
+    assert any("writing" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130

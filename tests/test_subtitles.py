@@ -198,11 +198,18 @@ CUES = st.lists(
 )  # fmt: skip
 
 
+def is_written(character: str) -> bool:
+    """Whether files have a character: not those that control devices or the direction of text."""
+    direction = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    is_control = unicodedata.category(character) == "Cc" or character in direction
+    return character.isspace() or not is_control
+
+
 def expected(found: Sequence[Cue]) -> list[tuple[int, int, list[str]]]:
     """Cues as a reader should see them: spaces collapsed, without control characters and empty lines."""
     tidy = [
         (cue.start, cue.end, [
-            " ".join("".join(c for c in line if c.isspace() or unicodedata.category(c) != "Cc").split())
+            " ".join("".join(filter(is_written, line)).split())
             for line in cue.lines
         ])
         for cue in found
