@@ -85,8 +85,8 @@ while os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1]):
     os.tcsetpgrp(0, os.getpgrp())
     print("stopped", flush=True)
     if input() == "bg":
-        os.killpg(child.pid, signal.SIGCONT)
         print("in the background", flush=True)
+        os.killpg(child.pid, signal.SIGCONT)
         input()
         os.tcsetpgrp(0, child.pid)
     else:
