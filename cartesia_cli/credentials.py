@@ -223,7 +223,7 @@ def _store_in_keyring(name: str, secret: str) -> None:
 
 
 def _delete_from_keyring(name: str) -> None:
-    """Delete a key from the keyring; one that isn't there is no error. Raises OutputError if that fails."""
+    """Delete a key from the keyring; one that isn't there is ignored. Raises OutputError if that fails."""
     keyring = _keyring()
     try:
         if keyring is None:
