@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -93,6 +94,8 @@ TINY_MODEL = {"CARTESIA_TRANSCRIBE_LOCAL_MODEL": "tiny.en"}
 def pytest_configure(config: pytest.Config) -> None:
     """Make the folder that workers share; at the end, stop the server whose process ID is in it."""
     config.add_cleanup(close_fork_servers)
+    if "coverage" in sys.modules:  # it saves data between fork and exec, when destroying a model may wait for ever
+        os.register_at_fork(after_in_child=gc.disable)
     if SHARED in os.environ:
         return
 

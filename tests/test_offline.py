@@ -48,6 +48,9 @@ FOLDER = r"(?:\w+(?:<(?P<folder>[^>]*)>)?, )?"
 OPENED = re.compile(rf'\bopen(?:at)?\({FOLDER}"(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
 CHANGED = re.compile(rf'\b(?:creat|mkdir|mknod|rename|unlink|truncate)(?:at2?)?\({FOLDER}"(?P<path>[^"]*)"')
 LINKED = re.compile(rf'\b(?:link|symlink)(?:at)?\((?:[^"(]*, )?"[^"]*", {FOLDER}"(?P<path>[^"]*)"')
+DROPPED = ("CARTESIA_", "XDG_", "ORT_", "COVERAGE_")
+"""Variables that the programs don't get: `make coverage` would have them write what it measures."""
+
 WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC")
 
 
@@ -72,7 +75,7 @@ class Traced:
         self._trace = folder / "trace"
         temporary = folder / "temporary"
         temporary.mkdir(parents=True)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CARTESIA_", "XDG_", "ORT_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(DROPPED)}
         # The interpreter's own cache of compiled modules lies beside them, wherever they are installed.
         own = {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
         self._cache, self._temporary = home / ".cache" / "cartesia-cli", temporary
