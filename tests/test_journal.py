@@ -32,7 +32,9 @@ DONE = Entry(
     seconds=10.8,
     credits=5.4,
 )
-FAILED = Entry("b.mp3", "failed", "/data/b.mp3", run="", time=0.0, error=("network", "connection refused"))
+FAILED = Entry(
+    "b.mp3", "failed", "/data/b.mp3", run="", time=0.0, error={"type": "network", "message": "connection refused"}
+)
 
 Open = Callable[..., Journal]
 

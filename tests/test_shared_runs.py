@@ -220,7 +220,7 @@ def test_journal_holds_costs_but_no_speech_and_no_key(machine: Machine, service:
     machine.transcribe(code=1)
     done, failed = sorted(entries(machine), key=lambda entry: entry.state)
     assert (done.seconds, done.credits, done.model) == (0.1, 0.05, "ink-whisper")
-    assert failed.error is not None and "b.wav is noise" in failed.error[1]
+    assert failed.error is not None and "b.wav is noise" in failed.error["message"]
     text = "".join(path.read_text() for path in (machine.folder / "out" / FOLDER).iterdir())
     assert KEY not in text and "This is" not in text
 

@@ -53,7 +53,7 @@ def run_lines(
             Entry(f"{name}.wav", "done", source, run, at, seconds=10.0, credits=5.0, files={f"{name}.txt": ""})
         )
     for name in failed:
-        error = ("api", f"the server refused {name}\x1b[2J")
+        error = {"type": "api", "message": f"the server refused {name}\x1b[2J"}
         lines.append(Entry(f"{name}.wav", "failed", f"/data/talks/{name}.wav", run, began + len(names), error=error))
     if inputs is not None:
         lines.append(RunEvent(run, "inputs", began + len(names), inputs=inputs, skipped=skipped))

@@ -111,7 +111,7 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
             if number == MAX_FAILURES:
                 yield f"… and {found.failed - MAX_FAILURES} more (-f json has all)"
                 break
-            yield f"{one_line(entry.recording)}: {one_line(entry.error[1]) if entry.error else 'not known why'}"
+            yield f"{one_line(entry.recording)}: {one_line(entry.error['message']) if entry.error else 'not known why'}"
     if found.unfinished_shards:
         yield ""
         yield f"shards to do: --array={_array(found)}"
@@ -224,9 +224,8 @@ def _run_report(run: RunStatus) -> dict[str, Any]:
 
 
 def _failure_report(entry: Entry) -> dict[str, Any]:
-    error = entry.error and {"type": entry.error[0], "message": entry.error[1]}
     return _without_none(
-        {"recording": entry.recording, "source": entry.source, "time": _iso(entry.time), "error": error}
+        {"recording": entry.recording, "source": entry.source, "time": _iso(entry.time), "error": entry.error}
     )
 
 

@@ -1,11 +1,11 @@
 """The lines of a journal: what is written about a recording and about a run, as JSON objects.
 
-    {"recording": "monday/talk.mp3", "state": "done", "source": "/data/lectures/monday/talk.mp3", "audio": "9f86…",
+    {"recording": "monday/talk.mp3", "state": "done", "source": "/data/lectures/monday/talk.mp3", "run": "5f3a9c01",
+     "time": "2026-11-29T05:10:11.123+00:00", "audio": "9f86…",
      "stat": [66, 131, 86444, 1795928400000000000, 1795928400000000000], "options": "model ink-whisper, language en",
-     "model": "ink-whisper", "files": {"monday/talk.txt": "2c26…"}, "seconds": 10.8, "credits": 5.4,
-     "run": "5f3a9c01", "time": "2026-11-29T05:10:11.123+00:00"}
-    {"run": "5f3a9c01", "event": "started", "host": "node7", "pid": 4711, "shard": "3/8", "command": "cartesia-cli …",
-     "time": "…"}
+     "model": "ink-whisper", "files": {"monday/talk.txt": "2c26…"}, "seconds": 10.8, "credits": 5.4}
+    {"run": "5f3a9c01", "event": "started", "time": "…", "host": "node7", "pid": 4711, "shard": "3/8",
+     "command": "cartesia-cli …"}
 
 Fields that aren't known are left out. Must never hold what was said.
 """
@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from functools import partial
+from typing import Any, Literal, cast, get_args
 
 from ..fingerprint import FileState
 
@@ -38,7 +39,7 @@ class Entry:
     files       results, relative to the output directory, with slashes; each with its SHA-256
     seconds     of audio
     credits     that it cost; 0 from the cache; None on this machine
-    error       type and message of the failure
+    error       `type` and `message` of the failure
     """
 
     recording: str
@@ -53,24 +54,7 @@ class Entry:
     files: Mapping[str, str] = field(default_factory=dict)
     seconds: float | None = None
     credits: float | None = None
-    error: tuple[str, str] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "recording": self.recording,
-            "state": self.state,
-            "source": self.source,
-            "audio": self.audio,
-            "stat": self.stat,
-            "options": self.options,
-            "model": self.model,
-            "files": dict(self.files) or None,
-            "seconds": _rounded(self.seconds),
-            "credits": _rounded(self.credits),
-            "error": self.error and {"type": self.error[0], "message": self.error[1]},
-            "run": self.run,
-            "time": _time(self.time),
-        }
+    error: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +81,12 @@ class RunEvent:
     inputs: int | None = None
     skipped: int | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        names = ("run", "event", "host", "pid", "shard", "command", "folder", "inputs", "skipped")
-        return {name: getattr(self, name) for name in names} | {"time": _time(self.time)}
-
 
 def encode(line: Entry | RunEvent) -> bytes:
     """A line with its line feed, in ASCII."""
-    facts = {name: value for name, value in line.to_dict().items() if value is not None}
+    facts = {name: value for name, value in asdict(line).items() if value is not None and value != {}}
+    facts |= {name: round(facts[name], 3) for name in ("seconds", "credits") if name in facts}
+    facts["time"] = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds")
     return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"
 
 
@@ -112,48 +94,16 @@ def decode(line: bytes) -> Entry | RunEvent | None:
     """None for what isn't a whole line of a journal: half of one, or something else."""
     try:
         facts = json.loads(line)
-        return _entry(facts) if "recording" in facts else _event(facts)
+        if "recording" in facts:
+            return Entry(**_parse(facts, ENTRY_FIELDS))
+        return RunEvent(**_parse(facts, EVENT_FIELDS))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
 
-def _entry(facts: Mapping[str, Any]) -> Entry:
-    state, error, stat = facts["state"], facts.get("error"), facts.get("stat")
-    if state not in ("done", "failed"):
-        raise ValueError(state)
-    return Entry(
-        recording=_text(facts["recording"]),
-        state=cast(RecordingState, state),
-        source=_text(facts["source"]),
-        run=_text(facts["run"]),
-        time=datetime.fromisoformat(facts["time"]).timestamp(),
-        audio=_optional_text(facts, "audio"),
-        stat=None if stat is None else _state(stat),
-        options=_optional_text(facts, "options"),
-        model=_optional_text(facts, "model"),
-        files={_inside(name): _text(digest) for name, digest in facts.get("files", {}).items()},
-        seconds=_optional_number(facts, "seconds"),
-        credits=_optional_number(facts, "credits"),
-        error=None if error is None else (_text(error["type"]), _text(error["message"])),
-    )
-
-
-def _event(facts: Mapping[str, Any]) -> RunEvent:
-    event = facts["event"]
-    if event not in ("started", "inputs", "finished", "stopped"):
-        raise ValueError(event)
-    return RunEvent(
-        run=_text(facts["run"]),
-        event=cast(EventName, event),
-        time=datetime.fromisoformat(facts["time"]).timestamp(),
-        host=_optional_text(facts, "host"),
-        pid=_optional_count(facts, "pid"),
-        shard=_optional_text(facts, "shard"),
-        command=_optional_text(facts, "command"),
-        folder=_optional_text(facts, "folder"),
-        inputs=_optional_count(facts, "inputs"),
-        skipped=_optional_count(facts, "skipped"),
-    )
+def _parse(facts: Mapping[str, Any], fields: Mapping[str, Callable[[Any], object]]) -> dict[str, Any]:
+    """The fields that a line has, checked."""
+    return {name: parse(facts[name]) for name, parse in fields.items() if facts.get(name) is not None}
 
 
 def _text(value: object) -> str:
@@ -162,42 +112,70 @@ def _text(value: object) -> str:
     return value
 
 
-def _state(values: Sequence[object]) -> FileState:
+def _choice(choices: tuple[str, ...], value: str) -> str:
+    if value not in choices:
+        raise ValueError(value)
+    return value
+
+
+def _time(value: str) -> float:
+    return datetime.fromisoformat(value).timestamp()
+
+
+def _file_state(values: Sequence[object]) -> FileState:
     """Five numbers that SQLite can take."""
     if len(values) != 5 or not all(isinstance(value, int) and abs(value) < 1 << 63 for value in values):
         raise ValueError(values)
     return tuple(cast(Sequence[int], values))
 
 
-def _inside(name: str) -> str:
-    """The relative path of a file in the output directory. Raises ValueError for one outside of it."""
-    if name.startswith("/") or ".." in name.split("/"):
-        raise ValueError(name)
-    return name
+def _files(digests: Mapping[str, str]) -> Mapping[str, str]:
+    """Raises ValueError for a file outside of the output directory."""
+    for name in digests:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(name)
+    return {name: _text(digest) for name, digest in digests.items()}
 
 
-def _optional_text(facts: Mapping[str, Any], name: str) -> str | None:
-    value = facts.get(name)
-    return None if value is None else _text(value)
-
-
-def _optional_number(facts: Mapping[str, Any], name: str) -> float | None:
-    value = facts.get(name)
-    if value is None:
-        return None
+def _number(value: Any) -> float:
     if not math.isfinite(number := float(value)) or number < 0:
         raise ValueError(value)
     return number
 
 
-def _optional_count(facts: Mapping[str, Any], name: str) -> int | None:
-    value = _optional_number(facts, name)
-    return None if value is None else int(value)
+def _count(value: Any) -> int:
+    return int(_number(value))
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+def _error(facts: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: _text(facts[name]) for name in ("type", "message")}
 
 
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(number, 3)
+ENTRY_FIELDS = {
+    "recording": _text,
+    "state": partial(_choice, get_args(RecordingState)),
+    "source": _text,
+    "run": _text,
+    "time": _time,
+    "audio": _text,
+    "stat": _file_state,
+    "options": _text,
+    "model": _text,
+    "files": _files,
+    "seconds": _number,
+    "credits": _number,
+    "error": _error,
+}
+
+EVENT_FIELDS = {
+    "run": _text,
+    "event": partial(_choice, get_args(EventName)),
+    "time": _time,
+    "host": _text,
+    "pid": _count,
+    "shard": _text,
+    "command": _text,
+    "folder": _text,
+    "inputs": _count,
+    "skipped": _count,
+}
