@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -76,7 +77,7 @@ def test_calls_of_a_killed_worker_are_done_by_another(cluster: DaskCluster) -> N
     killed: list[int] = []
 
     def call(number: int) -> None:
-        results[number], process = cluster.call(work, number, f"number {number}")
+        results[number], process = cluster.call(partial(work, number), f"number {number}")
         if len(results) >= 10 and not killed:
             killed.append(process)
             os.kill(process, signal.SIGKILL)
@@ -102,7 +103,7 @@ def test_call_waits_for_the_first_worker_and_its_threads_are_counted() -> None:
 
 def test_unusable_recording_names_worker_and_host(cluster: DaskCluster) -> None:
     with pytest.raises(InputError) as caught:
-        cluster.call(missing, Path("talks/a.mp3"), "talks/a.mp3")
+        cluster.call(partial(missing, Path("talks/a.mp3")), "talks/a.mp3")
     assert caught.value.message.startswith(
         "talks/a.mp3 can't be read: No such file or directory (by the Dask worker tcp:"
     )
@@ -112,21 +113,21 @@ def test_unusable_recording_names_worker_and_host(cluster: DaskCluster) -> None:
 
 def test_error_of_the_api_arrives_as_it_was_raised(cluster: DaskCluster) -> None:
     with pytest.raises(ApiError) as caught:
-        cluster.call(refused, None, "a.wav")
+        cluster.call(partial(refused, None), "a.wav")
     error = caught.value
     assert (error.message, error.hint, error.status, error.request_id) == ("the API refused", "pay", 402, "r1")
 
 
 def test_unexpected_error_is_retried_and_then_reported(cluster: DaskCluster, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"^a.wav: a Dask worker failed: ZeroDivisionError: for some reason$"):
-        cluster.call(fail_and_count, tmp_path / "count", "a.wav")
+        cluster.call(partial(fail_and_count, tmp_path / "count"), "a.wav")
     assert (tmp_path / "count").read_text() == "x" * (1 + dask_cluster.RETRIES)
 
 
 def test_call_that_kills_its_workers_is_reported(cluster: DaskCluster) -> None:
     with pytest.raises(EngineError, match=r"^a.wav: every Dask worker that tried it was lost"):
-        cluster.call(die, None, "a.wav")
-    assert cluster.call(work, 4, "b.wav")[0] == 8
+        cluster.call(partial(die, None), "a.wav")
+    assert cluster.call(partial(work, 4), "b.wav")[0] == 8
 
 
 def test_cancelled_calls_return_at_once(cluster: DaskCluster, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_cancelled_calls_return_at_once(cluster: DaskCluster, tmp_path: Path) ->
 
     def call(number: int) -> None:
         try:
-            cluster.call(wait_for_file, tmp_path / f"{number}.end", "a.wav")
+            cluster.call(partial(wait_for_file, tmp_path / f"{number}.end"), "a.wav")
         except Exception as error:
             caught.append(type(error))
 
@@ -149,7 +150,7 @@ def test_cancelled_calls_return_at_once(cluster: DaskCluster, tmp_path: Path) ->
             thread.join(20)
         assert caught == [CallCancelled] * 6
         with pytest.raises(CallCancelled):
-            cluster.call(work, 1, "a.wav")
+            cluster.call(partial(work, 1), "a.wav")
     finally:
         for number in range(6):
             (tmp_path / f"{number}.end").touch()
@@ -168,7 +169,7 @@ def test_worker_of_another_version_that_joins_later_is_an_error(
 ) -> None:
     monkeypatch.setattr(dask_cluster, "__version__", "99.0")
     with pytest.raises(UsageError, match=rf"has cartesia-cli {__version__}, and this is 99.0$") as caught:
-        cluster.call(work, 1, "a.wav")
+        cluster.call(partial(work, 1), "a.wav")
     assert caught.value.stops_batch
 
 
@@ -192,7 +193,7 @@ def test_scheduler_file_names_the_scheduler(local_cluster: LocalCluster, tmp_pat
     file = tmp_path / "scheduler.json"
     file.write_text(json.dumps({"type": "Scheduler", "address": local_cluster.scheduler_address}))
     with DaskCluster(str(file)) as cluster:
-        assert cluster.call(work, 1, "a.wav")[0] == 2
+        assert cluster.call(partial(work, 1), "a.wav")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -227,6 +228,6 @@ def test_lost_scheduler_stops_the_batch(tmp_path: Path, monkeypatch: pytest.Monk
         closing = threading.Timer(0.5, own.close)
         closing.start()
         with pytest.raises(NetworkError, match=r"^the Dask scheduler at tcp:.* is gone$") as caught:
-            cluster.call(wait_for_file, tmp_path / "end", "a.wav")
+            cluster.call(partial(wait_for_file, tmp_path / "end"), "a.wav")
         assert caught.value.stops_batch
         closing.join()

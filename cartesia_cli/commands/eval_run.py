@@ -41,7 +41,6 @@ from .batch.budget import Budget
 from .batch.config import BatchConfig
 from .batch.job import Job
 from .batch.prepare import ShowProgress, TemporaryFolder, materialize
-from .batch.progress import BatchSummary
 from .batch.remote_inputs import RemoteInputs
 from .batch.transcriber import JobTranscriber, Stopped
 from .batch.upload_audio import choose_upload
@@ -213,7 +212,6 @@ class BatchTranscriber:
             reporter,
             Budget(),
             shared.observer,
-            BatchSummary(),
             shared.temporary,
             shared.remote,
         )
@@ -253,7 +251,7 @@ class BatchTranscriber:
             text=done.transcript.text,
             seconds=ready.seconds or done.transcript.duration,
             credits=done.credits or 0.0,
-            from_cache=not (done.billed_seconds or done.local),
+            from_cache=done.from_cache,
         )
 
     def stop(self) -> int:

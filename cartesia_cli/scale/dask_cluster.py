@@ -29,7 +29,6 @@ from ..errors import CliError, EngineError, InputError, NetworkError, UsageError
 if TYPE_CHECKING:  # an extra
     from distributed import Client, Future
 
-A = TypeVar("A")
 R = TypeVar("R")
 
 PACKAGE = "cartesia-cli"
@@ -107,8 +106,8 @@ class DaskCluster:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def call(self, function: Callable[[A], R], argument: A, name: str) -> R:
-        """Call a function of this package on some worker, and wait for what it returns.
+    def call(self, function: Callable[[], R], name: str) -> R:
+        """Call a function of this package (a partial) on some worker, and wait for what it returns.
 
         name   of what it is about, for errors
 
@@ -116,7 +115,7 @@ class DaskCluster:
         """
         from uuid import uuid4
 
-        payload = pickle.dumps((function, argument))
+        payload = pickle.dumps(function)
         future = self._client.submit(
             _run_on_worker, __version__, payload, key=f"{PACKAGE}-{uuid4().hex}", pure=False, retries=RETRIES
         )
@@ -229,9 +228,9 @@ def _run_on_worker(client_version: str, payload: bytes) -> CallOutcome:
     worker = f"{get_worker().address} on {socket.gethostname()}"
     if client_version != __version__:
         return CallOutcome(worker, error=_version_error(worker, __version__, client_version))
-    function, argument = pickle.loads(payload)
+    function = pickle.loads(payload)
     try:
-        return CallOutcome(worker, pickle.dumps(function(argument)))
+        return CallOutcome(worker, pickle.dumps(function()))
     except CliError as error:
         return CallOutcome(worker, error=error)
 

@@ -10,6 +10,7 @@ import atexit
 import io
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from ...cache import Cache
@@ -60,27 +61,6 @@ class WorkerConfig:
     verbose: bool
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerTask:
-    """One recording for a worker."""
-
-    job: Job
-    config: WorkerConfig
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerResult:
-    """What a worker returns.
-
-    from_cache   whether all responses came from its cache
-    messages     for the user
-    """
-
-    done: TranscribedJob
-    from_cache: bool
-    messages: tuple[str, ...]
-
-
 class ClusterJobs:
     """A connection to a cluster that transcribes the recordings of a run, as a context. Any thread may use it.
 
@@ -106,17 +86,17 @@ class ClusterJobs:
             self._reporter.info("the cluster has no workers yet: waiting for one")
         return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
 
-    def transcribe(self, job: Job) -> tuple[TranscribedJob, bool]:
+    def transcribe(self, job: Job) -> TranscribedJob:
         """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed after `cancel`."""
         item = job.input._replace(path=job.input.path.absolute(), fields=None)
-        task = WorkerTask(job._replace(input=item, targets={}, response_file=None), self._config)
+        sent = job._replace(input=item, targets={}, response_file=None)
         try:
-            result = self._cluster.call(transcribe_on_worker, task, job.input.source)
+            done, messages = self._cluster.call(partial(transcribe_on_worker, sent, self._config), job.input.source)
         except CallCancelled as error:
             raise LimitClosed from error
-        for message in result.messages:
+        for message in messages:
             self._reporter.info(message)
-        return result.done, result.from_cache
+        return done
 
     def cancel(self) -> None:
         """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
@@ -135,17 +115,18 @@ class _ClusterLimit(ConcurrencyLimit):
         return min(self.maximum, max(MIN_CALLS, CALLS_PER_THREAD * self._cluster.threads))
 
 
-def transcribe_on_worker(task: WorkerTask) -> WorkerResult:
-    """What a worker does with a recording: the same as a job without a cluster, up to its transcript."""
-    config = task.config
+def transcribe_on_worker(job: Job, config: WorkerConfig) -> tuple[TranscribedJob, list[str]]:
+    """What a worker does with a recording: the same as a job without a cluster, up to its transcript. Returns messages
+    for the user, too.
+    """
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
     batch_config = BatchConfig(
         config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
     )
-    done, from_cache = transcribe_job(task.job, batch_config, lambda: _open_backend(config), reporter)
-    return WorkerResult(done, from_cache, tuple(messages.getvalue().splitlines()))
+    done = transcribe_job(job, batch_config, lambda: _open_backend(config), reporter)
+    return done, messages.getvalue().splitlines()
 
 
 _opened: dict[WorkerConfig, backend.Backend] = {}

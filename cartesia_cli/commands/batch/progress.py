@@ -48,6 +48,8 @@ class SingleBar(BatchObserver):
 class BatchSummary:
     """Counts what a batch has done so far.
 
+    free_place               where it is transcribed at no cost, such as "this machine"; None: it costs credits
+
     total, written           inputs
     elsewhere                inputs that another run has transcribed meanwhile
     from_cache               inputs whose response came from the cache
@@ -58,10 +60,12 @@ class BatchSummary:
 
     total = written = elsewhere = from_cache = 0
     audio_seconds = billed_seconds = elapsed_seconds = 0.0
-    local, place = False, "this machine"
+
+    def __init__(self, free_place: str | None = None) -> None:
+        self.free_place = free_place
 
     def to_text(self) -> str:
-        price = f"on {self.place}" if self.local else f"{batch_credits(self.billed_seconds):,.1f} credits"
+        price = f"on {self.free_place}" if self.free_place else f"{batch_credits(self.billed_seconds):,.1f} credits"
         if self.from_cache:
             free = self.from_cache == self.written
             price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"

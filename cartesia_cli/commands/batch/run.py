@@ -26,7 +26,6 @@ from ...fingerprint import fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
-from ...results import Results
 from ..backend import Backend
 from . import resume
 from .budget import Budget
@@ -73,9 +72,9 @@ class BatchRun:
     plan       the recordings
     connect    called whenever something has to be sent; must return the same backend each time
     record     what becomes of each recording is recorded here
-    limit      of jobs at once; None: one
+    limit      of jobs at once
     budget     what the batch may cost
-    remote     saves recordings that are elsewhere; None: there are none
+    remote     saves recordings that are elsewhere
     cluster    transcribes the recordings; None: this process does
     local      whether they cost nothing
 
@@ -89,20 +88,21 @@ class BatchRun:
         connect: Callable[[], Backend],
         reporter: Reporter,
         *,
-        record: RunRecord | None = None,
-        limit: ConcurrencyLimit | None = None,
-        budget: Budget | None = None,
-        remote: RemoteInputs | None = None,
-        cluster: ClusterJobs | None = None,
-        local: bool = False,
+        record: RunRecord,
+        limit: ConcurrencyLimit,
+        budget: Budget,
+        remote: RemoteInputs,
+        cluster: ClusterJobs | None,
+        local: bool,
     ) -> None:
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
-        self._record, self._limit = record or RunRecord(Results(None)), limit or ConcurrencyLimit(1)
-        self._budget, self._remote, self._cluster = budget or Budget(), remote or RemoteInputs(), cluster
+        self._record, self._limit, self._budget = record, limit, budget
+        self._remote, self._cluster = remote, cluster
         self._alone, self._local = is_alone(plan), local
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
-        self.summary = BatchSummary()
+        place = "the cluster" if cluster is not None else "this machine"
+        self.summary = BatchSummary(place if local else None)
         self.summary.total = self._known + plan.unusable
         self._began = time.monotonic()
         self._failures: list[tuple[int, Job]] = []
@@ -129,7 +129,6 @@ class BatchRun:
                 self._reporter,
                 self._budget,
                 self._observer,
-                self.summary,
                 temporary,
                 self._remote,
                 self._cluster,
@@ -361,6 +360,7 @@ class BatchRun:
         with self._lock:
             self.summary.audio_seconds += transcript.duration or 0.0
             self.summary.billed_seconds += done.billed_seconds
+            self.summary.from_cache += done.from_cache
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = None if done.body is None else save_body(done.body, job, reporter)

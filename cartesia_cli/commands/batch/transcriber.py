@@ -34,7 +34,6 @@ from .budget import Budget
 from .config import BatchConfig
 from .job import Job
 from .prepare import TemporaryFolder, materialize
-from .progress import BatchSummary
 from .remote_inputs import RemoteInputs
 from .upload_audio import PreparedUpload, choose_upload, in_recording, with_sound_start
 
@@ -49,6 +48,7 @@ class TranscribedJob(NamedTuple):
     body             of the response; None if there are several, one for each channel
     billed_seconds   of audio; 0 if the response came from the cache
     local            whether an offline engine has transcribed it, here or on a cluster: it cost nothing
+    from_cache       whether all responses came from the cache
     audio            fingerprint of the recording, if a worker of a cluster has downloaded it
     """
 
@@ -57,6 +57,7 @@ class TranscribedJob(NamedTuple):
     body: bytes | None
     billed_seconds: float
     local: bool
+    from_cache: bool
     audio: Fingerprint | None = None
 
     @property
@@ -66,16 +67,17 @@ class TranscribedJob(NamedTuple):
 
 
 class JobResponse(NamedTuple):
-    """The response that a job got to its request, and what it cost.
-
-    seconds      of audio, as the server measured it
-    from_cache   whether it came from the cache, because another job has made the same request meanwhile
+    """The response to a recording: from the cache, or else to a request, of which `local` says whether an offline
+    engine has answered it.
     """
 
     response: ServerResponse
-    seconds: float
-    credits: float
-    from_cache: bool = False
+    from_cache: bool = True
+    local: bool = False
+
+    def billed_seconds(self, usable: BatchResponse, job: Job) -> float:
+        """Seconds of audio that it was billed for. `usable`: what can be used of it."""
+        return 0.0 if self.from_cache else usable.duration or job.seconds or 0.0
 
 
 class Cluster(Protocol):
@@ -83,7 +85,7 @@ class Cluster(Protocol):
 
     local: bool
 
-    def transcribe(self, job: Job) -> tuple[TranscribedJob, bool]:
+    def transcribe(self, job: Job) -> TranscribedJob:
         """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed if the run is being stopped."""
 
 
@@ -124,7 +126,6 @@ class JobTranscriber:
     connect     called whenever something has to be sent; must return the same backend each time
     budget      what the recordings may cost
     observer    shows progress; `number` is that of a job
-    summary     counts what came from the cache
     temporary   for what is downloaded, cut or converted
     remote      saves recordings that are elsewhere
     cluster     transcribes the recordings; None: this process does
@@ -141,16 +142,14 @@ class JobTranscriber:
         reporter: Reporter,
         budget: Budget,
         observer: BatchObserver,
-        summary: BatchSummary,
         temporary: TemporaryFolder,
         remote: RemoteInputs,
         cluster: Cluster | None = None,
     ) -> None:
         self._config, self._connect, self._reporter = config, connect, reporter
-        self._budget, self._observer, self._summary = budget, observer, summary
-        self._temporary, self._remote, self._cluster = temporary, remote, cluster
-        self._same = SameRequests()
-        self._lock, self._connect_lock = threading.Lock(), threading.Lock()
+        self._budget, self._observer, self._temporary = budget, observer, temporary
+        self._remote, self._cluster = remote, cluster
+        self._same, self._connect_lock = SameRequests(), threading.Lock()
         self.is_stopping = self.gives_up_uploads = False
         self.billable_jobs: set[int] = set()
 
@@ -170,66 +169,23 @@ class JobTranscriber:
     def transcribe(self, number: int, job: Job) -> TranscribedJob:
         """The transcript of a recording: by the response in the cache, or else by that of the server."""
         if self._cluster is not None:
-            return self._transcribe_on_cluster(number, job, self._cluster)
-        job = with_sound_start(job)
-        if self._config.speakers is not None:
-            return self._transcribe_channels(number, job, self._config.speakers)
-        self._observer.update(number, "looking up")
-        lookup, cached = look_up(job, self._config, self._reporter)
-        if cached is not None:
-            self._count_cached()
-            self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
-            return self._transcribed(job, cached, None)
-        sent = self._send(number, job, lookup)
-        if sent.from_cache:
-            self._count_cached()
-        self._observer.finished(number, seconds=sent.seconds, credits=sent.credits, from_cache=sent.from_cache)
-        return self._transcribed(job, sent.response, None if sent.from_cache else self._summary.local)
-
-    def _transcribe_channels(self, number: int, job: Job, names: Sequence[str]) -> TranscribedJob:
-        """The conversation on the channels of a recording, which are sent side by side."""
-        from .channel_jobs import split_job  # start-up: few recordings are split
-
-        update = partial(self._observer.update, number)
-        with split_job(job, names, self._temporary, update, self._reporter) as conversation:
-            update("looking up")
-            found = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
-            cached = [channel for channel, _, response in found if response is not None]
-            priced = len(cached) < len(found) and not self._open_backend().local
-            self._reporter.info(f"{job.input.source}: {conversation.describe(cached, priced=priced)}")
-            requests = [
-                start_daemon_thread(partial(self._send, number, channel, lookup), "channel")
-                for channel, lookup, response in found
-                if response is None
-            ]
-            wait(requests)
-            sent = [request.result() for request in requests]
-            new = (one.response for one in sent)
-            responses = [
-                usable_response((response or next(new)).parsed, channel, self._reporter)
-                for channel, _, response in found
-            ]
-            transcript = conversation.merge(responses, self._config.options.model)
-        paid = [one for one in sent if not one.from_cache]
-        if found and not paid:
-            self._count_cached()
+            done = self._transcribe_on_cluster(number, job, self._cluster)
+        elif self._config.speakers is not None:
+            done = self._transcribe_channels(number, with_sound_start(job), self._config.speakers)
+        else:
+            done = self._transcribe_whole(number, with_sound_start(job))
         self._observer.finished(
             number,
-            seconds=conversation.seconds,
-            credits=sum(one.credits for one in paid),
-            from_cache=bool(found) and not paid,
+            seconds=done.transcript.duration or 0.0,
+            credits=done.credits or 0.0,
+            from_cache=done.from_cache,
         )
-        return TranscribedJob(
-            job, transcript, None, sum(one.seconds for one in paid), local=bool(paid) and self._summary.local
-        )
+        return done
 
-    def _count_cached(self) -> None:
-        with self._lock:
-            self._summary.from_cache += 1
-
-    def _transcribed(self, job: Job, response: ServerResponse, local: bool | None) -> TranscribedJob:
-        """The transcript that a response is. `local`: None if the response came from the cache."""
-        usable = usable_response(response.parsed, job, self._reporter)
+    def _transcribe_whole(self, number: int, job: Job) -> TranscribedJob:
+        self._observer.update(number, "looking up")
+        found = self._respond(number, job, *look_up(job, self._config, self._reporter))
+        usable = usable_response(found.response.parsed, job, self._reporter)
         in_whole = in_recording(usable, job.media)
         report_languages(in_whole, job.input.source, self._reporter)
         transcript = from_batch(
@@ -238,32 +194,114 @@ class JobTranscriber:
             model=self._config.options.model,
             measured_duration=job.seconds,
         )
-        billed = 0.0 if local is None else usable.duration or transcript.duration or 0.0
-        return TranscribedJob(job, transcript, response.body, billed, local=bool(local))
+        billed = found.billed_seconds(usable, job)
+        return TranscribedJob(job, transcript, found.response.body, billed, found.local, found.from_cache)
 
-    def _send(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
-        """Have a recording transcribed within the budget, or wait for the response if another job is sending the same
-        request.
+    def _transcribe_channels(self, number: int, job: Job, names: Sequence[str]) -> TranscribedJob:
+        """The conversation on the channels of a recording, which are sent side by side."""
+        from .channel_jobs import split_job  # start-up: few recordings are split
+
+        update = partial(self._observer.update, number)
+        with split_job(job, names, self._temporary, update, self._reporter) as conversation:
+            update("looking up")
+            looked_up = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
+            cached = [channel for channel, _, response in looked_up if response is not None]
+            priced = len(cached) < len(looked_up) and not self._open_backend().local
+            self._reporter.info(f"{job.input.source}: {conversation.describe(cached, priced=priced)}")
+            requests = [start_daemon_thread(partial(self._respond, number, *one), "channel") for one in looked_up]
+            wait(requests)
+            found = [request.result() for request in requests]
+            responses = [
+                usable_response(one.response.parsed, channel, self._reporter)
+                for one, channel in zip(found, conversation.jobs, strict=True)
+            ]
+            transcript = conversation.merge(responses, self._config.options.model)
+            billed = sum(map(JobResponse.billed_seconds, found, responses, conversation.jobs))
+        from_cache = bool(found) and all(one.from_cache for one in found)
+        return TranscribedJob(job, transcript, None, billed, any(one.local for one in found), from_cache)
+
+    def _respond(self, number: int, job: Job, lookup: Lookup | None, cached: ServerResponse | None) -> JobResponse:
+        """The response to a recording. If another job is sending the same request, its response is waited for.
+
+        lookup, cached   from `look_up`
         """
-        if lookup is None:
-            return self._pay(number, job, None)
-        with self._same.turn(lookup.name) as has_waited:
-            cached = lookup.find() if has_waited else None
-            return (
-                self._pay(number, job, lookup) if cached is None else JobResponse(cached, job.seconds or 0.0, 0.0, True)
-            )
+        if cached is not None:
+            return JobResponse(cached)
+        with nullcontext(False) if lookup is None else self._same.turn(lookup.name) as has_waited:
+            if lookup is not None and has_waited and (cached := lookup.find()) is not None:
+                return JobResponse(cached)
+            return self._request(number, job, lookup)
 
-    def _pay(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
-        self._observer.update(number, "starting")  # a local engine takes seconds
+    def _request(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
+        """Convert or cut a recording for the upload, send it within the budget, and show the progress."""
+        update = partial(self._observer.update, number)
+        update("starting")  # a local engine takes seconds
         backend = self._open_backend()
+
+        def show(progress: UploadProgress, recognized_seconds: float) -> None:
+            if progress.uploaded and not backend.local:
+                self.billable_jobs.add(number)
+            elif self.gives_up_uploads:
+                raise Stopped
+            if not progress.uploaded:
+                update("sending", progress.sent, progress.size)
+            elif backend.local and job.seconds:
+                update("transcribing", recognized_seconds, job.seconds)
+            else:
+                update("transcribing")
+
         seconds = 0.0 if backend.local else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            response = self._request(number, job, backend, lookup)
+            with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
+                update("waiting")
+                response = self._upload(job, recording, backend, show)
             if not backend.local:
                 self.billable_jobs.add(number)  # progress isn't reported if the response comes at once
-            length = response.parsed.duration or seconds
-            reservation.billed_seconds = 0.0 if backend.local else max(length, seconds)
-        return JobResponse(response, length, 0.0 if backend.local else batch_credits(length))
+                reservation.billed_seconds = max(response.parsed.duration or 0.0, seconds)
+        if lookup and (reason := lookup.save(response.body)):
+            self._reporter.detail(f"{job.input.source}: not cached: {reason}")
+        return JobResponse(response, from_cache=False, local=backend.local)
+
+    def _upload(
+        self,
+        job: Job,
+        recording: PreparedUpload,
+        backend: Backend,
+        on_progress: Callable[[UploadProgress, float], object],
+    ) -> ServerResponse:
+        """Send a recording. If that fails, the body of a response is saved, because it may have been paid for.
+
+        on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
+        """
+        config, media = self._config, recording.media
+        responses: list[HttpResponse] = []
+
+        def send(client: BatchClient) -> BatchResponse:
+            done = backend.track_recording()
+            return client.transcribe(
+                recording.upload,
+                config.options,
+                endpoint=config.endpoint,
+                deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
+                headers=done.headers,
+                on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
+                on_response=responses.append,
+            )
+
+        try:
+            response = backend.request(send)
+        except CliError:
+            if responses:
+                body, is_complete = backend.client.redact_body(responses[-1].body), responses[-1].complete
+                if write_error := save_body(body, job, self._reporter, is_complete=is_complete):
+                    self._reporter.error(write_error)
+            raise
+        body = backend.client.redact_body(responses[-1].body, response)
+        if body != responses[-1].body:
+            self._reporter.warn(
+                "the response repeats the key: only its documented fields are saved", about=job.input.source
+            )
+        return ServerResponse(body, response, time.time())
 
     def _transcribe_on_cluster(self, number: int, job: Job, cluster: Cluster) -> TranscribedJob:
         """The response to a recording that a worker of the cluster looks up or transcribes."""
@@ -275,47 +313,19 @@ class JobTranscriber:
             )
         seconds = 0.0 if cluster.local or job.media is None else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            done, from_cache = cluster.transcribe(job)
+            done = cluster.transcribe(job)
             self.billable_jobs.add(number)
-            done = done._replace(job=job._replace(media=done.job.media))
-            if not (done.local or from_cache):
+            if not (done.local or done.from_cache):
                 reservation.billed_seconds = max(done.billed_seconds, seconds)
-        with self._lock:
-            self._summary.local, self._summary.place = cluster.local, "the cluster"
-            self._summary.from_cache += from_cache
-        length, price = done.transcript.duration or 0.0, done.credits or 0.0
-        self._observer.finished(number, seconds=length, credits=price, from_cache=from_cache)
-        return done
+        return done._replace(job=job._replace(media=done.job.media))
 
     def _open_backend(self) -> Backend:
         with self._connect_lock:
             try:
-                backend = self._connect()
+                return self._connect()
             except CliError as error:
                 error.stops_batch = True
                 raise
-        self._summary.local = backend.local
-        return backend
-
-    def _request(self, number: int, job: Job, backend: Backend, lookup: Lookup | None) -> ServerResponse:
-        """Convert or cut a recording for the upload, send it, and show the progress."""
-
-        def show(progress: UploadProgress, recognized_seconds: float) -> None:
-            if progress.uploaded and not backend.local:
-                self.billable_jobs.add(number)
-            elif self.gives_up_uploads:
-                raise Stopped
-            if not progress.uploaded:
-                self._observer.update(number, "sending", progress.sent, progress.size)
-            elif backend.local and job.seconds:
-                self._observer.update(number, "transcribing", recognized_seconds, job.seconds)
-            else:
-                self._observer.update(number, "transcribing")
-
-        update = partial(self._observer.update, number)
-        with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
-            update("waiting")
-            return request_transcript(job, recording, self._config, backend, lookup, self._reporter, show)
 
 
 def transcribe_job(
@@ -324,17 +334,15 @@ def transcribe_job(
     connect: Callable[[], Backend],
     reporter: Reporter,
     observer: BatchObserver | None = None,
-) -> tuple[TranscribedJob, bool]:
-    """The transcript of one recording, as each job of a batch gets it, and whether it came from the cache."""
-    summary = BatchSummary()
+) -> TranscribedJob:
+    """The transcript of one recording, as each job of a batch gets it."""
     with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
         transcriber = JobTranscriber(
-            config, connect, reporter, Budget(), observer or BatchObserver(), summary, temporary, remote
+            config, connect, reporter, Budget(), observer or BatchObserver(), temporary, remote
         )
         with transcriber.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
-            done = transcriber.transcribe(0, ready)._replace(audio=audio)
-    return done, bool(summary.from_cache)
+            return transcriber.transcribe(0, ready)._replace(audio=audio)
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, ServerResponse | None]:
@@ -347,44 +355,6 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
         stored = datetime.fromtimestamp(found.received_at)
         reporter.detail(f"{job.input.source}: from cache, stored on {stored:%Y-%m-%d at %H:%M}")
     return lookup, found
-
-
-def request_transcript(
-    job: Job,
-    recording: PreparedUpload,
-    config: BatchConfig,
-    backend: Backend,
-    lookup: Lookup | None,
-    reporter: Reporter,
-    on_progress: Callable[[UploadProgress, float], object],
-) -> ServerResponse:
-    """Upload a recording and cache the server's response.
-
-    on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
-    """
-    item, media = job.input, recording.media
-    responses: list[HttpResponse] = []
-
-    def send(client: BatchClient) -> BatchResponse:
-        done = backend.track_recording()
-        return client.transcribe(
-            recording.upload,
-            config.options,
-            endpoint=config.endpoint,
-            deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
-            headers=done.headers,
-            on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
-            on_response=responses.append,
-        )
-
-    with _save_body_on_error(responses, backend, job, reporter):
-        response = backend.request(send)
-    body = backend.client.redact_body(responses[-1].body, response)
-    if body != responses[-1].body:
-        reporter.warn("the response repeats the key: only its documented fields are saved", about=item.source)
-    if lookup and (reason := lookup.save(body)):
-        reporter.detail(f"{item.source}: not cached: {reason}")
-    return ServerResponse(body, response, time.time())
 
 
 def billable_seconds(job: Job, budget: Budget) -> float:
@@ -428,21 +398,6 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
     if usable is not response:
         reporter.warn(f"{source}: the server's times don't fit a recording of {measured:.1f} s and are ignored")
     return usable
-
-
-@contextmanager
-def _save_body_on_error(
-    responses: Sequence[HttpResponse], backend: Backend, job: Job, reporter: Reporter
-) -> Iterator[None]:
-    """Save the body of the last of these responses if the block fails, because it may have been paid for."""
-    try:
-        yield
-    except CliError:
-        if responses:
-            body, is_complete = backend.client.redact_body(responses[-1].body), responses[-1].complete
-            if write_error := save_body(body, job, reporter, is_complete=is_complete):
-                reporter.error(write_error)
-        raise
 
 
 def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:

@@ -178,7 +178,7 @@ def _transcribe(
     job = Job(item, probe_input(item, options), {})
     with SingleBar(reporter) as bar:
         bar.started(0, item.source, job.seconds)
-        done, _ = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
+        done = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
     if not done.transcript.text.strip():
         reporter.info(f"{item.source}: no speech found")
     return done.transcript
