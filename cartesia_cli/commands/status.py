@@ -84,7 +84,7 @@ def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
     if not any(run.needs_another for run in found.runs) and not found.missing:
         return None
     runs = sorted(found.runs, key=lambda run: not run.needs_another)
-    run = next((run for run in runs if run.command), None)
+    run = next((run.start for run in runs if run.start.command), None)
     if run is None or run.command is None:
         return None
     command = run.command
@@ -150,8 +150,8 @@ def _row(run: RunStatus) -> tuple[str, ...]:
         "?" if run.left is None else str(run.left),
         _duration(run.seconds),
         f"{run.credits:.1f}",
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started)),
-        one_line(run.host or "?"),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(run.start.time)),
+        one_line(run.start.host or "?"),
     )
 
 
@@ -205,12 +205,12 @@ def _report(found: DirectoryStatus, directory: str, journal: Journal) -> dict[st
 def _run_report(run: RunStatus) -> dict[str, Any]:
     return _without_none(
         {
-            "run": run.run,
+            "run": run.start.run,
             "shard": run.shard and str(run.shard),
             "state": run.state,
-            "host": run.host,
-            "pid": run.pid,
-            "started": _iso(run.started),
+            "host": run.start.host,
+            "pid": run.start.pid,
+            "started": _iso(run.start.time),
             "last_seen": _iso(run.last),
             "inputs": run.inputs,
             "skipped": run.skipped,

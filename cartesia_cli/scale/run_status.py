@@ -25,6 +25,7 @@ RunState = Literal["running", "finished", "stopped", "killed", "unknown"]
 class RunStatus:
     """A run: of one shard, or of all recordings.
 
+    start     what it said of itself when it began
     shard     None: the run has all recordings
     inputs    recordings that belong to it; None while they are being found
     skipped   those that were done before
@@ -35,14 +36,9 @@ class RunStatus:
     ended     what the run says of its end
     """
 
-    run: str
-    started: float
+    start: RunEvent
     last: float
     shard: Shard | None = None
-    host: str | None = None
-    pid: int | None = None
-    command: str | None = None
-    folder: str | None = None
     inputs: int | None = None
     skipped: int = 0
     found: float | None = None
@@ -94,7 +90,7 @@ class DirectoryStatus:
     def speed(self) -> float | None:
         """Seconds of audio in a second, of the runs that are running or else of all; None if nothing is done."""
         runs = [run for run in self.runs if run.state == "running"] or self.runs
-        speeds = [run.seconds / (run.last - run.started) for run in runs if run.last > run.started]
+        speeds = [run.seconds / (run.last - run.start.time) for run in runs if run.last > run.start.time]
         return sum(speeds) or None
 
     @property
@@ -106,7 +102,7 @@ class DirectoryStatus:
                 continue
             if run.left is None or not run.done:
                 return None
-            times.append(run.left * (run.last - run.started) / run.done)
+            times.append(run.left * (run.last - run.start.time) / run.done)
         return max(times, default=None)
 
     @property
@@ -145,16 +141,7 @@ def _runs(events: Iterable[RunEvent]) -> dict[str, RunStatus]:
     runs: dict[str, RunStatus] = {}
     for event in events:
         if event.event == "started":
-            runs[event.run] = RunStatus(
-                event.run,
-                event.time,
-                event.time,
-                _shard(event.shard),
-                event.host,
-                event.pid,
-                event.command,
-                event.folder,
-            )
+            runs[event.run] = RunStatus(event, event.time, _shard(event.shard))
         elif (run := runs.get(event.run)) is not None:
             run.last = max(run.last, event.time)
             if event.event == "inputs":
@@ -168,10 +155,10 @@ def _newest(runs: Mapping[str, RunStatus]) -> list[RunStatus]:
     """The newest run, or the newest of each shard of its array, in the order of shards."""
     if not runs:
         return []
-    last = max(runs.values(), key=lambda run: run.started)
+    last = max(runs.values(), key=lambda run: run.start.time)
     total = last.shard and last.shard.total
     newest: dict[Shard | None, RunStatus] = {}
-    for run in sorted(runs.values(), key=lambda run: run.started):
+    for run in sorted(runs.values(), key=lambda run: run.start.time):
         if (run.shard and run.shard.total) == total:
             newest[run.shard] = run
     return sorted(newest.values(), key=lambda run: run.shard.number if run.shard else 0)
@@ -196,10 +183,10 @@ def _count(entry: Entry, runs: Mapping[str, RunStatus], newest: Sequence[RunStat
 def _state(run: RunStatus, journal: Journal) -> RunState:
     if run.ended is not None:
         return run.ended
-    alive = journal.is_running(run.run)
+    alive = journal.is_running(run.start.run)
     if alive:
         return "running"
-    return "killed" if alive is False and run.host == socket.gethostname() else "unknown"
+    return "killed" if alive is False and run.start.host == socket.gethostname() else "unknown"
 
 
 def _shard(text: str | None) -> Shard | None:
