@@ -59,17 +59,6 @@ class RecordLocks:
                 raise TimeoutError(errno.ETIMEDOUT, f"another process has locked it for {WAIT_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
 
-    def release(self, offset: int, length: int = 1) -> None:
-        """Unlock bytes. Raises OSError if the file system has no locks."""
-        self._unlock(offset, length)
-
-    def count_held(self, first: int, length: int) -> int | None:
-        """How many of these bytes other processes hold locked; None if this system can't tell. Raises OSError if the
-        file system has no locks.
-        """
-        layout = FLOCK.get(sys.platform)
-        return None if layout is None else self._count_held(first, first + length, layout)
-
     def close(self) -> None:
         """Release all locks."""
         os.close(self._file)
@@ -81,12 +70,14 @@ class RecordLocks:
                 os.lseek(self._file, offset, os.SEEK_SET)
                 msvcrt.locking(self._file, msvcrt.LK_NBLCK, length)
 
-        def _unlock(self, offset: int, length: int) -> None:
+        def release(self, offset: int, length: int = 1) -> None:
+            """Unlock bytes."""
             with self._mutex:
                 os.lseek(self._file, offset, os.SEEK_SET)
                 msvcrt.locking(self._file, msvcrt.LK_UNLCK, length)
 
-        def _count_held(self, first: int, end: int, layout: str) -> int | None:
+        def count_held(self, first: int, length: int) -> int | None:
+            """None: this system can't tell how many bytes other processes hold locked."""
             return None
 
     else:
@@ -94,11 +85,17 @@ class RecordLocks:
         def _lock(self, offset: int, length: int) -> None:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, length, offset)
 
-        def _unlock(self, offset: int, length: int) -> None:
+        def release(self, offset: int, length: int = 1) -> None:
+            """Unlock bytes. Raises OSError if the file system has no locks."""
             fcntl.lockf(self._file, fcntl.LOCK_UN, length, offset)
 
-        def _count_held(self, first: int, end: int, layout: str) -> int | None:
-            ranges, held = [(first, end)], 0
+        def count_held(self, first: int, length: int) -> int | None:
+            """How many of these bytes other processes hold locked; None if this system can't tell. Raises OSError if
+            the file system has no locks.
+            """
+            if (layout := FLOCK.get(sys.platform)) is None:
+                return None
+            ranges, held = [(first, first + length)], 0
             while ranges:  # the system names one lock in a range, not always the first
                 start, stop = ranges.pop()
                 asked = struct.pack(layout, *_flock(fcntl.F_WRLCK, start, stop - start))
