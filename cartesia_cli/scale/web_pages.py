@@ -6,6 +6,7 @@ cache, and converts nothing. Must never ask more servers than the page leads to.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import tempfile
@@ -100,18 +101,6 @@ def download(
     return DownloadedFile(path, path.stat().st_size)
 
 
-class _Silent:
-    """A logger for yt-dlp. Errors are raised, too, and nothing else is worth a line."""
-
-    def debug(self, message: str) -> None: ...
-
-    def info(self, message: str) -> None: ...
-
-    def warning(self, message: str) -> None: ...
-
-    def error(self, message: str) -> None: ...
-
-
 def _run(work: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
     """Call `work` with a downloader of yt-dlp, and turn its errors into ours."""
     os.environ.setdefault("YTDLP_NO_PLUGINS", "1")
@@ -119,7 +108,8 @@ def _run(work: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
     from yt_dlp.networking.exceptions import RequestError
     from yt_dlp.utils import YoutubeDLError
 
-    quiet = {"quiet": True, "noprogress": True, "logger": _Silent(), "cachedir": False, "fixup": "never",
+    silent = logging.Logger("yt-dlp", logging.CRITICAL + 1)  # errors are raised, too, and nothing else is worth a line
+    quiet = {"quiet": True, "noprogress": True, "logger": silent, "cachedir": False, "fixup": "never",
              "updatetime": False, "socket_timeout": STALL_SECONDS, "noplaylist": True}  # fmt: skip
     try:
         with YoutubeDL({**quiet, **options}) as downloader:
