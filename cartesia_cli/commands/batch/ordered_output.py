@@ -1,15 +1,16 @@
 """Delivers the results of jobs that run at the same time in input order, each as soon as all before it are complete.
 
-Results that have to wait are held in memory up to MAX_HELD_BYTES, and beyond that in a temporary file, so that one long
-recording at the beginning neither stops the others nor fills the memory.
+Results that have to wait are held in memory up to MAX_HELD_BYTES in all, and beyond that in a temporary file, so that
+one long recording at the beginning neither stops the others nor fills the memory.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # it imports every format
     from .matches import SelectedRows
@@ -21,12 +22,11 @@ STUCK_SECONDS = 1.0
 
 
 class _Held(NamedTuple):
-    """A result that has to wait: its text, or where that is in the temporary file."""
+    """A result that has to wait: where its text is in the temporary file, and its rows."""
 
-    text: str
+    offset: int
+    size: int
     rows: Sequence[SelectedRows]
-    offset: int = -1
-    size: int = 0
 
 
 class OrderedOutput:
@@ -40,15 +40,14 @@ class OrderedOutput:
         self._print_text, self._write_rows = print_text, write_rows
         self._lock = threading.Lock()
         self._held: dict[int, _Held] = {}
-        self._held_bytes = self._next = 0
-        self._broken = False
-        self._file: IO[bytes] | None = None
+        self._next, self._broken = 0, False
+        self._file = tempfile.SpooledTemporaryFile(MAX_HELD_BYTES, prefix="cartesia-cli-")  # noqa: SIM115  see `close`
 
     @property
     def lost(self) -> set[int]:
         """The jobs whose results can't be written, because writing one of them has failed, or doesn't end."""
         waiting = dict(self._held)  # without the lock, which may be held by a thread that writes
-        held = {number for number, held in waiting.items() if held.text or held.size or held.rows}
+        held = {number for number, held in waiting.items() if held.size or held.rows}
         return {self._next} | held if self._broken else set()
 
     def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
@@ -88,24 +87,14 @@ class OrderedOutput:
 
     def close(self) -> None:
         """Remove the temporary file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()
 
     def _hold(self, text: str, rows: Sequence[SelectedRows]) -> _Held:
-        self._held_bytes += len(text)
-        if self._held_bytes <= MAX_HELD_BYTES:
-            return _Held(text, rows)
-        self._held_bytes -= len(text)
-        if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="cartesia-cli-")  # noqa: SIM115  closed by `close`
         data = text.encode("utf-8", "surrogatepass")
-        offset = self._file.seek(0, 2)
+        offset = self._file.seek(0, os.SEEK_END)
         self._file.write(data)
-        return _Held("", rows, offset, len(data))
+        return _Held(offset, len(data), rows)
 
     def _text(self, held: _Held) -> str:
-        if held.size and self._file is not None:
-            self._file.seek(held.offset)
-            return self._file.read(held.size).decode("utf-8", "surrogatepass")
-        self._held_bytes -= len(held.text)
-        return held.text
+        self._file.seek(held.offset)
+        return self._file.read(held.size).decode("utf-8", "surrogatepass")
