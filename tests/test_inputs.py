@@ -59,22 +59,24 @@ def test_argument_without_inputs_yields_an_error(tmp_path: Path) -> None:
     assert [type(item) for item in found] == [InputError, Input, InputError]
 
 
-def test_stdin_is_spooled_and_deleted_after_use() -> None:
-    with spool_stdin(["-"], io.BytesIO(b"sound")) as kept:
+def test_stdin_is_spooled_and_deleted_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"sound")))
+    with spool_stdin(["-"]) as kept:
         assert kept is not None
         assert kept.read_bytes() == b"sound"
         assert list(find_inputs(["-"], kept)) == [Input("-", kept, Path("stdin"))]
     assert not kept.exists()
-    with spool_stdin(["a.wav"], io.BytesIO(b"unread")) as none:
+    with spool_stdin(["a.wav"]) as none:
         assert none is None
 
 
-def test_terminal_on_stdin_is_a_usage_error() -> None:
+def test_terminal_on_stdin_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.BytesIO):
         def isatty(self) -> bool:
             return True
 
-    with pytest.raises(UsageError, match="terminal"), spool_stdin(["-"], Terminal()):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Terminal()))
+    with pytest.raises(UsageError, match="terminal"), spool_stdin(["-"]):
         pass
 
 

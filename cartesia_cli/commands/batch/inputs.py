@@ -294,7 +294,7 @@ def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
 @contextmanager
 def _open_list(name: str) -> Iterator[BinaryIO]:
     if name == STDIN:
-        yield stdin_stream(what="a list of inputs")
+        yield stdin_stream("a list of inputs")
     else:
         with open(name, "rb") as file:
             yield file

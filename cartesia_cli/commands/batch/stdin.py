@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,45 +21,34 @@ STDIN = "-"
 
 
 @contextmanager
-def spool_stdin(arguments: Sequence[str], stream: BinaryIO | None = None) -> Iterator[Path | None]:
+def spool_stdin(arguments: Sequence[str]) -> Iterator[Path | None]:
     """stdin as a temporary file, if an argument is "-": a pipe can be read only once. Deleted after the block."""
     if STDIN not in arguments:
         yield None
         return
-    source = stdin_stream(stream)
-    with _temporary_file() as file:
+    source = stdin_stream()
+    with ExitStack() as stack:
         try:
+            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-"))
             shutil.copyfileobj(source, file, 1 << 20)
             file.flush()
-        except OSError as error:
-            raise _spool_error(error) from error
+        except OSError as error:  # also if no temporary folder exists at all
+            raise InputError(
+                f"stdin can't be saved in a temporary file: {error.strerror}", hint="set TMPDIR to another folder"
+            ) from error
         yield Path(file.name)
 
 
-def _temporary_file() -> "tempfile._TemporaryFileWrapper[bytes]":
-    try:
-        return tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-")
-    except OSError as error:  # also if no temporary folder exists at all
-        raise _spool_error(error) from error
-
-
-def _spool_error(error: OSError) -> InputError:
-    return InputError(
-        f"stdin can't be saved in a temporary file: {error.strerror}", hint="set TMPDIR to another folder"
-    )
-
-
-def stdin_stream(stream: BinaryIO | None = None, what: str = "a recording") -> BinaryIO:
-    """stdin, or a substitute. Raises InputError if it is closed, UsageError if it is a terminal. `what`: what it should
+def stdin_stream(what: str = "a recording") -> BinaryIO:
+    """The bytes of stdin. Raises InputError if it is closed, UsageError if it is a terminal. `what`: what it should
     be.
     """
     hint = f"pipe {what} in, or name a file"
-    if stream is None and sys.stdin is None:
+    if sys.stdin is None:
         raise InputError("stdin is closed", hint=hint)
-    source = stream or sys.stdin.buffer
-    if source.isatty():
+    if sys.stdin.buffer.isatty():
         raise UsageError(f"stdin is a terminal, not {what}", hint=hint)
-    return source
+    return sys.stdin.buffer
 
 
 class HeaderlessReader(io.RawIOBase):
