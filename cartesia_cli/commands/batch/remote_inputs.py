@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
@@ -28,7 +27,7 @@ from ...remote_url import (
     split_bucket_url,
     url_scheme,
 )
-from ...transfer import DownloadedFile, RemoteState, TransferProgress, unsaved_error
+from ...transfer import DownloadedFile, RemoteState, TransferProgress, new_file, unsaved_error
 from .inputs import Input
 
 if TYPE_CHECKING:  # httpx and an extra
@@ -129,13 +128,16 @@ class RemoteInputs:
         saved.
         """
         assert item.remote is not None
+        if not is_remote(item.remote):
+            suffix = Path(item.remote).suffix
+            with new_file(folder, suffix, item.source) as (file, path), open(item.remote, "rb") as pipe:
+                shutil.copyfileobj(pipe, file, 1 << 20)
+            return item._replace(path=path, listed=RemoteState(None, None))
         try:
-            if is_remote(item.remote):
-                found = self._download(item.remote, folder, on_progress)
-                return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
-            return item._replace(path=_save_pipe(item.remote, folder), listed=RemoteState(None, None))
+            found = self._download(item.remote, folder, on_progress)
         except OSError as error:
             raise unsaved_error(item.source, error) from error
+        return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
 
     def _download(self, remote: str, folder: Path, on_progress: TransferProgress) -> DownloadedFile:
         from ...client.download import MAX_BYTES, WebPageError
@@ -170,11 +172,3 @@ class RemoteInputs:
 
 def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Input:
     return Input(display_url(url), Path(name), Path(name), remote=url, listed=listed)
-
-
-def _save_pipe(pipe: str, folder: Path) -> Path:
-    """Copy what comes through a pipe to a new file. Raises OSError if that fails."""
-    descriptor, path = tempfile.mkstemp(suffix=Path(pipe).suffix, dir=folder)
-    with open(descriptor, "wb") as file, open(pipe, "rb") as source:
-        shutil.copyfileobj(source, file, 1 << 20)
-    return Path(path)
