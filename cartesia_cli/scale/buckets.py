@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError, InputError, NetworkError, OutputError, UsageError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:  # an extra
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     Store = S3Store | GCSStore | AzureStore
-
-T = TypeVar("T")
 
 MAGIC = re.compile(r"[*?\[]")
 """What makes a key a glob."""
@@ -116,7 +115,8 @@ class Buckets:
             listing = iter(self._obstore.list(store, base or None, chunk_size=LIST_OBJECTS))
         while True:
             with _errors(url):
-                batch = _interruptible(lambda: next(listing, None))
+                # It blocks outside Python: in a thread, so that Ctrl-C ends the wait at once.
+                batch = start_daemon_thread(partial(next, listing, None), "listing").result()
             if batch is None:
                 return
             for found in batch:
@@ -249,11 +249,6 @@ def _matches(parts: Sequence[str], globs: Sequence[str]) -> bool:
     if not parts or (parts[0].startswith(".") and not globs[0].startswith(".")):
         return False
     return fnmatchcase(parts[0], globs[0]) and _matches(parts[1:], globs[1:])
-
-
-def _interruptible(work: Callable[[], T]) -> T:
-    """Call what blocks outside Python in a thread, so that Ctrl-C ends the wait at once."""
-    return start_daemon_thread(work, "listing").result()
 
 
 @contextmanager
