@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import __version__
 from ..errors import CliError, EngineError, InputError, NetworkError, UsageError
@@ -100,7 +100,7 @@ class DaskCluster:
             self.close()
             raise
 
-    def __enter__(self) -> DaskCluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from ...cache import Cache
 from ...client import ConcurrencyLimit, LimitClosed
 from ...errors import AuthError
-from ...output import Layout
 from ...output.console import Reporter
-from ...protocol import BatchOptions
 from ...scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
 from .. import backend
+from ..backend import BackendConfig
 from ..option_sources import configured
 from .config import BatchConfig
 from .job import Job
@@ -35,7 +33,6 @@ MIN_CALLS = 8
 MAX_CALLS = 1024
 """Each waits in a thread of the client."""
 
-OFFLINE = "no CARTESIA_API_KEY: transcribing with the engines of the workers; with --cloud, they use a key of their own"
 KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
 
 
@@ -43,25 +40,21 @@ KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
 class WorkerConfig:
     """What all recordings of a run have in common, as far as workers need it. It contains no key.
 
-    base_url   of the server; None: an engine on the worker
-    sends_key  whether the key is sent there; without encryption, that is the user's choice
-    speakers   as in BatchConfig
+    batch      without a cache: workers have their own
+    backend    without a credential; its base_url None: an engine on the worker
+    sends_key  whether the worker's key is sent to it; without encryption, that is the user's choice
     """
 
-    options: BatchOptions
-    endpoint: str
-    timeout: float | None
-    base_url: str | None
+    batch: BatchConfig
+    backend: BackendConfig
     sends_key: bool
-    api_version: str
     local_model: str | None
     retries: int | None
     no_cache: bool
-    speakers: tuple[str, ...] | None
     verbose: bool
 
 
-class ClusterJobs:
+class ClusterJobs(DaskCluster):
     """A connection to a cluster that transcribes the recordings of a run, as a context. Any thread may use it.
 
     address   of the cluster's scheduler, or its scheduler file
@@ -71,36 +64,27 @@ class ClusterJobs:
     """
 
     def __init__(self, address: str, config: WorkerConfig, reporter: Reporter) -> None:
-        self._cluster, self._config, self._reporter = DaskCluster(address), config, reporter
-        self.local = config.base_url is None
-
-    def __enter__(self) -> ClusterJobs:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._cluster.close()
+        super().__init__(address)
+        self._config, self._reporter = config, reporter
+        self.local = config.backend.base_url is None
 
     def limit(self, jobs: int | None) -> ConcurrencyLimit:
         """How many recordings are with the cluster at once. `jobs`: what the user asks for, or None."""
-        if not self._cluster.threads:
+        if not self.threads:
             self._reporter.info("the cluster has no workers yet: waiting for one")
-        return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self._cluster)
+        return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self)
 
     def transcribe(self, job: Job) -> TranscribedJob:
         """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed after `cancel`."""
         item = job.input._replace(path=job.input.path.absolute(), fields=None)
         sent = job._replace(input=item, targets={}, response_file=None)
         try:
-            done, messages = self._cluster.call(partial(transcribe_on_worker, sent, self._config), job.input.source)
+            done, messages = self.call(partial(transcribe_on_worker, sent, self._config), job.input.source)
         except CallCancelled as error:
             raise LimitClosed from error
         for message in messages:
             self._reporter.info(message)
         return done
-
-    def cancel(self) -> None:
-        """Cancel all recordings. Those that are being sent are finished by their workers, and cached there."""
-        self._cluster.cancel()
 
 
 class _ClusterLimit(ConcurrencyLimit):
@@ -122,10 +106,11 @@ def transcribe_on_worker(job: Job, config: WorkerConfig) -> tuple[TranscribedJob
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    batch_config = BatchConfig(
-        config.options, Layout(), config.endpoint, config.timeout, _open_cache(config), speakers=config.speakers
+    responses = backend.open_cache(
+        config.no_cache, config.backend, config.batch.endpoint, config.local_model, Reporter()
     )
-    done = transcribe_job(job, batch_config, lambda: _open_backend(config), reporter)
+    batch = config.batch._replace(cache=responses)
+    done = transcribe_job(job, batch, lambda: _open_backend(config), reporter)
     return done, messages.getvalue().splitlines()
 
 
@@ -150,18 +135,14 @@ def _open_backend(config: WorkerConfig) -> backend.Backend:
         return _opened[config]
 
 
-def _choose_backend(config: WorkerConfig) -> backend.BackendConfig:
+def _choose_backend(config: WorkerConfig) -> BackendConfig:
     """The backend that the client chose, with the key of this worker."""
+    chosen = config.backend
     try:
         return backend.choose_backend(
-            configured(None, None), local=config.base_url is None, cloud=False, base_url=config.base_url,
-            insecure_http=True, insecure_http_key=config.sends_key, api_version=config.api_version,
+            configured(None, None), local=chosen.base_url is None, cloud=False, base_url=chosen.base_url,
+            insecure_http=True, insecure_http_key=config.sends_key, api_version=chosen.api_version,
         )  # fmt: skip
     except AuthError as error:
         error.hint = KEY_HINT
         raise
-
-
-def _open_cache(config: WorkerConfig) -> Cache | None:
-    choice = backend.BackendConfig(config.base_url, api_version=config.api_version)
-    return backend.open_cache(config.no_cache, choice, config.endpoint, config.local_model, Reporter())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...cache import ServerResponse
 from ...errors import InputError, UsageError
+from ...output import Layout
 from ...output.console import Reporter
 from .. import backend
 from ..backend import Backend, BackendConfig
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from .matches import MatchWriter
     from .options import TranscribeOptions
     from .output_plan import OutputPlan
+
+OFFLINE_CLUSTER = (
+    "no CARTESIA_API_KEY: transcribing with the engines of the workers; with --cloud, they use a key of their own"
+)
 
 EMPTY_LIST = "nothing to transcribe: the list of inputs is empty"
 
@@ -93,20 +98,7 @@ class TranscribeRun:
         )
         self._cluster: ClusterJobs | None = None
         self._manifest: ManifestResults | None = None
-        self._offline_reason = ""
-
-        @cache
-        def connect() -> Backend:
-            opened = backend.open_backend(
-                self._backend_config,
-                reporter,
-                retries=sending.retries,
-                local_model=options.backend.local_model,
-                limit=self._limit,
-            )
-            return stack.enter_context(opened)
-
-        self._connect = connect
+        self._connect = cache(self._open_backend)
 
     def run(self) -> int:
         """Do what the options ask for. Returns the number of inputs that failed, each of which is reported."""
@@ -171,27 +163,33 @@ class TranscribeRun:
         skipped.report(any_found=True)
         return failed
 
+    def _open_backend(self) -> Backend:
+        opening = backend.open_backend(
+            self._backend_config,
+            self._reporter,
+            retries=self._options.sending.retries,
+            local_model=self._options.backend.local_model,
+            limit=self._limit,
+        )
+        return self._stack.enter_context(opening)
+
     def _connect_to_cluster(self, address: str) -> None:
         """Have the workers of a Dask cluster do the work."""
         from . import cluster_jobs
 
         options = self._options
+        sending, chosen = options.sending, self._backend_config
         config = cluster_jobs.WorkerConfig(
-            self._request,
-            options.sending.endpoint,
-            options.sending.timeout,
-            self._backend_config.base_url,
-            self._backend_config.credential is not None,
-            self._backend_config.api_version,
+            BatchConfig(self._request, Layout(), sending.endpoint, sending.timeout, speakers=self._speakers),
+            chosen._replace(credential=None),
+            chosen.credential is not None,
             options.backend.local_model,
-            options.sending.retries,
-            options.sending.no_cache,
-            self._speakers,
+            sending.retries,
+            sending.no_cache,
             self._reporter.verbose,
         )
         self._cluster = self._stack.enter_context(cluster_jobs.ClusterJobs(address, config, self._reporter))
-        self._limit = self._cluster.limit(options.sending.jobs)
-        self._offline_reason = cluster_jobs.OFFLINE
+        self._limit = self._cluster.limit(sending.jobs)
 
     def _names(self) -> list[str]:
         """The inputs that the user names; the path of the sample instead if that is asked for."""
@@ -296,11 +294,11 @@ class TranscribeRun:
         matches: MatchWriter | None,
     ) -> int:
         """Transcribe what is planned. Returns the number of inputs that failed."""
-        if self._offline_reason and self._backend_config.reason:
-            self._reporter.info(self._offline_reason)
-        elif not self._offline_reason:
+        if self._cluster is None:
             model = self._options.backend.local_model
             backend.report_engine(self._backend_config, model, self._request.language, self._reporter)
+        elif self._backend_config.reason:
+            self._reporter.info(OFFLINE_CLUSTER)
         if plan.complete and self._speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())
