@@ -156,8 +156,7 @@ class Journal:
     def entry(self, recording: str) -> Entry | None:
         """The latest outcome of a recording; None if there is none."""
         with self._mutex:
-            found = self._index.find("recording", recording)
-        return found if found is not None and found.recording == recording else None
+            return self._index.find("recording", recording)
 
     def find(self, files: Iterable[Path]) -> dict[str, Entry]:
         """Which of these files are results, by their absolute paths, links resolved: each with its recording."""
@@ -169,15 +168,14 @@ class Journal:
                 continue
             with self._mutex:
                 entry = self._index.find("file", name)
-            if entry is not None and name in entry.files:
+            if entry is not None:
                 found[real] = entry
         return found
 
     def with_audio(self, digest: str) -> list[Entry]:
         """Recordings whose content had this SHA-256 when they were last transcribed."""
         with self._mutex:
-            entries = self._index.with_audio(digest)
-        return [entry for entry in entries if entry.audio == digest]
+            return self._index.with_audio(digest)
 
     def has_size(self, size: int) -> bool:
         """Whether a recording of so many bytes was transcribed: otherwise its content needn't be compared."""

@@ -155,15 +155,21 @@ class JournalIndex:
             self.close()
 
     def find(self, kind: Kind, name: str) -> Entry | None:
-        """The last line that has this key. It may be another's with the same hash."""
+        """The last line about the recording, or the result, with this name."""
         rows = self._query(f"SELECT place FROM {kind} WHERE key = ?", key_of(name))
-        return self._entry_at(rows[0][0]) if rows else None
+        entry = self._entry_at(rows[0][0]) if rows else None
+        names = () if entry is None else (entry.recording,) if kind == "recording" else entry.files
+        return entry if name in names else None  # another's may have the same hash
 
     def with_audio(self, digest: str) -> list[Entry]:
-        """The recordings whose last line has this key."""
+        """The recordings whose last line has this SHA-256 of their content."""
         rows = self._query("SELECT place FROM audio WHERE key = ?", key_of(digest))
         found = ((place, self._entry_at(place)) for (place,) in rows)
-        return [entry for place, entry in found if entry is not None and self._is_latest(place, entry)]
+        return [
+            entry
+            for place, entry in found
+            if entry is not None and entry.audio == digest and self._is_latest(place, entry)
+        ]
 
     def has_size(self, size: int) -> bool:
         """Whether there is a recording of so many bytes."""

@@ -15,7 +15,7 @@ from ...transfer import size_text
 from .channel_jobs import split_job
 from .config import BatchConfig
 from .job import Job
-from .plan import BatchPlan, is_alone
+from .plan import BatchPlan
 from .prepare import TemporaryFolder
 from .remote_inputs import RemoteInputs
 from .transcriber import look_up
@@ -155,7 +155,7 @@ def _estimate_rows(
             else:
                 rows.append(_estimate_row(job, job.media.bytes, config, first, reporter, local=local))
         except CliError as error:
-            if is_alone(plan):
+            if plan.is_alone:
                 raise
             reporter.error(error)
             unusable += 1

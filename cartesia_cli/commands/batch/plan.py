@@ -36,17 +36,11 @@ class OnFound(Protocol):
         """`any_found`: whether there is one among them that may be a recording."""
 
 
-def is_alone(plan: "BatchPlan") -> bool:
-    """Whether a plan has a single input: its failure is that of the run."""
-    return plan.complete and len(plan.first) + plan.unusable == 1
-
-
 class BatchPlan:
     """The jobs of a batch, in input order; those beyond the first are planned while it runs.
 
     first      the jobs that are known before anything is sent
     complete   whether those are all
-    single     whether there is only one input
     unusable   inputs that can't be transcribed, so far; each has been reported
     done       inputs so far that have their results already
     """
@@ -79,7 +73,7 @@ class BatchPlan:
         self.unusable = self.done = 0
         items: list[Input | InputError] = []
         if streamed:
-            self.complete = self.single = False
+            self.complete = False
             self._later: Iterator[list[Input | InputError]] = ([item] for item in found)
         else:
             groups = (list(group) for _, group in groupby(found, _name_key))
@@ -88,10 +82,15 @@ class BatchPlan:
                 if len(items) >= LOOKAHEAD:
                     break
             following = next(groups, None)
-            self.complete, self.single = following is None, following is None and len(items) == 1
+            self.complete = following is None
             self._later = chain([following], groups) if following else iter(())
         on_found(any_found=any(isinstance(item, Input) for item in items))
         self.first = self._jobs(items, is_first=True)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether there is only one input: its failure is that of the run."""
+        return self.complete and len(self.first) + self.unusable == 1
 
     def __iter__(self) -> Iterator[Job]:
         """All jobs. Those beyond the first are planned when they are asked for."""
@@ -114,7 +113,7 @@ class BatchPlan:
                     raise item
                 probed.append((item, None if item.remote is not None else probe_input(item, self._options)))
             except InputError as error:
-                if self.single:
+                if is_first and self.complete and len(items) == 1:
                     raise
                 self._reporter.error(error)
                 self.unusable += 1

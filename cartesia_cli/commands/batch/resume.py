@@ -9,90 +9,32 @@ Must never cause a file to be overwritten that this program didn't write, or tha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ...directories import state_dir
 from ...errors import InputError, UsageError
-from ...output import FORMATS, Selection
+from ...output import FORMATS
 from ...output.console import Reporter
-from ...protocol import DEFAULT_LANGUAGE, BatchOptions
-from ...remote_url import display_url
-from ...results import Result, Results
+from ...results import Result
 from .inputs import Input
 from .output_plan import Targets, result_file
+from .run_record import RunRecord, request_of, source_of
 from .stdin import STDIN
 
 if TYPE_CHECKING:
     from .config import BatchConfig
     from .job import Job
 
-DEFAULTS = Selection()._asdict()
-
-OPTION_NAMES = {
-    "pattern": "grep",
-    "since": "from",
-    "until": "to",
-    "longest_gaps": "longest gaps",
-    "ignore_case": "ignore case",
-}
-"""Fields of a Selection whose options have other names."""
-
 KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
 AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
 
 
-class ResultRecord(Protocol):
-    """What is known of the results of earlier runs."""
-
-    def find(self, files: Iterable[Path], /) -> dict[str, Result]:
-        """The results among these files, by their absolute paths, links resolved."""
-
-    def of_same_content(self, recording: Path, folder: Path, /) -> list[Result]:
-        """The results in a folder of recordings with the same content. The recording is read only if there may be
-        any.
-        """
-
-
-def open_results(reporter: Reporter) -> Results:
-    """The record of the results of earlier runs."""
-    return Results(state_dir() / "results.sqlite", reporter.detail)
-
-
-def describe_request(
-    options: BatchOptions,
-    selection: Selection | None = None,
-    segment: tuple[float, float] | None = None,
-    speakers: Sequence[str] | None = None,
-) -> str:
-    """What the content of a result depends on besides its recording, in words: model, language, which part of the
-    recording was transcribed, who speaks on its channels, and which part of the transcript was selected. What only
-    changes its layout is left out.
-    """
-    words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
-    if segment is not None:
-        words.append(f"segment {segment[0]:g}+{segment[1]:g}")
-    if speakers is not None:
-        words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
-    chosen = {} if selection is None else selection._asdict()
-    for name, value in chosen.items():
-        if value != DEFAULTS[name]:
-            words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
-    return ", ".join(words)
-
-
-def request_of(file: Path, job: Job, config: BatchConfig) -> str:
-    """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
-    selection = None if file is job.response_file else config.layout.selection
-    return describe_request(config.options, selection, job.input.segment, config.speakers)
-
-
 def pending(
     jobs: Sequence[Job],
     config: BatchConfig,
-    results: ResultRecord,
+    results: RunRecord,
     is_free: Callable[[Job], object],
     reporter: Reporter,
     on_done: Callable[[Job], object] = lambda job: None,
@@ -126,7 +68,7 @@ def pending(
     return waiting, failed
 
 
-def find_owner(stem: Path, inputs: Sequence[Input], results: ResultRecord) -> Input | Result | None:
+def find_owner(stem: Path, inputs: Sequence[Input], results: RunRecord) -> Input | Result | None:
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
@@ -144,7 +86,7 @@ def find_owner(stem: Path, inputs: Sequence[Input], results: ResultRecord) -> In
     return None
 
 
-def unfinished(job: Job, config: BatchConfig, results: ResultRecord) -> Job | None:
+def unfinished(job: Job, config: BatchConfig, results: RunRecord) -> Job | None:
     """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
     overwritten.
     """
@@ -176,7 +118,7 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
     return False
 
 
-def _renamed(job: Job, config: BatchConfig, results: ResultRecord) -> list[Path]:
+def _renamed(job: Job, config: BatchConfig, results: RunRecord) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in job.files:
@@ -203,13 +145,6 @@ def _has_source(result: Result, item: Input) -> bool:
     return (
         result.name is not None and depth < len(item.path.parents) and (item.path.parents[depth] / result.name).exists()
     )
-
-
-def source_of(item: Input) -> str:
-    """What identifies a recording: STDIN, a URL, or the absolute path with links resolved."""
-    if item.source == STDIN:
-        return STDIN
-    return os.path.realpath(item.path) if item.remote is None else display_url(item.remote)
 
 
 def _is_from(result: Result, item: Input) -> bool:

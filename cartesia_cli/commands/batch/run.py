@@ -32,7 +32,7 @@ from .budget import Budget
 from .config import BatchConfig
 from .job import Job
 from .ordered_output import OrderedOutput
-from .plan import BatchPlan, is_alone
+from .plan import BatchPlan
 from .prepare import TemporaryFolder
 from .progress import BatchSummary, SingleBar
 from .remote_inputs import RemoteInputs
@@ -98,7 +98,7 @@ class BatchRun:
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._record, self._limit, self._budget = record, limit, budget
         self._remote, self._cluster = remote, cluster
-        self._alone, self._local = is_alone(plan), local
+        self._alone, self._local = plan.is_alone, local
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
         place = "the cluster" if cluster is not None else "this machine"

@@ -10,27 +10,49 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...directories import state_dir
 from ...errors import CliError, UsageError
 from ...fingerprint import Fingerprint, fingerprint
+from ...output import Selection
 from ...output.console import Reporter
-from ...protocol import BatchOptions
+from ...protocol import DEFAULT_LANGUAGE, BatchOptions
+from ...remote_url import display_url
 from ...results import Result, Results
-from . import resume
 from .inputs import Input
+from .stdin import STDIN
 
 if TYPE_CHECKING:  # start-up: most runs have no journal
     from ...scale.journal import Journal
-    from ...scale.journal_lines import Entry
+    from ...scale.journal_lines import Entry, RecordingState
     from ...scale.shards import Shard
     from .config import BatchConfig
     from .job import Job
 
 
+DEFAULTS = Selection()._asdict()
+
+OPTION_NAMES = {
+    "pattern": "grep",
+    "since": "from",
+    "until": "to",
+    "longest_gaps": "longest gaps",
+    "ignore_case": "ignore case",
+}
+"""Fields of a Selection whose options have other names."""
+
+
 def recording_name(item: Input) -> str:
     """The name of a recording in the journal, the same on all machines: relative to the folder that is transcribed."""
     return item.relative_path.as_posix()
+
+
+def source_of(item: Input) -> str:
+    """What identifies a recording: STDIN, a URL, or the absolute path with links resolved."""
+    if item.source == STDIN:
+        return STDIN
+    return os.path.realpath(item.path) if item.remote is None else display_url(item.remote)
 
 
 def shard_key(item: Input) -> str:
@@ -40,6 +62,34 @@ def shard_key(item: Input) -> str:
     return (item.relative_path.parent / item.relative_path.name.partition(".")[0]).as_posix()
 
 
+def describe_request(
+    options: BatchOptions,
+    selection: Selection | None = None,
+    segment: tuple[float, float] | None = None,
+    speakers: Sequence[str] | None = None,
+) -> str:
+    """What the content of a result depends on besides its recording, in words: model, language, which part of the
+    recording was transcribed, who speaks on its channels, and which part of the transcript was selected. What only
+    changes its layout is left out.
+    """
+    words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
+    if segment is not None:
+        words.append(f"segment {segment[0]:g}+{segment[1]:g}")
+    if speakers is not None:
+        words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
+    chosen = {} if selection is None else selection._asdict()
+    for name, value in chosen.items():
+        if value != DEFAULTS[name]:
+            words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
+    return ", ".join(words)
+
+
+def request_of(file: Path, job: Job, config: BatchConfig) -> str:
+    """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
+    selection = None if file is job.response_file else config.layout.selection
+    return describe_request(config.options, selection, job.input.segment, config.speakers)
+
+
 def has_journal(output_dir: Path) -> bool:
     """Whether an earlier run has kept a journal in this folder."""
     from ...scale.journal import FOLDER
@@ -47,30 +97,24 @@ def has_journal(output_dir: Path) -> bool:
     return (output_dir / FOLDER).is_dir()
 
 
-def open_record(
-    results: Results, output_dir: Path | None, shard: Shard | None, reporter: Reporter, *, keeps_journal: bool
-) -> RunRecord:
+def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter, *, keeps_journal: bool) -> RunRecord:
     """The record of a run. What earlier runs have written is read; nothing is written yet.
 
     output_dir      None: results go elsewhere, and no journal is kept
     keeps_journal   False if nothing will be transcribed
     """
+    results = Results(state_dir() / "results.sqlite", reporter.detail)
     if output_dir is None:
         return RunRecord(results)
     from ...scale.journal import Journal
 
-    journal = Journal(
-        output_dir,
-        shard,
-        on_failure=reporter.warn,
-        on_detail=reporter.detail,
-    )
+    journal = Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail)
     journal.read()
     return RunRecord(results, journal, keeps_journal=keeps_journal)
 
 
 class RunRecord:
-    """The results of earlier runs (a ResultRecord), and what becomes of the recordings of this one.
+    """The results of earlier runs, and what becomes of the recordings of this one.
 
     results         of the user
     journal         None without --output-dir
@@ -110,6 +154,7 @@ class RunRecord:
             self._journal.count_inputs(total, done - self.untried)
 
     def find(self, files: Iterable[Path]) -> dict[str, Result]:
+        """The results among these files, by their absolute paths, links resolved."""
         files = list(files)
         if self._journal is None:
             return self._results.find(files)
@@ -118,6 +163,9 @@ class RunRecord:
         return self._results.find(others) | found
 
     def of_same_content(self, recording: Path, folder: Path) -> list[Result]:
+        """The results in a folder of recordings with the same content. The recording is read only if there may be
+        any.
+        """
         found: list[Result] = []
         real = os.path.realpath(folder)
         if self._journal is not None and self._journal.relative(real) is not None:
@@ -158,62 +206,53 @@ class RunRecord:
         seconds   of audio
         credits   that it cost; None on this machine
         """
-        source = resume.source_of(job.input)
+        source = source_of(job.input)
         listed = None if job.input.listed is None else job.input.listed.to_numbers()
         selection, segment = config.layout.selection, job.input.segment
-        wanted = resume.describe_request(config.options, selection, segment, config.speakers)
+        wanted = describe_request(config.options, selection, segment, config.speakers)
         files: dict[str, str] = {}
         for file in job.files:
             if audio is None or (written := fingerprint(file)) is None:
                 continue
-            options = resume.request_of(file, job, config)
+            options = request_of(file, job, config)
             name = self._journal.relative(os.path.realpath(file)) if self._journal is not None else None
             if name is not None and options == wanted:
                 files[name] = written.digest
             else:
                 self._results.add(file, written.digest, source, audio, options)
-        if self._journal is not None:
-            from ...scale.journal_lines import Entry
-
-            self._journal.add(
-                Entry(
-                    recording_name(job.input),
-                    "done",
-                    source,
-                    run="",
-                    time=0.0,
-                    audio=None if audio is None else audio.digest,
-                    stat=None if audio is None else listed if job.input.remote else audio.state,
-                    options=wanted,
-                    model=config.options.model,
-                    files=files,
-                    seconds=seconds,
-                    credits=credits,
-                )
-            )
+        self._add(
+            job.input,
+            "done",
+            audio=None if audio is None else audio.digest,
+            stat=None if audio is None else listed if job.input.remote else audio.state,
+            options=wanted,
+            model=config.options.model,
+            files=files,
+            seconds=seconds,
+            credits=credits,
+        )
 
     def failed(self, item: Input, options: BatchOptions, error: CliError) -> None:
         """Record that a recording has no results, and why."""
-        if self._journal is not None:
-            from ...scale.journal_lines import Entry
-
-            self._journal.add(
-                Entry(
-                    recording_name(item),
-                    "failed",
-                    resume.source_of(item),
-                    run="",
-                    time=0.0,
-                    options=resume.describe_request(options, segment=item.segment),
-                    model=options.model,
-                    error=(error.type, error.message),
-                )
-            )
+        self._add(
+            item,
+            "failed",
+            options=describe_request(options, segment=item.segment),
+            model=options.model,
+            error={"type": error.type, "message": error.message},
+        )
 
     def failed_before(self, item: Input, options: BatchOptions, error: CliError) -> None:
         """Record that a recording is unusable, before anything is sent."""
         self.unusable += 1
         self.failed(item, options, error)
+
+    def _add(self, item: Input, state: RecordingState, **facts: Any) -> None:
+        """Append a line to the journal. `facts`: fields of Entry."""
+        if self._journal is not None:
+            from ...scale.journal_lines import Entry
+
+            self._journal.add(Entry(recording_name(item), state, source_of(item), run="", time=0.0, **facts))
 
     def _in_journal(self, journal: Journal, recording: Path, folder: Path) -> list[Result]:
         try:

@@ -15,8 +15,7 @@ from ...output import Layout
 from ...output.console import Reporter
 from .. import backend
 from ..backend import Backend, BackendConfig
-from . import resume as resuming
-from . import shell_commands
+from . import resume, shell_commands
 from .bucket_results import BucketResults, bucket_url
 from .budget import Budget
 from .config import BatchConfig
@@ -86,13 +85,7 @@ class TranscribeRun:
         folder = output.output_dir if self._bucket is None else None
         if options.run.retry_failed and folder is not None and not has_journal(folder):
             raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
-        self._record = open_record(
-            resuming.open_results(reporter),
-            folder,
-            self._shard,
-            reporter,
-            keeps_journal=not options.input.dry_run,
-        )
+        self._record = open_record(folder, self._shard, reporter, keeps_journal=not options.input.dry_run)
         self._limit = backend.concurrency_limit(
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
         )
@@ -269,7 +262,7 @@ class TranscribeRun:
                 manifest.keep_others(jobs, chosen)
             if manifest is not None and not self._formats:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
-            return resuming.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
+            return resume.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
 
         return select
 
