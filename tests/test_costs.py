@@ -181,6 +181,23 @@ def test_inputs_with_the_same_stem_keep_their_suffixes_in_later_runs(user: Home)
     assert user.files() == ["talk.mp3.txt", "talk.wav.txt"]
 
 
+@pytest.mark.parametrize("place", ["", "--output-dir out"])
+def test_recording_that_changes_while_it_is_transcribed_is_not_done(place: str, user: Home) -> None:
+    path = recording(user.folder, "talk.wav", 3244)
+
+    def change(exchange: Exchange) -> None:
+        exchange.request()
+        write_wav(path, 4000)
+        exchange.answer(200, json.dumps({"text": "Of 3244 bytes.", "duration": 3.0}))
+
+    user.server.script = [change]
+    assert user.uploads(".", "--no-cache", *shlex.split(place)) == 1
+    user.server.script = [named]
+    assert user.uploads(".", "--no-cache", "--resume", *shlex.split(place)) == 1
+    assert user.file(f"{place and 'out/'}talk.txt") == "Of 4000 bytes.\n"
+    assert user.uploads(".", "--no-cache", "--resume", *shlex.split(place)) == 0
+
+
 def test_unrecorded_result_belongs_to_the_older_recording(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244, seconds=200)
     (user.folder / "talk.txt").write_text("of the wav\n")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from ...client import ConcurrencyLimit, LimitClosed, is_account_error
 from ...daemon_thread import start_daemon_thread
 from ...errors import CliError, Interrupted, OutputError
-from ...fingerprint import fingerprint
+from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
@@ -257,8 +257,9 @@ class BatchRun:
                 with self._transcriber.materialized(number, left) as ready:
                     if job.media is None and ready.media is not None and ready.media.note:
                         self._reporter.warn(ready.media.note, about=job.input.source)
+                    audio = fingerprint(ready.input.path) if left.files else None  # as it is sent: it may change
                     done = self._transcriber.transcribe(number, ready)
-                    error = self._write_files(done, left, texts, rows)
+                    error = self._write_files(done, left, done.audio or audio, texts, rows)
         except (LimitClosed, Stopped):
             self._observer.failed(number, given_up=True)
             return
@@ -343,20 +344,16 @@ class BatchRun:
         self.summary.elapsed_seconds = time.monotonic() - self._began
 
     def _write_files(
-        self, done: TranscribedJob, planned: Job, texts: list[str], rows: list[SelectedRows]
+        self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str], rows: list[SelectedRows]
     ) -> OutputError | None:
         """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
         `rows`. Returns the error of a file that can't be written.
 
         planned   the job before its recording was downloaded or cut
+        audio     the recording as it was sent
         """
         job, config, reporter = done.job, self._config, self._reporter
-        item = job.input
-        path = item.path if planned.input.remote else planned.input.path
-        audio = done.audio
-        if audio is None and job.files:
-            audio = fingerprint(path)
-        transcript = done.transcript
+        item, transcript = job.input, done.transcript
         with self._lock:
             self.summary.audio_seconds += transcript.duration or 0.0
             self.summary.billed_seconds += done.billed_seconds
@@ -380,9 +377,7 @@ class BatchRun:
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
-            is_current = audio is not None and (done.audio is not None or audio.is_current(path))
-            unchanged = audio if is_current else None
-            self._record.done(planned, unchanged, config, transcript.duration or 0.0, done.credits)
+            self._record.done(planned, audio, config, transcript.duration or 0.0, done.credits)
         return None
 
     def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:

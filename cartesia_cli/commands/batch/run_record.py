@@ -202,7 +202,7 @@ class RunRecord:
     ) -> None:
         """Record the files of a job.
 
-        audio     the recording as it was transcribed; None if it has changed since: then its files aren't recorded
+        audio     the recording as it was sent; None if it couldn't be read: then its files aren't recorded
         seconds   of audio
         credits   that it cost; None on this machine
         """
