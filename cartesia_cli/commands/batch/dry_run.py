@@ -132,7 +132,13 @@ def print_estimate(
     if len(rows) > 1:
         size = sum(row.bytes or 0 for row in rows)
         lines.append(
-            _format_row(size, _format_total(duration, unknown), _format_total(price, unpriced), "total", priced=priced)
+            _format_row(
+                size,
+                _format_number(duration) + "+" * bool(unknown),
+                _format_number(price) + "+" * bool(unpriced),
+                "total",
+                priced=priced,
+            )
         )
     write_stdout("\n".join(lines) + "\n")
     return unusable
@@ -196,8 +202,3 @@ def _format_row(size: object, seconds: str, price: str, source: str, *, priced: 
 
 def _format_number(value: float | None) -> str:
     return "?" if value is None else f"{value:.1f}"
-
-
-def _format_total(value: float, unknown: int) -> str:
-    """A sum, with a + if some of its parts are unknown."""
-    return f"{value:.1f}+" if unknown else f"{value:.1f}"

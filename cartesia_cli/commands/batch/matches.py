@@ -80,14 +80,13 @@ class MatchWriter:
         self._layout = layout if output is None else layout._replace(columns=None)
         self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
         self._several, self._speakers = several, speakers
+        has_columns = several and format in ROWS
+        self._header = row_header(format, file=True, speakers=speakers) if format is not None and has_columns else ""
+        self._separator = "\n" if several and format == "table" else ""
         self.found, self.combined = False, format is not None
         self._parts: list[str] = []
         self._documents: list[dict[str, Any]] = []
-        self._is_first = True
-
-    def add(self, transcript: Transcript) -> None:
-        """Write the selected rows of a transcript, unless its format has to wait for the other transcripts."""
-        self.write(self.select(transcript))
+        self._has_rows = False
 
     def select(self, transcript: Transcript) -> SelectedRows:
         """The selected rows of a transcript. May be called from any thread."""
@@ -104,8 +103,8 @@ class MatchWriter:
         if rows.document is not None:
             self._documents.append(rows.document)
         elif rows.text:
-            has_header = self._several and self._format != "ndjson"
-            self._write((self._separator() if has_header else "") + rows.text)
+            self._write((self._separator if self._has_rows else self._header) + rows.text)
+            self._has_rows = True
 
     @property
     def found_nothing(self) -> bool:
@@ -116,8 +115,8 @@ class MatchWriter:
         """Write what had to wait. Returns the error of a file that can't be written."""
         if self._format == "json" and (self._documents or self._several):
             self._write(to_json(self._documents if self._several else self._documents[0], 2))
-        if self._format in ("tsv", "csv") and self._is_first and self._several:
-            self._write(self._header(self._format))
+        if not self._has_rows:
+            self._write(self._header)
         if self._selection.pattern is not None and not self.found:
             _say_no_matches(self._selection.pattern, self._reporter)
         if (
@@ -132,24 +131,10 @@ class MatchWriter:
         elif text:
             write_stdout(text)
 
-    def _separator(self) -> str:
-        """What comes between two results of several."""
-        first, self._is_first = self._is_first, False
-        if self._format == "table":
-            return "" if first else "\n"
-        return self._header(self._format or "") if first else ""
-
     def _rows(self, transcript: Transcript, format: str) -> str:
-        if not self._several or format == "ndjson":
-            return writer(format)(transcript, self._layout)
-        if format == "table":
-            return f"{one_line(transcript.source)}\n{writer(format)(transcript, self._layout)}"
-        return self._named_rows(transcript, format)
-
-    def _header(self, format: str) -> str:
-        return row_header(format, file=True, speakers=self._speakers)
-
-    def _named_rows(self, transcript: Transcript, format: str) -> str:
-        """Rows of tsv or csv, with the file name in the first column."""
-        found = select_rows(row_words(transcript)[0], self._selection)
-        return ROWS[format](found, file=transcript.source, speakers=self._speakers)
+        """The rows of a transcript. Of several, each is named: in the first column, or on a line of its own."""
+        if self._several and format in ROWS:
+            found = select_rows(row_words(transcript)[0], self._selection)
+            return ROWS[format](found, file=transcript.source, speakers=self._speakers)
+        rows = writer(format)(transcript, self._layout)
+        return f"{one_line(transcript.source)}\n{rows}" if self._several and format == "table" else rows

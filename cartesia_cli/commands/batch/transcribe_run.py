@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from .cluster_jobs import ClusterJobs
     from .manifest_results import ManifestResults
-    from .matches import MatchWriter
     from .options import TranscribeOptions
     from .output_plan import OutputPlan
 
@@ -152,7 +151,7 @@ class TranscribeRun:
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
-                failed = self._transcribe(plan, config, names, remote, matches)
+                failed = self._transcribe(plan, config, names, remote)
         skipped.report(any_found=True)
         return failed
 
@@ -284,9 +283,9 @@ class TranscribeRun:
         config: BatchConfig,
         names: Sequence[str],
         remote: RemoteInputs,
-        matches: MatchWriter | None,
     ) -> int:
         """Transcribe what is planned. Returns the number of inputs that failed."""
+        matches = config.matches
         if self._cluster is None:
             model = self._options.backend.local_model
             backend.report_engine(self._backend_config, model, self._request.language, self._reporter)
