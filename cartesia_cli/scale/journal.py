@@ -281,9 +281,9 @@ class Journal:
     def _compact(self) -> None:
         """Rewrite this run's file without outdated lines, if they are more than half of it."""
         self._index.read(self._own)
-        if not self._index.is_outdated(self._own):
+        current = self._index.offsets_in_outdated(self._own)
+        if current is None:
             return
-        current = self._index.offsets(self._own)
         kept: list[bytes] = []
         last_run: list[bytes] = []
         run = ""

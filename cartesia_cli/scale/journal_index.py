@@ -186,19 +186,17 @@ class JournalIndex:
         """Whether nothing is found any more, because there is no room for temporary files."""
         return self._table is None
 
-    def is_outdated(self, name: str) -> bool:
-        """Whether most lines of a file don't count any more. It has been read."""
-        total = self._counts.get(name, 0)
-        if self._table is None or total < MIN_LINES:
-            return False
-        (count,) = self._query("SELECT COUNT(*) FROM recording WHERE place >> 40 = ?", self._numbers.get(name, -1))[0]
-        return count * 2 < total and len(self.offsets(name)) * 2 < total
-
-    def offsets(self, name: str) -> set[int]:
-        """Where the lines are in a file that count."""
-        number = self._numbers.get(name, -1)
+    def offsets_in_outdated(self, name: str) -> set[int] | None:
+        """Where the lines are that count, in a file that has been read and of which most lines don't count any more.
+        None for another file, or if that isn't known.
+        """
+        total, number = self._counts.get(name, 0), self._numbers.get(name, -1)
+        counted = self._query("SELECT COUNT(*) FROM recording WHERE place >> 40 = ?", number)
+        if total < MIN_LINES or not counted or counted[0][0] * 2 >= total:
+            return None
         query = "SELECT place FROM recording WHERE place >> 40 = ? UNION SELECT place FROM file WHERE place >> 40 = ?"
-        return {place & ((1 << FILE_BITS) - 1) for (place,) in self._query(query, number, number)}
+        found = {place & ((1 << FILE_BITS) - 1) for (place,) in self._query(query, number, number)}
+        return None if self.is_broken or len(found) * 2 >= total else found
 
     def close(self) -> None:
         """Forget everything."""
