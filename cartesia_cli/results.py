@@ -44,9 +44,6 @@ COLUMNS = "file, digest, source, audio, state, options"
 LOCK_SECONDS = 5.0
 """How long to wait for another process."""
 
-QUERY_NAMES = 500
-"""File names in one query: SQLite takes 999 parameters at least."""
-
 
 class Result(NamedTuple):
     """A file that was written, and what it was made from.
@@ -96,13 +93,10 @@ class Results:
         self._lock = threading.RLock()
 
     def find(self, files: Iterable[Path]) -> dict[str, Result]:
-        """The results among these files, by their absolute paths."""
+        """The results among these files, at most a few hundred, by their absolute paths."""
         names = [os.fsencode(os.path.realpath(file)) for file in files]
-        found: list[Result] = []
-        for first in range(0, len(names), QUERY_NAMES):
-            some = names[first : first + QUERY_NAMES]
-            marks = ", ".join("?" * len(some))
-            found += self._select(f"SELECT {COLUMNS} FROM results_1 WHERE file IN ({marks})", some)
+        marks = ", ".join("?" * len(names))
+        found = self._select(f"SELECT {COLUMNS} FROM results_1 WHERE file IN ({marks})", names)
         return {result.file: result for result in found}
 
     def of_same_content(self, recording: Path, folder: Path) -> list[Result]:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cartesia_cli.commands.batch.inputs import path_below
 from cartesia_cli.errors import InputError
 from cartesia_cli.scale import manifests
 from cartesia_cli.scale.manifests import FolderMetadata, LineIndex, ManifestEntry, is_manifest, read_manifest
@@ -166,11 +167,11 @@ def test_result_paths_differ_for_recordings_of_different_folders_and_for_parts(t
     manifest = tmp_path / "lists" / "m.jsonl"
     inside = str(tmp_path / "lists" / "wavs" / "a.wav")
     beside = str(tmp_path / "lists" / ".." / "wavs" / "a.wav")
-    assert manifests.result_path(inside, manifest, None) == Path("wavs/a.wav")
-    assert manifests.result_path(beside, manifest, None) == Path(*(tmp_path / "wavs" / "a.wav").parts[1:])
-    assert manifests.result_path(inside, manifest, (12.5, 7.5)) == Path("wavs/a@12.5-20.wav")
-    assert manifests.result_path(inside, manifest, (0.1 + 0.2, 0.1)) == Path("wavs/a@0.3-0.4.wav")
-    assert manifests.result_path(inside, manifest, (100, math.inf)) == Path("wavs/a@100.wav")
+    assert path_below(manifest.parent, Path(inside)) == Path("wavs/a.wav")
+    assert path_below(manifest.parent, Path(beside)) == Path(*(tmp_path / "wavs" / "a.wav").parts[1:])
+    assert manifests.segment_path(Path("wavs/a.wav"), (12.5, 7.5)) == Path("wavs/a@12.5-20.wav")
+    assert manifests.segment_path(Path("wavs/a.wav"), (0.1 + 0.2, 0.1)) == Path("wavs/a@0.3-0.4.wav")
+    assert manifests.segment_path(Path("wavs/a.wav"), (100, math.inf)) == Path("wavs/a@100.wav")
     assert manifests.segment_source("a.wav", (100, 50)) == "a.wav#t=100,150"
 
 

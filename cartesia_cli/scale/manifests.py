@@ -95,15 +95,6 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
 
-def result_path(path: str, manifest: Path, segment: AudioSegment | None) -> Path:
-    """The relative path that the results of a recording are named after: below the manifest's folder if the recording
-    is there, otherwise its whole path without the root, so that recordings of different folders get different results.
-    """
-    folder, found = os.path.abspath(manifest.parent), Path(os.path.abspath(path))
-    relative = found.relative_to(folder if found.is_relative_to(folder) else found.anchor)
-    return relative if segment is None else segment_path(relative, segment)
-
-
 def segment_path(path: Path, segment: AudioSegment) -> Path:
     """`path` with the times of a part in its name: talk.wav becomes talk@12.5-20.wav."""
     return path.with_name(f"{path.stem}@{_times(segment, '-')}{path.suffix}")

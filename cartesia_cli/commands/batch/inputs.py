@@ -18,8 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from ...audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ...errors import InputError, UsageError
-from ...remote_url import display_url, is_bucket_url, is_remote
-from ...remote_url import result_path as url_result_path
+from ...remote_url import display_url, is_bucket_url, is_remote, result_path
 from ...scale import MANIFEST_SUFFIXES
 from ...transfer import RemoteState
 from .stdin import STDIN, stdin_stream
@@ -288,7 +287,7 @@ def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
         if has_paths or isinstance(found, InputError):
             yield found
         else:
-            yield found._replace(relative_path=_path_to_keep(found.path))
+            yield found._replace(relative_path=path_below(Path(), found.path))
 
 
 @contextmanager
@@ -300,10 +299,12 @@ def _open_list(name: str) -> Iterator[BinaryIO]:
             yield file
 
 
-def _path_to_keep(path: Path) -> Path:
-    """The path of a file below the working directory or, if it is elsewhere, its whole path without the root."""
-    absolute, here = Path(os.path.abspath(path)), Path.cwd()
-    return absolute.relative_to(here if absolute.is_relative_to(here) else absolute.anchor)
+def path_below(folder: Path, path: Path) -> Path:
+    """The path of a file below a folder or, if it is elsewhere, its whole path without the root, so that results of
+    files in different folders have different names.
+    """
+    above, absolute = Path(os.path.abspath(folder)), Path(os.path.abspath(path))
+    return absolute.relative_to(above if absolute.is_relative_to(above) else absolute.anchor)
 
 
 def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputError]:
@@ -341,20 +342,21 @@ def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
 
 def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputError]:
     """The recordings that a manifest lists, and an InputError for each of its lines that can't be used."""
-    from ...scale.manifests import read_manifest, result_path, segment_path, segment_source
+    from ...scale.manifests import read_manifest, segment_path, segment_source
 
     for entry in read_manifest(manifest):
         if isinstance(entry, InputError):
             yield entry
             continue
-        name, segment = entry.location, entry.segment
+        name, segment, remote = entry.location, entry.segment, None
         if search.is_remote(name):
-            path = Path(url_result_path(name))
-            relative, shown = path if segment is None else segment_path(path, segment), display_url(name)
+            source, remote = display_url(name), name
+            path = relative = Path(result_path(name))
         else:
-            path, relative, shown = Path(name), result_path(name, manifest, segment), name
-        source = shown if segment is None else segment_source(shown, segment)
-        remote = name if search.is_remote(name) else None
+            source, path = name, Path(name)
+            relative = path_below(manifest.parent, path)
+        if segment is not None:
+            source, relative = segment_source(source, segment), segment_path(relative, segment)
         yield Input(source, path, relative, remote=remote, segment=segment, fields=entry.fields)
 
 

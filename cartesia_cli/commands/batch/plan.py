@@ -19,7 +19,7 @@ from . import resume
 from .inputs import Input, SeenNames
 from .job import Job, probe_input
 from .output_plan import FindOwner, OutputPlan, Targets
-from .run_record import RunRecord
+from .run_record import RunRecord, shard_key
 
 LOOKAHEAD = 1000
 """Inputs that are planned before anything is sent."""
@@ -53,10 +53,10 @@ class BatchPlan:
         record: RunRecord,
         reporter: Reporter,
         *,
-        response_folder: Path | None = None,
-        select: SelectPending | None = None,
-        streamed: bool = False,
-        on_found: OnFound = lambda *, any_found: None,
+        response_folder: Path | None,
+        select: SelectPending | None,
+        streamed: bool,
+        on_found: OnFound,
     ) -> None:
         """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
         InputError if the only input is unusable.
@@ -158,9 +158,7 @@ class BatchPlan:
 
 def _name_key(item: Input | InputError) -> object:
     """Equal for neighbours in a folder that may share the name of their results: talk.mp3, talk.wav."""
-    if isinstance(item, InputError):
-        return item
-    return item.relative_path.parent, item.relative_path.name.partition(".")[0]
+    return item if isinstance(item, InputError) else shard_key(item)
 
 
 def _plan_response_files(

@@ -116,7 +116,7 @@ class BatchRun:
         self._lock, self._plan_lock = threading.Lock(), threading.Lock()
         self._output = OrderedOutput(self._print, self._write_rows)
 
-    def run(self, rest_command: RestCommand | None = None) -> int:
+    def run(self, rest_command: RestCommand) -> int:
         """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
         CliError for a failure of the only input, or one that all others would share; raises Interrupted after Ctrl-C.
 
@@ -146,7 +146,7 @@ class BatchRun:
             return SingleBar(self._reporter)
         return self._reporter.batch_progress(local=self._local, pause_seconds=lambda: self._limit.pause_seconds)
 
-    def _run(self, rest_command: RestCommand | None) -> int:
+    def _run(self, rest_command: RestCommand) -> int:
         threads: list[Future[None]] = []
         try:
             self._run_threads(threads)
@@ -312,7 +312,7 @@ class BatchRun:
         self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
         wait(threads)
 
-    def _report_stop(self, rest_command: RestCommand | None) -> str:
+    def _report_stop(self, rest_command: RestCommand) -> str:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
         lost = self._output.lost
         unfinished = set(range(len(self._plan.first))) - self._done - lost
@@ -325,20 +325,19 @@ class BatchRun:
         unprinted = f", {len(lost)} not printed" if lost else ""
         self._reporter.warn(f"stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
-        rest = "" if rest_command is None else rest_command(left if self._plan.complete else None)
-        if rest and self._is_interrupted:
+        rest = rest_command(left if self._plan.complete else None)
+        if self._is_interrupted:
             self._reporter.info(f"to do the rest: {rest}")
         return rest
 
-    def _report_failures(self, rest_command: RestCommand | None) -> None:
+    def _report_failures(self, rest_command: RestCommand) -> None:
         """Name the recordings that failed, and the command that tries them again."""
         failures = [job for _, job in sorted(self._failures, key=itemgetter(0))]
         names = ", ".join(job.input.source for job in failures[:MAX_FAILURES_NAMED])
         more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
         self._reporter.info(f"failed: {names}{more}")
-        if rest_command is not None:
-            are_all_known = self._failed == len(failures)
-            self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
+        are_all_known = self._failed == len(failures)
+        self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
 
     def _update_elapsed(self) -> None:
         self.summary.elapsed_seconds = time.monotonic() - self._began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -238,14 +238,19 @@ class TranscribeRun:
             self._record,
             self._reporter,
             response_folder=options.run.keep_json,
-            select=self._select_pending(config) if options.run.continues else None,
+            select=partial(self._select_pending, config) if options.run.continues else None,
             streamed=is_streamed(options.input.files_from),
             on_found=skipped.report,
         )
 
-    def _select_pending(self, config: BatchConfig) -> Callable[[Sequence[Job]], tuple[list[Job], int]]:
-        """A function that chooses the jobs that earlier runs have left."""
+    def _select_pending(self, config: BatchConfig, jobs: Sequence[Job]) -> tuple[list[Job], int]:
+        """The jobs that earlier runs have left, and how many can't be done, which is reported."""
         manifest, record, reporter = self._manifest, self._record, self._reporter
+        chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
+        if manifest is not None:
+            manifest.keep_others(jobs, chosen)
+            if not self._formats:
+                return [job for job in chosen if not manifest.keep(job.input)], 0
 
         def find_response(job: Job) -> ServerResponse | None:
             # Those to the channels are only known once a recording is split.
@@ -255,15 +260,7 @@ class TranscribeRun:
             if manifest is not None:
                 manifest.keep_finished(job, find_response(job))
 
-        def select(jobs: Sequence[Job]) -> tuple[list[Job], int]:
-            chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
-            if manifest is not None and self._options.run.retry_failed:
-                manifest.keep_others(jobs, chosen)
-            if manifest is not None and not self._formats:
-                return [job for job in chosen if not manifest.keep(job.input)], 0
-            return resume.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
-
-        return select
+        return resume.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""
