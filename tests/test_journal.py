@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +238,30 @@ def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
     entries = list(begin().entries())
     assert len(entries) == 14 and same(entries[0]) == DONE
     assert [entry.model for entry in entries if entry.recording == "b.mp3"] == ["last"]
+
+
+def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    first = begin()
+    first.add(DONE)
+    for _ in range(9):
+        first.add(FAILED)
+    first.close()
+    before, query, failures = lines(out), journal_index.JournalIndex._query, []
+
+    def fail(index: journal_index.JournalIndex, text: str, *values: int) -> list[Any]:
+        if "UNION" in text:
+            index.close()
+        return query(index, text, *values)
+
+    monkeypatch.setattr(journal_index.JournalIndex, "_query", fail)
+    journal = Journal(out, on_failure=failures.append)
+    journal.start()
+    journal.close()
+    assert lines(out)[: len(before)] == before
+    assert len(failures) == 1
 
 
 def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
