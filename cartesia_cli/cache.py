@@ -125,21 +125,20 @@ class Store:
 
     def entries(self) -> list[CacheFile]:
         """All responses, the oldest first."""
-        found = [CacheFile(name, status.st_size, status.st_mtime) for name, status in self._files(RESPONSE_NAME)]
-        return sorted(found, key=lambda entry: (entry.stored_at, entry.name))
+        return sorted(self._files(RESPONSE_NAME), key=lambda entry: (entry.stored_at, entry.name))
 
     def clear(self) -> list[CacheFile]:
         """Remove all responses, and nothing else that may be there. Raises OSError when one can't be removed."""
         entries = self.entries()
-        for name in [entry.name for entry in entries] + [name for name, _ in self._files(TEMPORARY_NAME)]:
-            (self.directory / name).unlink(missing_ok=True)
+        for file in [*entries, *self._files(TEMPORARY_NAME)]:
+            (self.directory / file.name).unlink(missing_ok=True)
         return entries
 
     def _evict(self) -> int:
         """Remove the oldest responses, but never the newest one, however large it is; the bytes that are left."""
-        for name, status in self._files(TEMPORARY_NAME):
-            if status.st_mtime < time.time() - ABANDONED_SECONDS:
-                self.remove(name)
+        for file in self._files(TEMPORARY_NAME):
+            if file.stored_at < time.time() - ABANDONED_SECONDS:
+                self.remove(file.name)
         entries = self.entries()
         left = sum(entry.bytes for entry in entries)
         for entry in entries[:-1]:
@@ -149,14 +148,15 @@ class Store:
             left -= entry.bytes
         return left
 
-    def _files(self, names: re.Pattern[str]) -> list[tuple[str, os.stat_result]]:
+    def _files(self, names: re.Pattern[str]) -> list[CacheFile]:
         """The regular files with such names. Another process may remove one at any time."""
         found = []
         with suppress(OSError), os.scandir(self.directory) as listing:
             for item in listing:
                 with suppress(OSError):
                     if names.fullmatch(item.name) and item.is_file(follow_symlinks=False):
-                        found.append((item.name, item.stat(follow_symlinks=False)))
+                        status = item.stat(follow_symlinks=False)
+                        found.append(CacheFile(item.name, status.st_size, status.st_mtime))
         return found
 
 

@@ -86,11 +86,8 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
     """What a manifest lists, in order. A line that can't be used yields an InputError instead."""
     try:
         with path.open("rb") as file:
-            for row in _rows(path, file):
-                try:
-                    yield _entry(path, row.fields)
-                except InputError as error:
-                    yield InputError(f"{path}, line {row.number}: {error.message}", hint=HINT)
+            for _, entry in _entries(path, file):
+                yield entry
     except OSError as error:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
@@ -170,11 +167,20 @@ class _MetadataFile:
 
     def _lines(self, path: Path, errors: list[InputError]) -> Iterator[tuple[str, int]]:
         with path.open("rb") as file:
-            for row in _rows(path, file):
-                try:
-                    yield os.path.normpath(_entry(path, row.fields).audio), row.offset
-                except InputError as error:
-                    errors.append(InputError(f"{path}, line {row.number}: {error.message}", hint=HINT))
+            for offset, entry in _entries(path, file):
+                if isinstance(entry, InputError):
+                    errors.append(entry)
+                else:
+                    yield os.path.normpath(entry.audio), offset
+
+
+def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[int, ManifestEntry | InputError]]:
+    """What each line lists, with the offset of the line."""
+    for row in _rows(path, file):
+        try:
+            yield row.offset, _entry(path, row.fields)
+        except InputError as error:
+            yield row.offset, InputError(f"{path}, line {row.number}: {error.message}", hint=HINT)
 
 
 def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..atomic_files import replacing
 from ..errors import OutputError
@@ -77,7 +77,7 @@ class OutputManifest:
         """Of the lines in the partial file, by the numbers of their recordings; ABSENT for one without a line."""
         with _output_errors(path), ExitStack() as stack:
             files = [file for file in (self._partial, path) if resume and file.exists()]
-            self._earlier = [stack.enter_context(_EarlierLines(file)) for file in files]
+            self._earlier = [_EarlierLines(stack.enter_context(file.open("rb"))) for file in files]
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = stack.enter_context(self._partial.open("a+b" if resume else "w+b"))
             self._stack = stack.pop_all()
@@ -126,15 +126,9 @@ class OutputManifest:
 class _EarlierLines:
     """The lines of a file that an earlier run wrote, of which only an index is kept in memory."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._index = LineIndex(self._lines())
-
-    def __enter__(self) -> _EarlierLines:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._file.close()
 
     def find(self, key: str) -> Mapping[str, Any] | None:
         offset = self._index.find(key)

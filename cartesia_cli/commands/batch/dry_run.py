@@ -41,11 +41,6 @@ class Row:
     channels: str | None = None
 
     @property
-    def duration(self) -> float | None:
-        """Seconds; None if the file doesn't say."""
-        return self.upload.duration
-
-    @property
     def is_converted(self) -> bool:
         """Whether something else than the file would be sent, of which the size is known."""
         has_size = self.upload.extension is not None and self.upload.bytes is not None
@@ -56,12 +51,12 @@ class Row:
         """None if the duration is unknown."""
         if self.cached or self.same_as is not None:
             return 0.0
-        return None if self.duration is None else batch_credits(self.duration)
+        return None if self.upload.duration is None else batch_credits(self.upload.duration)
 
     def to_dict(self, *, priced: bool) -> dict[str, Any]:
         """The row in the JSON report."""
         facts: dict[str, Any] = {"source": self.source} | ({} if self.bytes is None else {"bytes": self.bytes})
-        times = {"duration": self.duration, "credits": self.credits if priced else None}
+        times = {"duration": self.upload.duration, "credits": self.credits if priced else None}
         facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
         facts |= {} if self.channels is None else {"channels": self.channels}
         if self.is_converted:
@@ -77,7 +72,7 @@ class Row:
             note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
         return _format_row(
             "?" if self.bytes is None else self.bytes,
-            _format_number(self.duration),
+            _format_number(self.upload.duration),
             _format_number(self.credits),
             f"{self.source}{note}",
             priced=priced,
@@ -95,9 +90,9 @@ def print_estimate(
     """
     priced = base_url is not None
     rows, unusable = _estimate_rows(plan, config, remote, reporter, local=not priced)
-    duration = sum(row.duration or 0.0 for row in rows)
+    duration = sum(row.upload.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
-    unknown = sum(row.duration is None for row in rows)
+    unknown = sum(row.upload.duration is None for row in rows)
     unpriced = sum(row.credits is None for row in rows)
     where = f"{base_url}{HTTP_ROUTES[config.endpoint]}" if base_url else "this machine"
     asked = [*config.options.query(), *config.options.form()]

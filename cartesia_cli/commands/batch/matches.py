@@ -6,7 +6,6 @@ that the user didn't name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,6 @@ from ...output.table import ROWS, row_header
 from ...output.text_json import matches_document, to_json
 from ...transcript import Transcript
 from .result_file import write_result
-
-
-def is_combined(layout: Layout, formats: Sequence[str], output_dir: Path | None) -> bool:
-    """Whether the selected rows of all inputs go to one target, stdout or -o, instead of a file for each input."""
-    return layout.selection is not None and len(formats) == 1 and formats[0] != "text" and output_dir is None
 
 
 def report_no_matches(transcript: Transcript, selection: Selection, reporter: Reporter) -> bool:

@@ -121,14 +121,16 @@ class OutputOptions(NamedTuple):
         """
         if layout.selection is None:
             return None
-        from .matches import MatchWriter, is_combined
+        from .matches import MatchWriter
 
         if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
             raise UsageError(
                 "--grep writes one table for all inputs, so --output-dir can't be used",
                 hint="-o FILE takes the table; -f csv --output-dir DIR writes a file for each input",
             )
-        format = formats[0] if is_combined(layout, formats, self.output_dir) else None
+        # Rows of all inputs go to one target, stdout or -o; texts don't, nor do files of each input.
+        is_combined = len(formats) == 1 and formats[0] != "text" and self.output_dir is None
+        format = formats[0] if is_combined else None
         output = None if self.output is None or str(self.output) == "-" else self.output
         return MatchWriter(layout, format, output, reporter, several=several, speakers=speakers)
 

@@ -107,7 +107,6 @@ class BatchRun:
         self._began = time.monotonic()
         self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
-        self._started: dict[int, Job] = {}
         self._done: set[int] = set()
         self._deferred: deque[tuple[int, Job]] = deque()
         self._failed = 0
@@ -216,7 +215,6 @@ class BatchRun:
                     return self._deferred.popleft()
             else:
                 number, job = numbered
-                self._started[number] = job
                 if number >= self._known:
                     self._known = number + 1
                     self._observer.found(1, job.seconds)
@@ -276,7 +274,6 @@ class BatchRun:
         if error is not None and not stops:
             self._record.failed(job.input, self._config.options, error)
         with self._lock:
-            del self._started[number]
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)
             self._failed += error is not None

@@ -97,11 +97,10 @@ def has_journal(output_dir: Path) -> bool:
     return (output_dir / FOLDER).is_dir()
 
 
-def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter, *, keeps_journal: bool) -> RunRecord:
+def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> RunRecord:
     """The record of a run. What earlier runs have written is read; nothing is written yet.
 
-    output_dir      None: results go elsewhere, and no journal is kept
-    keeps_journal   False if nothing will be transcribed
+    output_dir   None: results go elsewhere, and no journal is kept
     """
     results = Results(state_dir() / "results.sqlite", reporter.detail)
     if output_dir is None:
@@ -110,30 +109,29 @@ def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter
 
     journal = Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail)
     journal.read()
-    return RunRecord(results, journal, keeps_journal=keeps_journal)
+    return RunRecord(results, journal)
 
 
 class RunRecord:
     """The results of earlier runs, and what becomes of the recordings of this one.
 
-    results         of the user
-    journal         None without --output-dir
-    keeps_journal   whether the journal is written, too
-    unusable        recordings that couldn't be read
-    untried         recordings that --retry-failed is not about, although they aren't done
+    results    of the user
+    journal    None without --output-dir
+    unusable   recordings that couldn't be read
+    untried    recordings that --retry-failed is not about, although they aren't done
     """
 
-    def __init__(self, results: Results, journal: Journal | None = None, *, keeps_journal: bool = True) -> None:
-        self._results, self._journal, self._keeps_journal = results, journal, keeps_journal
+    def __init__(self, results: Results, journal: Journal | None = None) -> None:
+        self._results, self._journal = results, journal
         self.unusable = self.untried = 0
 
     @contextmanager
     def run(self, command: str | None) -> Iterator[None]:
-        """Record that a run has begun, and after the block that it has ended.
+        """Record that a run has begun, and after the block that it has ended. Before it, nothing is written.
 
         command   that does what is left of it
         """
-        if self._journal is None or not self._keeps_journal:
+        if self._journal is None:
             yield
             return
         self._journal.start(command=command, folder=os.getcwd() if command else None)

@@ -84,7 +84,7 @@ class TranscribeRun:
         folder = output.output_dir if self._bucket is None else None
         if options.run.retry_failed and folder is not None and not has_journal(folder):
             raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
-        self._record = open_record(folder, self._shard, reporter, keeps_journal=not options.input.dry_run)
+        self._record = open_record(folder, self._shard, reporter)
         self._limit = backend.concurrency_limit(
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
         )
