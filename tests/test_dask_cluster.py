@@ -95,7 +95,7 @@ def test_call_waits_for_the_first_worker_and_its_threads_are_counted() -> None:
         ThreadPoolExecutor(1) as pool,
     ):
         assert cluster.threads == 0
-        result = pool.submit(cluster.call, work, 4, "a.wav")
+        result = pool.submit(cluster.call, partial(work, 4), "a.wav")
         own.scale(1)
         assert result.result(60)[0] == 8
         assert cluster.threads == 3
@@ -176,7 +176,7 @@ def test_worker_of_another_version_that_joins_later_is_an_error(
 def test_scheduler_sees_neither_names_nor_content_of_tasks(
     cluster: DaskCluster, local_cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    thread = threading.Thread(target=cluster.call, args=[wait_for_file, tmp_path / "secret.end", "secret.wav"])
+    thread = threading.Thread(target=cluster.call, args=[partial(wait_for_file, tmp_path / "secret.end"), "secret.wav"])
     thread.start()
     try:
         while not list(tmp_path.glob("*.started")):

@@ -151,7 +151,7 @@ def _error(facts: Mapping[str, str]) -> Mapping[str, str]:
     return {name: _text(facts[name]) for name in ("type", "message")}
 
 
-ENTRY_FIELDS = {
+ENTRY_FIELDS: Mapping[str, Callable[[Any], object]] = {
     "recording": _text,
     "state": partial(_choice, get_args(RecordingState)),
     "source": _text,
@@ -167,7 +167,7 @@ ENTRY_FIELDS = {
     "error": _error,
 }
 
-EVENT_FIELDS = {
+EVENT_FIELDS: Mapping[str, Callable[[Any], object]] = {
     "run": _text,
     "event": partial(_choice, get_args(EventName)),
     "time": _time,
