@@ -287,7 +287,7 @@ def test_events_of_runs_are_kept_in_order(begin: Open) -> None:
 
 def test_lines_hold_only_known_fields() -> None:
     facts = json.loads(encode(DONE))
-    assert " ".join(facts) == "recording state source audio stat options model files seconds credits run time"
+    assert " ".join(facts) == "recording state source run time audio stat options model files seconds credits"
     assert list(json.loads(encode(RunEvent("1", "finished", 0.0)))) == ["run", "event", "time"]
 
 
