@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations, islice
 from pathlib import Path
 
 import numpy as np
@@ -73,26 +73,22 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
     warn   called with a sentence for what is missing, and for channels that are much alike
     """
     name = display_name(path)
+    decoded = decode_channels(path, warn=warn)
+    first = next(decoded, None)
+    if first is None:
+        raise InputError(f"{name} holds no audio", hint="does it play?")
+    _check_count(len(first), name)
+    correlations = _Correlations(len(first))
     with ExitStack() as stack:
-        cutters: list[_SilenceCutter] = []
-        correlations: _Correlations | None = None
-        count = 0
-        for blocks in decode_channels(path, warn=warn):
-            if not cutters:
-                _check_count(len(blocks), name)
-                correlations = _Correlations(len(blocks))
-                cutters = [_SilenceCutter(stack.enter_context(new_flac_file(folder, name))) for _ in blocks]
-            assert correlations is not None
+        cutters = [_SilenceCutter(stack.enter_context(new_flac_file(folder, name))) for _ in first]
+        for blocks in chain([first], decoded):
             correlations.add(blocks)
-            count += len(blocks[0])
             for cutter, block in zip(cutters, blocks, strict=True):
                 cutter.write(block)
-        if correlations is None:
-            raise InputError(f"{name} holds no audio", hint="does it play?")
         for cutter in cutters:
             cutter.finish()
         _check_distinct(correlations, [cutter.is_silent for cutter in cutters], name, warn)
-    return [cutter.channel(number) for number, cutter in enumerate(cutters, 1)], count / RATE
+    return [cutter.channel(number) for number, cutter in enumerate(cutters, 1)], correlations.samples / RATE
 
 
 def _check_count(count: int, name: str) -> None:
@@ -123,24 +119,24 @@ def _check_distinct(correlations: _Correlations, silent: Sequence[bool], name: s
 
 
 class _Correlations:
-    """Measures how alike channels are, block by block."""
+    """Measures how alike channels are, block by block. samples: how many each has had so far."""
 
     def __init__(self, count: int) -> None:
         self._products = np.zeros((count, count))
         self._sums = np.zeros(count)
-        self._samples = 0
+        self.samples = 0
 
     def add(self, blocks: NDArray[np.float32]) -> None:
         """Take the next samples, shape (channels, samples)."""
         samples = blocks.astype(np.float64)
         self._products += samples @ samples.T
         self._sums += samples.sum(axis=1)
-        self._samples += samples.shape[1]
+        self.samples += samples.shape[1]
 
     def between(self, first: int, second: int) -> float:
         """0 for different sounds, 1 for the same, at any level and with either sign."""
-        means = self._sums / max(1, self._samples)
-        covariance: NDArray[np.float64] = self._products / max(1, self._samples) - np.outer(means, means)
+        means = self._sums / max(1, self.samples)
+        covariance: NDArray[np.float64] = self._products / max(1, self.samples) - np.outer(means, means)
         scale = float(np.sqrt(covariance[first, first] * covariance[second, second]))
         return abs(float(covariance[first, second])) / scale if scale > 0 else 0.0
 
@@ -154,7 +150,7 @@ class _SilenceCutter:
 
     def __init__(self, writer: FlacWriter) -> None:
         self._writer, self._levels = writer, FrameLevels(RATE)
-        self._held: deque[Samples] = deque()
+        self._held: deque[tuple[Samples, int]] = deque()  # frames, each with its position
         self._lowest = self._highest = 0.0  # levels of the silence, dBFS
         self._is_cutting = False
         self._parts: list[Part] = []
@@ -203,22 +199,19 @@ class _SilenceCutter:
         self._position += len(frame)
 
     def _hold(self, frame: Samples) -> None:
-        self._held.append(frame)
+        self._held.append((frame, self._position))
         if not self._is_cutting and len(self._held) == MIN_SILENCE_FRAMES:
             self._is_cutting = True
-            start = self._position - (len(self._held) - 1) * len(frame)
             if not self.is_silent:
-                for index in range(MARGIN_FRAMES):
-                    self._append(self._held[index], start + index * len(frame))
+                for held in islice(self._held, MARGIN_FRAMES):
+                    self._append(*held)
         while self._is_cutting and len(self._held) > MARGIN_FRAMES:
             self._held.popleft()
 
     def _release(self) -> None:
-        """Write the frames that are held back, which end at the current position."""
-        position = self._position - sum(map(len, self._held))
-        for frame in self._held:
-            self._append(frame, position)
-            position += len(frame)
+        """Write the frames that are held back."""
+        for held in self._held:
+            self._append(*held)
         self._held.clear()
         self._is_cutting = False
 
