@@ -31,15 +31,14 @@ SERVER_DEVICES = ("pulse", "default")
 
 INSTALL_COMMANDS = {
     "debian": "sudo apt install libportaudio2",
-    "ubuntu": "sudo apt install libportaudio2",
     "fedora": "sudo dnf install portaudio",
-    "rhel": "sudo dnf install portaudio",
     "arch": "sudo pacman -S portaudio",
     "suse": "sudo zypper install portaudio",
-    "opensuse": "sudo zypper install portaudio",
     "alpine": "sudo apk add portaudio",
 }
-"""ID or ID_LIKE in /etc/os-release → command that installs PortAudio. Elsewhere the wheel contains the library."""
+"""ID or ID_LIKE in /etc/os-release (Ubuntu is like Debian, RHEL like Fedora) → command that installs PortAudio.
+Elsewhere the wheel contains the library.
+"""
 
 LIST_HINT = "`cartesia-cli devices` lists them"
 
@@ -193,7 +192,7 @@ def install_command(release: Mapping[str, str]) -> str:
     for name in (release.get("ID", ""), *release.get("ID_LIKE", "").split()):
         if name in INSTALL_COMMANDS:
             return INSTALL_COMMANDS[name]
-    return "install PortAudio: " + ", ".join(dict.fromkeys(INSTALL_COMMANDS.values()))
+    return "install PortAudio: " + ", ".join(INSTALL_COMMANDS.values())
 
 
 def _format_devices(found: list[Device]) -> str:

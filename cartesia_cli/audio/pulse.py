@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 ANSWER_SECONDS = 2.0
 """Timeout for `pactl`."""
@@ -99,7 +100,7 @@ class SourceWatcher:
         self._removal_line, self._on_gone = f"Event 'remove' on source #{source.number}", on_gone
         self._child: subprocess.Popen[str] | None = None
         try:
-            self._child = _start_pactl("subscribe")
+            self._child = subprocess.Popen(["pactl", "subscribe"], **_pactl_options())
         except OSError:
             return
         threading.Thread(target=self._read, args=(self._child,), name="watching the microphone", daemon=True).start()
@@ -117,29 +118,23 @@ class SourceWatcher:
 
 
 def _run_pactl(*arguments: str) -> str | None:
+    """What it prints; None if it is missing or fails."""
+    command = ["pactl", *arguments]
     try:
-        child = _start_pactl(*arguments)
-    except OSError:
+        output: str = subprocess.run(command, timeout=ANSWER_SECONDS, check=True, **_pactl_options()).stdout
+    except (OSError, subprocess.SubprocessError):
         return None
-    with child:
-        try:
-            output, _ = child.communicate(timeout=ANSWER_SECONDS)
-        except subprocess.TimeoutExpired:
-            output = None
-        finally:
-            child.kill()
-    return output if child.returncode == 0 else None
+    return output
 
 
-def _start_pactl(*arguments: str) -> subprocess.Popen[str]:
-    """In its own session, which Ctrl-C doesn't reach, and in English, since the output is parsed."""
-    return subprocess.Popen(
-        ["pactl", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"LC_ALL": "C"},
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
+def _pactl_options() -> dict[str, Any]:
+    """How `pactl` runs: in its own session, which Ctrl-C doesn't reach, and in English, since its output is parsed."""
+    return {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.DEVNULL,
+        "env": os.environ | {"LC_ALL": "C"},
+        "encoding": "utf-8",
+        "errors": "replace",
+        "start_new_session": True,
+    }
