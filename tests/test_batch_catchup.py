@@ -27,7 +27,7 @@ from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
 from cartesia_cli.server.app import create_scripted_app
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import parse_script
 from cartesia_cli.session.interfaces import Source
 from cartesia_cli.transcript import Segment
@@ -41,8 +41,8 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 @contextmanager
 def serving(*steps: dict[str, Any]) -> Iterator[RunningServer]:
     """A local server that plays these steps of a script."""
-    with BackgroundServer(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as background:
-        yield RunningServer(background.base_url, None, local=False)
+    with serve_in_background(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as background:
+        yield RunningServer(background, None, local=False)
 
 
 class Backlog:

@@ -29,7 +29,7 @@ from cartesia_cli.audio.probing.ogg_flac import MAX_CHAINED, find_chained_record
 from cartesia_cli.errors import InputError
 from cartesia_cli.protocol import ENCODINGS, Word
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 
 from .conftest import need
 from .test_probing import chunk, ds64, fmt, guid_chunk, page, riff, w64
@@ -245,9 +245,9 @@ def listener() -> Iterator[tuple[Listener, httpx.Client]]:
     """A local server's engine, and a client of it."""
     engine = Listener()
     with (
-        BackgroundServer(create_app(engine)) as server,
+        serve_in_background(create_app(engine)) as server,
         httpx.Client(
-            base_url=server.base_url, headers={"Cartesia-Version": "2026-03-01"}, timeout=60, trust_env=False
+            base_url=server, headers={"Cartesia-Version": "2026-03-01"}, timeout=60, trust_env=False
         ) as client,
     ):
         yield engine, client

@@ -39,7 +39,7 @@ from cartesia_cli.server.app import create_app
 from cartesia_cli.server.engine_choice import load_live_engine
 from cartesia_cli.server.language_detection import SpokenLanguages
 from cartesia_cli.server.observer import SilentObserver
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.transcript import from_batch
 from tests import speech
 from tests.conftest import need
@@ -198,8 +198,8 @@ def say(voice: str, text: str) -> NDArray[np.float32]:
 def server() -> Iterator[str]:
     """The address of a server with Whisper base, and Moonshine for live English."""
     engine = whisper.load("base", SilentObserver())
-    with BackgroundServer(create_app(engine, moonshine.load())) as running:
-        yield running.base_url
+    with serve_in_background(create_app(engine, moonshine.load())) as running:
+        yield running
 
 
 def transcribe(server: str, audio: NDArray[np.float32], tmp_path: Path, **fields: str) -> httpx.Response:

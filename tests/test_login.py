@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import parse_script
 from tests.conftest import Run
 from tests.fault_server import KEY, FaultServer, answers, refuses
@@ -23,10 +23,10 @@ OTHER = "sk_car_another_s3cr3t"
 @pytest.fixture(scope="module")
 def base_url() -> Iterator[str]:
     """The address of a local server that accepts KEY only."""
-    with BackgroundServer(
+    with serve_in_background(
         create_scripted_app(parse_script('{"say": {"type": "done"}}'), ServerConfig(key=KEY))
-    ) as server:
-        yield server.base_url
+    ) as address:
+        yield address
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frame_log import FrameLog
 from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, build_url, encode_command
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import Script, parse_script
 from tests.conftest import Run
 
@@ -52,8 +52,8 @@ def audio(seconds: float) -> bytes:
 def playing(script: list[Any] | Script, **options: Any) -> Iterator[str]:
     """The address of a server that plays it."""
     script = script if isinstance(script, Script) else parse_script("\n".join(map(json.dumps, script)))
-    with BackgroundServer(create_scripted_app(script, ServerConfig(**options))) as server:
-        yield server.base_url
+    with serve_in_background(create_scripted_app(script, ServerConfig(**options))) as server:
+        yield server
 
 
 def call(base_url: str, dialect: Endpoint = MANUAL, **how: Any) -> ClientConnection:

@@ -27,7 +27,7 @@ from cartesia_cli.server import connections, uploads
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.observer import Exchange, SilentObserver
 from cartesia_cli.server.origins import OriginPolicy
-from cartesia_cli.server.runner import BackgroundServer, base_url, bind, bind_loopback
+from cartesia_cli.server.runner import base_url, bind, bind_loopback, serve_in_background
 from cartesia_cli.server.script import parse_script
 
 VERSION = {"Cartesia-Version": "2026-03-01"}
@@ -40,8 +40,8 @@ SOON = 20.0
 def serving(*steps: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
     script = parse_script("\n".join(map(json.dumps, steps or [{"text": "Hello"}])))
     with (
-        BackgroundServer(create_scripted_app(script, ServerConfig(**options))) as server,
-        httpx.Client(base_url=server.base_url, trust_env=False, timeout=SOON) as client,
+        serve_in_background(create_scripted_app(script, ServerConfig(**options))) as server,
+        httpx.Client(base_url=server, trust_env=False, timeout=SOON) as client,
     ):
         yield client
 

@@ -28,7 +28,7 @@ from cartesia_cli.server.batch import decode_upload
 from cartesia_cli.server.engine import EngineExecutor, amplify_quiet, split_at_silence
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
 from cartesia_cli.server.packaged_models import TINY_EN
-from cartesia_cli.server.runner import BackgroundServer, bind
+from cartesia_cli.server.runner import bind, serve_in_background
 from cartesia_cli.server.weights import verify_weights
 from tests import speech
 
@@ -60,8 +60,8 @@ class Echo:
 @contextmanager
 def serving(engine: Echo | None = None, **options: Any) -> Iterator[httpx.Client]:
     with (
-        BackgroundServer(create_app(engine or Echo(), None, ServerConfig(**options))) as server,
-        httpx.Client(base_url=server.base_url, headers=VERSION, timeout=30, trust_env=False) as client,
+        serve_in_background(create_app(engine or Echo(), None, ServerConfig(**options))) as server,
+        httpx.Client(base_url=server, headers=VERSION, timeout=30, trust_env=False) as client,
     ):
         yield client
 

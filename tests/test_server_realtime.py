@@ -26,7 +26,7 @@ from cartesia_cli.protocol import ENCODINGS, RealtimeOptions, Word
 from cartesia_cli.protocol import MANUAL as DIALECT
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.realtime import MAX_QUEUED_BYTES, RealtimeSession
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from tests import speech
 
 MANUAL, AUTO = "/stt/websocket", "/stt/turns/websocket"
@@ -68,8 +68,8 @@ class Counter:
 
 @contextmanager
 def serving(live: Counter | None = None, **options: Any) -> Iterator[str]:
-    with BackgroundServer(create_app(Counter(timed=True), live or Counter(), ServerConfig(**options))) as server:
-        yield server.base_url
+    with serve_in_background(create_app(Counter(timed=True), live or Counter(), ServerConfig(**options))) as server:
+        yield server
 
 
 def dial(base_url: str, path: str, query: str = QUERY, **options: Any) -> ClientConnection:

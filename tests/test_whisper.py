@@ -16,7 +16,7 @@ from cartesia_cli.server.app import create_app
 from cartesia_cli.server.capacity import Machine
 from cartesia_cli.server.engine_choice import load_batch_engine
 from cartesia_cli.server.observer import SilentObserver
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from tests import speech
 
 pytestmark = pytest.mark.engine
@@ -38,8 +38,8 @@ def recordings(tmp_path: Path) -> list[Path]:
 def transcribe(engine: whisper.WhisperEngine, files: list[Path]) -> list[bytes]:
     """The responses to these recordings, sent all at once, without their ids."""
     with (
-        BackgroundServer(create_app(engine)) as server,
-        httpx.Client(base_url=server.base_url, timeout=300, trust_env=False) as client,
+        serve_in_background(create_app(engine)) as server,
+        httpx.Client(base_url=server, timeout=300, trust_env=False) as client,
         ThreadPoolExecutor(len(files)) as pool,
     ):
 

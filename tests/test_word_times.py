@@ -32,7 +32,7 @@ from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.observer import SilentObserver
-from cartesia_cli.server.runner import BackgroundServer
+from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.spoken_form import pronounce, spell_out
 from cartesia_cli.server.word_times import TimeSpan, correct, find_speech, place
 from tests.speech import recite, say_words, silence
@@ -290,8 +290,8 @@ def test_requested_word_times_of_a_live_session_are_true(endpoint: Endpoint) -> 
     audio, spoken = recite(SENTENCES[:4], PAUSES[:4])
     options = RealtimeOptions(model="ink-2", word_timestamps=True)
     engine = load_live_engine(None, SilentObserver())
-    with BackgroundServer(create_app(engine, None, ServerConfig())) as server:
-        address = build_url(server.base_url, endpoint.path, options.query(endpoint), websocket=True)
+    with serve_in_background(create_app(engine, None, ServerConfig())) as server:
+        address = build_url(server, endpoint.path, options.query(endpoint), websocket=True)
         headers = {"Cartesia-Version": API_VERSION}
         with connect(address, compression=None, proxy=None, additional_headers=headers) as socket:
             socket.send(encode_s16le(np.concatenate([audio, silence(1)])))

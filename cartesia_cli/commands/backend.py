@@ -345,8 +345,8 @@ def open_server(
     # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
     # is one too many.
     config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)
-    with runner.BackgroundServer(app.create_app(engine, None, config)) as server:
-        yield RunningServer(server.base_url, token, local=True)
+    with runner.serve_in_background(app.create_app(engine, None, config)) as address:
+        yield RunningServer(address, token, local=True)
 
 
 def _import_from_server(choice: BackendConfig, *modules: str) -> None:

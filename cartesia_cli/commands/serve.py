@@ -201,8 +201,8 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
         config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=origins.OriginPolicy(), observer=announced
     )
     with (
-        runner.BackgroundServer(app.share_engines(*executors, private)) as background,
-        announced.publish(path, background.base_url, token),
+        runner.serve_in_background(app.share_engines(*executors, private)) as address,
+        announced.publish(path, address, token),
     ):
         yield
 

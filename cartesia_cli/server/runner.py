@@ -7,9 +7,8 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.applications import Starlette
@@ -84,28 +83,25 @@ def close_engines(app: Starlette) -> bool:
     return all(executor.close() for executor in getattr(app.state, "executors", ()))
 
 
-class BackgroundServer:
-    """The server in a thread of this process, for the length of a `with` block."""
+@contextmanager
+def serve_in_background(app: Starlette) -> Iterator[str]:
+    """Answer requests in a thread of this process, on a loopback port, during the block. Yields the base URL.
 
-    def __init__(self, app: Starlette) -> None:
-        self._listener = bind("127.0.0.1", 0)
-        self._server = _make_server(app, 0)
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],), daemon=True)
-        self.base_url = base_url(self._listener)
-
-    def __enter__(self) -> BackgroundServer:
-        self._thread.start()
-        deadline = time.monotonic() + START_SECONDS
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise EngineError("the local server did not start")
-            time.sleep(0.005)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._server.should_exit = True
-        if kind is None:
-            self._thread.join()
+    Raises EngineError if the server doesn't start.
+    """
+    listener, server = bind("127.0.0.1", 0), _make_server(app, 0)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise EngineError("the local server did not start")
+        time.sleep(0.005)
+    try:
+        yield base_url(listener)
+    finally:
+        server.should_exit = True
+    thread.join()  # not after an error: it may be busy
 
 
 def _make_server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
