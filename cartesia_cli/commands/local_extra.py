@@ -78,7 +78,7 @@ class RecordingProgress:
 
 
 class LocalServerObserver:
-    """What the local server reports (a `server.observer.ServerObserver`): downloads on stderr, and progress."""
+    """What the local server and its models report (see `server.observer`): downloads on stderr, and progress."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter

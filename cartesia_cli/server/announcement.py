@@ -110,25 +110,26 @@ def find(model: str | None) -> FoundServer | None:
 
 
 class Announcement:
-    """A ServerObserver that tells those who found the server how much of each recording is done."""
+    """A ServerObserver that tells those who found the server how much of each recording is done.
+
+    observer   is informed of what has ended
+    """
 
     def __init__(self, observer: ServerObserver) -> None:
         self._observer = observer
         self._connections: list[socket.socket] = []
-        self._hello = b""
 
     @contextmanager
     def publish(self, path: Path, base_url: str, token: str) -> Iterator[None]:
         """Let the server be found in the `with` block. Does nothing if another one is, or if no socket can be made."""
-        hello = {"pid": os.getpid(), "base_url": base_url, "token": token}
-        self._hello = json.dumps(hello).encode() + b"\n"
+        hello = json.dumps({"pid": os.getpid(), "base_url": base_url, "token": token}).encode() + b"\n"
         listener = _listen(path)
         if listener is None:
             yield
             return
         try:
             own = path.lstat().st_ino
-            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+            threading.Thread(target=self._accept, args=(listener, hello), daemon=True).start()
             yield
         finally:
             with suppress(OSError):
@@ -136,12 +137,12 @@ class Announcement:
                     path.unlink()
             listener.close()
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self, listener: socket.socket, hello: bytes) -> None:
         with suppress(OSError):  # closed
             while True:
                 connection, _ = listener.accept()
                 connection.setblocking(False)
-                if self._send(connection, self._hello):
+                if self._send(connection, hello):
                     self._connections.append(connection)
 
     def _send(self, connection: socket.socket, line: bytes) -> bool:
@@ -151,15 +152,6 @@ class Announcement:
                 return True
         connection.close()
         return False
-
-    def model_download_started(self, model: str) -> None:
-        self._observer.model_download_started(model)
-
-    def gpu_used(self, model: str) -> None:
-        self._observer.gpu_used(model)
-
-    def gpu_failed(self, model: str, reason: str) -> None:
-        self._observer.gpu_failed(model, reason)
 
     def audio_recognized(self, recording: str, seconds: float) -> None:
         line = json.dumps({"recording": recording, "seconds": seconds}).encode() + b"\n"

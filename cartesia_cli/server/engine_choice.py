@@ -11,11 +11,11 @@ from contextlib import nullcontext
 
 from ..protocol import DEFAULT_LANGUAGE
 from .engine import Engine
-from .observer import ServerObserver
+from .observer import ModelObserver
 from .packaged_models import find_packaged
 
 
-def load_batch_engine(model: str | None, observer: ServerObserver, workers: int = 1) -> Engine:
+def load_batch_engine(model: str | None, observer: ModelObserver, workers: int = 1) -> Engine:
     """The engine for recordings and ink-whisper, which has word times. Raises EngineError when it can't be loaded.
 
     model     a model as `whisper.load` takes it, or None for the one that is installed with the program
@@ -29,7 +29,7 @@ def load_batch_engine(model: str | None, observer: ServerObserver, workers: int 
         return whisper.load(model, observer, workers, opened)
 
 
-def load_live_engine(model: str | None, observer: ServerObserver, language: str | None = None) -> Engine:
+def load_live_engine(model: str | None, observer: ModelObserver, language: str | None = None) -> Engine:
     """The engine for the other models: text that grows during speech. Raises EngineError when it can't be loaded.
 
     language   of the session: a language that Moonshine doesn't know is recognized by the batch engine
@@ -42,7 +42,7 @@ def load_live_engine(model: str | None, observer: ServerObserver, language: str 
     return load_batch_engine(model, observer)
 
 
-def load_engines(model: str | None, observer: ServerObserver, workers: int = 1) -> tuple[Engine, Engine | None]:
+def load_engines(model: str | None, observer: ModelObserver, workers: int = 1) -> tuple[Engine, Engine | None]:
     """The batch engine and the live engine of a server that answers all models; None if the first does both.
 
     workers   of the batch engine; the live engine has one

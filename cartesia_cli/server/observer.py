@@ -1,4 +1,4 @@
-"""What the server reports while it runs: downloads of models, progress, and requests and sessions as they end."""
+"""What is reported of models while they are loaded, and of the server while it runs: progress, and what has ended."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Exchange:
     seconds: float
 
 
-class ServerObserver(Protocol):
-    """Receives reports. Its methods are called from the server's thread and must return at once."""
+class ModelObserver(Protocol):
+    """Receives reports of a model that is being loaded. Its methods must return at once."""
 
     def model_download_started(self, model: str) -> None:
         """A named model is about to be downloaded from Hugging Face, for the first time on this machine."""
@@ -54,6 +54,10 @@ class ServerObserver(Protocol):
 
     def gpu_failed(self, model: str, reason: str) -> None:
         """There is a GPU, but a model can't be used there: the CPU does the work."""
+
+
+class ServerObserver(Protocol):
+    """Receives reports of a server. Its methods are called from the server's thread and must return at once."""
 
     def audio_recognized(self, recording: str, seconds: float) -> None:
         """Report how much of the recording of a batch request is done: called after each of its windows.
@@ -66,7 +70,7 @@ class ServerObserver(Protocol):
 
 
 class SilentObserver:
-    """A ServerObserver that ignores all reports."""
+    """A ModelObserver and a ServerObserver that ignores all reports."""
 
     def model_download_started(self, model: str) -> None:
         """Nothing."""

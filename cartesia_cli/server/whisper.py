@@ -23,7 +23,7 @@ from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage, Word
 from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, set_malloc_options
 from .forced_alignment import WordAligner
-from .observer import ServerObserver
+from .observer import ModelObserver
 from .packaged_models import WEIGHTS, OpenedModel, find_packaged
 from .weights import package_folder
 from .whisper_decoding import SHORT_WINDOW_FRAMES, WINDOW_FRAMES, detect_language, recognize
@@ -99,7 +99,7 @@ class _Source:
 
 
 def load(
-    model: str | None, observer: ServerObserver, workers: int = 1, opened: OpenedModel | None = None
+    model: str | None, observer: ModelObserver, workers: int = 1, opened: OpenedModel | None = None
 ) -> WhisperEngine:
     """A packaged model, or another one. Raises EngineError when it is missing, damaged or unknown.
 
@@ -146,7 +146,7 @@ def load(
 
 
 def _load_on_gpu(
-    name: str, load_on: Callable[[str, str], faster_whisper.WhisperModel], observer: ServerObserver
+    name: str, load_on: Callable[[str, str], faster_whisper.WhisperModel], observer: ModelObserver
 ) -> faster_whisper.WhisperModel | None:
     """A model that has recognized something on the GPU; None without a GPU, or if that fails."""
     try:
@@ -165,7 +165,7 @@ def _load_on_gpu(
     return model
 
 
-def _find_source(model: str | None, observer: ServerObserver) -> _Source:
+def _find_source(model: str | None, observer: ModelObserver) -> _Source:
     """The model that is meant. Raises EngineError when it is missing or its weights are not the published ones."""
     if (packaged := find_packaged(model)) is not None:
         return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, SHORT_WINDOW_FRAMES, packaged.opened)
@@ -174,7 +174,7 @@ def _find_source(model: str | None, observer: ServerObserver) -> _Source:
     return _Source(name, [Path(folder, WEIGHTS)], MAX_THREADS, WINDOW_FRAMES, lambda: nullcontext((folder, None)))
 
 
-def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:
+def _find_model(model: str, observer: ModelObserver) -> tuple[str, str]:
     """The folder of a model, and its name."""
     if Path(model).is_dir():
         folder, name = model, Path(model).name
@@ -193,7 +193,7 @@ def _find_model(model: str, observer: ServerObserver) -> tuple[str, str]:
     return folder, name
 
 
-def _find_or_download(model: str, observer: ServerObserver) -> str:
+def _find_or_download(model: str, observer: ModelObserver) -> str:
     """The folder of a named model. One that was downloaded before is used without asking the network."""
     with suppress(OSError):  # also raised if none was downloaded
         folder = str(faster_whisper.download_model(model, local_files_only=True))
