@@ -72,22 +72,23 @@ class BatchEndpoint:
         if options.model not in MODELS:
             message = "The model is not valid, make sure it is a valid model ID."
             raise api_error(400, "Invalid model", message, "model_not_found")
-        self._executor.check_language(language)
+        executor, engine = self._executor, self._executor.engine
+        executor.check_language(language)
         spoken = SpokenLanguages() if language == AUTO_LANGUAGE else None
         words: list[Word] = []
         is_own_client = RECORDING_HEADER in request.headers
         done = 0
         windows = split_at_silence(decode_upload(file, options))
         batch: list[Samples]
-        while batch := await self._executor.run(list, islice(windows, self._executor.batch_size)):
+        while batch := await executor.run(list, islice(windows, executor.batch_size)):
             if await request.is_disconnected():
                 raise api_error(400, "Client closed request", "The client left before the response was ready.")
             languages = [language] * len(batch)
             if spoken is not None:
-                languages = [spoken.add(await self._executor.detect_language(w), len(w) / RATE) for w in batch]
+                languages = [spoken.add(await executor.run(engine.detect_language, w), len(w) / RATE) for w in batch]
             for language, run in groupby(zip(batch, languages, strict=True), key=itemgetter(1)):
                 windows_of_run = [window for window, _ in run]
-                found = await self._executor.recognize_batch(windows_of_run, language)
+                found = await executor.run(engine.recognize, windows_of_run, language)
                 for window, recognized in zip(windows_of_run, found, strict=True):
                     words += _shift_words(recognized, done / RATE, len(window) / RATE, words)
                     done += len(window)

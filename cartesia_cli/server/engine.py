@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import threading
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -97,23 +99,16 @@ class EngineExecutor:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._threads = ThreadPoolExecutor(engine.workers, "engine")
-        self._lock, self._calls, self._sessions = threading.Lock(), 0, 0
+        self._lock, self._active = threading.Lock(), Counter[str]()
 
     @property
     def batch_size(self) -> int:
         """How many utterances to recognize in a call: one while a session waits for its own, which are short."""
-        return 1 if self._sessions else self.engine.batch_size
+        return 1 if self._active["session"] else self.engine.batch_size
 
-    @contextmanager
-    def session(self) -> Iterator[None]:
+    def session(self) -> AbstractContextManager[None]:
         """For the time of a live session: keeps calls of others short."""
-        with self._lock:
-            self._sessions += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._sessions -= 1
+        return self._count("session")
 
     def check_language(self, language: str) -> None:
         """ApiError 400 for a language that the engine doesn't recognize."""
@@ -129,35 +124,31 @@ class EngineExecutor:
 
     async def recognize(self, samples: Samples, language: str) -> Sequence[Word]:
         """Recognize one utterance when its turn comes; returns its words."""
-        return (await self.recognize_batch([samples], language))[0]
-
-    async def recognize_batch(self, utterances: Sequence[Samples], language: str) -> Sequence[Sequence[Word]]:
-        """Recognize utterances, not more than `batch_size`, in one call; returns the words of each."""
-        return await self.run(self.engine.recognize, utterances, language)
-
-    async def detect_language(self, samples: Samples) -> DetectedLanguage | None:
-        """The language of some audio when its turn comes: see `Engine.detect_language`."""
-        return await self.run(self.engine.detect_language, samples)
+        return (await self.run(self.engine.recognize, [samples], language))[0]
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
-        """Call `work` in one of the threads, when its turn comes."""
+        """Call `work`, which may be a method of the engine, in one of the threads, when its turn comes."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._work, work, *arguments)
 
     def close(self) -> bool:
         """Start no more work. Returns whether the engine is idle: a call of an engine can't be stopped."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        return not self._calls
+        return not self._active["call"]
 
     def _work(self, work: Callable[..., T], *arguments: object) -> T:
-        self._count_calls(1)
-        try:
+        with self._count("call"):
             return work(*arguments)
-        finally:
-            self._count_calls(-1)
 
-    def _count_calls(self, change: int) -> None:
+    @contextmanager
+    def _count(self, kind: str) -> Iterator[None]:
+        """Count a call or a session for the length of the block."""
         with self._lock:
-            self._calls += change
+            self._active[kind] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active[kind] -= 1
 
 
 # What engines have in common.
@@ -197,6 +188,18 @@ def amplify_quiet(samples: Samples) -> Samples:
     """Quiet audio at TARGET_PEAK, as far as MAX_GAIN allows; other audio as it is."""
     peak = float(np.abs(samples).max(initial=0.0))
     return samples * np.float32(min(MAX_GAIN, max(1.0, TARGET_PEAK / peak)) if peak > 0 else 1.0)
+
+
+def open_network(file: Path, threads: int = 1) -> Any:
+    """A network in ONNX's format, as an onnxruntime.InferenceSession that runs on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 4  # errors are raised; stderr is the user's
+    # Threads that spin while they wait slow down other work, and this network's own next step.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def set_malloc_options(options: Mapping[int, int]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,7 +17,7 @@ import onnxruntime
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from ..protocol import DetectedLanguage, Word
-from .engine import M_MMAP_THRESHOLD, amplify_quiet, set_malloc_options, split_at_silence
+from .engine import M_MMAP_THRESHOLD, amplify_quiet, open_network, set_malloc_options, split_at_silence
 from .weights import package_folder, verify_weights
 
 PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
@@ -115,8 +114,8 @@ class MoonshineModel:
         encoder, decoder, vocabulary = (folder / name for name in SHA256)
         # The encoder is a third faster with two threads. The decoder's steps are too small to share: a second
         # thread saved no time and cost a fifth more CPU.
-        self._encoder = _session(encoder, threads=min(2, os.cpu_count() or 1))
-        self._decoder = _session(decoder, threads=1)
+        self._encoder = open_network(encoder, threads=min(2, os.cpu_count() or 1))
+        self._decoder = open_network(decoder)
         # The encoder's memory grows with the audio: it is given back each time.
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -232,15 +231,6 @@ def drop_repeats(tokens: list[int]) -> list[int]:
                 start -= 1
             return tokens[: start + period]
     return tokens
-
-
-def _session(weights: Path, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = 4  # errors are raised; stderr is the user's
-    # Threads that spin while they wait slow down other work, and this engine's own next step.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(weights), options, providers=["CPUExecutionProvider"])
 
 
 def _tokens(vocabulary: bytes) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..audio.pcm import Samples
-from .engine import FRAME_SAMPLES
+from .engine import FRAME_SAMPLES, open_network
 from .weights import package_folder
 
 WINDOW_SAMPLES, CONTEXT_SAMPLES = 512, 64
@@ -68,11 +68,4 @@ def make_detector() -> SileroDetector | None:
 def _load() -> Any:
     """The network, which all streams share; None if it isn't installed."""
     file = package_folder("faster_whisper") / "assets" / "silero_vad_v6.onnx"
-    if not file.is_file():
-        return None
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors are raised; stderr is the user's
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return open_network(file) if file.is_file() else None
