@@ -128,7 +128,7 @@ class RealtimeEndpoint:
             nonlocal heard
             language = _language(session.options, executor.engine)
             if language == AUTO_LANGUAGE:
-                if (found := await executor.detect_language(samples)) is None:
+                if (found := await executor.run(executor.engine.detect_language, samples)) is None:
                     return ()
                 heard, language = found, found.language
             return await executor.recognize(samples, language)
@@ -162,15 +162,13 @@ class RealtimeEndpoint:
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
         """The live engine, unless the session needs word times or another language."""
         live = self._live_executor
-        known = self._executor.engine.languages
-        hints = (hint for hint in options.language_hints if hint in live.engine.languages or hint in known)
-        language = options.language or next(hints, DEFAULT_LANGUAGE)
+        language = _language(options, live.engine, self._executor.engine)
         return live if language in live.engine.languages and not is_whisper(options.model) else self._executor
 
 
-def _language(options: RealtimeOptions, engine: Engine) -> str:
-    """The language to recognize: the one that is asked for, else the first hint that the engine knows, else English."""
-    hints = (hint for hint in options.language_hints if hint in engine.languages)
+def _language(options: RealtimeOptions, *engines: Engine) -> str:
+    """The language to recognize: the one that is asked for, else the first hint that an engine knows, else English."""
+    hints = (hint for hint in options.language_hints if any(hint in engine.languages for engine in engines))
     return options.language or next(hints, DEFAULT_LANGUAGE)
 
 
