@@ -216,15 +216,13 @@ class LiveRecognizer:
             at = self._start + find_quietest(self._audio(self._end))
             words = await self._recognize_until(at)
         self._keep_context(words, at)
+        new = self._emit(self._text.cut, words, at)
         covered = [pause for pause in self._pauses if pause.end > at]
         self._pauses = [
             Pause(pause.end, pause.words[count_covered(_texts(words), _texts(pause.words)) :]) for pause in covered
         ]
-        emitted = self._text.count_emitted(_texts(words))
-        new = self._text.cut(_texts(words))
-        self._time_words(words, at)
         self._discard_before(at)
-        return new, words[emitted:]
+        return new
 
     async def recover_missed(self, onset: float | None = None) -> NewText:
         """Recognize speech that was missed since the last utterance, up to the next `onset`."""
@@ -246,11 +244,9 @@ class LiveRecognizer:
         words = await self._recognize_until(end, in_context=True) if self._speculation is None else self._speculation
         self._speculation, self.is_open = None, False
         self._keep_context(words, end)
-        emitted = self._text.count_emitted(_texts(words))
-        new = self._text.settle(_texts(words))
-        self._time_words(words, end)
+        new = self._emit(self._text.settle, words, end)
         self._discard_before(end)
-        return new, words[emitted:]
+        return new
 
     async def flush(self) -> NewText:
         """Recognize the utterance up to now, in a pause or in mid-speech; returns the new text. The utterance goes on.
@@ -263,10 +259,7 @@ class LiveRecognizer:
             words = await self._recognize_until(self._end, in_context=True)
             if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
                 words = words[:-1]
-        emitted = self._text.count_emitted(_texts(words))
-        new = self._text.flush(_texts(words))
-        self._time_words(words, self._end)
-        return new, words[emitted:]
+        return self._emit(self._text.flush, words, self._end)
 
     def _keep_context(self, words: tuple[Word, ...], end: int) -> None:
         """Keep what ends at the sample `end`, or what of it is after a pause, to recognize the next audio with it."""
@@ -277,14 +270,17 @@ class LiveRecognizer:
                 self._context = Context(self._audio(end)[start - self._start :], texts)
                 return
 
-    def _time_words(self, words: tuple[Word, ...], end: int) -> None:
-        """Have the words timed that were returned of the text up to the sample `end`."""
+    def _emit(self, emit: Callable[[Sequence[str]], str], words: tuple[Word, ...], end: int) -> NewText:
+        """What a method of `_text` emits of words that end at the sample `end`; has them timed."""
+        emitted = self._text.count_emitted(_texts(words))
+        new = emit(_texts(words))
         if self._times is not None:
             text = self._text.text[self._timed_length :]
             if beyond := self._text.beyond:  # words that are said after `end`
                 text = "".join(TEXT_WORD.findall(text)[:-beyond])
             self._timed_length += len(text)
             self._times.add(text, words, self._audio(end), self._start / RATE)
+        return new, words[emitted:]
 
     def _audio(self, end: int) -> Samples:
         return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]
