@@ -43,7 +43,7 @@ import math
 import re
 from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -124,9 +124,9 @@ class Script:
     steps: tuple[Step, ...] = ()
     recorded: Endpoint | None = None
 
-    def for_number(self, number: int) -> tuple[Step, ...]:
-        """The steps for the socket or batch request of this number."""
-        return tuple(step for step in self.steps if step.among[0] <= number <= step.among[1])
+    def for_number(self, number: int) -> Script:
+        """The script with the steps for the socket or batch request of this number."""
+        return replace(self, steps=tuple(step for step in self.steps if step.among[0] <= number <= step.among[1]))
 
 
 def command_name(endpoint: Endpoint, frame: str) -> str:
@@ -281,30 +281,28 @@ def _excerpt(value: Any) -> str:
     return json.dumps(value)[:60]
 
 
-def _seconds(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        raise _invalid(key, "a number of seconds, 0 or more", value)
-    return float(value)
+def _reader(expected: str, is_valid: Callable[[Any], bool]) -> Callable[[str, Any], Any]:
+    """A reader that returns a valid value as it is."""
+
+    def read(key: str, value: Any) -> Any:
+        if not is_valid(value):
+            raise _invalid(key, expected, value)
+        return value
+
+    return read
 
 
-def _stall(key: str, value: Any) -> float:
+_TRIGGERS = ("handshake", "open", *COMMANDS)
+
+_trigger = _reader(f"one of {', '.join(_TRIGGERS)}", lambda value: value in _TRIGGERS)
+_seconds = _reader("a number of seconds, 0 or more", lambda value: type(value) in (int, float) and 0 <= value < 1e9)
+_count = _reader("a whole number, 1 or more", lambda value: type(value) is int and value >= 1)
+_flag = _reader("true or false", lambda value: isinstance(value, bool))
+_text = _reader("a string", lambda value: isinstance(value, str) and not _has_lone_surrogate(value))
+
+
+def _stall(key: str, value: Any) -> Any:
     return math.inf if value is True else _seconds(key, value)
-
-
-def _trigger(key: str, value: Any) -> str:
-    return _one_of(key, value, ("handshake", "open", *COMMANDS))
-
-
-def _one_of(key: str, value: Any, choices: Iterable[str]) -> str:
-    if value not in choices:
-        raise _invalid(key, f"one of {', '.join(choices)}", value)
-    return str(value)
-
-
-def _count(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _invalid(key, "a whole number, 1 or more", value)
-    return value
 
 
 def _range(key: str, value: Any) -> tuple[float, float]:
@@ -314,12 +312,6 @@ def _range(key: str, value: Any) -> tuple[float, float]:
     if ends is None or (ends[2] and int(ends[2]) < int(ends[1])):
         raise _invalid(key, 'a whole number, 1 or more, or a range such as "2-3" or "2-"', value)
     return int(ends[1]), int(ends[2]) if ends[2] else math.inf
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or _has_lone_surrogate(value):
-        raise _invalid(key, "a string", value)
-    return value
 
 
 def _has_lone_surrogate(text: str) -> bool:
@@ -341,12 +333,6 @@ def _base64(key: str, value: Any) -> bytes:
         return b64decode(value, validate=True)
     except (ValueError, TypeError) as error:
         raise _invalid(key, "base64", value) from error
-
-
-def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _invalid(key, "true or false", value)
-    return value
 
 
 def _drop(key: str, value: Any) -> Drop:

@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NoReturn
 
 from starlette.types import Scope
@@ -42,7 +42,7 @@ from ..protocol import (
 )
 from .connections import CONNECTION_KEY, WebSocketConnection
 from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
-from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, ScriptedReply, Step, command_name
+from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Script, ScriptedReply, Step, command_name
 
 MAX_QUEUED_ITEMS = 100
 """Text frames that may wait for the script; more wait in the client. Of audio only the length is kept."""
@@ -75,22 +75,21 @@ class ScriptPlayer:
     audio_seconds   how much audio was received and played to
     """
 
-    def __init__(self, websocket: WebSocket, endpoint: Endpoint, request_id: str, idle_seconds: float) -> None:
+    def __init__(
+        self, websocket: WebSocket, endpoint: Endpoint, request_id: str, idle_seconds: float, script: Script
+    ) -> None:
         self._websocket, self._endpoint, self._request_id = websocket, endpoint, request_id
         self._transport, self._idle_seconds = RawTransport(websocket.scope), idle_seconds
         self._queue = _FrameQueue()
         self._commands = Counter[str]()
         self.audio_seconds = 0.0
-        self._reactions: list[Step] = []
-        self._timeline: deque[Step] = deque()
-        self._recorded: Endpoint | None = None
+        self._reactions = [step for step in script.steps if step.on not in ("audio", "batch")]
+        self._timeline = deque(step for step in script.steps if step.on == "audio")
+        self._recorded = script.recorded
         self._options: RealtimeOptions | None = None  # those of the handshake, changed by each `config`
 
-    async def run(self, steps: Sequence[Step], recorded: Endpoint | None = None) -> None:
-        """Play these steps to their end. Raises ApiError or HandshakeRefused instead of a handshake."""
-        self._reactions = [step for step in steps if step.on not in ("audio", "batch")]
-        self._timeline = deque(step for step in steps if step.on == "audio")
-        self._recorded = recorded
+    async def run(self) -> None:
+        """Play the script to its end. Raises ApiError or HandshakeRefused instead of a handshake."""
         await self._websocket.receive()  # websocket.connect
         self._receiver = asyncio.create_task(self._receive_frames())
         try:

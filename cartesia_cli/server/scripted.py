@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from itertools import count
 
@@ -46,7 +47,7 @@ class ScriptedBatchEndpoint:
             await self._uploads.check(request, self._access)
             number = next(self._numbers)
             request_id = _request_id("http", number)
-            steps = self._script.for_number(number)
+            steps = self._script.for_number(number).steps
             step = next((step for step in steps if step.on == "batch"), Step())
             response = await self._respond(request, step.reply or ScriptedReply(200), steps, request_id)
             with self._access.admit():
@@ -84,9 +85,10 @@ class ScriptedRealtimeEndpoint:
             with self._access.admit():
                 number = next(self._numbers)
                 request_id = _request_id("websocket", number)
-                player = ScriptPlayer(websocket, endpoint, request_id, self._idle_seconds)
+                script = self._script.for_number(number)
+                player = ScriptPlayer(websocket, endpoint, request_id, self._idle_seconds, script)
                 try:
-                    await player.run(self._script.for_number(number), self._script.recorded)
+                    await player.run()
                 finally:
                     setattr(websocket.state, AUDIO_SECONDS, player.audio_seconds)
         except HandshakeRefused as refused:
@@ -108,14 +110,10 @@ def _request_id(kind: str, number: int) -> str:
 async def _wait(request: Request, seconds: float) -> None:
     """Let time pass, or the client leave."""
     if seconds:
-        disconnected = asyncio.create_task(_receive_disconnect(request))
-        await asyncio.wait({disconnected}, timeout=None if math.isinf(seconds) else seconds)
-        disconnected.cancel()
-
-
-async def _receive_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if math.isinf(seconds) else seconds):
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
 
 
 def _scripted_response(reply: ScriptedReply, request_id: str) -> Response:
