@@ -47,7 +47,7 @@ class Uploads:
     def __init__(self, *, max_bytes: int, concurrency: int) -> None:
         self._max_bytes, self._max_bodies = max_bytes, max(MAX_UPLOADS, concurrency)
         self._receiving: set[_Body] = set()
-        self._draining = 0
+        self._drains = asyncio.Semaphore(MAX_DRAINS)
 
     @asynccontextmanager
     async def form(self, request: Request) -> AsyncIterator[FormData]:
@@ -98,12 +98,9 @@ class Uploads:
             self._receiving.discard(body)
 
     async def _drain(self, body: _Body) -> None:
-        if self._draining < MAX_DRAINS:
-            self._draining += 1
-            try:
+        if not self._drains.locked():
+            async with self._drains:
                 await body.drain()
-            finally:
-                self._draining -= 1
 
 
 class _Body:
