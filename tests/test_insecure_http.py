@@ -130,7 +130,7 @@ def test_answers_of_another_api_version_are_cached_by_themselves(run: Run, recor
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("version", ["latest", "2026-3-1", "20260301", "2026-02-30"])
+@pytest.mark.parametrize("version", ["latest", "2026-3-1", "20260301", "2026-W09-7", "2026-02-30"])
 def test_what_cannot_be_an_api_version_is_refused(run: Run, recording: Path, version: str) -> None:
     ended = run("transcribe", recording, "--api-version", version, env=KEY)
     assert ended.returncode == 2

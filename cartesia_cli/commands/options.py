@@ -54,13 +54,10 @@ def expand_groups(command: Command) -> Command:
 
 def _check_api_version(version: str | None) -> str | None:
     """A callback. Raises BadParameter for what can't be a version: they are dates."""
-    from datetime import date
+    from ..protocol import is_api_version
 
-    try:
-        if version is not None and (len(version) != 10 or not date.fromisoformat(version)):
-            raise ValueError
-    except ValueError as error:
-        raise typer.BadParameter(f"{version!r} is not a date such as 2026-03-01.") from error
+    if version is not None and not is_api_version(version):
+        raise typer.BadParameter(f"{version!r} is not a date such as 2026-03-01.")
     return version
 
 

@@ -41,6 +41,7 @@ from .constants import (
     build_url,
     check_base_url,
     check_encryption,
+    is_api_version,
     is_loopback,
     is_loopback_host,
     is_unencrypted,

@@ -84,6 +84,16 @@ def request_headers(credential: Credential | None, api_version: str = API_VERSIO
     return version if credential is None else version | {"Authorization": f"Bearer {credential.secret}"}
 
 
+def is_api_version(text: str) -> bool:
+    """Whether a text can name a version of the API: they are dates such as 2026-03-01."""
+    from datetime import date  # start-up: most commands don't need it
+
+    try:
+        return date.fromisoformat(text).isoformat() == text  # it also reads 20260301 and 2026-W09-7
+    except ValueError:
+        return False
+
+
 def is_loopback(base_url: str) -> bool:
     """Whether a URL leads to this machine."""
     return is_loopback_host(urlsplit(base_url).hostname or "")

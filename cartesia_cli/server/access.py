@@ -6,12 +6,10 @@ Doesn't depend on the route of a request.
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
 
-from ..protocol import API_VERSION, api_error, excerpt
+from ..protocol import API_VERSION, api_error, excerpt, is_api_version
 
 
 class AccessControl:
@@ -40,9 +38,7 @@ class AccessControl:
 
     def check_version(self, version: str, *, is_websocket: bool = False) -> None:
         """ApiError 400 for what isn't an API version."""
-        if not version and self._lenient:
-            return
-        if _is_date(version):
+        if is_api_version(version) or (self._lenient and not version):
             return
         places = "The header 'Cartesia-Version'" + (" or the parameter 'cartesia_version'" if is_websocket else "")
         message = f"{places} must name a version, such as {API_VERSION}"
@@ -64,11 +60,3 @@ class AccessControl:
             yield
         finally:
             self._free += 1
-
-
-def _is_date(text: str) -> bool:
-    """Whether a text is a date as API versions are: 2026-03-01."""
-    try:
-        return bool(re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text)) and bool(date.fromisoformat(text))
-    except ValueError:
-        return False
