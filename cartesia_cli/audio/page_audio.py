@@ -27,30 +27,22 @@ FRAME_SAMPLES = OPUS_RATE // 50
 def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
     """The waveform of 16 kHz samples: the loudest, 0 to 255, of each stretch, and the seconds of a stretch.
 
-    The stretches get longer with the recording, so that there are never more than MAX_PEAKS.
+    The stretches are longer in a longer recording, so that there are never more than MAX_PEAKS.
     """
     size = int(MIN_PEAK_SECONDS * RATE)
-    found = np.zeros(0, np.float32)
     rest = np.zeros(0, np.float32)
+    found = [rest]
     for block in blocks:
         joined = np.abs(np.concatenate([rest, block]))
         whole = len(joined) // size * size
-        found = np.concatenate([found, joined[:whole].reshape(-1, size).max(axis=1)])
+        found.append(joined[:whole].reshape(-1, size).max(axis=1))
         rest = joined[whole:]
-        while len(found) >= MAX_PEAKS:
-            found, size, rest = (
-                _halved(found),
-                2 * size,
-                np.concatenate([found[len(found) // 2 * 2 :].repeat(size), rest]),
-            )
     if len(rest):
-        found = np.append(found, rest.max())
-    return (np.clip(found, 0, 1) * 255).astype(np.uint8).tobytes(), size / RATE
-
-
-def _halved(values: Samples) -> Samples:
-    halved: Samples = values[: len(values) // 2 * 2].reshape(-1, 2).max(axis=1)
-    return halved
+        found.append(rest.max(keepdims=True))
+    loudest = np.concatenate(found)
+    while len(loudest) > MAX_PEAKS:
+        loudest, size = np.maximum.reduceat(loudest, np.arange(0, len(loudest), 2)), 2 * size
+    return (np.clip(loudest, 0, 1) * 255).astype(np.uint8).tobytes(), size / RATE
 
 
 def opus(path: Path, max_bytes: int) -> bytes | None:
