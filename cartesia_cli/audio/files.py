@@ -91,20 +91,13 @@ def decode_file(
 
     Raises InputError if it can't be decoded, has no audio after `start`, or has no such channel.
     """
-    recording = probe(path)  # has the best messages for what is not a recording
-    with open_regular_file(path, display_name(path)) as (file, _):
+    name, recording = display_name(path), probe(path)  # has the best messages for what is not a recording
+    with open_regular_file(path, name) as (file, size):
         promised = _expected_seconds(recording)
-        yield from decode_open_file(
-            file,
-            display_name(path),
-            path=path,
-            promised=promised,
-            rate=rate,
-            channel=channel,
-            start=start,
-            warn=warn,
-            on_format=on_format,
-        )
+        pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
+        yield from _regrouped(_resampled(pieces, rate, channel, name, encoding, on_format, start), rate or RATE)
+        if file.seek(0, os.SEEK_END) < size:
+            warn("it became shorter while it was read: its end may be missing")
 
 
 def _expected_seconds(recording: MediaInfo) -> float | None:
@@ -114,45 +107,27 @@ def _expected_seconds(recording: MediaInfo) -> float | None:
     return recording.duration if recording.container in DECLARING_CONTAINERS else None
 
 
-def decode_open_file(
-    file: BinaryIO,
-    name: str = STREAM_NAME,
-    *,
-    path: Path | None = None,
-    promised: float | None = None,
-    rate: int | None = RATE,
-    channel: int | None = None,
-    start: float = 0.0,
-    warn: Warn = lambda note: None,
-    on_format: OnFormat = ignore_format,
-) -> Iterator[Samples]:
-    """As `decode_file`, for a seekable file that is open, from its beginning.
-
-    name       what messages call it
-    path       of the file, where it has one
-    promised   seconds that the header names, as in `decode_ffmpeg`
-    """
-    size = file.seek(0, os.SEEK_END)
-    pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
-    yield from _regrouped(
-        _resampled(pieces, rate, channel, name, encoding, on_format, start), int((rate or RATE) * MIN_BLOCK_SECONDS)
-    )
-    if file.seek(0, os.SEEK_END) < size:
-        warn("it became shorter while it was read: its end may be missing")
+def decode_open_file(file: BinaryIO, name: str = STREAM_NAME) -> Iterator[Samples]:
+    """As `decode_file`, for a seekable file that is open, from its beginning. `name`: what messages call it."""
+    pieces, encoding = _open_pieces(file, file.seek(0, os.SEEK_END), name)
+    yield from _regrouped(_resampled(pieces, RATE, None, name, encoding), RATE)
 
 
 def _open_pieces(
     file: BinaryIO,
     size: int,
     name: str,
-    path: Path | None,
-    promised: float | None,
-    channel: int | None,
-    start: float,
-    warn: Warn,
+    path: Path | None = None,
+    promised: float | None = None,
+    channel: int | None = None,
+    start: float = 0.0,
+    warn: Warn = lambda note: None,
 ) -> tuple[Pieces, str]:
     """The samples of a file of `size` bytes from `start` seconds on, by the decoder for its format, and the encoding
     that keeps them.
+
+    path       of the file, where it has one
+    promised   seconds that the header names, as in `decode_ffmpeg`
     """
     container = sniff(BoundedReader(file, size), trust_extension=False)
     file.seek(0)
@@ -195,7 +170,7 @@ def decode_channels(path: Path, *, warn: Warn = lambda note: None) -> Iterator[F
     """
     name, recording = display_name(path), probe(path)
     with open_regular_file(path, name) as (file, size):
-        pieces, _ = _open_pieces(file, size, name, path, _expected_seconds(recording), None, 0.0, warn)
+        pieces, _ = _open_pieces(file, size, name, path, _expected_seconds(recording), warn=warn)
         usable = ((piece_rate, _usable(frames)) for piece_rate, frames in pieces)
         for _, frames in _at_one_rate(usable, RATE, name):
             yield frames.T.clip(-1, 1)  # the filter may overshoot
@@ -263,7 +238,7 @@ def _resampled(
     channel: int | None,
     name: str,
     encoding: str,
-    on_format: OnFormat,
+    on_format: OnFormat = ignore_format,
     start: float = 0.0,
 ) -> Iterator[Samples]:
     """Turn pieces of any rate into mono blocks at `rate`, none of them empty. Raises InputError if there are no
@@ -302,12 +277,12 @@ def _at_one_rate(pieces: Pieces, rate: int | None, name: str) -> Pieces:
         yield rate, resampler.finish()
 
 
-def _regrouped(blocks: Iterator[Samples], size: int) -> Iterator[Samples]:
-    """Join blocks until they have at least `size` samples; the last may be shorter."""
+def _regrouped(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
+    """Join blocks of this rate until they last at least MIN_BLOCK_SECONDS; the last may be shorter."""
     held: list[Samples] = []
     for block in blocks:
         held.append(block)
-        if sum(map(len, held)) >= size:
+        if sum(map(len, held)) >= int(rate * MIN_BLOCK_SECONDS):
             yield np.concatenate(held)
             held.clear()
     if held:
