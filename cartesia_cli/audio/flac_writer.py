@@ -96,15 +96,13 @@ def new_file(folder: Path, extension: str, name: str) -> Path:
     return Path(path)
 
 
-def cut_segment(path: Path, offset: float, duration: float, folder: Path, *, name: str | None = None) -> Path:
+def cut_segment(path: Path, offset: float, duration: float, folder: Path) -> Path:
     """Write the part of a recording that begins at `offset` seconds and lasts `duration` seconds to a new FLAC file in
     `folder`, which the caller deletes: mono, 16 bits, at the rate of the recording. `duration` may be infinite.
 
     Raises InputError if the recording can't be decoded, ends before the segment does, or the file can't be written.
-
-    name   what messages call the recording; None: by its path
     """
-    name = name or display_name(path)
+    name = display_name(path)
     rate = 0
 
     def keep_rate(encoding: str, found: int) -> None:

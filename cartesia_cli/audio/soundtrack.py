@@ -85,15 +85,13 @@ COPY_FORMATS = {
 class Soundtrack:
     """The sound of a recording in a file of its own, for an upload.
 
-    path     of the file
-    media    what probing would say of it
-    copied   whether its packets were copied; otherwise it was decoded to FLAC
-    video    whether the recording has pictures
+    path    of the file
+    media   what probing would say of it
+    video   whether the recording has pictures
     """
 
     path: Path
     media: MediaInfo
-    copied: bool
     video: bool
 
 
@@ -230,18 +228,13 @@ def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
         track = choose_track(container, name, lambda note: None)
         duration = duration or _track_seconds(container, track)
         if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
-            extension = copy_format.extension
-            if len(track.index_entries) == track.frames > 0:
-                count = sum(entry.size for entry in track.index_entries)
-                return SoundtrackEstimate(count, True, extension, duration)
-            count = read = 0
-            for packet in container.demux():
+            is_indexed = len(track.index_entries) == track.frames > 0
+            count = sum(entry.size for entry in track.index_entries) if is_indexed else 0
+            for packet in () if is_indexed else container.demux():
                 count += packet.size if packet.stream.index == track.index else 0
                 if (read := file.tell()) >= ESTIMATE_BYTES:
-                    break
-            else:
-                return SoundtrackEstimate(count, True, extension, duration)
-            return SoundtrackEstimate(count * size // read, False, extension, duration)
+                    return SoundtrackEstimate(count * size // read, False, copy_format.extension, duration)
+            return SoundtrackEstimate(count, True, copy_format.extension, duration)
     return SoundtrackEstimate(
         None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, ".flac", duration
     )
@@ -281,7 +274,7 @@ def _copy_track(
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
         media = media._replace(duration=times.seconds, estimated=False)
-    return Soundtrack(path, media, copied=True, video=bool(container.streams.video))
+    return Soundtrack(path, media, video=bool(container.streams.video))
 
 
 def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> Soundtrack:
@@ -290,7 +283,7 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
     media = MediaInfo("flac", writer.path.stat().st_size, writer.seconds)
-    return Soundtrack(writer.path, media, copied=False, video=video)
+    return Soundtrack(writer.path, media, video)
 
 
 def _decodable_packets(
