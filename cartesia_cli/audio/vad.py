@@ -183,11 +183,9 @@ class Endpointer:
         self._undecided: list[tuple[float, float]] | None = [] if self._fixed_threshold is None else None
 
     def configure(self, settings: VadSettings) -> None:
-        """Change the settings from now on. Whether the threshold is fixed doesn't change."""
+        """Change the settings from now on. The threshold stays as it is."""
         self._settings = settings
         self._machine.configure(*self._frame_counts(settings))
-        if self._fixed_threshold is not None:
-            self._fixed_threshold = settings.threshold if settings.threshold is not None else self._fixed_threshold
 
     def _frame_counts(self, settings: VadSettings) -> tuple[int, int, int, int]:
         """Attack, pause, end silence and longest, in frames."""
