@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -171,8 +171,8 @@ def _build_app(
 
     async def status(request: Request) -> Response:
         """`ok` and `version` as in Cartesia's, and which server this is."""
-        engine = {"name": identity.name, "model": identity.model, "id": identity.id}
-        return respond(json.dumps({"ok": True, "version": __version__, "server": "cartesia-cli", "engine": engine}))
+        about = {"ok": True, "version": __version__, "server": "cartesia-cli", "engine": asdict(identity)}
+        return respond(json.dumps(about))
 
     async def voices(request: Request) -> Response:
         """None: clients ask for them to find out whether a key is accepted."""
