@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import decode_file
-from .pcm import RATE, Samples
+from .pcm import RATE, Samples, divide_into_rows
 
 MIN_PEAK_SECONDS = 0.05
 MAX_PEAKS = 8000
@@ -30,16 +30,9 @@ def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
     The stretches are longer in a longer recording, so that there are never more than MAX_PEAKS.
     """
     size = int(MIN_PEAK_SECONDS * RATE)
-    rest = np.zeros(0, np.float32)
-    found = [rest]
-    for block in blocks:
-        joined = np.abs(np.concatenate([rest, block]))
-        whole = len(joined) // size * size
-        found.append(joined[:whole].reshape(-1, size).max(axis=1))
-        rest = joined[whole:]
-    if len(rest):
-        found.append(rest.max(keepdims=True))
-    loudest = np.concatenate(found)
+    loudest = np.concatenate(
+        [np.zeros(0, np.float32), *(np.abs(rows).max(axis=1) for rows in divide_into_rows(blocks, size))]
+    )
     while len(loudest) > MAX_PEAKS:
         loudest, size = np.maximum.reduceat(loudest, np.arange(0, len(loudest), 2)), 2 * size
     return (np.clip(loudest, 0, 1) * 255).astype(np.uint8).tobytes(), size / RATE

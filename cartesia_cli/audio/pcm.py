@@ -5,6 +5,7 @@ Pure: arrays in, arrays out; only the resampler has state. Samples are mono floa
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Protocol
@@ -50,6 +51,18 @@ class AudioBlock:
     def samples(self) -> Samples:
         """The block decoded: at most once, however many look at it."""
         return decode_pcm(self.pcm, "pcm_s16le")
+
+
+def divide_into_rows(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
+    """Blocks joined and divided anew: arrays of shape (rows, size). The last row of all may be shorter."""
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        whole = len(held) // size * size
+        yield held[:whole].reshape(-1, size)
+        held = held[whole:]
+    if len(held):
+        yield held[np.newaxis]
 
 
 def decode_pcm(data: bytes, encoding: str) -> Samples:

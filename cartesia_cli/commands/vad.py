@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from . import options as given
 from .live import options as live_given
 from .options import expand_groups
-
-if TYPE_CHECKING:  # it imports numpy
-    from ..audio.pcm import Samples
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -25,7 +21,7 @@ arecord -d 10 -f cd | cartesia-cli vad -
 """
 
 STEP_SAMPLES = 1600
-"""0.1 s at 16 kHz."""
+"""0.1 s at 16 kHz, however a pipe divides the audio: so the figures don't depend on that."""
 
 SHORT_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between utterances that the suggested silence is derived from."""
@@ -51,6 +47,7 @@ def vad(
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = format == "json"
     from ..audio.files import decode_file, decode_pipe
+    from ..audio.pcm import divide_into_rows
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_json, write_stdout
@@ -68,7 +65,7 @@ def vad(
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
     events: list[VadEvent] = []
     levels: list[float] = []
-    for step in _steps(blocks):
+    for step in chain.from_iterable(divide_into_rows(blocks, STEP_SAMPLES)):
         events += endpointer.process(step)
         levels.append(endpointer.floor)
     events += endpointer.finish()
@@ -95,20 +92,6 @@ def vad(
     count = f"{len(found)} utterance{'s' if len(found) != 1 else ''} in {endpointer.processed_seconds:.1f} s"
     reporter.info(f"{count}; noise {noise:.0f} dBFS, speech above {threshold:.0f}")
     reporter.info(f"flags that pin these values: {flags}")
-
-
-def _steps(blocks: Iterable[Samples]) -> Iterator[Samples]:
-    """Audio in steps of STEP_SAMPLES, so that figures don't depend on how a pipe divides it."""
-    import numpy as np
-
-    held = np.zeros(0, np.float32)
-    for block in blocks:
-        held = np.concatenate([held, block])
-        whole = len(held) // STEP_SAMPLES * STEP_SAMPLES
-        yield from held[:whole].reshape(-1, STEP_SAMPLES)
-        held = held[whole:]
-    if len(held):
-        yield held
 
 
 def _suggest_silence_ms(found: list[tuple[float, float]], requested: int) -> int:
