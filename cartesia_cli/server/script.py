@@ -44,6 +44,7 @@ import re
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -129,16 +130,18 @@ class Script:
         return replace(self, steps=tuple(step for step in self.steps if step.among[0] <= number <= step.among[1]))
 
 
+def has_lone_surrogate(text: str) -> bool:
+    """Whether it contains half a surrogate pair, which no text frame can carry."""
+    return re.search("[\ud800-\udfff]", text) is not None
+
+
 def command_name(endpoint: Endpoint, frame: str) -> str:
     """A client's text frame as one of COMMANDS. A `config` is one even if its values have to be refused."""
-    try:
+    with suppress(ApiError):
         return type(decode_command(endpoint, frame)).__name__.lower()
-    except ApiError:
-        pass
-    try:
+    with suppress(ProtocolError):
         return "config" if load_object(frame).get("type") == "config" else "unknown"
-    except ProtocolError:
-        return "unknown"
+    return "unknown"
 
 
 def parse_script(text: str, name: str = "script") -> Script:
@@ -298,7 +301,7 @@ _trigger = _reader(f"one of {', '.join(_TRIGGERS)}", lambda value: value in _TRI
 _seconds = _reader("a number of seconds, 0 or more", lambda value: type(value) in (int, float) and 0 <= value < 1e9)
 _count = _reader("a whole number, 1 or more", lambda value: type(value) is int and value >= 1)
 _flag = _reader("true or false", lambda value: isinstance(value, bool))
-_text = _reader("a string", lambda value: isinstance(value, str) and not _has_lone_surrogate(value))
+_text = _reader("a string", lambda value: isinstance(value, str) and not has_lone_surrogate(value))
 
 
 def _stall(key: str, value: Any) -> Any:
@@ -312,11 +315,6 @@ def _range(key: str, value: Any) -> tuple[float, float]:
     if ends is None or (ends[2] and int(ends[2]) < int(ends[1])):
         raise _invalid(key, 'a whole number, 1 or more, or a range such as "2-3" or "2-"', value)
     return int(ends[1]), int(ends[2]) if ends[2] else math.inf
-
-
-def _has_lone_surrogate(text: str) -> bool:
-    """Whether it contains half a surrogate pair, which no text frame can carry."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _say(key: str, value: Any) -> tuple[Frame, ...]:

@@ -12,7 +12,6 @@ import select
 import socket
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
 from typing import NoReturn
 
 from starlette.types import Scope
@@ -42,7 +41,7 @@ from ..protocol import (
 )
 from .connections import CONNECTION_KEY, WebSocketConnection
 from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
-from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Script, ScriptedReply, Step, command_name
+from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Script, ScriptedReply, Step, command_name, has_lone_surrogate
 
 MAX_QUEUED_ITEMS = 100
 """Text frames that may wait for the script; more wait in the client. Of audio only the length is kept."""
@@ -197,8 +196,7 @@ class ScriptPlayer:
         if isinstance(frame, dict):
             frame = _to_json(frame if "request_id" in frame else {**frame, "request_id": self._request_id})
         if split is not None:
-            is_text = isinstance(frame, str)
-            self._transport.send_split(frame.encode() if isinstance(frame, str) else frame, split, text=is_text)
+            self._transport.send_split(frame, split)
         elif isinstance(frame, str):
             await self._websocket.send_text(frame)
         else:
@@ -279,11 +277,7 @@ def _to_object(event: Event) -> Frame:
 def _to_json(frame: Frame) -> str:
     """JSON without escapes, except where half a surrogate pair needs them."""
     text = json.dumps(frame, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(frame)
-    return text
+    return json.dumps(frame) if has_lone_surrogate(text) else text
 
 
 class RawTransport:
@@ -297,13 +291,15 @@ class RawTransport:
         self._conn = self._protocol.conn
         self._transport: asyncio.Transport = self._protocol.transport
 
-    def send_split(self, data: bytes, size: int, *, text: bool) -> None:
+    def send_split(self, frame: str | bytes, size: int) -> None:
         """Send a message in frames of `size` bytes (RFC 6455 5.4). Raises WebSocketDisconnect if the client left."""
         if self._transport.is_closing():
             raise WebSocketDisconnect(1006)
-        first = self._conn.send_text if text else self._conn.send_binary
-        for at, piece, is_last in _split(data, size):
-            (self._conn.send_continuation if at else first)(piece, fin=is_last)
+        data = frame.encode() if isinstance(frame, str) else frame
+        send = self._conn.send_text if isinstance(frame, str) else self._conn.send_binary
+        for at in range(0, max(len(data), 1), size):  # empty data is one piece, too
+            send(data[at : at + size], fin=at + size >= len(data))
+            send = self._conn.send_continuation
         self._transport.write(b"".join(self._conn.data_to_send()))
 
     def close_without_code(self) -> None:
@@ -349,9 +345,3 @@ class RawTransport:
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
         return bool(poll.poll(0))
-
-
-def _split(data: bytes, size: int) -> Iterator[tuple[int, bytes, bool]]:
-    """Position and bytes of each piece, and whether it is the last. Empty data is one piece, too."""
-    for at in range(0, max(len(data), 1), size):
-        yield at, data[at : at + size], at + size >= len(data)
