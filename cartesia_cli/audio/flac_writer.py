@@ -70,11 +70,10 @@ def saved_sound(path: Path, name: str) -> Iterator[None]:
 
     try:
         yield
-    except soundfile.SoundFileError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise unsaved_error(path, name, str(error)) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
+        if isinstance(error, soundfile.SoundFileError):
+            raise unsaved_error(path, name, str(error)) from error
         raise
 
 

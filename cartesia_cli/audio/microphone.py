@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..daemon_thread import start_daemon_thread_async
@@ -90,10 +91,8 @@ class Microphone:
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            try:
+            with suppress(RuntimeError):  # the loop is closed, so the result isn't needed any more
                 loop.call_soon_threadsafe(arrived.set)
-            except RuntimeError:  # the loop is closed, so the result isn't needed any more
-                pass
 
         stream = _Stream(self.device, self._output_rate, wake)
         with c_stderr_suppressed():
@@ -273,9 +272,7 @@ def _mono(data: bytes, channels: int) -> Samples:
 async def _wait_for(arrived: asyncio.Event, seconds: float) -> bool:
     """Whether the event was set within this many seconds of running time."""
     for _ in range(TIMEOUT_SLICES):
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds / TIMEOUT_SLICES):
                 return await arrived.wait()
-        except TimeoutError:
-            pass
     return arrived.is_set()

@@ -11,7 +11,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,11 +120,9 @@ class SourceWatcher:
 def _run_pactl(*arguments: str) -> str | None:
     """What it prints; None if it is missing or fails."""
     command = ["pactl", *arguments]
-    try:
-        output: str = subprocess.run(command, timeout=ANSWER_SECONDS, check=True, **_pactl_options()).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return output
+    with suppress(OSError, subprocess.SubprocessError):
+        return str(subprocess.run(command, timeout=ANSWER_SECONDS, check=True, **_pactl_options()).stdout)
+    return None
 
 
 def _pactl_options() -> dict[str, Any]:

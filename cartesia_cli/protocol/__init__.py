@@ -46,6 +46,7 @@ from .constants import (
     is_loopback_host,
     is_unencrypted,
     is_whisper,
+    parse_address,
     realtime_credits,
     request_headers,
     takes_language_hints,

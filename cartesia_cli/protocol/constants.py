@@ -7,7 +7,7 @@ version the server may add new ones (docs: api-conventions).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, urlencode, urlsplit
 
 from ..errors import UsageError
@@ -101,14 +101,17 @@ def is_loopback(base_url: str) -> bool:
 
 def is_loopback_host(host: str) -> bool:
     """Whether a name or an address, without brackets, can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
+    address = parse_address(host)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return host == "localhost" or (address is not None and (mapped or address).is_loopback)
+
+
+def parse_address(host: str) -> IPv4Address | IPv6Address | None:
+    """An IP address, without brackets; None for a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def check_base_url(text: str) -> str:

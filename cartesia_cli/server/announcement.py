@@ -16,7 +16,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -90,23 +90,20 @@ def find(model: str | None) -> FoundServer | None:
     path = socket_path(model)
     if path is None:
         return None
-    try:
+    with suppress(OSError, ValueError, KeyError, TypeError), ExitStack() as stack:
         about = path.lstat()
         if not stat.S_ISSOCK(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o077:
             return None
-        connection = socket.socket(socket.AF_UNIX)
-    except OSError:
-        return None
-    try:
+        connection = stack.enter_context(socket.socket(socket.AF_UNIX))
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(str(path))
         stream = connection.makefile("rb")
         told = json.loads(stream.readline())
         connection.settimeout(None)
-        return FoundServer(str(told["base_url"]), str(told["token"]), int(told["pid"]), connection, stream)
-    except (OSError, ValueError, KeyError, TypeError):
-        connection.close()
-        return None
+        found = FoundServer(str(told["base_url"]), str(told["token"]), int(told["pid"]), connection, stream)
+        stack.pop_all()  # it stays open
+        return found
+    return None
 
 
 class Announcement:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -18,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import api_error, excerpt, is_loopback_host
+from ..protocol import api_error, excerpt, is_loopback_host, parse_address
 from .responses import error_response
 
 ANY_ORIGIN = "*"
@@ -54,7 +53,7 @@ class OriginPolicy:
         if match is None:
             return False
         host = match["host"].strip("[]")
-        return is_loopback_host(host) or host in self.hosts or (self.addresses and _is_address(host))
+        return is_loopback_host(host) or host in self.hosts or (self.addresses and parse_address(host) is not None)
 
     def _allows_origin(self, value: str, hosts: Sequence[str]) -> bool:
         origin = value.lower()
@@ -87,14 +86,6 @@ class OriginCheck:
                 await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+(%[0-9a-z._~-]+)?\]|[^\[\]:/@\s]+)(:[0-9]{0,5})?")
