@@ -23,7 +23,7 @@ from cartesia_cli.audio.soundtrack import (
 )
 from cartesia_cli.audio.time_map import Part, TimeMap
 from cartesia_cli.errors import InputError
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol import BatchResponse, DetectedLanguage, Word
 
 from .conftest import need
 from .memory import peak
@@ -232,6 +232,12 @@ def test_word_on_both_sides_of_a_cut_stays_on_the_side_of_its_middle() -> None:
     assert times.to_recording(9.0) == 9.0 and times.to_recording(10.0) == 60.0
     assert times.span_to_recording(9.9, 10.5) == (60.0, 60.5)
     assert times.span_to_recording(9.5, 10.1) == (9.5, 10.0)
+
+
+def test_languages_that_were_detected_in_a_response_get_the_times_of_the_recording() -> None:
+    heard = DetectedLanguage("en", 0.9, 0.0, 12.0), DetectedLanguage("de", 0.8)  # the API gives no times
+    moved = TimeMap((Part(0.0, 1.0), Part(10.0, 60.0))).restore(BatchResponse(text="", languages=heard))
+    assert moved.languages == (DetectedLanguage("en", 0.9, 1.0, 62.0), heard[1])
 
 
 # Several tracks, damage ----------------------------------------------------------------------------------------

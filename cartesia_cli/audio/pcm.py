@@ -5,10 +5,10 @@ Pure: arrays in, arrays out; only the resampler has state. Samples are mono floa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
@@ -67,20 +67,7 @@ def divide_into_rows(blocks: Iterable[Samples], size: int) -> Iterator[Samples]:
 
 def decode_pcm(data: bytes, encoding: str) -> Samples:
     """Decode headerless mono audio. `data` must contain whole samples; `protocol.ENCODINGS` has their size."""
-    match encoding:
-        case "pcm_s16le":
-            return (np.frombuffer(data, "<i2") / 32768.0).astype(np.float32)
-        case "pcm_s32le":
-            return (np.frombuffer(data, "<i4") / 2147483648.0).astype(np.float32)
-        case "pcm_f16le":
-            return _finite(np.frombuffer(data, "<f2").astype(np.float32))
-        case "pcm_f32le":
-            return _finite(np.frombuffer(data, "<f4").astype(np.float32))
-        case "pcm_mulaw":
-            return _MULAW[np.frombuffer(data, np.uint8)]
-        case "pcm_alaw":
-            return _ALAW[np.frombuffer(data, np.uint8)]
-    raise ValueError(f"unknown encoding {encoding!r}")
+    return _DECODERS[encoding](data)
 
 
 def encode_s16le(samples: Samples) -> bytes:
@@ -91,19 +78,7 @@ def encode_s16le(samples: Samples) -> bytes:
 
 def convert_s16le(data: bytes, encoding: str) -> bytes:
     """Convert `pcm_s16le` to another of ENCODINGS. What was decoded from G.711 comes out byte for byte."""
-    samples = np.frombuffer(data, "<i2")
-    match encoding:
-        case "pcm_s16le":
-            return data
-        case "pcm_s32le":
-            return (samples.astype("<i4") << 16).tobytes()
-        case "pcm_f16le":
-            return (samples / 32768.0).astype("<f2").tobytes()
-        case "pcm_f32le":
-            return (samples / 32768.0).astype("<f4").tobytes()
-        case "pcm_mulaw" | "pcm_alaw":
-            return _companding_table(encoding)[samples.view(np.uint16)].tobytes()
-    raise ValueError(f"unknown encoding {encoding!r}")
+    return _CONVERTERS[encoding](np.frombuffer(data, "<i2")).tobytes()
 
 
 class Resampler:
@@ -154,6 +129,16 @@ _MULAW = _expand_mulaw()
 _ALAW = _expand_alaw()
 
 
+_DECODERS: dict[str, Callable[[bytes], Samples]] = {
+    "pcm_s16le": lambda data: (np.frombuffer(data, "<i2") / 32768.0).astype(np.float32),
+    "pcm_s32le": lambda data: (np.frombuffer(data, "<i4") / 2147483648.0).astype(np.float32),
+    "pcm_f16le": lambda data: _finite(np.frombuffer(data, "<f2").astype(np.float32)),
+    "pcm_f32le": lambda data: _finite(np.frombuffer(data, "<f4").astype(np.float32)),
+    "pcm_mulaw": lambda data: _MULAW[np.frombuffer(data, np.uint8)],
+    "pcm_alaw": lambda data: _ALAW[np.frombuffer(data, np.uint8)],
+}
+
+
 @cache
 def _companding_table(encoding: str) -> NDArray[np.uint8]:
     """For each 16-bit sample, indexed by its unsigned value, the code whose sample is nearest."""
@@ -162,3 +147,13 @@ def _companding_table(encoding: str) -> NDArray[np.uint8]:
     bounds = (levels[order][1:] + levels[order][:-1]) / 2
     samples = np.arange(65536, dtype=np.uint16).view(np.int16) / 32768.0
     return order.astype(np.uint8)[np.searchsorted(bounds, samples)]
+
+
+_CONVERTERS: dict[str, Callable[[NDArray[np.int16]], NDArray[Any]]] = {
+    "pcm_s16le": lambda samples: samples,
+    "pcm_s32le": lambda samples: samples.astype("<i4") << 16,
+    "pcm_f16le": lambda samples: (samples / 32768.0).astype("<f2"),
+    "pcm_f32le": lambda samples: (samples / 32768.0).astype("<f4"),
+    "pcm_mulaw": lambda samples: _companding_table("pcm_mulaw")[samples.view(np.uint16)],
+    "pcm_alaw": lambda samples: _companding_table("pcm_alaw")[samples.view(np.uint16)],
+}

@@ -122,15 +122,14 @@ class SessionRecording:
         if target is None:
             self._close()
             return self.path
+        assert self._file is not None and self._writer is not None
         try:
-            if self._file is not None and self._writer is not None:
-                self._writer.hide_comment()
-                os.fsync(self._file.fileno())
+            self._writer.hide_comment()
+            os.fsync(self._file.fileno())
             link_or_copy(self.path, target, overwrite=force)
         except OSError as error:
-            if self._writer is not None:
-                with suppress(OSError):
-                    self._writer.restore_comment()
+            with suppress(OSError):
+                self._writer.restore_comment()
             reason = "it exists" if isinstance(error, FileExistsError) else error.strerror
             raise OutputError(
                 f"{target}: can't be written: {reason}", hint=f"the recording is kept: {self.path}"

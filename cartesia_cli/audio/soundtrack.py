@@ -131,10 +131,10 @@ class _SampleClock:
     """Counts the times of packets in samples: exactly where the container has rounded them (Matroska to milliseconds,
     and every irregular length takes 8 bytes in an M4A), and never backwards where parts of a film were joined.
 
-    start   what becomes 0, in units of the track
+    start   what becomes 0, in units of the track; None: the time of the first packet
     """
 
-    def __init__(self, track: AudioStream, start: int) -> None:
+    def __init__(self, track: AudioStream, start: int | None) -> None:
         self._rate, self._start = track.codec_context.sample_rate or 1, start
         self._frame_samples = track.codec_context.frame_size  # 0: they vary
         self._samples_per_unit = (track.time_base or Fraction(1)) * self._rate
@@ -143,6 +143,8 @@ class _SampleClock:
 
     def stamp(self, packet: Packet[AudioStream]) -> None:
         """Change the times of the next packet. _CannotCopy if it begins long before the last one."""
+        if self._start is None:
+            self._start = packet.pts or 0
         unit = self._samples_per_unit
         length = self._rounded(round((packet.duration or 0) * unit), self._frame_samples)
         begins = packet.pts if packet.pts is not None else packet.dts
@@ -187,7 +189,7 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
                     for note in notes:
                         warn(note)
                     return soundtrack
-        except (_CannotCopy, av.FFmpegError):
+        except (_CannotCopy, av.FFmpegError, ValueError):  # PyAV raises the last one for what a muxer doesn't take
             pass  # the decoders find out what is wrong, and decode what they can
     return _decode(path, folder, name, warn, video=video)
 
@@ -249,26 +251,21 @@ def _copy_track(
     import av
     from av.stream import Discard
 
-    # Samples before 0 are left out only where the file says so.
-    start = track.start_time if copy_format.has_times else None
     for stream in container.streams:
         if stream.index != track.index:
             stream.discard = Discard.all  # most demuxers then skip its packets in the file
     path = new_file(folder, copy_format.extension, name)
-    times, clock = _PacketTimes(), None
-    with saved_sound(path, name):
-        try:
-            with av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output:
-                copy = output.add_stream_from_template(track)
-                for packet in _decodable_packets(container, track, times, warn):
-                    if clock is None:
-                        start = packet.pts or 0 if start is None else start
-                        clock = _SampleClock(track, start)
-                    clock.stamp(packet)
-                    packet.stream = copy
-                    _mux(output, packet, path, name)
-        except ValueError as error:  # PyAV's answer for a codec that the format doesn't take
-            raise _CannotCopy from error
+    # Samples before 0 are left out only where the file says so.
+    times, clock = _PacketTimes(), _SampleClock(track, track.start_time if copy_format.has_times else None)
+    with (
+        saved_sound(path, name),
+        av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output,
+    ):
+        copy = output.add_stream_from_template(track)
+        for packet in _decodable_packets(container, track, times, warn):
+            clock.stamp(packet)
+            packet.stream = copy
+            _mux(output, packet, path, name)
     if times.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
         warn(f"its sound has gaps of {times.gaps:.2f} s: times after them may be too early")
     media = probe(path, name)

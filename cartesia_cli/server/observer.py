@@ -95,9 +95,6 @@ class ExchangeObserver:
         self._app, self._observer = app, observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         channel = _ObservedChannel(receive, send)
         started = time.monotonic()
         try:
