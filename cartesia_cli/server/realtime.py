@@ -97,11 +97,7 @@ class RealtimeEndpoint:
             self._executor_for(options).check_language(options.language or DEFAULT_LANGUAGE)
             with self._access.admit():
                 await websocket.accept(headers=[(b"x-request-id", request_id.encode())])
-                session = RealtimeSession(websocket, endpoint, options, request_id, self._idle_seconds)
-                try:
-                    await self._run(session)
-                finally:
-                    setattr(websocket.state, AUDIO_SECONDS, session.audio_seconds)
+                await self._run(RealtimeSession(websocket, endpoint, options, request_id, self._idle_seconds))
         except ApiError as error:
             await websocket.send_denial_response(error_response(error, request_id))
 
@@ -191,11 +187,6 @@ class RealtimeSession:
         self._received_bytes = 0
         self._bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
 
-    @property
-    def audio_seconds(self) -> float:
-        """How much audio was received."""
-        return self._received_bytes / self._bytes_a_second
-
     async def send(self, event: Event) -> None:
         """Send an event with the session's request id."""
         await self._websocket.send_text(encode(replace(event, request_id=self._request_id)))
@@ -268,6 +259,7 @@ class RealtimeSession:
         whole = len(data) - len(data) % ENCODINGS[self.options.encoding]
         self._partial_sample = data[whole:]
         self._received_bytes += len(frame)
+        setattr(self._websocket.state, AUDIO_SECONDS, self._received_bytes / self._bytes_a_second)
         caught_up = self._queue.empty()
         # One second at a time, however much came at once: at a low rate, few bytes are many samples.
         for at in range(0, whole, self._bytes_a_second):

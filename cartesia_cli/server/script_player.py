@@ -40,6 +40,7 @@ from ..protocol import (
     error_event,
 )
 from .connections import CONNECTION_KEY, WebSocketConnection
+from .observer import AUDIO_SECONDS
 from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
 from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Script, ScriptedReply, Step, command_name, has_lone_surrogate
 
@@ -69,10 +70,7 @@ class _SessionEnded(Exception):
 
 
 class ScriptPlayer:
-    """Plays the steps of a script on one WebSocket.
-
-    audio_seconds   how much audio was received and played to
-    """
+    """Plays the steps of a script on one WebSocket."""
 
     def __init__(
         self, websocket: WebSocket, endpoint: Endpoint, request_id: str, idle_seconds: float, script: Script
@@ -81,7 +79,7 @@ class ScriptPlayer:
         self._transport, self._idle_seconds = RawTransport(websocket.scope), idle_seconds
         self._queue = _FrameQueue()
         self._commands = Counter[str]()
-        self.audio_seconds = 0.0
+        self._audio_seconds = 0.0  # received and played to
         self._reactions = [step for step in script.steps if step.on not in ("audio", "batch")]
         self._timeline = deque(step for step in script.steps if step.on == "audio")
         self._recorded = script.recorded
@@ -125,7 +123,8 @@ class ScriptPlayer:
         while (frame := await self._next_frame()) is not None:
             if isinstance(frame, int):
                 received_bytes += frame
-                self.audio_seconds = received_bytes / bytes_a_second
+                self._audio_seconds = received_bytes / bytes_a_second
+                setattr(self._websocket.state, AUDIO_SECONDS, self._audio_seconds)
             else:
                 name = command_name(self._endpoint, frame)
                 self._commands[name] += 1
@@ -144,7 +143,7 @@ class ScriptPlayer:
         """Run the steps that the audio and the commands received so far have made due."""
         while self._timeline:
             step = self._timeline[0]
-            is_due = step.at <= self.audio_seconds + DUE_TOLERANCE_SECONDS and all(
+            is_due = step.at <= self._audio_seconds + DUE_TOLERANCE_SECONDS and all(
                 self._commands[name] >= number for name, number in step.after.items()
             )
             if not is_due and not to_the_end:

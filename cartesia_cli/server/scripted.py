@@ -22,7 +22,6 @@ from ..errors import ApiError
 from ..protocol import BatchOptions, BatchResponse, Endpoint, Word, api_error, encode_batch
 from .access import AccessControl
 from .batch import parse_form
-from .observer import AUDIO_SECONDS
 from .responses import error_response
 from .script import Script, ScriptedReply, Step
 from .script_player import HandshakeRefused, ScriptPlayer
@@ -86,11 +85,7 @@ class ScriptedRealtimeEndpoint:
                 number = next(self._numbers)
                 request_id = _request_id("websocket", number)
                 script = self._script.for_number(number)
-                player = ScriptPlayer(websocket, endpoint, request_id, self._idle_seconds, script)
-                try:
-                    await player.run()
-                finally:
-                    setattr(websocket.state, AUDIO_SECONDS, player.audio_seconds)
+                await ScriptPlayer(websocket, endpoint, request_id, self._idle_seconds, script).run()
         except HandshakeRefused as refused:
             await websocket.send_denial_response(_scripted_response(refused.reply, request_id))
         except ApiError as error:
