@@ -180,7 +180,7 @@ class Endpointer:
         self._fixed_threshold = settings.threshold
         self._rate = rate
         self._is_speech = False
-        self._undecided: list[tuple[float, float]] | None = [] if self._fixed_threshold is None else None
+        self._undecided: list[tuple[float, float]] = []  # frames that wait until the noise is known
 
     def configure(self, settings: VadSettings) -> None:
         """Change the settings from now on. The threshold stays as it is."""
@@ -201,8 +201,8 @@ class Endpointer:
     @property
     def processed_seconds(self) -> float:
         """Seconds of audio taken so far."""
-        undecided = len(self._undecided) if self._undecided else 0
-        return ((self._machine.now + undecided) * self._levels.frame_samples + self._levels.pending.size) / self._rate
+        frames = self._machine.now + len(self._undecided)
+        return (frames * self._levels.frame_samples + self._levels.pending.size) / self._rate
 
     @property
     def level(self) -> float:
@@ -240,36 +240,32 @@ class Endpointer:
         frames = self._noise.track(self._levels.levels(samples))
         if self._detector is not None:
             self._probabilities.extend(self._detector.process(samples))
-        if self._undecided is None:
-            return self._classify(frames)
-        return self._buffer_undecided(self._undecided, frames) + self._classify(frames)
+        is_known = self._fixed_threshold is not None or self._noise.is_measured
+        return self._classify(frames) if is_known else self._buffer_undecided(frames) + self._classify(frames)
 
     def finish(self) -> list[VadEvent]:
         """Classify the buffered frames, at the end of the audio or of an utterance; returns the events in them.
 
         No event is lost, repeated or invented, so an utterance may still be open. `process` may follow.
         """
-        return [] if self._undecided is None else self._classify_buffered(self._undecided)
+        return self._classify_buffered()
 
-    def _buffer_undecided(
-        self, undecided: list[tuple[float, float]], frames: Iterable[tuple[float, float]]
-    ) -> list[VadEvent]:
+    def _buffer_undecided(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Keep frames until the noise is known or the first sound is over; then classify them all."""
         events: list[VadEvent] = []
         for frame in frames:
-            undecided.append(frame)
+            self._undecided.append(frame)
             if frame[0] > SILENCE_DBFS and not self._noise.is_measured:
                 continue
-            events += self._classify_buffered(undecided)
+            events += self._classify_buffered()
             if self._noise.is_measured:
-                self._undecided = None
                 break
         return events
 
-    def _classify_buffered(self, undecided: list[tuple[float, float]]) -> list[VadEvent]:
+    def _classify_buffered(self) -> list[VadEvent]:
         """Classify the buffered frames; the events in them are detected now."""
-        events = self._classify(undecided)
-        undecided.clear()
+        events = self._classify(self._undecided)
+        self._undecided.clear()
         return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
     def _classify(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
