@@ -7,11 +7,11 @@ responses, ids included; only `wait` and `stall` depend on a clock. Must not kno
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from http import HTTPStatus
 from itertools import count
 
 from starlette.requests import ClientDisconnect, Request
@@ -29,8 +29,6 @@ from .uploads import Uploads
 
 ERROR_CODES = {402: "quota_exceeded", 429: "concurrency_limited"}
 """The `error_code` of a status (docs: api-errors)."""
-
-PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
 
 class ScriptedBatchEndpoint:
@@ -114,7 +112,7 @@ def _scripted_response(reply: ScriptedReply, request_id: str) -> Response:
     """The HTTP response of a step; what the script leaves out is as documented."""
     body = reply.body
     if body is None:
-        title = PHRASES.get(reply.status, "Error")
+        title = http.client.responses.get(reply.status, "Error")
         error = api_error(reply.status, title, "This response is scripted.", ERROR_CODES.get(reply.status))
         response = error_response(error, request_id)
     elif isinstance(body, str):
