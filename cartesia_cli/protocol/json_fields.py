@@ -1,7 +1,7 @@
 """Reads and writes the members of JSON messages, field by field, with their types checked.
 
-A null or missing field is None. One of the wrong type is a ProtocolError, or is left where it was, as the caller
-needs. Independent of the message that a field belongs to.
+A null or missing field is None. One of the wrong type is left where it was. Independent of the message that a field
+belongs to.
 """
 
 import json
@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
+
+MAX_DEPTH = 100
+"""How deeply values may be nested in JSON that is too deep to be parsed as a whole: deeper than any known field."""
 
 
 class Word(NamedTuple):
@@ -73,59 +76,34 @@ def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
     A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object.
     """
     try:
-        text = frame if isinstance(frame, str) else frame.decode("utf-8")
-        begins = _skip_whitespace(text, 1 if text.startswith("\ufeff") else 0)
+        text = (frame if isinstance(frame, str) else frame.decode("utf-8")).removeprefix("\ufeff").lstrip(" \t\n\r")
         try:
-            value, ends = _JSON.raw_decode(text, begins)
+            value, end = _JSON.raw_decode(text)
         except RecursionError:
-            value, ends = _load_deep_object(text, begins)
+            text = _without_deep_values(text)
+            value, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(value, dict):
-        raise ProtocolError(f"JSON, but {_type_name(value)} where an object belongs")
-    return value, text[ends:].strip()
+        found = "null" if value is None else f"a {type(value).__name__}"
+        raise ProtocolError(f"JSON, but {found} where an object belongs")
+    return value, text[end:].strip()
 
 
-def _load_deep_object(text: str, at: int) -> tuple[dict[str, Any], int]:
-    """Parse an object with values that are nested too deeply for Python; also return where it ends.
-
-    Those values become empty objects, which are malformed in every known field. Raises ValueError if it is not an
-    object.
-    """
-    found: dict[str, Any] = {}
-    at = _skip_whitespace(text, at, "{")
-    while True:
-        name, at = _JSON.raw_decode(text, _skip_whitespace(text, at))
-        if not isinstance(name, str):
-            raise ValueError("a name is not a string")
-        at = _skip_whitespace(text, _skip_whitespace(text, at, ":"))
-        try:
-            found[name], at = _JSON.raw_decode(text, at)
-        except RecursionError:
-            found[name], at = {}, _find_closing_bracket(text, at)
-        at = _skip_whitespace(text, at)
-        if text[at : at + 1] == "}":
-            return found, at + 1
-        at = _skip_whitespace(text, at, ",")
-
-
-def _skip_whitespace(text: str, at: int, mark: str = "") -> int:
-    """The position after whitespace and this punctuation mark. Raises ValueError if the mark is missing."""
-    while text[at : at + 1] in _WHITESPACE:
-        at += 1
-    if not text.startswith(mark, at):
-        raise ValueError(f"expected {mark} at {at}")
-    return at + len(mark)
-
-
-def _find_closing_bracket(text: str, at: int) -> int:
-    """The position after the array or object that begins here. Raises ValueError if it is not closed."""
-    depth = 0
-    for found in re.compile(_BRACKETS).finditer(text, at):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if depth == 0:
-            return found.end()
-    raise ValueError("unclosed array or object")
+def _without_deep_values(text: str) -> str:
+    """JSON text with `{}` for each value in more than MAX_DEPTH others, which Python may not be able to parse."""
+    kept: list[str] = []
+    depth = at = 0
+    for found in re.finditer(_BRACKETS, text):
+        if found[0] in "[{":
+            if depth == MAX_DEPTH:
+                kept += [text[at : found.start()], "{}"]
+            depth += 1
+        elif found[0] in "]}":
+            depth -= 1
+            if depth == MAX_DEPTH:
+                at = found.end()
+    return "".join([*kept, text[at:]])
 
 
 def take_valid_fields(members: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -136,9 +114,9 @@ def take_valid_fields(members: dict[str, Any], names: Iterable[str]) -> dict[str
     found = {}
     for name in names:
         try:
-            if members.get(name) is not None and (value := _READERS[name](name, members[name])) is not None:
+            if members.get(name) is not None and (value := _READERS[name](members[name])) is not None:
                 found[name] = value
-        except ProtocolError:
+        except ValueError:
             continue
         members.pop(name, None)
     return found
@@ -175,45 +153,38 @@ def _parse_int(digits: str) -> int | float:
 
 _JSON = json.JSONDecoder(parse_int=_parse_int)
 
-_WHITESPACE = (" ", "\t", "\n", "\r")
-
 _BRACKETS = r'(?s)[\[\]{}]|"(?:[^"\\]|\\.)*+"?'
 """Brackets, and strings, in which brackets don't count."""
 
 
-def _type_error(name: str, value: Any, wanted: str) -> ProtocolError:
-    return ProtocolError(f"{name!r} is {_type_name(value)} instead of {wanted}")
+# The readers of fields raise ValueError for a value of another type.
 
 
-def _type_name(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
-
-
-def _read_string(name: str, value: Any) -> str:
+def _read_string(value: Any) -> str:
     if not isinstance(value, str):
-        raise _type_error(name, value, "a string")
+        raise ValueError(value)
     return value
 
 
-def _read_bool(name: str, value: Any) -> bool:
+def _read_bool(value: Any) -> bool:
     if value not in (True, False):  # 1 == True and 0 == False
-        raise _type_error(name, value, "true or false")
+        raise ValueError(value)
     return bool(value)
 
 
-def _read_int(name: str, value: Any) -> int:
+def _read_int(value: Any) -> int:
     """An integer. 402.0 and "402" are 402: what an error means depends on its status."""
     if isinstance(value, str) and value.isdecimal():
         value = _parse_int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
-        raise _type_error(name, value, "a whole number")
+        raise ValueError(value)
     return int(value)
 
 
-def _read_seconds(name: str, value: Any) -> float | None:
+def _read_seconds(value: Any) -> float | None:
     """A number of seconds. None for infinities and NaN, which Python's JSON parser accepts."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _type_error(name, value, "a number")
+        raise ValueError(value)
     try:
         seconds = float(value)
     except OverflowError:
@@ -221,31 +192,31 @@ def _read_seconds(name: str, value: Any) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _list_reader(read_item: Callable[[Any], object]) -> Callable[[str, Any], tuple[object, ...]]:
-    def read(name: str, value: Any) -> tuple[object, ...]:
+def _list_reader(read_item: Callable[[Any], object]) -> Callable[[Any], tuple[object, ...]]:
+    def read(value: Any) -> tuple[object, ...]:
         if not isinstance(value, list):
-            raise _type_error(name, value, "a list")
+            raise ValueError(value)
         return tuple(map(read_item, value))
 
     return read
 
 
 def _read_word(item: Any) -> Word:
-    if not isinstance(item, dict) or not isinstance(item.get("word"), str):
-        raise _type_error("words", item, "words")
-    start, end = (None if item.get(name) is None else _read_seconds(name, item[name]) for name in ("start", "end"))
-    return Word(item["word"], start, end, estimated=item.get("estimated") is True)
+    if not isinstance(item, dict):
+        raise ValueError(item)
+    start, end = (None if item.get(name) is None else _read_seconds(item[name]) for name in ("start", "end"))
+    return Word(_read_string(item.get("word")), start, end, estimated=item.get("estimated") is True)
 
 
 def _read_language(item: Any) -> DetectedLanguage:
-    if not isinstance(item, dict) or not isinstance(item.get("language"), str):
-        raise _type_error("languages", item, "languages")
+    if not isinstance(item, dict):
+        raise ValueError(item)
     names = ("confidence", "start", "end")
-    numbers = {name: _read_seconds(name, item[name]) for name in names if item.get(name) is not None}
-    return DetectedLanguage(item["language"], **numbers)
+    numbers = {name: _read_seconds(item[name]) for name in names if item.get(name) is not None}
+    return DetectedLanguage(_read_string(item.get("language")), **numbers)
 
 
-_READERS: dict[str, Callable[[str, Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("request_id", "text", "transcript", "language"), _read_string),
     **dict.fromkeys(("error_code", "title", "message", "error", "doc_url"), _read_string),
     **dict.fromkeys(("start", "end", "duration"), _read_seconds),
