@@ -6,6 +6,9 @@ was sent. Whatever was sent SETTLED_SECONDS before another one is taken to be ac
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+
 from ..protocol import Config
 
 SETTLED_SECONDS = 30.0
@@ -21,7 +24,6 @@ class SentConfigs:
     def __init__(self) -> None:
         self.pending: list[Config] = []
         self._sent: list[tuple[float, Config]] = []
-        self._known: list[Config] = []  # all that were ever sent, refused ones included
 
     def request(self, config: Config) -> None:
         """The user wants a change; it is sent after the audio so far."""
@@ -30,14 +32,13 @@ class SentConfigs:
     def sent(self, config: Config, now: float) -> None:
         """A change was sent. now: seconds of a clock."""
         self.pending = [other for other in self.pending if other is not config]
-        self._known.append(config)
         if self._sent and now - self._sent[-1][0] >= SETTLED_SECONDS:
-            self._sent = [(now, self._merged())]
+            self._sent = [(now, _merged(self.in_effect()))]
         self._sent.append((now, config))
 
     def was_sent(self, config: Config) -> bool:
-        """Whether a change was sent before, over this connection or an earlier one."""
-        return any(other is config for other in self._known)
+        """Whether a requested change was sent before, over this connection or an earlier one."""
+        return not any(other is config for other in self.pending)
 
     def refused(self) -> Config | None:
         """The server refused a change; returns which one, or None if none is in effect."""
@@ -50,13 +51,8 @@ class SentConfigs:
     @property
     def requested(self) -> Config:
         """All changes in effect and pending, as one."""
-        merged = self._merged()
-        for config in self.pending:
-            merged = merged.merged(config)
-        return merged
+        return _merged([*self.in_effect(), *self.pending])
 
-    def _merged(self) -> Config:
-        merged = Config()
-        for _, config in self._sent:
-            merged = merged.merged(config)
-        return merged
+
+def _merged(configs: Iterable[Config]) -> Config:
+    return reduce(Config.merged, configs, Config())
