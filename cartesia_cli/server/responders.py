@@ -30,6 +30,7 @@ from ..protocol import (
     TurnUpdate,
     Word,
     api_error,
+    turn_order_problem,
 )
 from .live_recognizer import LiveRecognizer
 from .live_word_times import LiveWordTimes
@@ -278,14 +279,10 @@ class TurnResponder:
 
 
 def _merge_turn_config(old: TurnConfig, new: TurnConfig) -> TurnConfig:
-    """`new` where it has a value, else `old`. Raises ApiError unless start > eager end > end (docs: turns)."""
+    """`new` where it has a value, else `old`. Raises ApiError if thresholds are out of order."""
     merged = old.merged(new)
-    start, eager, end = merged.start_threshold, merged.eager_end_threshold, merged.end_threshold
-    assert start is not None and eager is not None and end is not None
-    if not 1 > start > eager > end > 0 or (merged.end_timeout_ms or 0) < 0:
-        raise api_error(
-            400, "Invalid turn thresholds", "start_threshold > eager_end_threshold > end_threshold is needed."
-        )
+    if (problem := turn_order_problem(merged)) is not None:
+        raise api_error(400, "Invalid turn thresholds", f"{problem}.")
     return merged
 
 
