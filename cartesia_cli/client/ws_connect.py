@@ -34,8 +34,8 @@ from ..protocol import request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
 from .environment import find_proxy, tls_context
-from .http_errors import Failure, Peer, describe_error
-from .ws_errors import MAX_EVENT_BYTES, handshake_failure, response_headers
+from .http_errors import Failure, Peer
+from .ws_errors import MAX_EVENT_BYTES, handshake_failure, lost_reason, response_headers
 
 CLOSE_TIMEOUT_SECONDS = 1.0
 
@@ -196,5 +196,4 @@ def describe_close(closed: ConnectionClosed) -> dict[str, Any]:
     """How a connection ended, as the data of a `close` event, which the local server can reproduce."""
     if (frame := closed.rcvd or closed.sent) is not None:
         return {"code": frame.code, "reason": frame.reason}
-    cause = closed.__cause__
-    return {"code": 1006, "reason": describe_error(cause) if isinstance(cause, OSError) and str(cause) else ""}
+    return {"code": 1006, "reason": lost_reason(closed)}

@@ -98,6 +98,12 @@ def close_error(closed: ConnectionClosed, peer: Peer, request_id: str | None, si
     return error
 
 
+def lost_reason(closed: ConnectionClosed) -> str:
+    """Why the operating system says that a connection without a close frame ended; empty if it doesn't say."""
+    cause = closed.__cause__
+    return describe_error(cause) if isinstance(cause, OSError) and str(cause) else ""
+
+
 def already_closed_error(peer: Peer) -> NetworkError:
     return NetworkError(f"the session with {peer.host} has already ended")
 
@@ -133,9 +139,7 @@ def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds
         reason = peer.quote(closed.sent.reason)  # which quotes the frame
         details = f"larger than {MAX_EVENT_BYTES >> 20} MiB" if own_code == 1009 else reason or f"code {own_code}"
         return ProtocolError(f"{peer.host} sent an invalid WebSocket frame: {details}", hint=NOT_CARTESIA)
-    cause = closed.__cause__
-    has_reason = isinstance(cause, OSError) and str(cause)
-    why = peer.quote(describe_error(cause)) if cause and has_reason else "closed without a reason"
+    why = peer.quote(lost_reason(closed)) or "closed without a reason"
     return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=CHECK_NETWORK)
 
 
