@@ -213,6 +213,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio import devices, microphone, session_recording
     from cartesia_cli.audio.pacing import LimitedSource
     from cartesia_cli.audio.vad import Endpointer
+    from cartesia_cli.protocol import RealtimeOptions
     from cartesia_cli.session import Session
     from cartesia_cli.session.interfaces import StopSignal
     from cartesia_cli.session.latency import LatencyRecorder
@@ -237,11 +238,11 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         recording = session_recording.SessionRecording(opened, Path(folder))
-        clock, heard, line, recorder = SpeechTimeline(), Endpointer(), SilentConnection(), LatencyRecorder("ink-2")
+        clock, heard, line = SpeechTimeline(), Endpointer(), SilentConnection()
 
         class MemoryAtFiveMinutes(LatencyRecorder):
             def audio_sent(self, size: int) -> None:
-                recorder.audio_sent(size)
+                super().audio_sent(size)
                 if not memory and clock.sent >= 300:
                     memory.append(peak())
 
@@ -250,9 +251,9 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
             yield line
 
         session = Session(
-            connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), clock, heard,
+            connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), heard,
             sends_finalize=True, has_finalize=True, frame_bytes=3200, write=lambda update: None,
-            observer=MemoryAtFiveMinutes("ink-2"), pace=1e6,
+            observer=MemoryAtFiveMinutes(RealtimeOptions(model="ink-2"), 3200), pace=1e6,
         )  # fmt: skip
         before = time.process_time()
         await session.run(StopSignal())

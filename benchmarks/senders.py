@@ -181,7 +181,7 @@ async def pace_by_session(
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline
     from cartesia_cli.transcript import Segment, Update
 
-    log, clock, segments = watch or Log(), SpeechTimeline(), list[Segment]()
+    log, segments = watch or Log(), list[Segment]()
 
     class Watched(RealtimeSource):
         async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
@@ -195,13 +195,15 @@ async def pace_by_session(
         if isinstance(update, Segment):
             segments.append(update)
 
-    recorder = LatencyRecorder("ink-2")
+    options = RealtimeOptions(model="ink-2", keyterms=(name,))
+    frame_bytes = SECOND * ms // 1000
+    recorder = LatencyRecorder(options, frame_bytes)
     blocks = (decode_pcm(frame, "pcm_s16le") for frame in cut(audio, ms, seconds))
     source = Watched(blocks, ms / 1000, on_late=recorder.late, on_gap=recorder.gap, **time)
-    options = RealtimeOptions(model="ink-2", keyterms=(name,))
     session = Session(
-        lambda is_reconnect: connect(address, None, MANUAL, options), source, ManualTracker(clock), clock, Endpointer(),
-        sends_finalize=True, has_finalize=True, frame_bytes=SECOND * ms // 1000, write=write, observer=recorder,
+        lambda is_reconnect: connect(address, None, MANUAL, options),
+        source, ManualTracker(SpeechTimeline()), Endpointer(),
+        sends_finalize=True, has_finalize=True, frame_bytes=frame_bytes, write=write, observer=recorder,
         pace=1e6 if time else 1.0,
     )  # fmt: skip
     await session.run(StopSignal())

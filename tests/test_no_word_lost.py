@@ -14,6 +14,7 @@ import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.vad import Endpointer
+from cartesia_cli.protocol import RealtimeOptions
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import Connect, Source, StopSignal
 from cartesia_cli.session.latency import LatencyRecorder
@@ -26,6 +27,7 @@ from tests.tones import TONE, spoken
 pytestmark = pytest.mark.waits
 
 NUMBERS, DROPS = 40, 10
+INK_2 = RealtimeOptions(model="ink-2")
 REPEATED = [7, 7, 8, 7, 7, 7, 9, 8, 8] * 4, [7] * 40, [1, 2, 3] * 12, [n for k in range(20, 40) for n in (7, k)]
 LATENESS = [0.0, 0.5, 1.2, 3.0, 10.0, "random"]
 TURN_SILENCES, RESTS = (0.15, 0.35, 0.7, 1.0), (0.2, 0.5, 0.9)
@@ -36,9 +38,8 @@ def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Ca
         connect: Connect, source: Source, endpointer: Endpointer, *, manual: bool, chunk: int,
         write: Callable[[Update], None], pace: float,
     ) -> Session:  # fmt: skip
-        timeline = SpeechTimeline()
         return Session(
-            connect, source, (ManualTracker if manual else TurnTracker)(timeline), timeline, endpointer,
+            connect, source, (ManualTracker if manual else TurnTracker)(SpeechTimeline()), endpointer,
             sends_finalize=manual, has_finalize=manual, frame_bytes=chunk, write=write,
             reconnect_policy=ReconnectPolicy(tries), pace=pace, observer=recorder,
         )  # fmt: skip
@@ -166,7 +167,7 @@ def measured(recorder: LatencyRecorder, name: str) -> list[float]:
 
 @pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
 def test_turn_latency_is_the_delay_of_the_server_when_later_turns_have_begun(late: float) -> None:
-    silence, recorder = 0.35, LatencyRecorder("ink-2")
+    silence, recorder = 0.35, LatencyRecorder(INK_2, CHUNK)
     session = run([*range(20)], late=late, lives=[], silence=silence, recorder=recorder)
     assert session.heard == [*range(20)]
     assert len(measured(recorder, "speech_to_turn_end")) >= 16  # the first ones tell how late the server is
@@ -178,12 +179,12 @@ def test_turn_latency_is_the_delay_of_the_server_when_later_turns_have_begun(lat
 
 @pytest.mark.parametrize("late", [0.0, 0.4, 2.8, 10.0])
 def test_utterance_latency_is_the_delay_of_the_server_when_later_ones_were_finalized(late: float) -> None:
-    recorder = LatencyRecorder("ink-2")
+    recorder = LatencyRecorder(INK_2, CHUNK)
     session = run([*range(20)], manual=True, late=late, lives=[], updates=False, recorder=recorder)
     assert session.heard == [*range(20)]
     for name in ("finalize_to_flush_done", "finalize_to_text"):
         assert measured(recorder, name)[:20] == pytest.approx([late] * 20, abs=0.001)
-    recorder = LatencyRecorder("ink-2")
+    recorder = LatencyRecorder(INK_2, CHUNK)
     run([*range(20)], manual=True, late=late, lives=[], updates=True, recorder=recorder)
     assert len(measured(recorder, "onset_to_text")) == 20
     for figure in measured(recorder, "onset_to_text"):
@@ -192,7 +193,7 @@ def test_utterance_latency_is_the_delay_of_the_server_when_later_ones_were_final
 
 def test_only_unambiguous_latencies_are_measured_when_the_delay_varies() -> None:
     for seed in range(4):
-        recorder = LatencyRecorder("ink-2")
+        recorder = LatencyRecorder(INK_2, CHUNK)
         run([*range(NUMBERS)], late="random", lives=[], seed=seed, recorder=recorder)
         for figure in measured(recorder, "speech_to_turn_end"):
             assert 0.35 <= figure <= 0.35 + 3.0 + FRAME

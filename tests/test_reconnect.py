@@ -46,6 +46,7 @@ from cartesia_cli.tracker import MAX_RESPONSE_SECONDS, ManualTracker, SpeechTime
 from cartesia_cli.transcript import Notice, Segment, Update
 from tests.conftest import Run, side_by_side
 from tests.fork_server import PIPE, start_program
+from tests.late_server import CHUNK, RealtimeAudio
 from tests.microphone import open_studio
 from tests.realtime_server import RealtimeServer, ServerConnection, refuses
 from tests.simulated_time import SimulatedTimeLoop
@@ -54,8 +55,6 @@ from tests.test_listen import listening
 from tests.tones import REST, Recognizer, random_loss, recognizes, spoken
 
 pytestmark = pytest.mark.waits
-
-CHUNK = 2 * RATE // 10
 
 
 class SimulatedConnection:
@@ -127,18 +126,6 @@ class SimulatedConnection:
         return "".join(f" {number}" for number in self._recognizer.heard[self._told :])
 
 
-class Tape:
-    """Numbers in real time."""
-
-    def __init__(self, numbers: list[int], rest: float, noise: float) -> None:
-        self._audio = encode_s16le(spoken(numbers, rest, noise))
-
-    async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        for at in range(0, len(self._audio), 640):
-            yield AudioBlock(self._audio[at : at + 640])
-            await asyncio.sleep(640 / 2 / RATE)
-
-
 class Case:
     """A session over connections with these lifetimes; the last one is never lost.
 
@@ -154,6 +141,7 @@ class Case:
         self.updates: list[Update] = []
         self.error: CliError | None = None
         error = error or NetworkError("lost")
+        source = source or RealtimeAudio(encode_s16le(spoken(numbers, rest, noise)))
 
         @asynccontextmanager
         async def connect(is_reconnect: bool) -> AsyncIterator[SimulatedConnection]:
@@ -167,7 +155,7 @@ class Case:
             clock = SpeechTimeline()
             reducer = (ManualTracker if manual else TurnTracker)(clock)
             session = Session(
-                connect, source or Tape(numbers, rest, noise), reducer, clock, Endpointer(VadSettings(silence_ms=400)),
+                connect, source, reducer, Endpointer(VadSettings(silence_ms=400)),
                 sends_finalize=finalize and manual, has_finalize=manual, frame_bytes=CHUNK, write=self.updates.append,
                 reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
@@ -338,7 +326,7 @@ class Recorded(PausableSource):
     """Numbers that are recorded, with the microphone paused during some of them."""
 
     def __init__(self, numbers: list[int], paused: range, folder: Path, *, manual: bool) -> None:
-        tape = Tape(numbers, REST, 0.0005)
+        tape = RealtimeAudio(encode_s16le(spoken(numbers, REST, 0.0005)))
         super().__init__(SessionRecording(tape, folder), print, lambda: None, sends_silence=not manual)
         first, last = (len(spoken(range(count))) * 2 // 640 for count in (paused.start, paused.stop))
         self._paused_blocks = range(first, last)

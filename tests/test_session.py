@@ -143,9 +143,9 @@ class Case:
             await self.on_call(self)
             yield self.wire
 
-        self.wire, self.stop, clock = Wire(answer_and_tell), StopSignal(), SpeechTimeline()
+        self.wire, self.stop = Wire(answer_and_tell), StopSignal()
         session = Session(
-            connect, self.source, (ManualTracker if manual else TurnTracker)(clock), clock,
+            connect, self.source, (ManualTracker if manual else TurnTracker)(SpeechTimeline()),
             Endpointer(VadSettings(silence_ms=silence_ms)),
             sends_finalize=finalize, has_finalize=manual, frame_bytes=CHUNK,
             write=self.write, reconnect_policy=ReconnectPolicy(tries=0), pace=1000.0,
@@ -440,7 +440,6 @@ def test_nothing_is_sent_while_the_source_is_paused_and_times_go_on() -> None:
 
 def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
     lines, updates = Lines(5.0, NetworkError("closed with 1001")), list[Update]()
-    timeline = SpeechTimeline()
 
     class Muted(Slow):
         """Pausing a microphone finalizes what was said."""
@@ -458,7 +457,7 @@ def test_speech_that_a_pause_cuts_off_keeps_no_connection_open() -> None:
 
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         session = Session(
-            lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(timeline), timeline, Endpointer(),
+            lines.connect, Muted(*talk()[:20], *PAUSED, *talk()), ManualTracker(SpeechTimeline()), Endpointer(),
             sends_finalize=False, has_finalize=True, frame_bytes=CHUNK, write=updates.append,
             reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip
@@ -505,9 +504,8 @@ def test_connection_closed_during_a_pause_is_reopened_by_speech(end: Exception |
     lines, updates = Lines(5.0, end), list[Update]()
 
     async def run() -> None:
-        timeline = SpeechTimeline()
         session = Session(
-            lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(timeline), timeline,
+            lines.connect, Slow(*talk(), *PAUSED, *(talk() if talks_again else [])), ManualTracker(SpeechTimeline()),
             Endpointer(), sends_finalize=True, has_finalize=True, frame_bytes=CHUNK, write=updates.append,
             reconnect_policy=ReconnectPolicy(tries=0),
         )  # fmt: skip

@@ -23,7 +23,7 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
-from cartesia_cli.protocol import Delta
+from cartesia_cli.protocol import Delta, RealtimeOptions
 from cartesia_cli.session import Session, send_buffer
 from cartesia_cli.session.interfaces import StopSignal
 from cartesia_cli.session.latency import LatencyRecorder
@@ -31,10 +31,11 @@ from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
+from tests.late_server import CHUNK
 from tests.realtime_server import RealtimeServer, Script
 from tests.simulated_time import SimulatedTimeLoop
 from tests.speech import write_wav
-from tests.test_reconnect import CHUNK, SimulatedConnection
+from tests.test_reconnect import SimulatedConnection
 from tests.tones import TONE, random_loss, recognizes, spoken
 
 pytestmark = pytest.mark.waits
@@ -197,10 +198,11 @@ class Soak:
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
 
         self._session = Session(
-            connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock), clock,
+            connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock),
             Endpointer(VadSettings(silence_ms=400)),
             sends_finalize=self.manual, has_finalize=self.manual, frame_bytes=CHUNK,
-            write=self._take, observer=LatencyRecorder("ink-2") if self.measured else None,
+            write=self._take,
+            observer=LatencyRecorder(RealtimeOptions(model="ink-2"), CHUNK) if self.measured else None,
             reconnect_policy=ReconnectPolicy(jitter=dice.random),
         )  # fmt: skip
         await self._session.run(StopSignal())

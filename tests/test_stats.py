@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadEvent
-from cartesia_cli.commands.live.metrics import LiveMetrics
 from cartesia_cli.output.stats_report import ASCII_RAMP, BLOCK_RAMP, bars, render_report
 from cartesia_cli.protocol import (
     Close,
@@ -58,11 +57,11 @@ class Day:
 
     def __init__(self, model: str = "ink-2", *, auto: bool = False) -> None:
         self.now = 1000.0
-        self.recorder, self.timeline = LatencyRecorder(model), SpeechTimeline()
+        self.recorder, self.timeline = LatencyRecorder(RealtimeOptions(model=model), 3200), SpeechTimeline()
         self.tracker: Tracker = (TurnTracker if auto else ManualTracker)(self.timeline)
         self.buffer: SendBuffer[Marker] = SendBuffer(3200)
         self.dispatcher = EventDispatcher(
-            self.buffer, self.tracker, self.timeline,
+            self.buffer, self.tracker,
             now=lambda: self.now, write=lambda update: None, observer=self.recorder,
         )  # fmt: skip
 
@@ -617,12 +616,11 @@ class Recording:
 def test_session_with_speech_reports_its_latencies() -> None:
     words = say("Good morning.")
     spoken = np.concatenate([silence(1.0), words, silence(1.5), words, silence(1.5)])
-    recorder, updates = LatencyRecorder("ink-2"), list[Update]()
+    recorder, updates = LatencyRecorder(RealtimeOptions(model="ink-2"), 3200), list[Update]()
 
     async def run() -> None:
-        clock = SpeechTimeline()
         await Session(
-            lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(clock), clock, Endpointer(),
+            lambda again: nullcontext(Wire()), Recording(spoken), ManualTracker(SpeechTimeline()), Endpointer(),
             sends_finalize=True, has_finalize=True, frame_bytes=3200, write=updates.append,
             observer=recorder, pace=1000.0,
         ).run(StopSignal())  # fmt: skip
@@ -660,7 +658,8 @@ def test_stats_report_has_a_row_for_each_figure_and_fits_the_width() -> None:
 
 
 def test_empty_stats_report_is_rendered() -> None:
-    assert render_report(Day().report(), 80) == "sent: 0.0 s of audio, 0 bytes, 0 credits\n"
+    expected = "sent: 0.0 s of audio, 0 bytes, 0 credits\nformat: pcm_s16le, 16000 Hz, 256 kbit/s\n"
+    assert render_report(Day().report(), 80) == expected
 
 
 @given(
@@ -750,7 +749,7 @@ class Attended:
     def __init__(self) -> None:
         self.now = 1000.0
         options = RealtimeOptions(model="ink-2")
-        self.watch = LiveMetrics(options, 3200, lambda: self.now, lambda: None, clock=lambda: self.now)
+        self.watch = LatencyRecorder(options, 3200, captured=lambda: self.now, clock=lambda: self.now)
 
     def hear(self, frames: int, *, sent: bool = True) -> None:
         for _ in range(frames):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import zip_longest
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,8 @@ from cartesia_cli.protocol import (
 from cartesia_cli.tracker import Fact, ManualTracker, SpeechTimeline, Tracker, TurnTracker, UtteranceTimes
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 
+TrackerT = TypeVar("TrackerT", ManualTracker, TurnTracker)
+
 
 def said(tracker: Tracker, event: Event, now: float | None = None) -> list[Update]:
     """What an event means to whoever reads; where no time is given, audio goes out in real time."""
@@ -41,8 +44,27 @@ def reduced(tracker: Tracker, events: Iterable[Event]) -> list[Update]:
     return updates + updates_of(tracker.end(complete=True))
 
 
+def segments(updates: Iterable[Update]) -> list[Segment]:
+    return [update for update in updates if isinstance(update, Segment)]
+
+
 def texts(updates: Iterable[Update]) -> list[str]:
-    return [update.text for update in updates if isinstance(update, Segment)]
+    return [segment.text for segment in segments(updates)]
+
+
+def tracking(machine: type[TrackerT]) -> tuple[TrackerT, SpeechTimeline]:
+    timeline = SpeechTimeline()
+    return machine(timeline), timeline
+
+
+def after_an_utterance() -> tuple[ManualTracker, SpeechTimeline]:
+    """Speech from 0.5 to 1.5 s, and a `finalize` at 2 s."""
+    tracker, timeline = tracking(ManualTracker)
+    timeline.onset(0.5)
+    timeline.pause(1.5)
+    timeline.sent = 2.0
+    tracker.finalized(timeline.sent)
+    return tracker, timeline
 
 
 def manual(*events: Event) -> list[Update]:
@@ -97,7 +119,7 @@ def test_words_of_resent_audio_appear_once_with_session_times() -> None:
     heard = Delta(text="Hello", words=(Word("Hello", 0.5, 0.75),))
     list(said(tracker, heard))
     tracker.rewind(20.0)
-    assert [update for update in reduced(tracker, [heard, FlushDone()]) if isinstance(update, Segment)] == [
+    assert segments(reduced(tracker, [heard, FlushDone()])) == [
         Segment(20.5, 20.75, "Hello", "server", (Word("Hello", 20.5, 20.75),))
     ]
 
@@ -125,8 +147,7 @@ def test_words_that_come_after_their_segment_settled_are_ignored() -> None:
 
 
 def test_turn_with_words_has_their_times() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.onset(0.4)
     clock.advance(2.0, 2.0)
     clock.pause(1.5)
@@ -148,8 +169,7 @@ def test_turn_words_count_from_the_start_of_their_connection() -> None:
 
 
 def test_part_of_a_resent_turn_that_is_new_keeps_its_word_times() -> None:
-    tracker = TurnTracker(SpeechTimeline())
-    clock = tracker.timeline
+    tracker, clock = tracking(TurnTracker)
     clock.advance(3.0, 3.0)
     list(said(tracker, TurnEnd(transcript="One two.", words=(Word("One", 0.5, 0.9), Word(" two.", 0.9, 1.4)))))
     tracker.rewind(0.0)
@@ -162,18 +182,12 @@ def test_part_of_a_resent_turn_that_is_new_keeps_its_word_times() -> None:
 
 @pytest.mark.parametrize("broken", [Word("x"), Word("x", 1.0), Word("x", 2.0, 1.0)])
 def test_broken_word_times_are_not_labelled_as_the_servers(broken: Word) -> None:
-    segments = [u for u in manual(Delta(text="x", words=(broken,)), FlushDone()) if isinstance(u, Segment)]
-    assert segments[0].timing == "audio"
-
-
-def segments(updates: Iterable[Update]) -> list[Segment]:
-    return [update for update in updates if isinstance(update, Segment)]
+    assert segments(manual(Delta(text="x", words=(broken,)), FlushDone()))[0].timing == "audio"
 
 
 def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_speech() -> None:
     """The order of an old example: each text comes a little after the `flush_done` that should be behind it."""
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
+    tracker, clock = tracking(ManualTracker)
     came: list[Segment] = []
     for onset, text in ((0.5, "One."), (3.5, " Two.")):
         clock.sent = onset + 0.1
@@ -190,12 +204,7 @@ def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_spee
 
 
 def test_second_text_after_flush_done_is_timed_at_the_end_of_its_utterance() -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
-    clock.onset(0.5)
-    clock.pause(1.5)
-    clock.sent = 2.0
-    tracker.finalized(clock.sent)
+    tracker, _ = after_an_utterance()
     assert segments(reduced(tracker, [FlushDone(), Delta(text=" "), Delta(text="One."), Delta(text=" Two.")])) == [
         Segment(0.5, 1.5, " One.", "audio"),
         Segment(1.5, 1.5, " Two.", "estimated"),
@@ -204,12 +213,7 @@ def test_second_text_after_flush_done_is_timed_at_the_end_of_its_utterance() -> 
 
 @pytest.mark.parametrize(("speaks", "timing"), [(True, "audio"), (False, "estimated")])
 def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: bool, timing: str) -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
-    clock.onset(0.5)
-    clock.pause(1.5)
-    clock.sent = 2.0
-    tracker.finalized(clock.sent)
+    tracker, clock = after_an_utterance()
     clock.sent = 2.2
     assert texts(said(tracker, Delta(text="One."))) == []
     assert texts(said(tracker, FlushDone())) == ["One."]
@@ -223,12 +227,7 @@ def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: 
 
 @pytest.mark.parametrize("why", ["somebody speaks again", "another finalize waits", "it is long ago"])
 def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
-    clock.onset(0.5)
-    clock.pause(1.5)
-    clock.sent = 2.0
-    tracker.finalized(clock.sent)
+    tracker, clock = after_an_utterance()
     assert list(said(tracker, FlushDone())) == []
     clock.sent = 2.5 if why != "it is long ago" else 13.5
     if why != "it is long ago":
@@ -273,8 +272,7 @@ ONE_WORD = (Word("One", 0.5, 0.9),)
     ],
 )
 def test_words_of_some_deltas_only_are_discarded(deltas: list[Delta]) -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
+    tracker, clock = tracking(ManualTracker)
     clock.sent = 3.0
     text = "".join(delta.text for delta in deltas)
     assert segments(reduced(tracker, [*deltas, FlushDone()])) == [Segment(0.0, 3.0, text, "audio")]
@@ -296,8 +294,7 @@ def test_language_of_a_delta_stays_with_its_segment() -> None:
 
 
 def test_segment_times_are_the_speech_between_two_finalizes() -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
+    tracker, clock = tracking(ManualTracker)
     clock.sent = 3.0
     clock.onset(0.4)
     clock.pause(2.1)
@@ -306,7 +303,7 @@ def test_segment_times_are_the_speech_between_two_finalizes() -> None:
     tracker.finalized(clock.sent)
     clock.sent = 6.0  # answers come later than the audio
     updates = reduced(tracker, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
-    assert [(u.start, u.end) for u in updates if isinstance(u, Segment)] == [(0.4, 2.1), (3.0, 5.0)]
+    assert [(segment.start, segment.end) for segment in segments(updates)] == [(0.4, 2.1), (3.0, 5.0)]
 
 
 UTTERANCES = {
@@ -383,7 +380,7 @@ def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
     updates += updates_of(tracker.end(complete=is_whole))
     told = "".join(texts(updates))
     assert told == settled + current or (not is_whole and len(squeezed(told)) >= len(squeezed(settled + current)))
-    assert all(0 <= update.start <= update.end for update in updates if isinstance(update, Segment))
+    assert all(0 <= update.start <= update.end for update in segments(updates))
 
 
 START, RESUME = TurnStart(), TurnResume()
@@ -440,8 +437,7 @@ def test_eager_ends_and_resumes_are_notices() -> None:
 
 
 def test_turn_times_come_from_the_detected_speech() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.sent = 2.0
     clock.onset(1.2)
     list(said(tracker, START))
@@ -451,8 +447,7 @@ def test_turn_times_come_from_the_detected_speech() -> None:
 
 
 def test_turn_that_ends_after_the_next_one_began_keeps_the_times_of_its_speech() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.sent = 1.2
     clock.onset(1.0)
     list(said(tracker, START))
@@ -470,8 +465,7 @@ def test_turn_that_ends_after_the_next_one_began_keeps_the_times_of_its_speech()
 
 
 def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.onset(1.0)
     clock.advance(1.3, 1.3)
     assert said(tracker, START) == []
@@ -485,8 +479,7 @@ def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
 
 
 def test_open_text_at_the_end_lasts_as_long_as_its_speech() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.onset(1.0)
     clock.pause(2.0)
     clock.onset(3.0)
@@ -576,8 +569,7 @@ def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[Manu
 
 
 def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.onset(1.0)
     clock.advance(1.2, 1.2)
     assert updates_of(tracker.process(START, 1.2)) == updates_of(tracker.process(START, 1.2)) == []
@@ -587,8 +579,7 @@ def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
 
 
 def test_sound_without_a_turn_within_the_longest_delay_is_assigned_to_none() -> None:
-    clock = SpeechTimeline()
-    tracker = TurnTracker(clock)
+    tracker, clock = tracking(TurnTracker)
     clock.onset(0.0)
     clock.pause(0.3)
     for tenth in range(1, 206):
@@ -602,8 +593,7 @@ def test_sound_without_a_turn_within_the_longest_delay_is_assigned_to_none() -> 
 
 
 def test_resent_turn_without_words_is_not_matched_with_earlier_text() -> None:
-    tracker = TurnTracker(SpeechTimeline())
-    clock = tracker.timeline
+    tracker, clock = tracking(TurnTracker)
     clock.advance(2.0, 2.0)
     assert texts(said(tracker, end("one two"))) == ["one two"]
     tracker.rewind(0.0)
@@ -611,6 +601,24 @@ def test_resent_turn_without_words_is_not_matched_with_earlier_text() -> None:
     clock.advance(2.0, 4.0)
     assert texts(said(tracker, end("…"))) == texts(said(tracker, end("one two"))) == []
     assert texts(reduced(tracker, [end("three")])) == [" three"]
+
+
+def test_session_may_not_end_while_skipped_audio_may_have_no_answer() -> None:
+    tracker, clock = tracking(TurnTracker)
+    steps = {72: START, 80: end("One."), 282: START, 290: end("Two.")}
+    for tenth in range(1, 301):
+        clock.advance(tenth / 10, tenth / 10)
+        list(tracker.advance(tenth / 10))
+        if tenth in (70, 280):
+            clock.onset(tenth / 10)
+        elif tenth in (75, 285):
+            clock.pause(tenth / 10)
+        elif tenth in steps:
+            said(tracker, steps[tenth])
+    position = tracker.resume_position
+    tracker.rewind(position)
+    clock.rewind(position)
+    assert not tracker.check_end() and tracker.resume_position < position
 
 
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
@@ -628,8 +636,7 @@ def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
 
 
 def test_utterance_is_reported_once_no_more_text_can_come() -> None:
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
+    tracker, clock = tracking(ManualTracker)
     clock.onset(0.5)
     clock.advance(2.0, 2.0)
     clock.pause(1.5)
@@ -642,8 +649,7 @@ def test_utterance_is_reported_once_no_more_text_can_come() -> None:
 
 def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
     """Two were finalized, and the first answer had no text: what comes next belongs to either of them."""
-    clock = SpeechTimeline()
-    tracker = ManualTracker(clock)
+    tracker, clock = tracking(ManualTracker)
     for start in (0.0, 2.0):
         clock.onset(start)
         clock.advance(start + 1.5, start + 1.5)

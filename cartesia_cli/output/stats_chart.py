@@ -38,12 +38,12 @@ def render_statistics(report: Mapping[str, Any], width: int, encoding: str) -> s
 def render_time_line(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
     """The time line of a session for a terminal that is `width` columns wide: a row for each thing that happened.
 
-    Empty if the report has none, or if there is no room.
+    Empty if the session has lasted no time, or if there is no room.
     """
-    line = report.get("timeline")
+    line = report["timeline"]
     label = max(map(len, LANES.values()))
     columns = min(MAX_COLUMNS, width - label - 2)
-    if not line or not line["seconds"] or columns < MIN_COLUMNS:
+    if not line["seconds"] or columns < MIN_COLUMNS:
         return ""
     ramp = BLOCK_RAMP if can_encode(encoding, BLOCK_RAMP) else ASCII_RAMP
     end = clock_time(line["seconds"])
@@ -67,9 +67,8 @@ def svg(report: Mapping[str, Any], title: str) -> str:
             top += 14
             parts += _histogram(name, values, top)
             top += HISTOGRAM_HEIGHT + 34
-    if line := report.get("timeline"):
-        parts += _time_line(line, top)
-        top += (LANE_HEIGHT + 8) * len(LANES) + 24
+    parts += _time_line(report["timeline"], top)
+    top += (LANE_HEIGHT + 8) * len(LANES) + 24
     height = top + SVG_MARGIN
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SVG_WIDTH} {height}" role="img">'

@@ -97,10 +97,11 @@ def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, e
 
 def _totals(report: Mapping[str, Any]) -> list[str]:
     price = f", {report['credits']:g} credits" if "credits" in report else ""
-    lines = [f"sent: {report['seconds']:.1f} s of audio, {report['bytes']} bytes{price}"]
-    if "bits_per_second" in report:
-        kilobits = report["bits_per_second"] / 1000
-        lines.append(f"format: {report['encoding']}, {report['sample_rate']} Hz, {kilobits:g} kbit/s")
+    kilobits = report["bits_per_second"] / 1000
+    lines = [
+        f"sent: {report['seconds']:.1f} s of audio, {report['bytes']} bytes{price}",
+        f"format: {report['encoding']}, {report['sample_rate']} Hz, {kilobits:g} kbit/s",
+    ]
     if "pacing" in report:
         late = {name: _number(value) for name, value in report["pacing"]["lateness_ms"].items()}
         gaps, lost = report["pacing"]["gaps"], report["pacing"]["gap_seconds"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from ..audio.vad import VadEvent
 from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
-from ..tracker import Acknowledged, Fact, FinalizeAnswered, SpeechTimeline, StartOver, Tracker, UtteranceTimes
+from ..tracker import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from ..transcript import Notice, Partial, Segment, Update
 from .interfaces import SessionObserver
 from .send_buffer import SendBuffer
@@ -38,13 +38,12 @@ class EventDispatcher:
         self,
         buffer: SendBuffer[Marker],
         tracker: Tracker,
-        timeline: SpeechTimeline,
         *,
         now: Callable[[], float],
         write: Callable[[Update], None],
         observer: SessionObserver,
     ) -> None:
-        self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, timeline, now
+        self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, tracker.timeline, now
         self._write, self._observer = write, observer
         self.has_speech = self.has_text = self.is_answered = self.starts_over = False
         self.settled_at = 0.0
@@ -114,10 +113,7 @@ class EventDispatcher:
         """Whether the session may end with a connection that ended well; otherwise a new one has to answer some audio
         again.
         """
-        if self._tracker.is_resume_uncertain:
-            self._tracker.start_over()
-            return False
-        return True
+        return self._tracker.check_end()
 
     def replace_rest(self, segments: Iterable[Segment]) -> None:
         """Take `segments` for all audio from `resume_offset` on: it was transcribed by other means."""

@@ -24,15 +24,18 @@ Must never delay the session or grow with it: every method but `report` takes co
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections import deque
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-from ..audio.pcm import RATE
-from ..protocol import realtime_credits
+from ..audio.vad import VadEvent
+from ..protocol import ENCODINGS, RealtimeOptions, realtime_credits
 from ..tracker import UtteranceTimes
 from .interfaces import SessionObserver
+from .time_line import TimeLine
 
 FIGURES = {
     "speech_to_finalize": ("stopped", "finalized"),
@@ -57,25 +60,76 @@ SHARES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
 class LatencyRecorder(SessionObserver):
-    """Measures a session with `model`, as its `SessionObserver` and as what `audio.pacing` reports to.
+    """Measures a session, as its `SessionObserver` and as what `audio.pacing` reports to.
 
-    rate   16-bit samples per second
+    frame_bytes   of 16-bit audio in a message
+    captured      returns when the newest audio left the microphone, in seconds of `clock`; None for a file
+    on_audio      called for every block from the source
+
+    last_speech   position in the audio of the latest known speech, in seconds; None before any
+    time_line     when audio was sent, and what else happened
     """
 
-    def __init__(self, model: str, rate: int = RATE) -> None:
-        self._model, self._rate = model, rate
+    def __init__(
+        self,
+        options: RealtimeOptions,
+        frame_bytes: int,
+        *,
+        captured: Callable[[], float] | None = None,
+        on_audio: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._options, self._frame_bytes = options, frame_bytes
+        self._captured, self._on_audio, self._clock = captured, on_audio, clock
         self._bytes = 0
+        self._samples_in = self._samples_sent = 0  # positions: of the source, and of the sender
+        self._requests: deque[tuple[int, float]] = deque()  # position of each key's `finalize`, and when it was pressed
+        self._speech_ended: float | None = None  # when the silence that ended an utterance left the microphone
         self._latencies, self._lateness = {name: Percentiles() for name in (*FIGURES, *WAITS)}, Percentiles()
         self._utterances: deque[dict[str, Any]] = deque(maxlen=MAX_LISTED)
         self._gaps, self._lost_seconds = 0, 0.0
+        self.last_speech: float | None = None
+        self.time_line = TimeLine(clock)
 
     @property
     def seconds(self) -> float:
         """All audio that was sent, including what was sent again."""
-        return self._bytes / (2 * self._rate)
+        return self._bytes / (2 * self._options.sample_rate)
+
+    def finalize_requested(self) -> None:
+        """The user asked for a `finalize`."""
+        self._requests.append((self._samples_in, self._clock()))
+
+    def audio_arrived(self, size: int) -> None:
+        self._samples_in += size // 2
+        self._on_audio()
 
     def audio_sent(self, size: int) -> None:
         self._bytes += size
+        self._samples_sent += size // 2
+        self.time_line.audio_sent(size / (2 * self._options.sample_rate))
+        if self._captured is not None and size == self._frame_bytes:  # a shorter one was not waited for
+            self.late(self._clock() - self._captured())
+
+    def vad_event(self, event: VadEvent) -> None:
+        self.last_speech = event.speech
+        if event.kind == "end" and self._captured is not None:
+            self._speech_ended = self._captured()
+
+    def rewound(self, position: float) -> None:
+        self._samples_sent = round(position * self._options.sample_rate)
+        self._requests.clear()
+        self._speech_ended = None
+
+    def finalize_sent(self) -> None:
+        now = self._clock()
+        while self._requests and self._requests[0][0] < self._samples_sent:  # it was never sent
+            self._requests.popleft()
+        if self._requests and self._requests[0][0] == self._samples_sent:
+            self._latencies["key_to_finalize"].add(now - self._requests.popleft()[1])
+        elif self._speech_ended is not None:
+            self._latencies["hangover_to_finalize"].add(now - self._speech_ended)
+        self._speech_ended = None
 
     def utterance_measured(self, times: UtteranceTimes) -> None:
         figures = figures_of(times)
@@ -92,10 +146,6 @@ class LatencyRecorder(SessionObserver):
         """A block was sent this many seconds after its deadline."""
         self._lateness.add(seconds)
 
-    def took(self, name: str, seconds: float) -> None:
-        """One of WAITS took this many seconds."""
-        self._latencies[name].add(seconds)
-
     def gap(self, seconds: float) -> None:
         """All later deadlines were postponed by this many seconds."""
         self._gaps += 1
@@ -104,17 +154,20 @@ class LatencyRecorder(SessionObserver):
     def report(self) -> dict[str, Any]:
         """What was measured, ready for JSON. What was not observed is left out.
 
-        bytes, seconds, credits   what was sent, and its price at Cartesia
+        bytes, seconds, credits   what was sent, in the encoding of the connection, and its price at Cartesia
         latency_ms                by figure: count, p50, p95, p99 and max in milliseconds
         pacing                    lateness_ms likewise, of blocks; drift_ms: the last one's lateness minus the
                                   first one's; gaps, and the gap_seconds lost in them together
         utterances                the last MAX_LISTED: start and end in seconds of audio, latency_ms by figure
+        encoding, sample_rate     of what was sent, and bits_per_second
+        timeline                  as in TimeLine
         """
-        seconds = self.seconds
+        options, seconds = self._options, self.seconds
+        bytes_per_second = options.sample_rate * ENCODINGS[options.encoding]
         report: dict[str, Any] = {
-            "bytes": self._bytes,
+            "bytes": round(seconds * bytes_per_second),
             "seconds": round(seconds, 3),
-            "credits": round(realtime_credits(self._model, seconds), 1),
+            "credits": round(realtime_credits(options.model, seconds), 1),
             "latency_ms": {name: values.summary() for name, values in self._latencies.items() if values.count},
         }
         if self._lateness.count:
@@ -124,7 +177,13 @@ class LatencyRecorder(SessionObserver):
                 "gaps": self._gaps,
                 "gap_seconds": round(self._lost_seconds, 3),
             }
-        return report | {"utterances": list(self._utterances)}
+        return report | {
+            "utterances": list(self._utterances),
+            "encoding": options.encoding,
+            "sample_rate": options.sample_rate,
+            "bits_per_second": 8 * bytes_per_second,
+            "timeline": self.time_line.report(),
+        }
 
 
 class Percentiles:

@@ -37,7 +37,7 @@ from ..audio.pcm import RATE
 from ..audio.vad import Endpointer, VadEvent
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError, SettingsRefused
 from ..protocol import Close, Command, Config, Error, Finalize, Unknown
-from ..tracker import SpeechTimeline, Tracker
+from ..tracker import Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker
 from .interfaces import CatchUp, Connect, Connection, SessionObserver, Skipped, Source, StopSignal
@@ -78,7 +78,7 @@ class Session:
 
     connect            opens a connection
     source             the audio
-    tracker            of the endpoint, on `timeline`
+    tracker            of the endpoint
     endpointer         detects where utterances end in the audio
     sends_finalize     whether a `finalize` is sent where it detects an end
     has_finalize       whether the endpoint has `finalize` at all: it is then sent before `close`
@@ -98,7 +98,6 @@ class Session:
         connect: Connect,
         source: Source,
         tracker: Tracker,
-        timeline: SpeechTimeline,
         endpointer: Endpointer,
         *,
         sends_finalize: bool,
@@ -119,9 +118,7 @@ class Session:
         self._buffer: SendBuffer[Marker] = SendBuffer(
             frame_bytes, rate=rate, on_warning=lambda message: self._dispatcher.notify("buffer_full", message)
         )
-        self._dispatcher = EventDispatcher(
-            self._buffer, tracker, timeline, now=self._now, write=write, observer=self._observer
-        )
+        self._dispatcher = EventDispatcher(self._buffer, tracker, now=self._now, write=write, observer=self._observer)
         self.phase = Phase.STREAMING
         self._is_paused = False  # the source is paused
         self._configs = SentConfigs()

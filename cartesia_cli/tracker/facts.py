@@ -73,12 +73,10 @@ class Tracker(Protocol):
     def is_settled(self) -> bool:
         """Whether all speech and every `finalize` has its answer."""
 
-    @property
-    def is_resume_uncertain(self) -> bool:
-        """Whether audio was skipped that may have no answer: a session must not end like that."""
-
-    def start_over(self) -> None:
-        """Set `resume_position` back to where everything before it is acknowledged."""
+    def check_end(self) -> bool:
+        """Whether the session may end with a connection that ended well. Otherwise audio was skipped that may have no
+        answer: `resume_position` is set back to where everything before it is acknowledged.
+        """
 
     def finalized(self, now: float) -> None:
         """A `finalize` is being sent: it asks for the text of all audio sent before."""

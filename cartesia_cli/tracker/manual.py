@@ -75,8 +75,6 @@ class PendingText:
 
     def drop_words(self, count: int) -> PendingText:
         """The same without its first `count` words."""
-        if not count:
-            return self
         rest = text_after(self.text, count)
         return PendingText(
             rest, None, "", "estimated", self.language, sent_at_end=self.sent_at_end, languages=self.languages
@@ -137,12 +135,8 @@ class ManualTracker:
         awaits_text = self._flush is not None and self._flush.awaits_text
         return not self._due and not self._open.text and not awaits_text and self.timeline.is_quiet
 
-    @property
-    def is_resume_uncertain(self) -> bool:
-        return False
-
-    def start_over(self) -> None:
-        return  # acknowledged positions are exact here
+    def check_end(self) -> bool:
+        return True  # acknowledged positions are exact here
 
     def finalized(self, now: float) -> None:
         timeline = self.timeline

@@ -54,14 +54,14 @@ def words_of(text: str) -> list[str]:
 
 
 def text_after(text: str, count: int) -> str:
-    """What follows the first `count` words of a text, and their punctuation."""
-    return text[tokenize(text)[count - 1].end :] if count else text
+    """What follows the first `count` words of a text, one at least, and their punctuation."""
+    return text[tokenize(text)[count - 1].end :]
 
 
 class Repeat(NamedTuple):
     """How much of a text is a repeat.
 
-    length        in words, from the first one on
+    length        in words, from the first one on; at least 1
     reaches_end   whether that includes the last word that was heard before: whatever follows is new
     """
 

@@ -84,6 +84,37 @@ class SettledTurn(NamedTuple):
     sent_at_end: float
 
 
+@dataclass(slots=True)
+class OpenTurn:
+    """The turn that is going on, if there is one.
+
+    state           "idle": there is none; "speaking"; "eager": it may be over
+    opened_at       when its first event came
+    first_text_at   when its first text came
+    eager_end_at    when its eager end came, unless it resumed
+    """
+
+    state: str = "idle"
+    text: str = ""
+    languages: tuple[DetectedLanguage, ...] = ()
+    opened_at: float | None = None
+    first_text_at: float | None = None
+    eager_end_at: float | None = None
+
+    def update(self, event: TurnUpdate | TurnEagerEnd | TurnEnd, now: float) -> None:
+        """Take the text and the languages of an event."""
+        self.text = event.transcript or self.text
+        self.languages = event.languages or self.languages
+        if self.first_text_at is None and event.transcript.strip():
+            self.first_text_at = now
+
+    def segment(self, start: float, end: float, timing: Timing) -> Segment:
+        """The turn as a segment."""
+        languages = ranked(self.languages)
+        spoken = languages[0].language if languages else None
+        return Segment(start, end, self.text, timing, language=spoken, languages=languages)
+
+
 class EndedTurn(NamedTuple):
     """A turn that is over. times: what was observed of it; None if not even its end was."""
 
@@ -121,13 +152,7 @@ class TurnTracker:
 
     def __init__(self, timeline: SpeechTimeline) -> None:
         self.timeline = timeline
-        # the open turn
-        self._state = "idle"
-        self._text = ""
-        self._languages: tuple[DetectedLanguage, ...] = ()
-        self._opened_at: float | None = None  # when its first event came
-        self._first_text_at: float | None = None  # when its first text came
-        self._eager_end_at: float | None = None  # when its eager end came, unless it resumed
+        self._open = OpenTurn()
         # turns that are over
         self._last_turn_text = ""
         self._settled_text = ""  # of the last turn
@@ -156,12 +181,11 @@ class TurnTracker:
     def is_settled(self) -> bool:
         return False  # pauses are sent as silence here, so that the session is never idle
 
-    @property
-    def is_resume_uncertain(self) -> bool:
-        return self._replay is not None and not self._replay.skips_nothing
-
-    def start_over(self) -> None:
+    def check_end(self) -> bool:
+        if self._replay is None or self._replay.skips_nothing:
+            return True
         self._origin = self._acknowledged
+        return False
 
     def finalized(self, now: float) -> None:
         return  # this endpoint has no `finalize`
@@ -170,58 +194,55 @@ class TurnTracker:
         replay = self._replay
         if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.end:
             yield from self._release(replay)
-        if self._state == "idle" and self._replay is None:
+        if self._open.state == "idle" and self._replay is None:
             yield from self._acknowledge(now)
 
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         match event:
             case TurnStart():
-                if self._text:
+                if self._open.text:
                     yield from self._close_turn(now, is_end=False)
-                self._open("speaking", now)
+                self._open_turn("speaking", now)
             case TurnUpdate():
-                yield self._update_text("speaking", event, now)
-                self._eager_end_at = None
+                yield self._update_turn("speaking", event, now)
+                self._open.eager_end_at = None
             case TurnEagerEnd():
-                yield self._update_text("eager", event, now)
-                self._eager_end_at = now if self._eager_end_at is None else self._eager_end_at
+                yield self._update_turn("eager", event, now)
+                self._open.eager_end_at = now if self._open.eager_end_at is None else self._open.eager_end_at
                 yield Notice(self.timeline.sent, "turn.eager_end", "perhaps the end of a turn")
-            case TurnResume() if self._state == "eager":
-                self._state, self._eager_end_at = "speaking", None
+            case TurnResume() if self._open.state == "eager":
+                self._open.state, self._open.eager_end_at = "speaking", None
                 yield Notice(self.timeline.sent, "turn.resume", "the turn continues")
-            case TurnEnd(transcript=text) if self._state != "idle" or text != self._last_turn_text:
-                self._set_text(event, now)
+            case TurnEnd(transcript=text) if self._open.state != "idle" or text != self._last_turn_text:
+                self._open.update(event, now)
                 yield from self._close_turn(now, is_end=True, words=event.words or ())
                 self._turn_ended_at = now
                 if self._replay is None:
                     yield from self._acknowledge(now)
 
     def rewind(self, position: float) -> None:
-        if len(words_of(self._text)) >= len(words_of(self._lost_text)):
-            self._lost_text, self._lost_sent_at_end = self._text, self.timeline.sent
+        if len(words_of(self._open.text)) >= len(words_of(self._lost_text)):
+            self._lost_text, self._lost_sent_at_end = self._open.text, self.timeline.sent
         words, expected_skips = self._settled_words_since(position)
         skips_nothing = position <= self._acknowledged
         end = self._settled[-1].sent_at_end if words else position
         self._replay = Replay(words, expected_skips, end, skips_nothing, []) if words else None
-        self._state, self._text, self._opened_at, self._turn_ended_at, self._last_turn_text = "idle", "", None, None, ""
-        self._languages = ()
-        self._first_text_at = self._eager_end_at = None
+        self._open, self._turn_ended_at, self._last_turn_text = OpenTurn(), None, ""
         self._origin, self._has_new_text, self._is_first = position, False, True
         self._connection_start = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         yield from drop_repeated(segments, *self._settled_words_since(self.resume_position))
-        self._state, self._text, self._replay, self._lost_text = "idle", "", None, ""
-        self._languages = ()
+        self._open, self._replay, self._lost_text = OpenTurn(), None, ""
 
     def end(self, *, complete: bool) -> Iterator[Fact]:
-        if self._text:
-            last = EndedTurn(self._segment(*self.timeline.end_utterance(), "audio"), None)
+        if self._open.text:
+            last = EndedTurn(self._open.segment(*self.timeline.end_utterance(), "audio"), None)
             if self._replay is not None:
                 self._replay.pending.append(last)
             else:
                 yield from self._settle(last)
-        self._state, self._text, self._languages = "idle", "", ()
+        self._open = OpenTurn()
         if self._replay is not None:
             yield from self._release(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
@@ -232,46 +253,32 @@ class TurnTracker:
 
     # The state machine
 
-    def _open(self, state: str, now: float) -> None:
-        if self._state == "idle":
-            self._opened_at = now
-        self._state = state
+    def _open_turn(self, state: str, now: float) -> None:
+        if self._open.state == "idle":
+            self._open.opened_at = now
+        self._open.state = state
 
-    def _update_text(self, state: str, event: TurnUpdate | TurnEagerEnd, now: float) -> Partial:
-        self._open(state, now)
-        self._set_text(event, now)
+    def _update_turn(self, state: str, event: TurnUpdate | TurnEagerEnd, now: float) -> Partial:
+        self._open_turn(state, now)
+        self._open.update(event, now)
         pending = self._replay.text if self._replay else ""
-        return Partial(self.timeline.sent, pending + self._text, self._languages)
-
-    def _set_text(self, event: TurnUpdate | TurnEagerEnd | TurnEnd, now: float) -> None:
-        self._text = event.transcript or self._text
-        self._languages = event.languages or self._languages
-        if self._first_text_at is None and event.transcript.strip():
-            self._first_text_at = now
+        return Partial(self.timeline.sent, pending + self._open.text, self._open.languages)
 
     def _close_turn(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
         """End the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
-        if self._text or self._state != "idle":
-            opened_at = now if self._opened_at is None else self._opened_at
-            self._opened_at = None
+        turn, self._open = self._open, OpenTurn()
+        if turn.text or turn.state != "idle":
+            opened_at = now if turn.opened_at is None else turn.opened_at
             placement = place_turn(self.timeline, self._delay, opened_at, now)
-            times = UtteranceTimes(*placement.speech, first_text=self._first_text_at)
+            times = UtteranceTimes(*placement.speech, first_text=turn.first_text_at)
             if is_end:
-                times = replace(times, eager_end=self._eager_end_at, ended=now)
+                times = replace(times, eager_end=turn.eager_end_at, ended=now)
             else:
                 times = replace(times, stop=None, stopped=None)
-            segment = self._segment(placement.start, placement.stop, placement.timing)
-            self._state, self._text, self._languages = "idle", "", ()
-            self._first_text_at = self._eager_end_at = None
+            segment = turn.segment(placement.start, placement.stop, placement.timing)
             if segment.text:
                 self._last_turn_text = segment.text
                 yield from self._settle_unless_repeated(EndedTurn(self._with_words(segment, words), times))
-
-    def _segment(self, start: float, end: float, timing: Timing) -> Segment:
-        """The open turn as a segment."""
-        languages = ranked(self._languages)
-        spoken = languages[0].language if languages else None
-        return Segment(start, end, self._text, timing, language=spoken, languages=languages)
 
     def _with_words(self, segment: Segment, words: Sequence[Word]) -> Segment:
         """A segment with the words that the server sent with it, and with their times if it has them."""
@@ -302,7 +309,7 @@ class TurnTracker:
         repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
         replay.is_repeat = repeat is not None
         if repeat is None and not replay.skips_nothing:
-            self.start_over()
+            self._origin = self._acknowledged
             yield StartOver()
         elif repeat is not None and repeat.reaches_end:
             yield from self._release(replay, repeat)

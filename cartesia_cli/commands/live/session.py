@@ -47,7 +47,6 @@ from .catchup import batch_catch_up
 from .config import SessionConfig
 from .controls import Interaction
 from .keys import stop_on_signals
-from .metrics import LiveMetrics
 from .outputs import LiveOutputs
 from .wait_status import STARTING, WaitStatus
 
@@ -103,7 +102,9 @@ class LiveSession:
         rate = config.options.sample_rate
         self._endpointer = Endpointer(config.endpointing, rate)
         self._frame_bytes = 2 * round(rate * config.stream_options.chunk_ms / 1000)
-        self._metrics = LiveMetrics(config.options, self._frame_bytes, config.captured, self._audio_arrived)
+        self._metrics = LatencyRecorder(
+            config.options, self._frame_bytes, captured=config.captured, on_audio=self._audio_arrived
+        )
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
 
@@ -114,7 +115,6 @@ class LiveSession:
             self._connect,
             make_source(self._metrics),
             self._tracker,
-            self._clock,
             self._endpointer,
             sends_finalize=config.finalize,
             has_finalize=config.endpoint is MANUAL,
@@ -298,7 +298,7 @@ class LiveSession:
         )
 
     def measured(self) -> dict[str, Any]:
-        """What was measured so far: see `LiveMetrics.report`. On this machine, nothing costs credits."""
+        """What was measured so far: see `LatencyRecorder.report`. On this machine, nothing costs credits."""
         figures = self._metrics.report()
         if self._server.local:
             del figures["credits"]
@@ -354,7 +354,7 @@ def run_unshown_session(
     config: SessionConfig, server: RunningServer, make_source: MakeSource
 ) -> tuple[Transcript, dict[str, Any]]:
     """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
-    `LiveMetrics.report`). Raises CliError if it fails.
+    `LatencyRecorder.report`). Raises CliError if it fails.
     """
     reporter = Reporter(io.StringIO(), {})
     reporter.quiet = True
