@@ -21,9 +21,10 @@ from distributed import Client, LocalCluster
 from cartesia_cli.errors import Exit
 
 from .conftest import Transcribe
-from .fault_server import Exchange, FaultServer, environment, write_wav
+from .fault_server import FaultServer, environment, write_wav
 from .file_server import FileServer
 from .fork_server import run_program, start_program
+from .naming_service import NamingService
 
 pytestmark = pytest.mark.waits
 
@@ -31,36 +32,15 @@ SAMPLE = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
 WORKER_KEY = "sk_car_test_of_the_w0rk3rs"
 
 
-class Service:
-    """Answers with the name of the recording.
-
-    names, keys   of all uploads
-    hold          answers wait until it is set
-    """
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.keys: set[str | None] = set()
-        self.hold = threading.Event()
-        self.hold.set()
-
-    def __call__(self, exchange: Exchange) -> None:
-        request = exchange.request()
-        name = os.fsdecode(request.part("file").filename or b"")
-        self.names.append(name)
-        self.keys.add(request.header("Authorization"))
-        time.sleep(0.05)
-        self.hold.wait(30)
-        exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
+@pytest.fixture(scope="module")
+def service() -> NamingService:
+    service = NamingService()
+    service.seconds = 0.05
+    return service
 
 
 @pytest.fixture(scope="module")
-def service() -> Service:
-    return Service()
-
-
-@pytest.fixture(scope="module")
-def server(service: Service) -> Iterator[FaultServer]:
+def server(service: NamingService) -> Iterator[FaultServer]:
     with FaultServer(service) as running:
         yield running
 
@@ -105,7 +85,7 @@ def texts(output: str) -> list[str]:
 
 
 def test_recordings_of_a_killed_worker_are_transcribed_by_another(
-    cluster: LocalCluster, transcribe: Transcribe, service: Service, talks: list[str]
+    cluster: LocalCluster, transcribe: Transcribe, service: NamingService, talks: list[str]
 ) -> None:
     with Client(cluster, set_as_default=False) as client:
         victim = next(iter(client.run(os.getpid).values()))
@@ -129,7 +109,7 @@ def test_recordings_of_a_killed_worker_are_transcribed_by_another(
 
 
 def test_workers_use_their_own_key_and_cache(
-    cluster: LocalCluster, transcribe: Transcribe, service: Service, talks: list[str], tmp_path: Path
+    cluster: LocalCluster, transcribe: Transcribe, service: NamingService, talks: list[str], tmp_path: Path
 ) -> None:
     arguments = ["talks/00.wav", "talks/01.wav", "--dask", cluster.scheduler_address, "-f", "ndjson"]
     first = transcribe(*arguments)
@@ -144,14 +124,14 @@ def test_workers_use_their_own_key_and_cache(
 
 
 def test_interrupt_cancels_what_is_not_begun_and_keeps_what_is(
-    cluster: LocalCluster, transcribe: Transcribe, env: dict[str, str], service: Service, tmp_path: Path
+    cluster: LocalCluster, transcribe: Transcribe, env: dict[str, str], service: NamingService, tmp_path: Path
 ) -> None:
     """Workers finish what they have begun, and the next run finds it in their cache."""
     (tmp_path / "more").mkdir()
     for number in range(20):
         write_wav(tmp_path / "more" / f"{number:02}.wav", 9044 + 32 * number)
     before = len(service.names)
-    service.hold.clear()
+    service.go_on.clear()
     command = ["transcribe", "more", "--dask", cluster.scheduler_address, "--output-dir", "out"]
     try:
         with start_program(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE) as program:
@@ -161,7 +141,7 @@ def test_interrupt_cancels_what_is_not_begun_and_keeps_what_is(
             program.send_signal(signal.SIGINT)
             _, messages = program.communicate(timeout=30)
     finally:
-        service.hold.set()
+        service.go_on.set()
     assert program.returncode == Exit.INTERRUPTED
     assert f"--dask {cluster.scheduler_address}" in messages.partition("to do the rest:")[2]
     begun = -1

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,53 +18,14 @@ import soundfile
 from tests.conftest import Transcribe
 from tests.fault_server import Exchange, FaultServer, environment, refuses, write_wav
 from tests.fork_server import run_program
+from tests.naming_service import NamingService
 
 pytestmark = pytest.mark.waits
 
 
-class Account:
-    """A service that answers with the name of the recording, and refuses more requests at once than `allowed`."""
-
-    def __init__(self, allowed: int = 1000, seconds: float = 0.0) -> None:
-        self.allowed, self.seconds = allowed, seconds
-        self.in_flight = self.most = self.refused = 0
-        self.names: list[str] = []
-        self.lock = threading.Lock()
-        self.delays: dict[str, float] = {}
-        self.waiting = threading.Event()
-
-    def __call__(self, exchange: Exchange) -> None:
-        with self.lock:
-            self.in_flight += 1
-            admitted = self.in_flight <= self.allowed
-            if admitted:
-                self.most = max(self.most, self.in_flight)
-        request = exchange.request()
-        name = os.fsdecode(request.part("file").filename or b"")
-        if admitted:
-            self.names.append(name)
-            self.waiting.set()
-            time.sleep(self.delays.get(name, self.seconds))
-        with self.lock:
-            self.in_flight -= 1  # before the answer: after it, the client may send its next request at once
-        if admitted:
-            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
-            return
-        self.refused += 1
-        error = {"error_code": "concurrency_limited", "title": "Too many concurrent requests",
-                 "message": "You have exceeded your plan's concurrency limit.", "request_id": "x"}  # fmt: skip
-        exchange.answer(429, json.dumps(error), [("Retry-After", "0")])
-
-
 @pytest.fixture
-def account() -> Account:
-    return Account()
-
-
-@pytest.fixture
-def server(account: Account) -> Iterator[FaultServer]:
-    with FaultServer(account) as running:
-        yield running
+def service() -> NamingService:
+    return NamingService()
 
 
 @pytest.fixture
@@ -82,8 +42,26 @@ def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
     return run
 
 
+Talks = Callable[[int], list[str]]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
 @pytest.fixture
-def talks(tmp_path: Path, transcribe: Transcribe) -> Callable[[int], list[str]]:
+def start(tmp_path: Path, server: FaultServer, transcribe: Transcribe) -> Start:
+    """Starts `transcribe` in the same folder."""
+
+    def run(*arguments: str, program: Sequence[str] = ("-m", "cartesia_cli"), **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *program, "transcribe", *arguments],
+            env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
+            cwd=tmp_path / "talks", stderr=subprocess.PIPE, text=True, **options,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture
+def talks(tmp_path: Path, transcribe: Transcribe) -> Talks:
     """Makes so many recordings, all different."""
 
     def make(count: int) -> list[str]:
@@ -100,55 +78,56 @@ def said(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 def test_results_are_printed_in_input_order_although_responses_come_in_another(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+    service: NamingService, transcribe: Transcribe, talks: Talks
 ) -> None:
     names = talks(12)
-    account.seconds, account.delays = 0.5, {names[0]: 2.0, names[5]: 1.0}
+    service.seconds, service.delays = 0.5, {names[0]: 2.0, names[5]: 1.0}
     done = transcribe(".", "-f", "ndjson", "--jobs", "6")
     assert done.returncode == 0, done.stderr
     assert said(done) == [f"This is {name}." for name in names]
-    assert 4 <= account.most <= 6
+    assert 4 <= service.most_at_once <= 6
     assert "12 of 12 transcribed" in done.stderr
 
 
 def test_jobs_option_limits_the_requests_in_flight(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+    service: NamingService, transcribe: Transcribe, talks: Talks
 ) -> None:
-    account.seconds = 0.05
+    service.seconds = 0.05
     talks(20)
     done = transcribe(".", "--output-dir", "out", "--jobs", "3")
     assert done.returncode == 0, done.stderr
-    assert account.most == 3
+    assert service.most_at_once == 3
 
 
 def test_default_number_of_jobs_rises_while_the_service_accepts_them(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+    service: NamingService, transcribe: Transcribe, talks: Talks
 ) -> None:
-    account.seconds = 0.1
+    service.seconds = 0.1
     talks(60)
     done = transcribe(".", "--output-dir", "out")
     assert done.returncode == 0, done.stderr
-    assert account.most > 6
+    assert service.most_at_once > 6
 
 
 def test_refused_requests_wait_for_their_turn_until_all_are_done(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]]
+    service: NamingService, transcribe: Transcribe, talks: Talks
 ) -> None:
-    account.allowed, account.seconds = 2, 0.1
+    service.allowed, service.seconds = 2, 0.1
     names = talks(24)
     done = transcribe(".", "-f", "ndjson", "--jobs", "8")
     assert done.returncode == 0, done.stderr
     assert said(done) == [f"This is {name}." for name in names]
-    assert sorted(account.names) == names  # each once
-    assert account.refused and account.most <= 2
+    assert sorted(service.names) == names  # each once
+    assert service.exceeded and service.most_at_once <= 2
     assert "too many requests at once: 4 at a time from now on" in done.stderr
 
 
 def test_account_error_stops_all_jobs_and_keeps_what_was_answered(
-    transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     talks(30)
-    answers = Account(seconds=0.05)
+    answers = NamingService()
+    answers.seconds = 0.05
 
     def answer(exchange: Exchange) -> None:
         (answers if exchange.got.number < 6 else refuses(402))(exchange)
@@ -163,42 +142,28 @@ def test_account_error_stops_all_jobs_and_keeps_what_was_answered(
 
 
 def test_failed_recordings_are_reported_and_do_not_hold_up_the_order(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     names = talks(6)
-
-    def answer(exchange: Exchange) -> None:
-        request = exchange.request()
-        if names[0].encode() in (request.part("file").filename or b""):
-            exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
-        else:
-            exchange.answer(200, json.dumps({"text": "fine", "duration": 0.1}))
-
-    with FaultServer(answer) as server:
-        done = transcribe(".", "-f", "ndjson", "--jobs", "3", CARTESIA_BASE_URL=server.base_url)
+    service.refused = {names[0]}
+    done = transcribe(".", "-f", "ndjson", "--jobs", "3")
     assert done.returncode == 1
-    assert said(done) == ["fine"] * 5
+    assert said(done) == [f"This is {name}." for name in names[1:]]
     assert done.stderr.count('"error"') == 1 and "5 of 6 transcribed" in done.stderr
 
 
 def test_ctrl_c_waits_for_what_is_sent_and_names_the_command_for_the_rest(
-    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+    service: NamingService, talks: Talks, server: FaultServer, start: Start, tmp_path: Path
 ) -> None:
-    account.seconds = 1.0
+    service.seconds = 1.0
     talks(20)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "--output-dir", "out", "--jobs", "2"],
-        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
-        cwd=tmp_path / "talks",
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert account.waiting.wait(30)
+    process = start(".", "--output-dir", "out", "--jobs", "2")
+    server.wait(lambda server: service.names)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    uploaded = len(account.names)
+    uploaded = len(service.names)
     assert uploaded <= 4
     assert len(list((tmp_path / "talks" / "out").glob("*.txt"))) == uploaded  # all that was paid for is there
     assert f"{uploaded} of 20 transcribed" in stderr and "to do the rest: cartesia-cli transcribe" in stderr
@@ -206,14 +171,14 @@ def test_ctrl_c_waits_for_what_is_sent_and_names_the_command_for_the_rest(
 
 
 def test_max_credits_stops_before_they_are_exceeded(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     names = [f"long{number}.wav" for number in range(6)]
     for number, name in enumerate(names):
         write_wav(tmp_path / "talks" / name, 44 + 64_000 - 2 * number)  # 2 s cost a credit
     done = transcribe(".", "--output-dir", "out", "--max-credits", "3.5", "--jobs", "3")
     assert done.returncode == 1
-    assert len(account.names) == 3
+    assert len(service.names) == 3
     assert "would cost 1.0 credits" in done.stderr and "raise --max-credits" in done.stderr
 
 
@@ -229,7 +194,7 @@ def test_command_for_the_rest_names_speakers_as_they_were_given(
 
 
 def test_many_inputs_are_planned_while_others_are_sent(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     names = talks(1100)
     (tmp_path / "talks" / names[1050]).write_text("not a recording")
@@ -240,23 +205,16 @@ def test_many_inputs_are_planned_while_others_are_sent(
     assert len(list((tmp_path / "talks" / "out").glob("*.txt"))) == 1099
     again = transcribe(".", "--output-dir", "out", "--resume")
     assert again.returncode == 1
-    assert len(account.names) == 1099
+    assert len(service.names) == 1099
 
 
 def test_second_ctrl_c_prints_what_waits_for_an_earlier_recording(
-    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
+    service: NamingService, talks: Talks, start: Start
 ) -> None:
     names = talks(8)
-    account.delays = {names[0]: 60.0, names[6]: 60.0}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "2"],
-        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
-        cwd=tmp_path / "talks",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while names[6] not in account.names:
+    service.delays = {names[0]: 60.0, names[6]: 60.0}
+    process = start(".", "-f", "ndjson", "--jobs", "2", stdout=subprocess.PIPE)
+    while names[6] not in service.names:
         time.sleep(0.05)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -269,22 +227,22 @@ def test_second_ctrl_c_prints_what_waits_for_an_earlier_recording(
 
 
 def test_copies_that_run_side_by_side_are_sent_once(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     folder = tmp_path / "talks"
     (original,) = talks(1)
     for number in range(5):
         (folder / f"copy{number}.wav").write_bytes((folder / original).read_bytes())
-    account.seconds = 0.5
+    service.seconds = 0.5
     done = transcribe(".", "-f", "ndjson", "--jobs", "6")
     assert done.returncode == 0, done.stderr
-    assert len(account.names) == 1
-    assert said(done) == [f"This is {account.names[0]}."] * 6
+    assert len(service.names) == 1
+    assert said(done) == [f"This is {service.names[0]}."] * 6
     assert "6 of 6 transcribed, 0.6 s of audio, 5 from cache, 0.1 credits" in done.stderr
 
 
 def test_copy_of_a_recording_that_failed_is_tried_itself(
-    account: Account, transcribe: Transcribe, talks: Callable[[int], list[str]], tmp_path: Path
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:
     folder = tmp_path / "talks"
     (original,) = talks(1)
@@ -296,7 +254,7 @@ def test_copy_of_a_recording_that_failed_is_tried_itself(
             time.sleep(0.5)
             exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
         else:
-            account(exchange)
+            service(exchange)
 
     with FaultServer(answer) as server:
         done = transcribe(".", "-f", "ndjson", "--jobs", "2", CARTESIA_BASE_URL=server.base_url)
@@ -304,26 +262,17 @@ def test_copy_of_a_recording_that_failed_is_tried_itself(
     assert len(said(done)) == 1 and "1 of 2 transcribed" in done.stderr
 
 
-def test_results_that_stdout_does_not_take_are_left_to_do(
-    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
-) -> None:
+def test_results_that_stdout_does_not_take_are_left_to_do(service: NamingService, talks: Talks, start: Start) -> None:
     names = talks(5)
-    account.delays = {names[0]: 2.0}  # so that the others are held back
+    service.delays = {names[0]: 2.0}  # so that the others are held back
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "5"],
-            env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
-            cwd=tmp_path / "talks",
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
-    assert done.returncode == 1
-    assert sorted(account.names) == names
-    hint = done.stderr.rpartition("then: ")[2]
+        process = start(".", "-f", "ndjson", "--jobs", "5", stdout=full)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert sorted(service.names) == names
+    hint = stderr.rpartition("then: ")[2]
     assert [name for name in names if name in hint] == names
-    assert "5 of 5 transcribed" in done.stderr and "0 not tried, 5 not printed" in done.stderr
+    assert "5 of 5 transcribed" in stderr and "0 not tried, 5 not printed" in stderr
 
 
 SLOW_WRITER = """
@@ -340,17 +289,9 @@ sys.exit(main())
 """
 
 
-def test_ctrl_c_waits_until_responses_that_have_come_are_written(
-    talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
-) -> None:
+def test_ctrl_c_waits_until_responses_that_have_come_are_written(talks: Talks, start: Start, tmp_path: Path) -> None:
     talks(3)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_WRITER, "transcribe", ".", "--output-dir", "out", "--jobs", "1", "--no-cache"],
-        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
-        cwd=tmp_path / "talks",
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start(".", "--output-dir", "out", "--jobs", "1", "--no-cache", program=["-c", SLOW_WRITER])
     assert process.stderr is not None
     assert any("writing" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
@@ -360,43 +301,28 @@ def test_ctrl_c_waits_until_responses_that_have_come_are_written(
     assert [file.name for file in (tmp_path / "talks" / "out").glob("*.txt")] == ["talk000.txt"]
 
 
-def test_failures_are_named_in_input_order(transcribe: Transcribe, talks: Callable[[int], list[str]]) -> None:
+def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
-
-    def answer(exchange: Exchange) -> None:
-        name = os.fsdecode(exchange.request().part("file").filename or b"")
-        time.sleep(0.5 if name == names[0] else 0)
-        exchange.answer(400, json.dumps({"title": "Bad request", "message": "It is bad."}))
-
-    with FaultServer(answer) as server:
-        done = transcribe(".", "-f", "ndjson", "--jobs", "11", CARTESIA_BASE_URL=server.base_url)
+    service.refused, service.delays = {*names}, {names[0]: 0.5}
+    done = transcribe(".", "-f", "ndjson", "--jobs", "11")
     assert done.returncode == 1
     again = done.stderr.rpartition("to try again: ")[2].split()
     assert [word for word in again if word.endswith(".wav")] == names
 
 
-def test_second_ctrl_c_stops_although_nobody_reads_stdout(
-    account: Account, talks: Callable[[int], list[str]], server: FaultServer, tmp_path: Path
-) -> None:
+def test_second_ctrl_c_stops_although_nobody_reads_stdout(service: NamingService, talks: Talks, start: Start) -> None:
     names = talks(600)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "-f", "ndjson", "--jobs", "2"],
-        env=environment(tmp_path / "home", server.base_url, CARTESIA_TRANSCRIBE_JOBS=None),
-        cwd=tmp_path / "talks",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pipesize=4096,
-    )
+    process = start(".", "-f", "ndjson", "--jobs", "2", stdout=subprocess.PIPE, pipesize=4096)
     assert process.stdout is not None and process.stderr is not None
     sent = -1
-    while sent < len(account.names) or not sent:  # until the pipe is full
-        sent = len(account.names)
+    while sent < len(service.names) or not sent:  # until the pipe is full
+        sent = len(service.names)
         time.sleep(1)
     assert sent < len(names)
     process.send_signal(signal.SIGINT)
-    assert b"waiting for" in process.stderr.readline()
+    assert "waiting for" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    stderr = process.stderr.read().decode()
+    stderr = process.stderr.read()
     process.stdout.close()
     assert "not printed" in stderr and "to do the rest: cartesia-cli transcribe" in stderr

@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from tests.word_errors import MAX_LIVE_WER
 
 FERRY, DOG = "The ferry leaves at seven in the morning.", "A small dog slept under the table."
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
+LISTEN = (sys.executable, "-m", "cartesia_cli", "listen")
 
 
 def speech_of(*texts: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
@@ -50,18 +51,19 @@ def speech_of(*texts: str) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 
 class Listener:
-    """A running `listen`, once it has opened the microphone."""
+    """A running command with `listen` in it."""
 
-    def __init__(self, environment: dict[str, str], *arguments: object) -> None:
-        command = [sys.executable, "-m", "cartesia_cli", "listen", *map(str, arguments)]
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         # Background jobs of a shell ignore SIGINT, and their children inherit that.
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
         self.stderr_text = ""
-        while "listening to" not in self.stderr_text:
-            assert self.process.stderr is not None
+
+    def wait_for(self, message: str) -> None:
+        assert self.process.stderr is not None
+        while message not in self.stderr_text:
             line = self.process.stderr.readline().decode()
             assert line, self.stderr_text
             self.stderr_text += line
@@ -79,9 +81,11 @@ class Listener:
 
 
 @contextmanager
-def listening(environment: dict[str, str], *arguments: object) -> Iterator[Listener]:
-    listener = Listener(environment, *arguments)
+def listening(environment: dict[str, str], *arguments: object, command: Sequence[str] = LISTEN) -> Iterator[Listener]:
+    """A running `listen`, or another command, once it has opened the microphone."""
+    listener = Listener([*command, *map(str, arguments)], environment)
     try:
+        listener.wait_for("listening to")
         yield listener
     finally:
         listener.process.kill()

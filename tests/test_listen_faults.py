@@ -32,7 +32,16 @@ from tests import speech
 from tests.conftest import need, side_by_side
 from tests.microphone import Studio, open_studio
 from tests.realtime_server import RealtimeServer, Script
-from tests.test_listen import DOG, KEY, answers_each_finalize, listening, session_recordings, speech_of
+from tests.test_listen import (
+    DOG,
+    KEY,
+    LISTEN,
+    Listener,
+    answers_each_finalize,
+    listening,
+    session_recordings,
+    speech_of,
+)
 
 PYTHON = Path(sys.executable)
 UTF8 = {"LC_ALL": "C.UTF-8"}
@@ -56,47 +65,17 @@ def seconds(path: Path) -> float:
         return file.getnframes() / file.getframerate()
 
 
-class Shell:
-    """A running shell command in which `listen` is the program; `$CODE` is the file from which `code` is read."""
-
-    def __init__(self, environment: dict[str, str], tmp_path: Path, line: str) -> None:
-        self._code = tmp_path / "code"
-        function = f'listen() {{ {shlex.quote(str(PYTHON))} -m cartesia_cli listen "$@"; }}'
-        self.process = subprocess.Popen(
-            ["sh", "-c", f"{function}\n{line}".replace("$CODE", shlex.quote(str(self._code)))],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        self.stderr_text = ""
-
-    def wait_for(self, message: str) -> None:
-        assert self.process.stderr is not None
-        while message not in self.stderr_text:
-            line = self.process.stderr.readline().decode()
-            assert line, self.stderr_text
-            self.stderr_text += line
-
-    def end(self) -> str:
-        """Wait for the end. Returns stdout."""
-        out, err = self.process.communicate(timeout=60)
-        self.stderr_text += err.decode()
-        return out.decode()
-
-    @property
-    def code(self) -> int:
-        return int(self._code.read_text())
-
-
 @contextmanager
-def shell(environment: dict[str, str], tmp_path: Path, line: str) -> Iterator[Shell]:
-    started = Shell(environment, tmp_path, line)
-    try:
-        started.wait_for("listening to")
-        yield started
-    finally:
-        started.process.kill()
-        started.process.wait()
+def shell(environment: dict[str, str], tmp_path: Path, line: str) -> Iterator[Listener]:
+    """A running shell command in which `listen` is the program, and `$CODE` the file that `code_of` reads."""
+    function = f'listen() {{ {shlex.join(LISTEN)} "$@"; }}'
+    command = ["sh", "-c", f"{function}\n{line}".replace("$CODE", shlex.quote(str(tmp_path / "code")))]
+    with listening(environment, command=command) as listener:
+        yield listener
+
+
+def code_of(tmp_path: Path) -> int:
+    return int((tmp_path / "code").read_text())
 
 
 # Devices, networks, disks.
@@ -153,7 +132,7 @@ def test_full_disk_ends_the_recording_but_not_the_session(studio: Studio, tmp_pa
             out = run.end()
     assert out.startswith("Number 1.\nNumber 2.\n")
     assert run.stderr_text.count("the recording ends after 1.6 s") == 1
-    assert run.code == 0
+    assert code_of(tmp_path) == 0
     assert session_recordings(studio.environment) == []
 
 
@@ -163,7 +142,7 @@ def test_closed_stdout_pipe_ends_listen_quietly(studio: Studio, tmp_path: Path) 
         with shell(studio.environment | KEY, tmp_path, line) as run:
             studio.play(speech_of(DOG, DOG), speech.RATE)
             out = run.end()
-    assert (out, run.code) == ("Number 1.\n", 0)
+    assert (out, code_of(tmp_path)) == ("Number 1.\n", 0)
     assert len(run.stderr_text.splitlines()) == 1, run.stderr_text
     assert session_recordings(studio.environment) == []
 
@@ -174,7 +153,7 @@ def test_full_stdout_device_exits_1_and_keeps_the_recording(studio: Studio, tmp_
         with shell(studio.environment | KEY, tmp_path, line) as run:
             studio.play(speech_of(DOG), speech.RATE)
             run.end()
-    assert run.code == 1
+    assert code_of(tmp_path) == 1
     assert "stdout can't be written: No space left on device" in run.stderr_text
     (left,) = session_recordings(studio.environment)
     assert f"cartesia-cli listen --recover --recording {left}" in run.stderr_text

@@ -13,19 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pexpect
-import pyte
 import pytest
 
 from tests import speech
 from tests.conftest import need, side_by_side
-from tests.fork_server import default_signals
+from tests.emulated_terminal import TIMEOUT_SECONDS, ProgramScreen
 from tests.realtime_server import RealtimeServer, ServerConnection, connected, done, flush_done, transcript, turn
 
 pytestmark = pytest.mark.shell
 
 KEY = {"CARTESIA_API_KEY": "sk_car_test", "TERM": "xterm-256color", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-TIMEOUT_SECONDS = 30.0
 SENTENCE = "Grandmother kept her letters in a remarkably blue box on the highest shelf of the kitchen."
 
 
@@ -38,60 +35,10 @@ def silence(folder: Path, seconds: int) -> Path:
     return speech.write_wav(folder / "talk.wav", np.zeros(seconds * speech.RATE, np.float32))
 
 
-class Screen:
-    """A shell command on a pseudo-terminal, with an emulated screen."""
-
-    def __init__(self, command: str, environment: dict[str, str], columns: int) -> None:
-        environment = {name: value for name, value in (environment | KEY).items() if name != "COLUMNS"}
-        self.program = pexpect.spawn(
-            "sh",
-            ["-c", command],
-            env=environment,
-            timeout=TIMEOUT_SECONDS,
-            dimensions=(24, columns),
-            preexec_fn=default_signals,
-        )
-        self._screen = pyte.HistoryScreen(columns, 24, history=1000)
-        self._stream = pyte.ByteStream(self._screen)
-        self.has_ended = False
-
-    def update(self) -> None:
-        try:
-            self._stream.feed(self.program.read_nonblocking(1 << 16, timeout=0.05))
-        except pexpect.TIMEOUT:
-            pass
-        except pexpect.EOF:
-            self.has_ended = True
-
-    @property
-    def rows(self) -> list[str]:
-        """The rows of the scrollback and the screen, without blank ones."""
-        above = ["".join(row[x].data for x in range(self._screen.columns)) for row in self._screen.history.top]
-        return [row.rstrip() for row in (*above, *self._screen.display) if row.strip()]
-
-    def wait(self, condition: Callable[[list[str]], bool]) -> list[str]:
-        """Wait until the rows meet a condition. Returns them."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not condition(self.rows):
-            assert time.monotonic() < deadline and not self.has_ended, self.rows
-            self.update()
-        return self.rows
-
-    def wait_for(self, text: str) -> list[str]:
-        """Wait until a row contains `text`. Returns all rows."""
-        return self.wait(lambda rows: any(text in row for row in rows))
-
-    def end(self) -> list[str]:
-        """Wait for the end of the program. Returns the rows."""
-        while not self.has_ended:
-            self.update()
-        self.program.close()
-        return self.rows
-
-
 @contextmanager
-def terminal(command: str, environment: dict[str, str], columns: int = 80) -> Iterator[Screen]:
-    screen = Screen(command, environment, columns)
+def terminal(command: str, environment: dict[str, str], columns: int = 80) -> Iterator[ProgramScreen]:
+    kept = {name: value for name, value in (environment | KEY).items() if name != "COLUMNS"}
+    screen = ProgramScreen(["sh", "-c", command], kept, columns=columns)
     try:
         yield screen
     finally:

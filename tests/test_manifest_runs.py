@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +17,23 @@ import soundfile
 from cartesia_cli.errors import Exit
 
 from .conftest import Transcribe
-from .fault_server import Exchange, FaultServer, environment, write_wav
+from .fault_server import FaultServer, environment, write_wav
 from .fork_server import run_program, start_program
+from .naming_service import NamingService
 
 SAMPLE = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
 
 
-class Echo:
-    """A service that answers with the name of the recording, or the number of the upload if that is a cut part.
+class NumberingService(NamingService):
+    """A part of a recording that was cut out gets the number of its upload instead of a name."""
 
-    names, audio   of all uploads
-    fails          names of recordings that it refuses
-    holds          names of recordings that it answers only when an event is set
-    """
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.audio: list[bytes] = []
-        self.fails: set[str] = set()
-        self.holds: dict[str, threading.Event] = {}
-
-    def __call__(self, exchange: Exchange) -> None:
-        part = exchange.request().part("file")
-        name = os.fsdecode(part.filename or b"")
-        text = f"Upload {len(self.names)}." if name.endswith(".flac") else f"This is {name}."
-        self.names.append(name)
-        self.audio.append(part.content)
-        if name in self.holds:
-            self.holds[name].wait(20)
-        if name in self.fails:
-            exchange.answer(422, json.dumps({"error_code": "bad_audio", "message": "no"}))
-        else:
-            exchange.answer(200, json.dumps({"text": text, "duration": 0.1}))
+    def text(self, name: str) -> str:
+        return f"Upload {len(self.names)}." if name.endswith(".flac") else super().text(name)
 
 
 @pytest.fixture
-def echo() -> Echo:
-    return Echo()
-
-
-@pytest.fixture
-def server(echo: Echo) -> Iterator[FaultServer]:
-    with FaultServer(echo) as running:
-        yield running
+def service() -> NamingService:
+    return NumberingService()
 
 
 @pytest.fixture
@@ -99,9 +71,11 @@ def nemo(*numbers: int) -> list[dict[str, Any]]:
     ]
 
 
-def test_results_are_listed_in_input_order_with_all_fields(tmp_path: Path, transcribe: Transcribe, echo: Echo) -> None:
+def test_results_are_listed_in_input_order_with_all_fields(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
     lines = nemo(3, 1, 4, 0, 5)
-    echo.fails = {"4.wav"}
+    service.refused = {"4.wav"}
     write_manifest(tmp_path / "in.json", lines[0], lines[1], "{", *lines[2:])
     done = transcribe("in.json", "--output-manifest", "out.jsonl", "--jobs", "4")
     assert done.returncode == Exit.FAILED
@@ -164,7 +138,7 @@ def test_metadata_of_a_folder_goes_with_its_recordings(tmp_path: Path, transcrib
     ],
 )
 def test_manifest_that_must_not_be_written_is_a_usage_error_before_any_upload(
-    arguments: list[str], message: str, tmp_path: Path, transcribe: Transcribe, echo: Echo
+    arguments: list[str], message: str, tmp_path: Path, transcribe: Transcribe, service: NamingService
 ) -> None:
     write_manifest(tmp_path / "in.jsonl", *nemo(1))
     (tmp_path / "old.jsonl").write_text("old\n")
@@ -172,12 +146,12 @@ def test_manifest_that_must_not_be_written_is_a_usage_error_before_any_upload(
     done = transcribe(*arguments)
     assert done.returncode == Exit.USAGE
     assert done.stderr.startswith(f"error: {message}\n")
-    assert echo.names == []
+    assert service.names == []
     assert (tmp_path / "old.jsonl").read_text() == (tmp_path / "new.jsonl.part").read_text() == "old\n"
 
 
 def test_file_named_like_a_manifest_that_is_none_is_an_input_error(
-    tmp_path: Path, transcribe: Transcribe, echo: Echo
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
 ) -> None:
     (tmp_path / "talk.json").write_text('{\n  "text": "hello"\n}\n')
     shutil.copy(SAMPLE, tmp_path / "odd.csv")
@@ -187,7 +161,7 @@ def test_file_named_like_a_manifest_that_is_none_is_an_input_error(
         "talk.json is neither a recording nor a manifest: its first line has no audio_filepath or file_name"
         in done.stderr
     )
-    assert echo.names == ["odd.csv.wav"]
+    assert service.names == ["odd.csv.wav"]
 
 
 def test_dry_run_writes_no_manifest(tmp_path: Path, transcribe: Transcribe) -> None:
@@ -197,34 +171,34 @@ def test_dry_run_writes_no_manifest(tmp_path: Path, transcribe: Transcribe) -> N
 
 @pytest.mark.parametrize("extra", [[], ["--output-dir", "out"]], ids=["alone", "with_text"])
 def test_killed_run_is_resumed_without_uploading_again(
-    extra: list[str], tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+    extra: list[str], tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:
     write_manifest(tmp_path / "in.jsonl", *nemo(*range(10)))
     command = ["transcribe", "in.jsonl", "--output-manifest", "out.jsonl", "--no-cache", "--jobs", "3", *extra]
-    echo.holds = {"0.wav": threading.Event(), "6.wav": threading.Event()}
+    service.holds = {"0.wav": threading.Event(), "6.wav": threading.Event()}
     with start_program(command, env=env, cwd=tmp_path, text=True) as program:
-        while len(echo.names) < 8:
+        while len(service.names) < 8:
             assert program.poll() is None
         program.send_signal(signal.SIGKILL)
         program.wait()
-    for held in echo.holds.values():
+    for held in service.holds.values():
         held.set()
     assert not (tmp_path / "out.jsonl").exists()
-    sent = list(echo.names)
+    sent = list(service.names)
     done = transcribe(*command[1:], "--resume")
     assert done.returncode == Exit.DONE, done.stderr
     assert [line["pred_text"] for line in documents(tmp_path / "out.jsonl")] == [f"This is {n}.wav." for n in range(10)]
-    assert {"0.wav", "6.wav"} <= set(echo.names[len(sent) :])
-    assert len(echo.names) <= 10 + 3
+    assert {"0.wav", "6.wav"} <= set(service.names[len(sent) :])
+    assert len(service.names) <= 10 + 3
     assert not (tmp_path / "out.jsonl.part").exists()
 
 
 def test_results_that_were_done_before_get_their_lines_from_the_cache_or_json(
-    tmp_path: Path, transcribe: Transcribe, echo: Echo
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
 ) -> None:
     assert transcribe("wavs", "--output-dir", "text").returncode == Exit.DONE
     assert transcribe("wavs", "--output-dir", "json", "-f", "json", "--no-cache").returncode == Exit.DONE
-    before = len(echo.names)
+    before = len(service.names)
     assert transcribe("wavs", "--output-dir", "text", "--output-manifest", "1.jsonl", "--resume").returncode == 0
     arguments = ["wavs", "--no-cache", "--resume", "--output-manifest"]
     assert transcribe(*arguments, "2.jsonl", "--output-dir", "json", "-f", "json").returncode == 0
@@ -237,27 +211,27 @@ def test_results_that_were_done_before_get_their_lines_from_the_cache_or_json(
         "wavs/0.wav has results, but its text for 3.jsonl is neither in the cache nor in a JSON result" in done.stderr
     )
     assert documents(tmp_path / "3.jsonl") == []
-    assert len(echo.names) == before
+    assert len(service.names) == before
 
 
 def test_interrupted_run_says_where_its_lines_are(
-    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:
-    echo.holds = {"5.wav": threading.Event()}
+    service.holds = {"5.wav": threading.Event()}
     command = ["transcribe", "wavs", "--output-manifest", "out.jsonl"]
     with start_program(command, env=env, cwd=tmp_path, text=True, stderr=subprocess.PIPE) as program:
-        while "5.wav" not in echo.names:
+        while "5.wav" not in service.names:
             assert program.poll() is None
         program.send_signal(signal.SIGINT)
-        echo.holds["5.wav"].set()
+        service.holds["5.wav"].set()
         _, messages = program.communicate(timeout=20)
     assert program.returncode == Exit.INTERRUPTED
     assert "out.jsonl.part has the results so far, for --resume" in messages
     assert len((tmp_path / "out.jsonl.part").read_text().splitlines()) >= 5
-    before = len(echo.names)
+    before = len(service.names)
     assert transcribe(*command[1:], "--resume").returncode == Exit.DONE
     assert len(documents(tmp_path / "out.jsonl")) == 10
-    assert len(echo.names) - before <= 5
+    assert len(service.names) - before <= 5
 
 
 def test_each_shard_writes_a_manifest_of_its_own(tmp_path: Path, transcribe: Transcribe) -> None:
@@ -270,34 +244,36 @@ def test_each_shard_writes_a_manifest_of_its_own(tmp_path: Path, transcribe: Tra
     assert sorted(line["id"] for shard in shards for line in shard) == list(range(10))
 
 
-def test_retry_of_what_failed_keeps_the_other_lines(tmp_path: Path, transcribe: Transcribe, echo: Echo) -> None:
-    echo.fails = {"2.wav", "7.wav"}
+def test_retry_of_what_failed_keeps_the_other_lines(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    service.refused = {"2.wav", "7.wav"}
     arguments = ["wavs", "--output-manifest", "out.jsonl", "--output-dir", "out"]
     assert transcribe(*arguments).returncode == Exit.FAILED
     assert len(documents(tmp_path / "out.jsonl")) == 8
-    echo.fails = {"7.wav"}
-    before = len(echo.names)
+    service.refused = {"7.wav"}
+    before = len(service.names)
     assert transcribe(*arguments, "--retry-failed").returncode == Exit.FAILED
-    assert echo.names[before:] == ["2.wav", "7.wav"]
+    assert service.names[before:] == ["2.wav", "7.wav"]
     texts = [line["pred_text"] for line in documents(tmp_path / "out.jsonl")]
     assert texts == [f"This is {number}.wav." for number in range(10) if number != 7]
 
 
 def test_recordings_that_another_run_does_meanwhile_get_their_lines(
-    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:
-    echo.holds = {"0.wav": threading.Event()}
+    service.holds = {"0.wav": threading.Event()}
     command = ["transcribe", "wavs", "--output-dir", "out", "--resume", "--output-manifest"]
     with start_program([*command, "1.jsonl"], env=env, cwd=tmp_path) as first:
-        while echo.names != ["0.wav"]:
+        while service.names != ["0.wav"]:
             assert first.poll() is None
-        timer = threading.Timer(1.0, echo.holds["0.wav"].set)
+        timer = threading.Timer(1.0, service.holds["0.wav"].set)
         timer.start()
         second = transcribe(*command[1:], "2.jsonl")
         first.wait()
     assert (first.returncode, second.returncode) == (Exit.DONE, Exit.DONE), second.stderr
     assert documents(tmp_path / "1.jsonl") == documents(tmp_path / "2.jsonl")
-    assert sorted(echo.names) == [f"{number}.wav" for number in range(10)]
+    assert sorted(service.names) == [f"{number}.wav" for number in range(10)]
 
 
 SEGMENTS = ((0, 2.5), (2.5, 4), (6.5, None))
@@ -314,13 +290,13 @@ def parts(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_parts_of_a_recording_are_cut_and_get_results_of_their_own(
-    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService, parts: list[dict[str, Any]]
 ) -> None:
     whole, rate = soundfile.read(tmp_path / "talk.wav", dtype="int16")
     arguments = ["in.jsonl", "--output-manifest", "out.jsonl", "-f", "text,json"]
     first = transcribe(*arguments, "--output-dir", "out")
     assert first.returncode == Exit.DONE, first.stderr
-    sent = [soundfile.read(io.BytesIO(audio), dtype="int16")[0].tolist() for audio in echo.audio]
+    sent = [soundfile.read(io.BytesIO(audio), dtype="int16")[0].tolist() for audio in service.audio]
     assert sent == [
         whole[round(offset * rate) : None if length is None else round((offset + length) * rate)].tolist()
         for offset, length in SEGMENTS
@@ -336,7 +312,7 @@ def test_parts_of_a_recording_are_cut_and_get_results_of_their_own(
 
 
 def test_parts_that_have_results_are_not_sent_again(
-    tmp_path: Path, transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+    tmp_path: Path, transcribe: Transcribe, service: NamingService, parts: list[dict[str, Any]]
 ) -> None:
     write_manifest(tmp_path / "in.jsonl", *parts[:2])
     arguments = ["in.jsonl", "-f", "text", "--no-cache"]
@@ -345,7 +321,7 @@ def test_parts_that_have_results_are_not_sent_again(
     write_manifest(tmp_path / "in.jsonl", *parts)
     done = transcribe(*arguments, "--resume")
     assert "2 of 3 already done" in done.stderr
-    assert len(echo.audio) == 3
+    assert len(service.audio) == 3
     assert (tmp_path / "talk@6.5.txt").read_text() == "Upload 2.\n"
     (tmp_path / "talk.wav").rename(tmp_path / "lecture.wav")
     write_manifest(tmp_path / "in.jsonl", {"audio_filepath": "lecture.wav", "offset": 2.5, "duration": 3})
@@ -354,10 +330,10 @@ def test_parts_that_have_results_are_not_sent_again(
 
 
 def test_part_beyond_the_end_is_an_error_before_any_upload(
-    tmp_path: Path, transcribe: Transcribe, echo: Echo, parts: list[dict[str, Any]]
+    tmp_path: Path, transcribe: Transcribe, service: NamingService, parts: list[dict[str, Any]]
 ) -> None:
     write_manifest(tmp_path / "in.jsonl", {"audio_filepath": "talk.wav", "offset": 100, "duration": 2})
     done = transcribe("in.jsonl")
     assert done.returncode == Exit.INPUT
     assert "talk.wav#t=100,102 begins after the end of the recording" in done.stderr
-    assert echo.names == []
+    assert service.names == []

@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pexpect
-import pyte
 import pytest
 
 from cartesia_cli.commands.batch.run import BatchSummary
 from tests.conftest import Transcribe
-from tests.fault_server import Exchange, FaultServer, environment, write_wav
+from tests.emulated_terminal import ProgramScreen
+from tests.fault_server import FaultServer, environment, write_wav
 from tests.fork_server import default_signals, run_program
+from tests.naming_service import NamingService
 
 RECORDINGS = 12
-DECODING_FAILED = json.dumps({"title": "Bad audio", "message": "the audio can't be decoded"})
-
-
-class Service:
-    """Answers with the name of the recording, when `go_on` is set; those in `bad` are refused."""
-
-    def __init__(self) -> None:
-        self.go_on, self.called, self.bad = threading.Event(), threading.Event(), set[str]()
-
-    def __call__(self, exchange: Exchange) -> None:
-        name = (exchange.request().part("file").filename or b"").decode()
-        self.called.set()
-        assert self.go_on.wait(60)
-        if name in self.bad:
-            exchange.answer(400, DECODING_FAILED)
-        else:
-            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 2.0}))
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
+def service() -> Iterator[NamingService]:
+    """Answers when `go_on` is set."""
+    service = NamingService(duration=2.0)
+    service.go_on.clear()
     yield service
     service.go_on.set()
 
@@ -65,7 +48,7 @@ def env(talks: Path, server: FaultServer, **changes: str | None) -> dict[str, st
 
 
 @pytest.fixture
-def transcribe(talks: Path, server: FaultServer, service: Service) -> Transcribe:
+def transcribe(talks: Path, server: FaultServer, service: NamingService) -> Transcribe:
     def run(*arguments: object, **changes: str | None) -> subprocess.CompletedProcess[str]:
         service.go_on.set()
         words = ["transcribe", *map(str, arguments)]
@@ -74,59 +57,21 @@ def transcribe(talks: Path, server: FaultServer, service: Service) -> Transcribe
     return run
 
 
-class Screen:
-    """The program on a terminal, with an emulated screen of 24 lines."""
-
-    def __init__(self, talks: Path, environ: dict[str, str], *arguments: str, columns: int = 80) -> None:
-        self.program = pexpect.spawn(
-            sys.executable,
-            ["-m", "cartesia_cli", "transcribe", *arguments],
-            env=environ | {"TERM": "xterm-256color"},
-            cwd=str(talks),
-            timeout=60,
-            dimensions=(24, columns),
-            preexec_fn=default_signals,
-        )
-        self._screen = pyte.Screen(columns, 24)
-        self._stream = pyte.ByteStream(self._screen)
-        self.raw = b""
-
-    @property
-    def rows(self) -> list[str]:
-        return [row.rstrip() for row in self._screen.display if row.strip()]
-
-    def update(self) -> bool:
-        """Read what there is. False at the end of the program."""
-        try:
-            data = self.program.read_nonblocking(1 << 16, timeout=0.05)
-        except pexpect.TIMEOUT:
-            return True
-        except pexpect.EOF:
-            return False
-        self.raw += data
-        self._stream.feed(data)
-        return True
-
-    def wait_for(self, *texts: str) -> list[str]:
-        """Wait until each text is in a row. Returns the rows."""
-        while not all(any(text in row for row in self.rows) for text in texts):
-            assert self.update(), self.rows
-        return self.rows
-
-    def end(self) -> list[str]:
-        while self.update():
-            pass
-        self.program.close()
-        return self.rows
+def on_screen(talks: Path, environ: dict[str, str], *arguments: str, columns: int = 80) -> ProgramScreen:
+    """Starts the program on a terminal."""
+    command = [sys.executable, "-m", "cartesia_cli", "transcribe", *arguments]
+    return ProgramScreen(command, environ | {"TERM": "xterm-256color"}, cwd=talks, columns=columns)
 
 
 # Progress
 
 
 @pytest.mark.shell
-def test_terminal_shows_the_run_and_the_recordings_in_work(talks: Path, server: FaultServer, service: Service) -> None:
+def test_terminal_shows_the_run_and_the_recordings_in_work(
+    talks: Path, server: FaultServer, service: NamingService
+) -> None:
     (talks / "empty.wav").write_bytes(b"")
-    screen = Screen(talks, env(talks, server), ".", "--output-dir", "out", "--jobs", "3")
+    screen = on_screen(talks, env(talks, server), ".", "--output-dir", "out", "--jobs", "3")
     rows = screen.wait_for("transcribing 0:00     talk 00.wav", "transcribing 0:00     talk 01.wav", "talk 02.wav")
     assert rows[0].startswith("error: empty.wav is empty") and rows[1].startswith("hint: ")
     assert rows[2].startswith("············ 1 of 13, 1 failed, 0:00 of 0:23, 0 credits")
@@ -146,18 +91,18 @@ def test_terminal_shows_the_run_and_the_recordings_in_work(talks: Path, server: 
 
 @pytest.mark.shell
 def test_transcripts_on_the_same_terminal_stay_above_the_rows(
-    talks: Path, server: FaultServer, service: Service
+    talks: Path, server: FaultServer, service: NamingService
 ) -> None:
     service.go_on.set()
-    screen = Screen(talks, env(talks, server), ".", "-o", "-", columns=40)
+    screen = on_screen(talks, env(talks, server), ".", "-o", "-", columns=40)
     rows = screen.end()
     spoken = [f"This is talk {number:02}.wav." for number in range(RECORDINGS)]
     assert rows == [*spoken, "12 of 12 transcribed, 24.0 s of audio, 1", "2.0 credits"]
 
 
 @pytest.mark.shell
-def test_ctrl_c_on_a_terminal_leaves_no_row_behind(talks: Path, server: FaultServer, service: Service) -> None:
-    screen = Screen(talks, env(talks, server), ".", "--output-dir", "out", "--jobs", "2")
+def test_ctrl_c_on_a_terminal_leaves_no_row_behind(talks: Path, server: FaultServer, service: NamingService) -> None:
+    screen = on_screen(talks, env(talks, server), ".", "--output-dir", "out", "--jobs", "2")
     screen.wait_for("transcribing 0:00     talk 00.wav", "transcribing 0:00     talk 01.wav")
     screen.program.sendintr()
     screen.wait_for("waiting for 2 recordings that are sent already")
@@ -171,13 +116,12 @@ def test_ctrl_c_on_a_terminal_leaves_no_row_behind(talks: Path, server: FaultSer
 
 @pytest.mark.shell
 def test_terminal_that_shows_progress_itself_gets_it_until_the_end(
-    talks: Path, server: FaultServer, service: Service
+    talks: Path, server: FaultServer, service: NamingService
 ) -> None:
     environ = env(talks, server, TERM_PROGRAM="ghostty", TMUX=None)
-    screen = Screen(talks, environ, ".", "--output-dir", "out", "--notify")
+    screen = on_screen(talks, environ, ".", "--output-dir", "out", "--notify")
     screen.wait_for("talk 00.wav")
-    while b"\x1b]9;4;1;0\x07" not in screen.raw:
-        assert screen.update()
+    screen.wait(lambda rows: b"\x1b]9;4;1;0\x07" in screen.raw)
     service.go_on.set()
     screen.end()
     assert screen.raw.index(b"\x1b]9;4;0;\x07") < screen.raw.index(b"\x1b]777;notify;cartesia-cli;12 of 12 transcribed")
@@ -204,22 +148,24 @@ def test_summary_of_a_long_run_says_how_long_it_took() -> None:
 
 
 def test_failures_of_many_recordings_are_named_again_with_the_command_that_tries_them(
-    transcribe: Transcribe, service: Service
+    transcribe: Transcribe, service: NamingService
 ) -> None:
-    service.bad = {f"talk {number:02}.wav" for number in range(0, 12, 2)}
+    service.refused = {f"talk {number:02}.wav" for number in range(0, 12, 2)}
     done = transcribe(".", "--output-dir", "out", "--jobs", "1")
     assert done.stderr.splitlines()[-3:] == [
         "6 of 12 transcribed, 12.0 s of audio, 6.0 credits",
         "failed: talk 00.wav, talk 02.wav, talk 04.wav, talk 06.wav, talk 08.wav and 1 more",
         "to try again: cartesia-cli transcribe --output-dir out --jobs 1 --resume .",
     ]
-    service.bad = {"talk 02.wav"}
+    service.refused = {"talk 02.wav"}
     again = transcribe("--output-dir", "out", "--jobs", "1", "--resume", ".")
     assert again.stderr.splitlines()[-1] == "5 of 6 transcribed, 10.0 s of audio, 5.0 credits"
 
 
-def test_failures_are_named_in_the_command_if_results_went_to_stdout(transcribe: Transcribe, service: Service) -> None:
-    service.bad = {"talk 03.wav"}
+def test_failures_are_named_in_the_command_if_results_went_to_stdout(
+    transcribe: Transcribe, service: NamingService
+) -> None:
+    service.refused = {"talk 03.wav"}
     done = transcribe(".", "-o", "-")
     assert done.stderr.splitlines()[-2:] == [
         "failed: talk 03.wav",
@@ -253,16 +199,16 @@ def test_notification_shows_the_summary_of_a_run(
 
 
 def test_notification_comes_after_failures_too(
-    transcribe: Transcribe, service: Service, tmp_path: Path, notified: Callable[[], list[str]]
+    transcribe: Transcribe, service: NamingService, tmp_path: Path, notified: Callable[[], list[str]]
 ) -> None:
-    service.bad = {"talk 00.wav"}
+    service.refused = {"talk 00.wav"}
     done = transcribe("talk 00.wav", "--notify", PATH=f"{tmp_path}:/usr/bin:/bin", DISPLAY=":0")
     assert done.returncode == 5
     assert notified() == ["0 of 1 transcribed, 0.0 s of audio, 0.0 credits"]
 
 
 def test_notification_comes_after_ctrl_c_too(
-    talks: Path, server: FaultServer, service: Service, tmp_path: Path, notified: Callable[[], list[str]]
+    talks: Path, server: FaultServer, service: NamingService, tmp_path: Path, notified: Callable[[], list[str]]
 ) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "cartesia_cli", "transcribe", ".", "--output-dir", "out", "--jobs", "1", "--notify"],
@@ -272,7 +218,7 @@ def test_notification_comes_after_ctrl_c_too(
         text=True,
         preexec_fn=default_signals,
     )
-    assert service.called.wait(60)
+    server.wait(lambda server: service.names)
     process.send_signal(signal.SIGINT)
     service.go_on.set()
     _, stderr = process.communicate(timeout=60)

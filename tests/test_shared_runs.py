@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,54 +20,30 @@ import yaml
 
 from cartesia_cli.scale.journal import FOLDER
 from cartesia_cli.scale.journal_lines import Entry, decode
-from tests.fault_server import KEY, Exchange, FaultServer, environment, refusal, write_wav
+from tests.fault_server import KEY, FaultServer, environment, write_wav
 from tests.fork_server import run_program
 from tests.killed_runs import transcribe_with_kills
+from tests.naming_service import NamingService
 
 pytestmark = pytest.mark.waits
 
 SCALE_PAGE = Path(__file__).parent.parent / "docs" / "scale.md"
 
 
-class Service:
-    """A server that answers with the name of the recording, or fails for those in `refused`, and counts uploads."""
-
-    def __init__(self) -> None:
-        self.uploads: Counter[str] = Counter()
-        self.refused: set[str] = set()
-        self.pause = 0.0
-        self.most_at_once = self._now = 0
-        self.server = FaultServer(self.answer)
-
-    def answer(self, exchange: Exchange) -> None:
-        name = (exchange.request().part("file").filename or b"").decode()
-        self.uploads[name] += 1
-        self._now += 1
-        self.most_at_once = max(self.most_at_once, self._now)
-        exchange.pause(self.pause)
-        self._now -= 1
-        if name in self.refused:
-            exchange.answer(422, json.dumps(refusal(422, message=f"{name} is noise; your key is {KEY}")))
-        else:
-            exchange.answer(200, json.dumps({"text": f"This is {name}.", "duration": 0.1}))
-
-
 @pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
-    with service.server:
-        yield service
+def service() -> NamingService:
+    return NamingService()
 
 
 class Machine:
     """A computer with its own user; the folder that it shares is at `folder`."""
 
-    def __init__(self, home: Path, folder: Path, service: Service) -> None:
+    def __init__(self, home: Path, folder: Path, server: FaultServer) -> None:
         home.mkdir()
-        self.home, self.folder, self.service = home, folder, service
+        self.home, self.folder, self.server = home, folder, server
 
     def __call__(self, *arguments: object, **variables: str | None) -> subprocess.CompletedProcess[str]:
-        env = environment(self.home, self.service.server.base_url, **variables)
+        env = environment(self.home, self.server.base_url, **variables)
         return run_program(
             [*map(str, arguments)], env=env, cwd=self.folder, stdin=subprocess.DEVNULL, text=True, timeout=120
         )
@@ -87,9 +62,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, service: Service) -> Machine:
+def machine(tmp_path: Path, server: FaultServer) -> Machine:
     (tmp_path / "shared" / "talks").mkdir(parents=True)
-    return Machine(tmp_path / "home", tmp_path / "shared", service)
+    return Machine(tmp_path / "home", tmp_path / "shared", server)
 
 
 def record(machine: Machine, *names: str) -> None:
@@ -117,45 +92,47 @@ def test_killed_runs_are_resumed_without_doing_anything_twice(sharded: bool, tmp
     assert outcome.extra_uploads <= outcome.in_flight
 
 
-def test_two_runs_divide_a_folder(machine: Machine, service: Service) -> None:
+def test_two_runs_divide_a_folder(machine: Machine, service: NamingService) -> None:
     names = [f"{number:02}.wav" for number in range(24)]
     record(machine, *names)
-    service.pause = 0.2
+    service.seconds = 0.2
     with ThreadPoolExecutor() as pool:
         said = list(pool.map(lambda _: machine.transcribe("--jobs", "4", "--resume"), range(2)))
-    assert service.uploads == Counter(names)
+    assert Counter(service.names) == Counter(names)
     assert all((machine.folder / "out" / f"{name[:2]}.txt").read_text() == f"This is {name}.\n" for name in names)
     assert all(re.search(r"(\d+) of \1 transcribed|nothing to do", sentences) for sentences in said)
     assert machine.status()["done"] == 24
 
 
-def test_run_waits_for_a_recording_that_another_run_has_in_work(machine: Machine, service: Service) -> None:
+def test_run_waits_for_a_recording_that_another_run_has_in_work(machine: Machine, service: NamingService) -> None:
     record(machine, "a.wav")
-    service.pause = 2.0
+    service.seconds = 2.0
     with ThreadPoolExecutor() as pool:
         first = pool.submit(machine.transcribe)
-        service.server.wait(lambda server: service.uploads)
+        machine.server.wait(lambda server: service.names)
         second = machine.transcribe("--resume")
         first.result()
-    assert service.uploads == Counter(["a.wav"])
+    assert Counter(service.names) == Counter(["a.wav"])
     assert "another run is working on it" in second
     assert "1 of 1 transcribed (1 by another run)" in second or "nothing to do" in second
 
 
-def test_results_are_known_to_other_users_on_other_machines(machine: Machine, service: Service, tmp_path: Path) -> None:
+def test_results_are_known_to_other_users_on_other_machines(
+    machine: Machine, service: NamingService, tmp_path: Path
+) -> None:
     record(machine, "a.wav", "b.wav")
     service.refused = {"b.wav"}
     machine.transcribe(code=1)
     service.refused = set()
-    service.uploads.clear()
+    service.names.clear()
     shutil.copytree(machine.folder, tmp_path / "mounted elsewhere")
-    other = Machine(tmp_path / "other home", tmp_path / "mounted elsewhere", service)
+    other = Machine(tmp_path / "other home", tmp_path / "mounted elsewhere", machine.server)
     assert other.status(code=1)["failures"][0]["recording"] == "b.wav"
     other.transcribe("--resume")
-    assert service.uploads == Counter(["b.wav"])
+    assert Counter(service.names) == Counter(["b.wav"])
     (other.folder / "talks" / "c.wav").write_bytes((other.folder / "talks" / "b.wav").read_bytes())
     other.transcribe("--resume")
-    assert service.uploads["c.wav"] == 1  # a copy, not a new name
+    assert service.names.count("c.wav") == 1  # a copy, not a new name
     (other.folder / "talks" / "c.wav").rename(other.folder / "talks" / "d.wav")
     assert "already done, before it was renamed" in other.transcribe("--resume")
     write_wav(other.folder / "talks" / "a.wav", 9000)
@@ -163,7 +140,7 @@ def test_results_are_known_to_other_users_on_other_machines(machine: Machine, se
     assert (other.folder / "out" / "a.txt").exists() and (other.folder / "out" / "a.wav.txt").exists()
 
 
-def test_retry_failed_does_only_what_failed(machine: Machine, service: Service) -> None:
+def test_retry_failed_does_only_what_failed(machine: Machine, service: NamingService) -> None:
     record(machine, "a.wav", "b.wav")
     (machine.folder / "talks" / "broken.wav").write_bytes(b"RIFF")
     service.refused = {"b.wav"}
@@ -171,10 +148,11 @@ def test_retry_failed_does_only_what_failed(machine: Machine, service: Service) 
     record(machine, "a.wav", "b.wav", "new.wav")
     failures = {failure["recording"]: failure["error"] for failure in machine.status(code=1)["failures"]}
     assert set(failures) == {"b.wav", "broken.wav"}
-    service.refused, service.uploads = set(), Counter()
+    service.refused = set()
+    service.names.clear()
     record(machine, "a.wav", "b.wav", "new.wav", "broken.wav")
     said = machine.transcribe("--retry-failed")
-    assert service.uploads == Counter(["b.wav", "broken.wav"])
+    assert Counter(service.names) == Counter(["b.wav", "broken.wav"])
     assert "2 of 4 not to be tried again; 2 to do" in said
     found = machine.status()
     assert (found["done"], found["failed"], found["left"]) == (3, 0, 1)
@@ -198,23 +176,23 @@ def test_retry_failed_refuses_a_folder_without_a_journal(machine: Machine) -> No
     assert not (machine.folder / "typo").exists()
 
 
-def test_pipe_in_place_of_a_journal_does_not_hang_a_run(machine: Machine, service: Service) -> None:
+def test_pipe_in_place_of_a_journal_does_not_hang_a_run(machine: Machine, service: NamingService) -> None:
     record(machine, "a.wav")
     (machine.folder / "out" / FOLDER).mkdir(parents=True)
     os.mkfifo(machine.folder / "out" / FOLDER / "journal.jsonl")
     assert "not a regular file" in machine.transcribe()
-    assert service.uploads == Counter(["a.wav"])
+    assert Counter(service.names) == Counter(["a.wav"])
 
 
-def test_recording_made_again_in_another_format_keeps_both_results(machine: Machine, service: Service) -> None:
+def test_recording_made_again_in_another_format_keeps_both_results(machine: Machine, service: NamingService) -> None:
     record(machine, "a.wav")
     machine.transcribe()
     machine.transcribe("-f", "text,srt", "--resume")
-    assert service.uploads["a.wav"] == 2  # there is no cache here
+    assert service.names.count("a.wav") == 2  # there is no cache here
     assert "nothing to do" in machine.transcribe("-f", "text,srt", "--resume")
 
 
-def test_journal_holds_costs_but_no_speech_and_no_key(machine: Machine, service: Service) -> None:
+def test_journal_holds_costs_but_no_speech_and_no_key(machine: Machine, service: NamingService) -> None:
     record(machine, "a.wav", "b.wav")
     service.refused = {"b.wav"}
     machine.transcribe(code=1)
@@ -238,7 +216,7 @@ def test_dry_run_writes_no_journal(machine: Machine) -> None:
     assert not (machine.folder / "out").exists()
 
 
-def test_stopped_run_is_resumed_by_the_command_that_status_names(machine: Machine, service: Service) -> None:
+def test_stopped_run_is_resumed_by_the_command_that_status_names(machine: Machine, service: NamingService) -> None:
     record(machine, *(f"{letter}.wav" for letter in "abcdef"))
     done = machine("transcribe", "talks", "--output-dir", "out", "--no-cache", "-j", "1", "--max-credits", "0.1")
     assert done.returncode != 0
@@ -247,13 +225,13 @@ def test_stopped_run_is_resumed_by_the_command_that_status_names(machine: Machin
     assert found["folder"] == str(machine.folder)
     command = found["command"].replace(" --max-credits 0.1", "")
     assert machine(*shlex.split(command)[1:]).returncode == 0
-    assert machine.status()["left"] == 0 and set(service.uploads.values()) == {1}
+    assert machine.status()["left"] == 0 and len(service.names) == len(set(service.names))
 
 
 # Shards ----------------------------------------------------------------------------------------------------
 
 
-def test_shards_have_all_recordings_once_and_status_adds_them_up(machine: Machine, service: Service) -> None:
+def test_shards_have_all_recordings_once_and_status_adds_them_up(machine: Machine, service: NamingService) -> None:
     names = [f"{number:02}.wav" for number in range(20)]
     record(machine, *names, "00.mp3.wav")
     for number in (1, 3, 4):
@@ -262,34 +240,34 @@ def test_shards_have_all_recordings_once_and_status_adds_them_up(machine: Machin
     assert found["unfinished_shards"] == "2" and "left" not in found
     assert "--shard 2/4 " in found["command"]
     machine.transcribe("--shard", "2/4")
-    assert service.uploads == Counter([*names, "00.mp3.wav"])
+    assert Counter(service.names) == Counter([*names, "00.mp3.wav"])
     found = machine.status()
     assert (found["done"], found["left"], len(found["runs"])) == (21, 0, 4)
 
 
-def test_recordings_that_may_share_a_result_are_in_the_same_shard(machine: Machine, service: Service) -> None:
+def test_recordings_that_may_share_a_result_are_in_the_same_shard(machine: Machine, service: NamingService) -> None:
     names = [f"{number}.{suffix}" for number in range(8) for suffix in ("wav", "ogg.wav")]
     record(machine, *names)
     for number in range(1, 6):
         machine.transcribe("--shard", f"{number}/5")
-    assert service.uploads == Counter(names)
+    assert Counter(service.names) == Counter(names)
     assert len([path for path in (machine.folder / "out").iterdir() if path.is_file()]) == 16
 
 
-def test_another_number_of_shards_knows_what_is_done(machine: Machine, service: Service) -> None:
+def test_another_number_of_shards_knows_what_is_done(machine: Machine, service: NamingService) -> None:
     record(machine, *(f"{number:02}.wav" for number in range(12)))
     for number in (1, 2):
         machine.transcribe("--shard", f"{number}/3")
-    before = service.uploads.total()
+    before = len(service.names)
     for number in (1, 2):
         machine.transcribe("--shard", f"{number}/2", "--resume")
-    assert 0 < before < 12 and service.uploads.total() == 12
+    assert 0 < before < 12 and len(service.names) == 12
     assert "nothing to do" in machine.transcribe("--resume")
 
 
-def test_shards_divide_the_number_of_recordings_at_once(machine: Machine, service: Service) -> None:
+def test_shards_divide_the_number_of_recordings_at_once(machine: Machine, service: NamingService) -> None:
     record(machine, *(f"{number:02}.wav" for number in range(24)))
-    service.pause = 0.1
+    service.seconds = 0.1
     machine.transcribe("--shard", "1/2", "--jobs", "6")
     assert service.most_at_once == 3
 
@@ -345,7 +323,7 @@ def recipe(heading: str) -> list[str]:
     ("heading", "variables"), [("Slurm", slurm), ("Kubernetes", kubernetes), ("AWS Batch", aws_batch)]
 )
 def test_documented_job_arrays_do_everything_once(
-    heading: str, variables: Any, machine: Machine, service: Service
+    heading: str, variables: Any, machine: Machine, service: NamingService
 ) -> None:
     names = [f"{number:02}.wav" for number in range(16)]
     record(machine, *names)
@@ -354,7 +332,7 @@ def test_documented_job_arrays_do_everything_once(
     arguments = recipe(heading)
     codes = [machine(*arguments, **variables(index, 8)).returncode for index in range(8)]
     assert sorted(codes) == [0] * 7 + [1]
-    assert service.uploads == Counter(names)
+    assert Counter(service.names) == Counter(names)
     number = codes.index(1) + 1
     assert machine.status(code=1)["unfinished_shards"] == str(number)
     service.refused = set()
