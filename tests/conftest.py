@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.util
+import inspect
 import os
 import shutil
 import signal
@@ -63,6 +65,9 @@ LONGEST = (
     "test_check", "test_recovery",
 )  # fmt: skip
 """Test files that take longest, in the order in which they start."""
+
+LONGEST_ASYNC_SECONDS = 60
+"""After so many seconds, a test that is a coroutine counts as hanging."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Transcribe = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -158,6 +163,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(TIERS[name])
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine, for LONGEST_ASYNC_SECONDS at most."""
+    if not inspect.iscoroutinefunction(pyfuncitem.function):
+        return None
+    names = inspect.signature(pyfuncitem.function).parameters.keys() & pyfuncitem.funcargs.keys()
+    test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    asyncio.run(asyncio.wait_for(test, LONGEST_ASYNC_SECONDS))
+    return True
 
 
 def side_by_side(function: Callable[[Row], Result], rows: Sequence[Row]) -> list[Result]:

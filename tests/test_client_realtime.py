@@ -11,6 +11,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +96,14 @@ async def a_second(connection: RealtimeConnection) -> None:
 async def some_audio(connection: RealtimeConnection, frames: int = 20) -> None:
     for _ in range(frames):
         await connection.send(FRAME)
+
+
+async def cancel_at_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task, which must not wait for anything then."""
+    task.cancel()
+    for _ in range(20):  # turns of the loop
+        await asyncio.sleep(0)
+    assert task.done() and task.cancelled()
 
 
 async def send_on(connection: RealtimeConnection) -> None:
@@ -599,7 +608,7 @@ def test_key_is_not_in_debug_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("heard_before", [0, 1])
-def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
+async def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
     """The server says why, closes, and only then is something sent: nobody has read the reason yet."""
 
     def script(connection: ServerConnection) -> None:
@@ -609,8 +618,8 @@ def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
         connection.say(foreign.error(402))
         connection.close(1011)
 
-    async def scenario(base_url: str) -> None:
-        async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
+    with RealtimeServer(script) as server:
+        async with connect(server.base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
             heard = [await anext(connection) for _ in range(heard_before)]
             with pytest.raises(CliError) as sending:
                 await send_on(connection)
@@ -626,62 +635,46 @@ def test_send_raises_the_reason_of_the_unread_end(heard_before: int) -> None:
                 await connection.command(Close())
             assert commanding.value is sending.value
 
-    with RealtimeServer(script) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
-
 
 @BOTH
-def test_closed_connection_neither_sends_nor_receives(dialect: Endpoint) -> None:
-    async def scenario(base_url: str) -> None:
-        async with connect(base_url, CREDENTIAL, dialect, RealtimeOptions(model="ink-2")) as connection:
+async def test_closed_connection_neither_sends_nor_receives(dialect: Endpoint) -> None:
+    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
+        async with connect(server.base_url, CREDENTIAL, dialect, RealtimeOptions(model="ink-2")) as connection:
             await a_second(connection)
             assert [event async for event in connection]
             assert [event async for event in connection] == []
             with pytest.raises(NetworkError, match="has already ended"):
                 await connection.send(FRAME)
 
-    with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
 
-
-def test_cancelled_iteration_loses_no_events() -> None:
-    async def scenario(base_url: str) -> list[str]:
-        texts: list[str] = []
-        async with connect(base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
-            await utterances(connection)
-            while True:
-                try:
-                    event = await asyncio.wait_for(anext(connection), 0.001)
-                except TimeoutError:
-                    continue
-                except StopAsyncIteration:
-                    return texts
-                if isinstance(event, Delta):
-                    texts.append(event.text)
-
+async def test_cancelled_iteration_loses_no_events() -> None:
+    text = ""
     with RealtimeServer(foreign.manual(voice=foreign.in_pieces)) as server:
-        assert "".join(asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))) == foreign.MANUAL_TEXT
+        async with connect(server.base_url, CREDENTIAL, MANUAL, RealtimeOptions(model="ink-2")) as connection:
+            await utterances(connection)
+            with suppress(StopAsyncIteration):
+                while True:
+                    with suppress(TimeoutError):
+                        event = await asyncio.wait_for(anext(connection), 0.001)
+                        text += event.text if isinstance(event, Delta) else ""
+    assert text == foreign.MANUAL_TEXT
 
 
-def test_leaving_early_sends_a_close_frame() -> None:
-    async def scenario(base_url: str) -> None:
-        async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
-            assert isinstance(await anext(connection), Connected)
-
+async def test_leaving_early_sends_a_close_frame() -> None:
     with RealtimeServer(foreign.then(ServerConnection.hold)) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
-        assert server.records[0].gone.wait(SOON)
+        async with connect(server.base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
+            assert isinstance(await anext(connection), Connected)
+        assert await asyncio.to_thread(server.records[0].gone.wait, SOON)
     assert server.records[0].closed == (1000, "")
 
 
-def test_a_cancelled_session_is_left_at_once() -> None:
+async def test_a_cancelled_session_is_left_at_once() -> None:
     """Whatever the server does about it: this one answers nothing."""
-
-    async def scenario(base_url: str) -> None:
+    with RealtimeServer(foreign.falls_silent) as server:
         begun = asyncio.Event()
 
         async def run() -> None:
-            async with connect(base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
+            async with connect(server.base_url, CREDENTIAL, AUTO, RealtimeOptions(model="ink-2")) as connection:
                 await some_audio(connection, 2)
                 async for event in connection:
                     if isinstance(event, TurnUpdate):
@@ -689,17 +682,8 @@ def test_a_cancelled_session_is_left_at_once() -> None:
 
         task = asyncio.create_task(run())
         await begun.wait()
-        task.cancel()
-        steps = 0
-        while not task.done():
-            steps += 1
-            assert steps < 20  # turns of the loop, none of which waits
-            await asyncio.sleep(0)
-        assert task.cancelled()
-
-    with RealtimeServer(foreign.falls_silent) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
-        assert server.records[0].gone.wait(SOON)
+        await cancel_at_once(task)
+        assert await asyncio.to_thread(server.records[0].gone.wait, SOON)
 
 
 FRAMES = st.lists(

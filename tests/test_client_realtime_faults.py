@@ -24,7 +24,17 @@ from cartesia_cli.protocol import AUTO, MANUAL, Config, Endpoint, RealtimeOption
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON
 from .realtime_server import CLOSE, CONTINUATION, PARTIAL, TEXT, RealtimeServer, Script, ServerConnection, pack
-from .test_client_realtime import BOTH, CREDENTIAL, Heard, Speak, converse, send_on, session, some_audio
+from .test_client_realtime import (
+    BOTH,
+    CREDENTIAL,
+    Heard,
+    Speak,
+    cancel_at_once,
+    converse,
+    send_on,
+    session,
+    some_audio,
+)
 
 ONCE = RetryPolicy(max_retries=0)
 MODEL = RealtimeOptions(model="ink-2")
@@ -634,18 +644,15 @@ def test_a_certificate_of_another_host_is_not_trusted(authority: Authority) -> N
     assert (server.records, heard.told) == ([], [])
 
 
-def test_tls_to_a_plain_port_fails_without_retries() -> None:
+async def test_tls_to_a_plain_port_fails_without_retries() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
         writer.close()
 
-    async def run() -> tuple[Heard, int]:
-        async with asyncio.timeout(SOON), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            return await session(f"https://127.0.0.1:{port}", MANUAL), port
-
-    heard, port = asyncio.run(run())
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        heard = await session(f"https://127.0.0.1:{port}", MANUAL)
     failed(heard, NetworkError, f"127.0.0.1:{port}", "wrong version number")
     assert heard.told == []
 
@@ -658,16 +665,13 @@ def test_a_certificate_file_that_is_not_there_is_a_usage_error(tmp_path: Path, m
 @pytest.mark.parametrize(
     ("variable", "scheme"), [("HTTPS_PROXY", "http://"), ("ALL_PROXY", "http://"), ("HTTPS_PROXY", "")]
 )
-def test_a_proxy_is_used_for_the_network(
+async def test_a_proxy_is_used_for_the_network(
     variable: str, scheme: str, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def run(server: RealtimeServer) -> tuple[Heard, list[str]]:
-        async with asyncio.timeout(SOON), front(server.port, authority("speech.example"), proxy=True) as (port, heads):
-            monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{port}")
-            return await session("https://speech.example", MANUAL), heads
-
     with RealtimeServer(foreign.manual()) as server:
-        heard, heads = asyncio.run(run(server))
+        async with front(server.port, authority("speech.example"), proxy=True) as (port, heads):
+            monkeypatch.setenv(variable, f"{scheme}127.0.0.1:{port}")
+            heard = await session("https://speech.example", MANUAL)
     assert heard.error is None
     assert len(heads) == 1
     assert heads[0].startswith("CONNECT speech.example:443 ")
@@ -675,13 +679,12 @@ def test_a_proxy_is_used_for_the_network(
     assert server.records[0].header("Host") == "speech.example"
 
 
-def test_a_proxy_that_wants_a_password_is_explained(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run() -> tuple[Heard, list[str]]:
-        async with asyncio.timeout(SOON), front(0, None, proxy=True) as (port, heads):
-            monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@127.0.0.1:{port}")
-            return await session("https://speech.example", MANUAL), heads
-
-    heard, heads = asyncio.run(run())
+async def test_a_proxy_that_wants_a_password_is_explained(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with front(0, None, proxy=True) as (port, heads):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2@127.0.0.1:{port}")
+        heard = await session("https://speech.example", MANUAL)
     assert "hunter2" not in str(failed(heard, NetworkError, "proxy", "407", "HTTPS_PROXY"))
     assert (len(heads), heard.told) == (1, [])
     assert KEY not in heads[0]
@@ -720,39 +723,35 @@ def test_loopback_bypasses_the_proxy(closed_port: int, monkeypatch: pytest.Monke
     [(foreign.falls_silent, False), (foreign.stops_reading, False), (foreign.stops_reading, True)],
     ids=["falls silent", "stops reading", "stops reading and is full"],
 )
-def test_leaving_a_session_does_not_block(script: Script, full: bool) -> None:
+async def test_leaving_a_session_does_not_block(script: Script, full: bool) -> None:
     """A close frame behind full buffers never goes out, and websockets would wait for that without a limit."""
-
-    async def leave(base_url: str) -> None:
-        async with connect(base_url, CREDENTIAL, MANUAL, MODEL) as connection:
+    with RealtimeServer(script, receive_buffer=4096 if full else None) as server:
+        async with asyncio.timeout(SOON / 2), connect(server.base_url, CREDENTIAL, MANUAL, MODEL) as connection:
             await some_audio(connection, 2)
             await anext(connection)
             if full:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(flood(connection), 1.0)
 
-    with RealtimeServer(script, receive_buffer=4096 if full else None) as server:
-        asyncio.run(asyncio.wait_for(leave(server.base_url), SOON / 2))
 
-
-def test_exception_of_the_caller_propagates_and_closes_the_connection() -> None:
+async def test_exception_of_the_caller_propagates_and_closes_the_connection() -> None:
     class Own(Exception):
         pass
 
-    async def leave(base_url: str) -> None:
-        async with connect(base_url, CREDENTIAL, MANUAL, MODEL) as connection:
+    async def leave() -> None:
+        async with connect(server.base_url, CREDENTIAL, MANUAL, MODEL) as connection:
             await some_audio(connection, 2)
             raise Own
 
     with RealtimeServer(foreign.then(ServerConnection.hold)) as server:
         with pytest.raises(Own):
-            asyncio.run(asyncio.wait_for(leave(server.base_url), SOON))
-        assert server.records[0].gone.wait(SOON)
+            await leave()
+        assert await asyncio.to_thread(server.records[0].gone.wait, SOON)
 
 
 @pytest.mark.parametrize("script", [foreign.never_answers, foreign.refuses(503)], ids=["handshake", "pause"])
-def test_waiting_for_the_server_can_be_cancelled_at_once(script: Script) -> None:
-    async def scenario(server: RealtimeServer) -> None:
+async def test_waiting_for_the_server_can_be_cancelled_at_once(script: Script) -> None:
+    with RealtimeServer(script) as server:
         pausing = asyncio.Event()
 
         async def sleep(seconds: float) -> None:
@@ -768,22 +767,14 @@ def test_waiting_for_the_server_can_be_cancelled_at_once(script: Script) -> None
             await asyncio.to_thread(server.wait, lambda server: server.records)
         else:
             await pausing.wait()
-        task.cancel()
-        steps = 0
-        while not task.done():
-            steps += 1
-            assert steps < 20
-            await asyncio.sleep(0)
-        assert task.cancelled()
-
-    with RealtimeServer(script) as server:
-        asyncio.run(asyncio.wait_for(scenario(server), SOON))
+        await cancel_at_once(task)
 
 
-def test_closing_can_be_cancelled() -> None:
-    async def scenario(base_url: str) -> None:
+async def test_closing_can_be_cancelled() -> None:
+    with RealtimeServer(foreign.falls_silent) as server:
+
         async def run() -> None:
-            async with connect(base_url, CREDENTIAL, MANUAL, MODEL) as connection:
+            async with connect(server.base_url, CREDENTIAL, MANUAL, MODEL) as connection:
                 await some_audio(connection, 2)
                 await anext(connection)
                 leaving.set()
@@ -792,16 +783,7 @@ def test_closing_can_be_cancelled() -> None:
         task = asyncio.create_task(run())
         await leaving.wait()
         assert not task.done()
-        task.cancel()
-        steps = 0
-        while not task.done():
-            steps += 1
-            assert steps < 20
-            await asyncio.sleep(0)
-        assert task.cancelled()
-
-    with RealtimeServer(foreign.falls_silent) as server:
-        asyncio.run(asyncio.wait_for(scenario(server.base_url), SOON))
+        await cancel_at_once(task)
 
 
 def test_an_address_of_the_local_server_needs_no_certificates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

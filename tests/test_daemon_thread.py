@@ -37,29 +37,23 @@ def test_deadline_does_not_wait_for_the_work() -> None:
     assert future.result(15)
 
 
-def test_async_result_and_exception_reach_the_caller() -> None:
-    async def session() -> None:
-        assert await start_daemon_thread_async(lambda: 7, "test") == 7
-        with pytest.raises(OSError, match="no such device"):
-            await start_daemon_thread_async(raise_error, "test")
-
-    asyncio.run(asyncio.wait_for(session(), 15))
+async def test_async_result_and_exception_reach_the_caller() -> None:
+    assert await start_daemon_thread_async(lambda: 7, "test") == 7
+    with pytest.raises(OSError, match="no such device"):
+        await start_daemon_thread_async(raise_error, "test")
 
 
-def test_async_work_finishes_although_its_awaiter_was_cancelled() -> None:
+async def test_async_work_finishes_although_its_awaiter_was_cancelled() -> None:
     release, finished = threading.Event(), threading.Event()
 
     def work() -> None:
         release.wait(15)
         finished.set()
 
-    async def session() -> None:
-        future = start_daemon_thread_async(work, "test")
-        future.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await future
-
-    asyncio.run(session())
+    future = start_daemon_thread_async(work, "test")
+    future.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await future
     release.set()
     assert finished.wait(15)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,10 @@ class Terminal:
         self.before = self.mode
         self.type("\n")
 
-    def see(self, text: str) -> None:
-        self.child.expect_exact(text)
+    def see(self, *texts: str) -> None:
+        """Wait until the program has written each text, one after the other."""
+        for text in texts:
+            self.child.expect_exact(text)
 
     def type(self, text: str) -> None:
         self.child.send(text)
@@ -131,19 +133,21 @@ class Terminal:
     def takes_keys(self) -> bool:
         return not self.mode[3] & (termios.ICANON | termios.ECHO)
 
-    def end(self) -> None:
-        """Wait for the end of the program, and check that the terminal mode is restored."""
+    def end(self, *texts: str) -> None:
+        """Wait for these texts and the end of the program, and check that the terminal mode is restored."""
+        self.see(*texts)
         self.child.expect(pexpect.EOF)
         assert self.mode == self.before
 
 
 @pytest.fixture
 def on_terminal() -> Iterator[Callable[..., Terminal]]:
-    """Starts a command on a terminal."""
+    """Starts a command on a terminal, and waits until it has written these texts."""
     made: list[Terminal] = []
 
-    def make(*command: str) -> Terminal:
+    def make(*command: str, until: Sequence[str] = ("ready True",)) -> Terminal:
         made.append(Terminal(*command))
+        made[-1].see(*until)
         return made[-1]
 
     yield make
@@ -172,7 +176,6 @@ StartTerminal = Callable[..., Terminal]
 
 def test_keys_are_read_one_by_one_without_echo(on_terminal: StartTerminal, program: Command) -> None:
     terminal = on_terminal(*program)
-    terminal.see("ready True")
     assert terminal.takes_keys
     terminal.type("p")
     terminal.see("<p>")
@@ -180,8 +183,7 @@ def test_keys_are_read_one_by_one_without_echo(on_terminal: StartTerminal, progr
     terminal.type(" \r\n+é\x1b[A\x1b[1;5C\x1bOP?")
     terminal.see("<space>\r\n<enter>\r\n<enter>\r\n<+>\r\n<\\xe9>\r\n<?>")
     terminal.type("q")
-    terminal.see("ended")
-    terminal.end()
+    terminal.end("ended")
 
 
 @pytest.mark.parametrize(("key", "last"), [("q", "ended"), ("x", "ValueError"), ("c", "CancelledError")])
@@ -189,10 +191,8 @@ def test_terminal_mode_is_restored_after_end_exception_and_cancellation(
     on_terminal: StartTerminal, program: Command, key: str, last: str
 ) -> None:
     terminal = on_terminal(*program)
-    terminal.see("ready True")
     terminal.type(key)
-    terminal.see(last)
-    terminal.end()
+    terminal.end(last)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -200,7 +200,6 @@ def test_terminal_mode_is_restored_after_a_fatal_signal(
     on_terminal: StartTerminal, program: Command, number: signal.Signals
 ) -> None:
     terminal = on_terminal(*program)
-    terminal.see("ready True")
     terminal.child.kill(number)
     terminal.end()
     terminal.child.close()
@@ -209,25 +208,20 @@ def test_terminal_mode_is_restored_after_a_fatal_signal(
 
 def test_terminal_mode_is_restored_after_a_handled_signal(on_terminal: StartTerminal, program: Command) -> None:
     terminal = on_terminal(*program, "handler")
-    terminal.see("ready True")
     terminal.child.kill(signal.SIGTERM)
-    terminal.see("interrupted")
-    terminal.end()
+    terminal.end("interrupted")
 
 
 def test_ctrl_c_still_sends_sigint(on_terminal: StartTerminal, program: Command) -> None:
     terminal = on_terminal(*program)
-    terminal.see("ready True")
     terminal.type("\x03")
-    terminal.see("KeyboardInterrupt")
-    terminal.end()
+    terminal.end("KeyboardInterrupt")
 
 
 def test_ctrl_z_restores_the_terminal_mode_until_fg(
     on_terminal: StartTerminal, shell: Command, program: Command
 ) -> None:
     terminal = on_terminal(*shell, *program)
-    terminal.see("ready True")
     for _ in range(2):
         terminal.type("\x1a")
         terminal.see("stopped")
@@ -238,8 +232,7 @@ def test_ctrl_z_restores_the_terminal_mode_until_fg(
         terminal.type("m")
         terminal.see("<m>")
     terminal.type("q")
-    terminal.see("over")
-    terminal.end()
+    terminal.end("over")
 
 
 def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(
@@ -252,76 +245,63 @@ def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(
         + PROGRAM.replace("    with read_keys(", f"    with {drawing}, read_keys(")
     )
     terminal = on_terminal(*shell, sys.executable, str(path))
-    terminal.see("ready True")
     for _ in range(2):
         terminal.type("\x1a")
-        terminal.see("cleared")
-        terminal.see("stopped")
+        terminal.see("cleared", "stopped")
         assert terminal.mode == terminal.before
         terminal.type("fg\n")
-        terminal.see("drawn")
-        terminal.see("resumed")
+        terminal.see("drawn", "resumed")
         assert terminal.takes_keys
     terminal.type("q")
-    terminal.see("over")
-    terminal.end()
+    terminal.end("over")
 
 
 def test_bg_leaves_the_terminal_to_the_shell_until_fg(
     on_terminal: StartTerminal, shell: Command, program: Command
 ) -> None:
     terminal = on_terminal(*shell, *program)
-    terminal.see("ready True")
     terminal.type("\x1a")
     terminal.see("stopped")
     terminal.type("bg\n")
-    terminal.see("in the background")
-    terminal.see("resumed")
+    terminal.see("in the background", "resumed")
     assert terminal.mode == terminal.before
     terminal.type("for the shell\n")  # reading it would stop the program
     terminal.see("resumed")
     assert terminal.takes_keys
     terminal.type("q")
-    terminal.see("<q>")
-    terminal.see("over")
-    terminal.end()
+    terminal.end("<q>", "over")
 
 
 def test_key_pressed_while_another_process_has_the_terminal_does_not_stop_the_program(
     on_terminal: StartTerminal, shell: Command, program: Command
 ) -> None:
     terminal = on_terminal(*shell, *program)
-    terminal.see("ready True")
     terminal.child.kill(signal.SIGUSR1)
     terminal.see("taken")
     terminal.type("m")
     time.sleep(0.3)  # reading now would stop the program
     terminal.child.kill(signal.SIGUSR2)
-    terminal.see("given")
-    terminal.see("<m>")
+    terminal.see("given", "<m>")
     terminal.type("q")
-    terminal.see("over")
-    terminal.end()
+    terminal.end("over")
 
 
 def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_terminal_alone(
     on_terminal: StartTerminal, program: Command
 ) -> None:
-    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
     terminal.type(f"PS1='$ '; {' '.join(program)}\n")
     terminal.see("pid ")
     terminal.child.expect(r"\d+")
     number = int(terminal.child.after)
     terminal.see("ready True")
     os.kill(number, signal.SIGSTOP)
-    terminal.see("Stopped")
-    terminal.see("$ ")
+    terminal.see("Stopped", "$ ")
     terminal.type("fg\n")
     terminal.see("resumed")
     assert terminal.takes_keys
     os.kill(number, signal.SIGSTOP)
-    terminal.see("Stopped")
-    terminal.see("$ ")
+    terminal.see("Stopped", "$ ")
     terminal.type("bg; kill %1; wait; echo over $((40 + 2)); exit\n")
     terminal.see("over 42")
     assert "Stopped" not in terminal.child.before
@@ -330,63 +310,53 @@ def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_termin
 
 def test_ctrl_z_is_ignored_without_a_job_control_shell(on_terminal: StartTerminal, program: Command) -> None:
     terminal = on_terminal(*program)
-    terminal.see("ready True")
     terminal.type("\x1a")
     terminal.type("m")
     terminal.see("<m>")
     assert terminal.takes_keys
     terminal.type("q")
-    terminal.see("ended")
-    terminal.end()
+    terminal.end("ended")
 
 
 def test_start_in_the_background_of_bash_is_not_stopped_and_reads_keys_after_fg(
     on_terminal: StartTerminal,
     program: Command,
 ) -> None:
-    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i")
+    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
     terminal.type(f"PS1='$ '; {' '.join(program)} &\n")
     terminal.see("ready True")
     assert not terminal.takes_keys
     terminal.type("echo for $((40 + 2)); jobs\n")
-    terminal.see("for 42")
-    terminal.see("Running")
+    terminal.see("for 42", "Running")
     terminal.type("fg\n")
     terminal.see("resumed")
     assert terminal.takes_keys
     terminal.type("\x1a")
-    terminal.see("Stopped")
-    terminal.see("$ ")
+    terminal.see("Stopped", "$ ")
     assert not terminal.takes_keys
     terminal.type("fg\n")
     terminal.see("resumed")
     terminal.type("q")
-    terminal.see("ended")
-    terminal.see("$ ")
+    terminal.see("ended", "$ ")
     terminal.type("exit\n")
     terminal.end()
 
 
 def test_keys_are_read_from_the_terminal_when_stdin_is_a_pipe(on_terminal: StartTerminal, program: Command) -> None:
     terminal = on_terminal("sh", "-c", 'echo q | "$@"', "sh", *program)
-    terminal.see("ready True")
     terminal.type("m")
     terminal.see("<m>")
     terminal.type("q")
-    terminal.see("ended")
-    terminal.end()
+    terminal.end("ended")
 
 
 def test_keys_are_read_from_a_terminal_that_is_not_the_controlling_one(
     on_terminal: StartTerminal, program: Command
 ) -> None:
     terminal = on_terminal(*program, "session")
-    terminal.see("ready True")
     assert terminal.takes_keys
     terminal.type("q")
-    terminal.see("<q>")
-    terminal.see("ended")
-    terminal.end()
+    terminal.end("<q>", "ended")
 
 
 def test_two_programs_at_one_terminal_restore_its_mode_in_any_order(
@@ -394,7 +364,6 @@ def test_two_programs_at_one_terminal_restore_its_mode_in_any_order(
 ) -> None:
     """The second to start finds the mode that the first has set, and must not restore it."""
     terminal = on_terminal("sh", "-c", '"$@" & "$@"; wait', "sh", *program)
-    terminal.see("ready True")
     terminal.see("ready True")
     assert terminal.takes_keys
     for _ in range(2):
@@ -457,7 +426,6 @@ def test_closed_terminal_ends_key_reading_without_a_busy_loop(
     """A closed terminal is always readable: the event loop must not spin."""
     result = tmp_path / "result"
     terminal = on_terminal(sys.executable, "-c", COUNTING_LOOP_ROUNDS, str(result), whose)
-    terminal.see("ready True")
     terminal.child.ptyproc.fileobj.close()
     os.waitpid(terminal.child.pid, 0)
     terminal.child.ptyproc.terminated = True
@@ -527,34 +495,27 @@ def test_keys_map_to_actions_ignoring_case() -> None:
     assert action_for("space", bindings(manual=True, push_to_talk=True)) == "talk"
 
 
-def test_hotkey_signals_call_actions_in_the_loop_and_restore_handlers() -> None:
+async def test_hotkey_signals_call_actions_in_the_loop_and_restore_handlers() -> None:
     numbers = [signal.Signals[name] for name in HOTKEY_SIGNALS]
     before = [signal.getsignal(number) for number in numbers]
     called: list[str] = []
+    both = asyncio.Event()
 
-    async def session() -> None:
-        both = asyncio.Event()
+    def act(name: str) -> None:
+        called.append(name)
+        if len(called) == 2:
+            both.set()
 
-        def act(name: str) -> None:
-            called.append(name)
-            if len(called) == 2:
-                both.set()
-
-        with hotkey_signals({"finalize": lambda: act("finalize"), "pause": lambda: act("pause")}):
-            for number in numbers:
-                os.kill(os.getpid(), number)
-            assert not called  # a handler would have been called by now
-            await both.wait()
-
-    asyncio.run(session())
+    with hotkey_signals({"finalize": lambda: act("finalize"), "pause": lambda: act("pause")}):
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        assert not called  # a handler would have been called by now
+        await both.wait()
     assert sorted(called) == ["finalize", "pause"]
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_hotkey_signal_without_an_action_is_ignored() -> None:
-    async def session() -> None:
-        with hotkey_signals({}):
-            signal.raise_signal(signal.SIGUSR1)
-            await asyncio.sleep(0)
-
-    asyncio.run(session())
+async def test_hotkey_signal_without_an_action_is_ignored() -> None:
+    with hotkey_signals({}):
+        signal.raise_signal(signal.SIGUSR1)
+        await asyncio.sleep(0)

@@ -36,30 +36,27 @@ async def recognize(samples: Samples) -> tuple[Word, ...]:
 
 @pytest.mark.parametrize("longest", [4.0, 7.3, 12.0])
 @pytest.mark.parametrize("count", [3, 30, 100])
-def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: float, count: int) -> None:
-    async def listen() -> tuple[str, list[str]]:
-        recognizer, deltas, glanced = LiveRecognizer(recognize, longest), list[str](), 0
-        recognizer.open(0.0)
-        sound = spoken(count)
-        for at in range(0, len(sound), RATE // 10):
-            recognizer.push(sound[at : at + RATE // 10])
-            if recognizer.is_too_long:
-                deltas.append((await recognizer.cut())[0])
-            elif recognizer.is_partial_due:
-                glanced += 1
-                deltas.append(await recognizer.partial())
-        assert glanced >= len(sound) / RATE / PARTIAL_INTERVAL_SECONDS / 2
-        deltas.append((await recognizer.settle())[0])
-        return recognizer.text, deltas
-
-    said, deltas = asyncio.run(listen())
+async def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: float, count: int) -> None:
+    recognizer, deltas, glanced = LiveRecognizer(recognize, longest), list[str](), 0
+    recognizer.open(0.0)
+    sound = spoken(count)
+    for at in range(0, len(sound), RATE // 10):
+        recognizer.push(sound[at : at + RATE // 10])
+        if recognizer.is_too_long:
+            deltas.append((await recognizer.cut())[0])
+        elif recognizer.is_partial_due:
+            glanced += 1
+            deltas.append(await recognizer.partial())
+    assert glanced >= len(sound) / RATE / PARTIAL_INTERVAL_SECONDS / 2
+    deltas.append((await recognizer.settle())[0])
+    said = recognizer.text
     assert said == "".join(f" {number}" for number in range(1, count + 1))
     assert "".join(deltas) == said
     if count == 100:
         assert max(map(len, deltas)) < 30  # it grows, and does not come all at once
 
 
-def test_speculation_is_reused_unless_speech_resumes() -> None:
+async def test_speculation_is_reused_unless_speech_resumes() -> None:
     calls = 0
 
     async def counting(samples: Samples) -> tuple[Word, ...]:
@@ -67,59 +64,50 @@ def test_speculation_is_reused_unless_speech_resumes() -> None:
         calls += 1
         return await recognize(samples)
 
-    async def listen() -> tuple[str, str]:
-        recognizer = LiveRecognizer(counting, 12.0)
-        recognizer.open(0.0)
-        sound = spoken(4)
-        recognizer.push(sound[: 2 * WORD])
-        await recognizer.speculate()
-        recognizer.resume(2 * WORD / RATE)
-        recognizer.push(sound[2 * WORD :])
-        await recognizer.speculate()
-        before = calls
-        recognizer.push(np.zeros(RATE // 2, np.float32))
-        text, _ = await recognizer.settle(4 * WORD / RATE)
-        assert calls == before
-        return text, recognizer.text
-
-    assert asyncio.run(listen()) == (" 1 2 3 4", " 1 2 3 4")
+    recognizer = LiveRecognizer(counting, 12.0)
+    recognizer.open(0.0)
+    sound = spoken(4)
+    recognizer.push(sound[: 2 * WORD])
+    await recognizer.speculate()
+    recognizer.resume(2 * WORD / RATE)
+    recognizer.push(sound[2 * WORD :])
+    await recognizer.speculate()
+    before = calls
+    recognizer.push(np.zeros(RATE // 2, np.float32))
+    text, _ = await recognizer.settle(4 * WORD / RATE)
+    assert calls == before
+    assert (text, recognizer.text) == (" 1 2 3 4", " 1 2 3 4")
 
 
-def test_word_times_count_from_stream_start() -> None:
+async def test_word_times_count_from_stream_start() -> None:
     async def timed(samples: Samples) -> tuple[Word, ...]:
         return (Word(" x", 0.1, 0.2),)
 
-    async def listen() -> tuple[Word, ...]:
-        recognizer = LiveRecognizer(timed, 12.0)
-        recognizer.push(np.zeros(5 * RATE, np.float32))
-        recognizer.open(4.6)
-        recognizer.push(np.full(RATE, 0.1, np.float32))
-        return (await recognizer.settle())[1]
-
-    (word,) = asyncio.run(listen())
+    recognizer = LiveRecognizer(timed, 12.0)
+    recognizer.push(np.zeros(5 * RATE, np.float32))
+    recognizer.open(4.6)
+    recognizer.push(np.full(RATE, 0.1, np.float32))
+    (word,) = (await recognizer.settle())[1]
     assert word.start == pytest.approx(4.6, abs=0.01)
 
 
-def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
+async def test_long_utterance_is_cut_in_a_pause_without_another_recognition() -> None:
     lengths: list[int] = []
 
     async def noting(samples: Samples) -> tuple[Word, ...]:
         lengths.append(len(samples))
         return await recognize(samples)
 
-    async def listen() -> str:
-        recognizer, sound = LiveRecognizer(noting, 5.0), spoken(10)
-        recognizer.open(0.0)
-        recognizer.push(sound[: 5 * WORD])
-        await recognizer.speculate()
-        recognizer.resume(5 * WORD / RATE)
-        recognizer.push(sound[5 * WORD :])
-        assert recognizer.is_too_long
-        text, _ = await recognizer.cut()
-        assert (text, len(lengths)) == (" 1 2 3 4 5", 1)
-        return text + (await recognizer.settle())[0]
-
-    assert asyncio.run(listen()) == " 1 2 3 4 5 6 7 8 9 10"
+    recognizer, sound = LiveRecognizer(noting, 5.0), spoken(10)
+    recognizer.open(0.0)
+    recognizer.push(sound[: 5 * WORD])
+    await recognizer.speculate()
+    recognizer.resume(5 * WORD / RATE)
+    recognizer.push(sound[5 * WORD :])
+    assert recognizer.is_too_long
+    text, _ = await recognizer.cut()
+    assert (text, len(lengths)) == (" 1 2 3 4 5", 1)
+    assert text + (await recognizer.settle())[0] == " 1 2 3 4 5 6 7 8 9 10"
     assert lengths[-1] == pytest.approx(5 * WORD, abs=RATE // 5)  # the second part alone
 
 
@@ -181,7 +169,7 @@ def test_long_utterances_are_not_recognized_together() -> None:
     assert settled_texts(6, 7, after=[" after"]) == ([" alone", " alone"], [])
 
 
-def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_next_one() -> None:
+async def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_next_one() -> None:
     calls: list[tuple[Sequence[str], float]] = []
 
     async def hear(samples: Samples) -> tuple[Word, ...]:
@@ -191,17 +179,14 @@ def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_with_the_
         calls.append((known, len(samples) / RATE))
         return (Word(" next"),)
 
-    async def listen() -> str:
-        recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)
-        recognizer.open(0.0)
-        recognizer.push(np.full(7 * RATE, 0.1, np.float32))
-        await recognizer.speculate()
-        recognizer.resume(7.1)
-        recognizer.push(np.full(2 * RATE, 0.1, np.float32))
-        await recognizer.settle()
-        recognizer.open(9.0)
-        recognizer.push(np.full(RATE, 0.1, np.float32))
-        return (await recognizer.settle())[0]
-
-    assert asyncio.run(listen()) == " next"
+    recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)
+    recognizer.open(0.0)
+    recognizer.push(np.full(7 * RATE, 0.1, np.float32))
+    await recognizer.speculate()
+    recognizer.resume(7.1)
+    recognizer.push(np.full(2 * RATE, 0.1, np.float32))
+    await recognizer.settle()
+    recognizer.open(9.0)
+    recognizer.push(np.full(RATE, 0.1, np.float32))
+    assert (await recognizer.settle())[0] == " next"
     assert calls == [([" second"], 3.0)]

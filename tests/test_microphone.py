@@ -213,110 +213,88 @@ def level(block: AudioBlock) -> float:
 
 
 class TestMicrophoneWithFakePortAudio:
-    def test_started_is_set_at_the_first_block(self, sound: Sound) -> None:
-        async def session() -> None:
-            mic = Microphone(device())
-            blocks = mic.blocks()
-            waiting = asyncio.ensure_future(anext(blocks))
-            await until(lambda: sound.streams)
-            assert not mic.started.is_set()
-            before = time.monotonic()
-            sound.hear(0.25)
-            assert len((await waiting).pcm) == 640
-            assert mic.started.is_set()
-            assert before <= mic.captured <= time.monotonic()
-            await blocks.aclose()
-            assert sound.streams[0].closed
+    async def test_started_is_set_at_the_first_block(self, sound: Sound) -> None:
+        mic = Microphone(device())
+        blocks = mic.blocks()
+        waiting = asyncio.ensure_future(anext(blocks))
+        await until(lambda: sound.streams)
+        assert not mic.started.is_set()
+        before = time.monotonic()
+        sound.hear(0.25)
+        assert len((await waiting).pcm) == 640
+        assert mic.started.is_set()
+        assert before <= mic.captured <= time.monotonic()
+        await blocks.aclose()
+        assert sound.streams[0].closed
 
-        asyncio.run(session())
+    async def test_full_inbox_drops_the_oldest_and_warns_once(self, sound: Sound) -> None:
+        told: list[str] = []
+        mic = Microphone(device(), on_warning=told.append)
+        blocks = mic.blocks()
+        await first(blocks, sound)
+        kept = round(microphone.INBOX_SECONDS / microphone.BLOCK_SECONDS)
+        for number in range(kept + 10):
+            sound.hear(number / 4096)
+        heard = [level(await anext(blocks)) for _ in range(kept)]
+        assert heard == [number / 4096 for number in range(10, kept + 10)]
+        assert mic.dropped == pytest.approx(0.2)
+        assert len(told) == 1 and "30 s" in told[0]
+        await blocks.aclose()
 
-    def test_full_inbox_drops_the_oldest_and_warns_once(self, sound: Sound) -> None:
-        async def session() -> None:
-            told: list[str] = []
-            mic = Microphone(device(), on_warning=told.append)
-            blocks = mic.blocks()
-            await first(blocks, sound)
-            kept = round(microphone.INBOX_SECONDS / microphone.BLOCK_SECONDS)
-            for number in range(kept + 10):
-                sound.hear(number / 4096)
-            heard = [level(await anext(blocks)) for _ in range(kept)]
-            assert heard == [number / 4096 for number in range(10, kept + 10)]
-            assert mic.dropped == pytest.approx(0.2)
-            assert len(told) == 1 and "30 s" in told[0]
-            await blocks.aclose()
+    async def test_overflows_are_counted_with_one_warning(self, sound: Sound) -> None:
+        told: list[str] = []
+        mic = Microphone(device(), on_warning=told.append)
+        blocks = mic.blocks()
+        await first(blocks, sound)
+        for overflow in (True, False, True):
+            sound.hear(0, overflow=overflow)
+            await anext(blocks)
+        assert mic.overflows == 2
+        assert len(told) == 1 and "too busy" in told[0]
+        await blocks.aclose()
 
-        asyncio.run(session())
+    async def test_captured_blocks_are_yielded_before_the_unplug_error(self, sound: Sound) -> None:
+        blocks = Microphone(device()).blocks()
+        await first(blocks, sound)
+        sound.hear(0.125)
+        sound.hear(0.25)
+        sound.streams[0].settings["finished_callback"]()
+        assert [level(await anext(blocks)) for _ in range(2)] == [0.125, 0.25]
+        with pytest.raises(InputError, match="Desk was unplugged"):
+            await anext(blocks)
+        assert sound.streams[0].closed
 
-    def test_overflows_are_counted_with_one_warning(self, sound: Sound) -> None:
-        async def session() -> None:
-            told: list[str] = []
-            mic = Microphone(device(), on_warning=told.append)
-            blocks = mic.blocks()
-            await first(blocks, sound)
-            for overflow in (True, False, True):
-                sound.hear(0, overflow=overflow)
-                await anext(blocks)
-            assert mic.overflows == 2
-            assert len(told) == 1 and "too busy" in told[0]
-            await blocks.aclose()
+    async def test_cancel_while_opening_closes_the_device_later(self, sound: Sound) -> None:
+        sound.opening.clear()
+        waiting = asyncio.ensure_future(anext(Microphone(device()).blocks()))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not sound.streams
+        sound.opening.set()
+        await until(lambda: sound.streams)
+        await until(lambda: sound.streams[0].closed)
 
-        asyncio.run(session())
+    async def test_hanging_close_is_not_awaited(self, sound: Sound) -> None:
+        blocks = Microphone(device()).blocks()
+        await first(blocks, sound)
+        sound.closing.clear()
+        await blocks.aclose()
+        assert not sound.streams[0].closed
+        sound.closing.set()
 
-    def test_captured_blocks_are_yielded_before_the_unplug_error(self, sound: Sound) -> None:
-        async def session() -> None:
-            blocks = Microphone(device()).blocks()
-            await first(blocks, sound)
-            sound.hear(0.125)
-            sound.hear(0.25)
-            sound.streams[0].settings["finished_callback"]()
-            assert [level(await anext(blocks)) for _ in range(2)] == [0.125, 0.25]
-            with pytest.raises(InputError, match="Desk was unplugged"):
-                await anext(blocks)
-            assert sound.streams[0].closed
-
-        asyncio.run(session())
-
-    def test_cancel_while_opening_closes_the_device_later(self, sound: Sound) -> None:
-        async def session() -> None:
-            sound.opening.clear()
-            waiting = asyncio.ensure_future(anext(Microphone(device()).blocks()))
-            await asyncio.sleep(0.05)
-            waiting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-            assert not sound.streams
-            sound.opening.set()
-            await until(lambda: sound.streams)
-            await until(lambda: sound.streams[0].closed)
-
-        asyncio.run(asyncio.wait_for(session(), 15))
-
-    def test_hanging_close_is_not_awaited(self, sound: Sound) -> None:
-        async def session() -> None:
-            blocks = Microphone(device()).blocks()
-            await first(blocks, sound)
-            sound.closing.clear()
-            await blocks.aclose()
-            assert not sound.streams[0].closed
-            sound.closing.set()
-
-        asyncio.run(asyncio.wait_for(session(), 15))
-
-    def test_rejected_rate_falls_back_to_usual_rates(self, sound: Sound) -> None:
+    async def test_rejected_rate_falls_back_to_usual_rates(self, sound: Sound) -> None:
         sound.refuse = lambda rate, channels: None if (rate, channels) == (44100, 6) else ("no", -9997)
-
-        async def session() -> None:
-            mic = Microphone(device(channels=6, rate=96000))
-            blocks = mic.blocks()
-            waiting = asyncio.ensure_future(anext(blocks))
-            await until(lambda: sound.streams)
-            samples = np.repeat(np.full((882, 1), 0.5, "<f4"), 6, axis=1)
-            sound.streams[0].settings["callback"](samples.tobytes(), 882, None, SimpleNamespace(input_overflow=False))
-            assert len((await waiting).pcm) == 640
-            assert (mic.rate, mic.channels) == (44100, 6)
-            await blocks.aclose()
-
-        asyncio.run(session())
+        mic = Microphone(device(channels=6, rate=96000))
+        blocks = mic.blocks()
+        waiting = asyncio.ensure_future(anext(blocks))
+        await until(lambda: sound.streams)
+        samples = np.repeat(np.full((882, 1), 0.5, "<f4"), 6, axis=1)
+        sound.streams[0].settings["callback"](samples.tobytes(), 882, None, SimpleNamespace(input_overflow=False))
+        assert len((await waiting).pcm) == 640
+        assert (mic.rate, mic.channels) == (44100, 6)
+        await blocks.aclose()
         assert sound.tried[0] == (96000, 2)
 
     def test_a_rate_that_can_not_be_resampled_is_not_tried(self, sound: Sound) -> None:

@@ -114,19 +114,16 @@ def test_decoding_error_is_raised_after_the_audio_before_it() -> None:
     assert asyncio.run(play()) == 3  # the last, partial block is not lost
 
 
-def test_closing_early_stops_the_decoder() -> None:
+async def test_closing_early_stops_the_decoder() -> None:
     def endless() -> Iterator[Samples]:
         while True:
             yield ramp(0.1)
 
-    async def play() -> None:
-        time = Time()
-        frames = RealtimeSource(endless(), STEP, clock=time.clock, sleep=time.sleep).blocks()
-        async for _ in frames:
-            break
-        await frames.aclose()
-
-    asyncio.run(play())
+    time = Time()
+    frames = RealtimeSource(endless(), STEP, clock=time.clock, sleep=time.sleep).blocks()
+    async for _ in frames:
+        break
+    await frames.aclose()
     for thread in threading.enumerate():
         if thread.name == "decoding":
             thread.join(10)
@@ -152,24 +149,20 @@ class Pipe:
         yield behind
 
 
-def test_silence_is_sent_in_real_time_while_a_pipe_pauses() -> None:
+async def test_silence_is_sent_in_real_time_while_a_pipe_pauses() -> None:
     before, behind = ramp(0.25) + 0.001, ramp(0.33) + 0.001
     pipe, time, told, gaps = Pipe(before, behind), Time(), list[float](), list[float]()
     left: list[tuple[float, bytes]] = []
-
-    async def play() -> None:
-        paced = RealtimeSource(
-            pipe, STEP, timeout=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
-            clock=time.clock, sleep=time.sleep,
-        )  # fmt: skip
-        async for block in paced.blocks():
-            left.append((time.now - 100.0, block.pcm))
-            if len(left) == 2:
-                time.now += 7.0  # as long as the pipe kept us waiting
-            if len(left) == 50:
-                pipe.opened.set()
-
-    asyncio.run(play())
+    paced = RealtimeSource(
+        pipe, STEP, timeout=0.05, on_silence=lambda: told.append(time.now), on_gap=gaps.append,
+        clock=time.clock, sleep=time.sleep,
+    )  # fmt: skip
+    async for block in paced.blocks():
+        left.append((time.now - 100.0, block.pcm))
+        if len(left) == 2:
+            time.now += 7.0  # as long as the pipe kept us waiting
+        if len(left) == 50:
+            pipe.opened.set()
     heard = decode_pcm(b"".join(block for _, block in left), "pcm_s16le")
     silence = np.zeros(len(heard) - len(before) - len(behind))
     assert np.allclose(heard, np.concatenate((before, silence, behind)), atol=2 / 32768)

@@ -195,32 +195,26 @@ def test_missed_speech_before_an_onset_is_sent_before_it() -> None:
     assert starts == sorted(starts) and starts[0] < 1 and starts[-1] > len(spoken) / RATE + 1
 
 
-def test_steady_noise_is_not_recognized() -> None:
+async def test_steady_noise_is_not_recognized() -> None:
     heard: list[Samples] = []
 
     async def listen(samples: Samples) -> Sequence[Word]:
         heard.append(samples)
         return [Word(" you")]
 
-    async def run() -> tuple[str, tuple[Word, ...]]:
-        ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
-        ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
-        return await ear.recover_missed()
-
-    assert (asyncio.run(run()), heard) == (("", ()), [])
+    ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
+    ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
+    assert (await ear.recover_missed(), heard) == (("", ()), [])
 
 
 @pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
-def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float, text: str) -> None:
+async def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float, text: str) -> None:
     async def listen(samples: Samples) -> Sequence[Word]:
         return [Word(" so", probability=odds), Word(" there", probability=odds)]
 
-    async def run() -> str:
-        ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
-        ear.push(np.concatenate((silence(1), say("So there."))))
-        return (await ear.recover_missed())[0]
-
-    assert asyncio.run(run()) == text
+    ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
+    ear.push(np.concatenate((silence(1), say("So there."))))
+    assert (await ear.recover_missed())[0] == text
 
 
 def test_slow_engine_does_not_speculate_in_every_pause() -> None:
@@ -248,21 +242,18 @@ def test_slow_engine_does_not_speculate_in_every_pause() -> None:
         assert runner.run(run()) == 1
 
 
-def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
-    async def run() -> list[Event]:
-        events: list[Event] = []
+async def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
+    events: list[Event] = []
 
-        async def note(event: Event) -> None:
-            events.append(event)
+    async def note(event: Event) -> None:
+        events.append(event)
 
-        async def mumble(samples: Samples) -> Sequence[Word]:
-            return [Word(f" m{len(samples)}")]
+    async def mumble(samples: Samples) -> Sequence[Word]:
+        return [Word(f" m{len(samples)}")]
 
-        responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
-        await responder.push_audio(say("She counted the chairs twice, and then once more."), caught_up=True)
-        return events
-
-    updates = [event for event in asyncio.run(run()) if event.kind == "turn.update"]
+    responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
+    await responder.push_audio(say("She counted the chairs twice, and then once more."), caught_up=True)
+    updates = [event for event in events if event.kind == "turn.update"]
     spoken = len(say("She counted the chairs twice, and then once more.")) / RATE
     assert len(updates) >= spoken / 0.7 - 1
 

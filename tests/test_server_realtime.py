@@ -428,7 +428,7 @@ def test_concurrent_sessions_do_not_mix_audio() -> None:
         assert "transcript" not in kinds(events(other))
 
 
-def test_frame_queue_is_bounded_for_frames_of_any_size() -> None:
+async def test_frame_queue_is_bounded_for_frames_of_any_size() -> None:
     class Flood:
         """A socket with frames of a MiB without end."""
 
@@ -438,16 +438,13 @@ def test_frame_queue_is_bounded_for_frames_of_any_size() -> None:
             self.taken += 1
             return {"type": "websocket.receive", "bytes": bytes(1 << 20)}
 
-    async def read() -> int:
-        flood = Flood()
-        session = RealtimeSession(cast("WebSocket", flood), DIALECT, RealtimeOptions(model="ink-2"), "id", 20.0)
-        reading = asyncio.create_task(session._receive_frames())
-        for _ in range(1000):
-            await asyncio.sleep(0)
-        reading.cancel()
-        return flood.taken
-
-    assert asyncio.run(read()) == MAX_QUEUED_BYTES // (1 << 20)  # what a frame takes by itself counts as well
+    flood = Flood()
+    session = RealtimeSession(cast("WebSocket", flood), DIALECT, RealtimeOptions(model="ink-2"), "id", 20.0)
+    reading = asyncio.create_task(session._receive_frames())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    reading.cancel()
+    assert flood.taken == MAX_QUEUED_BYTES // (1 << 20)  # what a frame takes by itself counts as well
 
 
 def config(**members: object) -> str:

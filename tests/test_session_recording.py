@@ -317,14 +317,11 @@ class TestRecording:
         assert kept.path is not None and kept.seconds == 2
         assert samples(kept.path) == sound(0, 4 * RATE)
 
-    def test_block_is_on_disk_before_it_is_yielded(self, tmp_path: Path) -> None:
-        async def run() -> None:
-            kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
-            async for block in kept.blocks():
-                given += len(block.pcm)
-                assert kept.path is not None and len(samples(kept.path)) >= given
-
-        asyncio.run(run())
+    async def test_block_is_on_disk_before_it_is_yielded(self, tmp_path: Path) -> None:
+        kept, given = SessionRecording(seconds_of_sound(0.2), tmp_path), 0
+        async for block in kept.blocks():
+            given += len(block.pcm)
+            assert kept.path is not None and len(samples(kept.path)) >= given
 
     def test_recording_is_private(self, tmp_path: Path) -> None:
         before = os.umask(0)
@@ -336,31 +333,24 @@ class TestRecording:
         assert kept.path is not None
         assert (mode(kept.path), mode(kept.path.parent)) == (0o600, 0o700)
 
-    def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
-        async def run() -> None:
-            blocks = [block async for block in kept.blocks()]
-            for block in blocks:
-                assert block.store is kept and kept.read(block.position, len(block.pcm)) == block.pcm
-
+    async def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
         sizes = [1, 640, 333, 1000, 2]
         starts = [sum(sizes[:n]) for n in range(len(sizes))]
         kept = SessionRecording(Blocks(map(sound, starts, sizes)), tmp_path, asked=ASKED)
-        asyncio.run(run())
+        blocks = [block async for block in kept.blocks()]
+        for block in blocks:
+            assert block.store is kept and kept.read(block.position, len(block.pcm)) == block.pcm
         assert kept.read(1, 1500) == sound(1, 1500)
         with pytest.raises(OSError, match="error"):
             kept.read(0, sum(sizes) + 1)
 
-    def test_source_error_is_raised_after_last_block(self, tmp_path: Path) -> None:
-        async def run() -> None:
-            async for block in kept.blocks():
-                given.append(block.pcm)  # noqa: PERF401  # some come before the error
-
-        given: list[bytes] = []
+    async def test_source_error_is_raised_after_last_block(self, tmp_path: Path) -> None:
         blocks = [sound(0, 1000), sound(1000, 1000)]
         kept = SessionRecording(Blocks(blocks, InputError("the microphone is gone")), tmp_path)
+        given = kept.blocks()
+        assert [(await anext(given)).pcm for _ in blocks] == blocks
         with pytest.raises(InputError, match="gone"):
-            asyncio.run(run())
-        assert given == blocks
+            await anext(given)
         assert kept.keep() == kept.path
         assert [found.path for found in find_orphans(tmp_path)] == [kept.path]
 
@@ -371,14 +361,7 @@ class TestRecording:
         assert kept.keep() is None
         assert list(tmp_path.iterdir()) == []
 
-    def test_cancelling_closes_source(self, tmp_path: Path) -> None:
-        async def run() -> None:
-            task = asyncio.create_task(take())
-            await taken.wait()
-            task.cancel()
-            await asyncio.wait({task})
-            assert task.cancelled() and source.closed
-
+    async def test_cancelling_closes_source(self, tmp_path: Path) -> None:
         async def take() -> None:
             async with aclosing(kept.blocks()) as blocks:
                 async for _ in blocks:
@@ -387,7 +370,11 @@ class TestRecording:
 
         source, taken = seconds_of_sound(600), asyncio.Event()
         kept = SessionRecording(source, tmp_path)
-        asyncio.run(run())
+        task = asyncio.create_task(take())
+        await taken.wait()
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() and source.closed
 
 
 class TestFullDisk:
