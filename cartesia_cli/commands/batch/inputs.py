@@ -51,7 +51,7 @@ class Input(NamedTuple):
     listed          what a listing or a server has said about a remote recording
     segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
-    number          its position among the inputs, from 0, if that is needed
+    number          its position among the inputs of a run, from 0
     """
 
     source: str

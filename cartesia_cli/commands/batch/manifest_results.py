@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
 
 from ...cache import ServerResponse
-from ...errors import InputError, UsageError
+from ...errors import UsageError
 from ...output.console import Reporter
 from ...output.text_json import to_json
 from ...scale.manifests import PATH_FIELDS
@@ -44,12 +44,6 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
 def path_of_shard(path: Path, shard: Shard) -> Path:
     """The manifest of one shard, of which a manifest consists: results.jsonl becomes results.3-of-8.jsonl."""
     return path.with_name(f"{path.stem}.{shard.number}-of-{shard.total}{path.suffix}")
-
-
-def numbered(found: Iterable[Input | InputError]) -> Iterator[Input | InputError]:
-    """Number the inputs, so that the manifest can list them in this order."""
-    for number, item in enumerate(found):
-        yield item if isinstance(item, InputError) else item._replace(number=number)
 
 
 class ManifestResults:

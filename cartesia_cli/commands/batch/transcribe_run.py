@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,27 +61,34 @@ class TranscribeRun:
         output, sending = options.output, options.sending
         self._formats = output.formats(selects_rows=options.format.selects_rows)
         reporter.as_json = not {"json", "ndjson"}.isdisjoint(self._formats)
-        self._layout = options.format.layout(options.subtitles)
+        layout = options.format.layout(options.subtitles)
         sends_here = sending.dask is None or options.input.sample  # the workers of a cluster have keys of their own
         self._backend_config = options.backend.resolve(
             context, reporter, needs_key=sends_here and not options.input.dry_run
         )
-        self._request = options.recording.request(reporter, self._backend_config.base_url)
+        request = options.recording.request(reporter, self._backend_config.base_url)
         self._shard = None
         if options.run.shard is not None:
             from ...scale.shards import parse_shard
 
             self._shard = parse_shard(options.run.shard, os.environ)
-        self._speakers = options.speakers()
-        self._responses = backend.open_cache(
+        speakers = options.speakers()
+        responses = backend.open_cache(
             sending.no_cache, self._backend_config, sending.endpoint, options.backend.local_model, reporter
         )
-        self._bucket = (
-            None
-            if bucket_url(output.output_dir) is None
-            else BucketResults(force=output.force, resume=options.run.resume)
+        bucket, folder = None, output.output_dir
+        if bucket_url(folder) is not None:
+            bucket, folder = BucketResults(force=output.force, resume=options.run.resume), None
+        self._config = BatchConfig(
+            request,
+            layout,
+            sending.endpoint,
+            sending.timeout,
+            responses,
+            speakers=speakers,
+            bucket=bucket,
+            embed_audio=options.run.embed_audio,
         )
-        folder = output.output_dir if self._bucket is None else None
         if options.run.retry_failed and folder is not None and not has_journal(folder):
             raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
         self._record = open_record(folder, self._shard, reporter)
@@ -89,12 +96,11 @@ class TranscribeRun:
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
         )
         self._cluster: ClusterJobs | None = None
-        self._manifest: ManifestResults | None = None
         self._connect = cache(self._open_backend)
 
     def run(self) -> int:
         """Do what the options ask for. Returns the number of inputs that failed, each of which is reported."""
-        options, reporter = self._options, self._reporter
+        options, reporter, config = self._options, self._reporter, self._config
         dry_run = options.input.dry_run
         if options.sending.dask is not None and not dry_run:
             self._connect_to_cluster(options.sending.dask)
@@ -104,29 +110,19 @@ class TranscribeRun:
         )
         recordings = [found for name in names for found in remote.recordings_on_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
+        manifest = None
         if options.run.output_manifest is not None:
-            self._open_manifest(options.run.output_manifest, names)
+            manifest = self._open_manifest(options.run.output_manifest, names)
         matches = options.output.matches(
-            self._layout, self._formats, reporter, several=several, speakers=self._speakers is not None
+            config.layout, self._formats, reporter, several=several, speakers=config.speakers is not None
         )
+        self._config = config = config._replace(manifest=manifest, matches=matches)
         output_plan = options.output.plan(
             self._formats,
             several=several,
             force=dry_run or options.run.continues,
             combined=matches is not None and matches.combined,
-            to_bucket=self._bucket is not None,
-        )
-        config = BatchConfig(
-            self._request,
-            self._layout,
-            options.sending.endpoint,
-            options.sending.timeout,
-            self._responses,
-            matches,
-            self._manifest,
-            self._speakers,
-            self._bucket,
-            options.run.embed_audio,
+            to_bucket=config.bucket is not None,
         )
         skipped = SkippedFiles(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
@@ -137,9 +133,9 @@ class TranscribeRun:
             remote=remote,
             headerless=options.recording.encoding is not None,
             on_skip=skipped.add,
-            with_fields=self._manifest is not None,
+            with_fields=manifest is not None,
         )
-        plan = self._plan(found, output_plan, config, skipped)
+        plan = self._plan(found, output_plan, skipped)
         self._report_done(plan)
         failed = plan.unusable
         if dry_run:
@@ -151,7 +147,7 @@ class TranscribeRun:
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
-                failed = self._transcribe(plan, config, names, remote)
+                failed = self._transcribe(plan, names, remote)
         skipped.report(any_found=True)
         return failed
 
@@ -172,7 +168,7 @@ class TranscribeRun:
         options = self._options
         sending, chosen = options.sending, self._backend_config
         config = cluster_jobs.WorkerConfig(
-            BatchConfig(self._request, Layout(), sending.endpoint, sending.timeout, speakers=self._speakers),
+            self._config._replace(layout=Layout(), cache=None, bucket=None),
             chosen._replace(credential=None),
             chosen.credential is not None,
             options.backend.local_model,
@@ -199,8 +195,8 @@ class TranscribeRun:
             raise UsageError("stdin can't be a recording and a list of inputs", hint="name a file for one of them")
         return names
 
-    def _open_manifest(self, path: Path, names: Sequence[str]) -> None:
-        """Prepare the manifest of the results. If no other output is asked for, there is none."""
+    def _open_manifest(self, path: Path, names: Sequence[str]) -> ManifestResults | None:
+        """The manifest of the results; None in a dry run. If no other output is asked for, there is none."""
         from .manifest_results import ManifestResults, check_output_manifest, path_of_shard
 
         options = self._options
@@ -209,43 +205,36 @@ class TranscribeRun:
         keeps_lines = options.run.continues
         force = options.output.force or options.input.dry_run
         check_output_manifest(path, names, resume=keeps_lines, force=force)
-        if not options.input.dry_run:
-            self._manifest = self._stack.enter_context(
-                ManifestResults(path, resume=keeps_lines, reporter=self._reporter)
-            )
         if not (options.output.is_given or options.format.selects_rows):
             self._formats = ()
+        if options.input.dry_run:
+            return None
+        return self._stack.enter_context(ManifestResults(path, resume=keeps_lines, reporter=self._reporter))
 
-    def _plan(
-        self,
-        found: Iterator[Input | InputError],
-        output_plan: OutputPlan,
-        config: BatchConfig,
-        skipped: SkippedFiles,
-    ) -> BatchPlan:
+    def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedFiles) -> BatchPlan:
         """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
         options, shard = self._options, self._shard
         if shard is not None:
             found = (item for item in found if not isinstance(item, Input) or shard.has(shard_key(item)))
-        if self._manifest is not None:
-            from .manifest_results import numbered
-
-            found = numbered(found)
+        numbered = (
+            item if isinstance(item, InputError) else item._replace(number=number) for number, item in enumerate(found)
+        )
         return BatchPlan(
-            found,
-            self._request,
+            numbered,
+            self._config.options,
             output_plan,
             self._record,
             self._reporter,
             response_folder=options.run.keep_json,
-            select=partial(self._select_pending, config) if options.run.continues else None,
+            select=self._select_pending if options.run.continues else None,
             streamed=is_streamed(options.input.files_from),
             on_found=skipped.report,
         )
 
-    def _select_pending(self, config: BatchConfig, jobs: Sequence[Job]) -> tuple[list[Job], int]:
+    def _select_pending(self, jobs: Sequence[Job]) -> tuple[list[Job], int]:
         """The jobs that earlier runs have left, and how many can't be done, which is reported."""
-        manifest, record, reporter = self._manifest, self._record, self._reporter
+        config, record, reporter = self._config, self._record, self._reporter
+        manifest = config.manifest
         chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
         if manifest is not None:
             manifest.keep_others(jobs, chosen)
@@ -254,7 +243,7 @@ class TranscribeRun:
 
         def find_response(job: Job) -> ServerResponse | None:
             # Those to the channels are only known once a recording is split.
-            return look_up(job, config, reporter)[1] if self._speakers is None else None
+            return look_up(job, config, reporter)[1] if config.speakers is None else None
 
         def keep_in_manifest(job: Job) -> None:
             if manifest is not None:
@@ -274,21 +263,15 @@ class TranscribeRun:
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST)
 
-    def _transcribe(
-        self,
-        plan: BatchPlan,
-        config: BatchConfig,
-        names: Sequence[str],
-        remote: RemoteInputs,
-    ) -> int:
+    def _transcribe(self, plan: BatchPlan, names: Sequence[str], remote: RemoteInputs) -> int:
         """Transcribe what is planned. Returns the number of inputs that failed."""
-        matches = config.matches
+        config, matches = self._config, self._config.matches
         if self._cluster is None:
             model = self._options.backend.local_model
-            backend.report_engine(self._backend_config, model, self._request.language, self._reporter)
+            backend.report_engine(self._backend_config, model, config.options.language, self._reporter)
         elif self._backend_config.reason:
             self._reporter.info(OFFLINE_CLUSTER)
-        if plan.complete and self._speakers is None:
+        if plan.complete and config.speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())
         force = self._options.output.force
