@@ -1,0 +1,80 @@
+"""Results of jobs that end in any order are written in the order of the inputs, however many have to wait."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cartesia_cli.commands.batch import ordered_output
+from cartesia_cli.commands.batch.matches import SelectedRows
+from cartesia_cli.commands.batch.ordered_output import OrderedOutput
+
+
+@pytest.fixture
+def written() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def output(written: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[OrderedOutput]:
+    """Holds 64 bytes in memory, and the rest on the disk."""
+    monkeypatch.setattr(ordered_output, "MAX_HELD_BYTES", 64)
+    opened = OrderedOutput(written.append, lambda rows: written.append(rows.text))
+    yield opened
+    opened.close()
+
+
+def test_results_are_written_in_order_from_memory_and_from_the_disk(output: OrderedOutput, written: list[str]) -> None:
+    texts = [f"{number} ü \udcff\r\n" * (number % 7) for number in range(100)]
+    for number in random.Random(1).sample(range(100), 100):
+        output.put(number, texts[number], [SelectedRows(True, f"row {number}")])
+    expected = [[text, f"row {number}"] if text else [f"row {number}"] for number, text in enumerate(texts)]
+    assert written == [one for several in expected for one in several]
+
+
+def test_results_after_one_that_never_comes_are_written_at_the_end(output: OrderedOutput, written: list[str]) -> None:
+    for number in (4, 0, 3, 2):
+        output.put(number, f"{number} " * 40)
+    assert written == ["0 " * 40]
+    assert output.lost == set()
+    output.flush()
+    assert written == [f"{number} " * 40 for number in (0, 2, 3, 4)]
+
+
+def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[str]) -> None:
+    def refuse(text: str) -> None:
+        raise BrokenPipeError
+
+    output = OrderedOutput(refuse, lambda rows: None)
+    output.put(1, "b")
+    output.put(2)
+    with pytest.raises(BrokenPipeError):
+        output.put(0, "a")
+    output.put(3, "d")
+    output.flush()
+    assert output.lost == {0, 1, 3}
+    output.close()
+
+
+def test_the_end_waits_only_a_moment_for_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordered_output, "STUCK_SECONDS", 0.05)
+    reads, writing = threading.Event(), threading.Event()
+
+    def block(text: str) -> None:
+        writing.set()
+        reads.wait()
+
+    output = OrderedOutput(block, lambda rows: None)
+    output.put(1, "b")
+    thread = threading.Thread(target=output.put, args=(0, "a"))
+    thread.start()
+    writing.wait()
+    output.flush()
+    assert output.lost == {0, 1}
+    reads.set()
+    thread.join()
+    assert output.lost == set()
+    output.close()
