@@ -210,18 +210,14 @@ class Buckets:
         from obstore.store import AzureStore, GCSStore, S3Store
 
         scheme, bucket, key = split_bucket_url(url)
+        stores = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
         if (scheme, bucket) not in self._stores:
             client: ClientConfig = {"timeout": "24h", "connect_timeout": "10s", "read_timeout": "60s"}
             if any(os.environ.get(name, "").startswith("http:") for name in ENDPOINTS[scheme]):
                 client["allow_http"] = True  # whoever names such an endpoint means it
             retry: RetryConfig = {"max_retries": 3, "retry_timeout": timedelta(seconds=60)}
             try:
-                if scheme == "s3":
-                    store: Store = S3Store(bucket, client_options=client, retry_config=retry)
-                elif scheme == "gs":
-                    store = GCSStore(bucket, client_options=client, retry_config=retry)
-                else:
-                    store = AzureStore(bucket, client_options=client, retry_config=retry)
+                store = stores[scheme](bucket, client_options=client, retry_config=retry)
             except (BaseError, ValueError) as error:
                 raise UsageError(f"{url}: {_reason(error)}", hint=CREDENTIALS[scheme]) from error
             self._stores[scheme, bucket] = store
@@ -270,18 +266,16 @@ def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
     scheme, bucket, _ = split_bucket_url(url)
     text = str(error)
     kind = OutputError if writing else InputError
-    failure: CliError
     if METADATA_SERVER.search(text) or isinstance(error, exceptions.UnauthenticatedError):
-        failure = kind(f"{url}: no credentials for {scheme}://", hint=CREDENTIALS[scheme])
+        reason, hint = f"no credentials for {scheme}://", CREDENTIALS[scheme]
     elif NO_BUCKET.search(text):
-        failure = kind(f"{url}: there is no bucket {bucket!r}", hint="check its name, and the endpoint if it has one")
+        reason, hint = f"there is no bucket {bucket!r}", "check its name, and the endpoint if it has one"
     elif isinstance(error, exceptions.PermissionDeniedError):
-        reason = f" ({code[1]})" if (code := re.search(r"<Code>(\w+)</Code>", text)) else ""
-        failure = kind(
-            f"{url}: access denied{reason}", hint=f"check the credentials and their rights: {CREDENTIALS[scheme]}"
-        )
+        code = re.search(r"<Code>(\w+)</Code>", text)
+        reason = f"access denied ({code[1]})" if code else "access denied"
+        hint = f"check the credentials and their rights: {CREDENTIALS[scheme]}"
     elif WRONG_REGION.search(text):
-        failure = kind(f"{url}: the bucket is in another region", hint="set AWS_REGION to the region of the bucket")
+        reason, hint = "the bucket is in another region", "set AWS_REGION to the region of the bucket"
     elif isinstance(error, FileNotFoundError):
         hint = f"check the spelling; {url}/ stands for all recordings below it"
         return MissingObjectError(f"{url} does not exist", hint=hint)
@@ -291,6 +285,7 @@ def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
         return kind(f"{url}: {_reason(error)}", hint="check the spelling")
     else:
         return NetworkError(f"{url}: {_reason(error)}", hint="check the network, the region and the endpoint")
+    failure = kind(f"{url}: {reason}", hint=hint)
     failure.stops_batch = writing  # every other result goes to the same bucket
     return failure
 
