@@ -25,10 +25,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from ..atomic_files import write_atomically
+from . import name_hash
 from .journal_index import FILE_NAME, JournalIndex, key_of, read_lines
 from .journal_lines import Entry, RunEvent, decode, encode
 from .record_locks import RecordLocks
@@ -368,5 +368,4 @@ def file_name(shard: Shard | None) -> str:
 
 def _byte(bytes_: range, name: str) -> int:
     """The byte of a range that stands for a name."""
-    digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return bytes_[int.from_bytes(digest, "big") % len(bytes_)]
+    return bytes_[name_hash(name) % len(bytes_)]

@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
+from . import name_hash
 from .journal_lines import Entry, RunEvent, decode
 
 if TYPE_CHECKING:
@@ -243,5 +243,5 @@ def read_lines(file: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
 
 
 def key_of(name: str) -> int:
-    digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    """The hash of a name as a number that SQLite can take: with a sign."""
+    return name_hash(name) - (1 << 63)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from ..errors import UsageError
+from . import name_hash
 
 AUTO = "auto"
 
@@ -39,8 +39,7 @@ class Shard:
 
         name   the same on all machines: a path relative to the folder that is transcribed, with slashes, or a URL
         """
-        digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.total == self.number - 1
+        return name_hash(name) % self.total == self.number - 1
 
 
 def parse_shard(value: str, environ: Mapping[str, str]) -> Shard:
