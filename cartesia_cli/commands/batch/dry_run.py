@@ -82,7 +82,7 @@ class Row:
 def print_estimate(
     plan: BatchPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
 ) -> int:
-    """Write what `batch.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
+    """Write what `run.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
     are reported. Raises CliError for the only input.
 
     base_url   None: this machine, which costs nothing

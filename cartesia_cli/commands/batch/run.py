@@ -1,7 +1,7 @@
 """Transcribes the recordings of a plan, several at once, and writes the results.
 
 Each recording is a job that a thread does from beginning to end, independent of all others: look up its response in the
-cache, or else send it (`job_transcriber`); then write. Files are written at once, and what goes to stdout in input
+cache, or else send it (`transcriber`); then write. Files are written at once, and what goes to stdout in input
 order.
 
 A recording that fails is reported and doesn't stop the others, unless they would all fail for the same reason: a
