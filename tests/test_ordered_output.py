@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
 
 from cartesia_cli.commands.batch import ordered_output
 from cartesia_cli.commands.batch.matches import SelectedRows
 from cartesia_cli.commands.batch.ordered_output import OrderedOutput
+from cartesia_cli.errors import OutputError
 
 
 @pytest.fixture
@@ -57,6 +60,21 @@ def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[
     output.flush()
     assert output.lost == {0, 1, 3}
     output.close()
+
+
+def test_results_that_cannot_be_held_are_lost_and_said_to_be(output: OrderedOutput, written: list[str]) -> None:
+    def fail(**_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    output.put(2, "c" * 60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.TemporaryFile", fail)
+        with pytest.raises(OutputError, match="temporary file: No space left"):
+            output.put(3, "d" * 60)
+    output.put(0, "a")
+    output.put(1, "b")
+    output.flush()
+    assert (written, output.lost) == (["a", "b"], {2, 3})
 
 
 def test_the_end_waits_only_a_moment_for_a_reader_that_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

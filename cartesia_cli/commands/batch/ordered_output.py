@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import OutputError
 
 if TYPE_CHECKING:  # it imports every format
     from .matches import SelectedRows
@@ -40,35 +43,40 @@ class OrderedOutput:
         self._print_text, self._write_rows = print_text, write_rows
         self._lock = threading.Lock()
         self._held: dict[int, _Held] = {}
-        self._next, self._broken = 0, False
+        self._next = 0
+        self._is_broken = self._is_full = False
         self._file = tempfile.SpooledTemporaryFile(MAX_HELD_BYTES, prefix="cartesia-cli-")  # noqa: SIM115  see `close`
 
     @property
     def lost(self) -> set[int]:
-        """The jobs whose results can't be written, because writing one of them has failed, or doesn't end."""
+        """The jobs whose results can't be written, because writing one of them has failed, or doesn't end; or because
+        the temporary file is full.
+        """
+        if not (self._is_broken or self._is_full):
+            return set()
         waiting = dict(self._held)  # without the lock, which may be held by a thread that writes
         held = {number for number, held in waiting.items() if held.size or held.rows}
-        return {self._next} | held if self._broken else set()
+        return held | {self._next} if self._is_broken else held
 
     def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
-        """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result;
-        after that, nothing more is written.
+        """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result, and
+        OutputError if the temporary file can't be written; after that, no result that has waited is written.
         """
         with self._lock:
-            if number != self._next or self._broken:
-                self._held[number] = self._hold(text, rows)
+            if number != self._next or self._is_broken:
+                self._hold(number, text, rows)
                 return
             self._deliver(text, rows)
-            while (held := self._held.pop(self._next, None)) is not None:
-                self._deliver(self._text(held), held.rows)
+            while self._next in self._held and not self._is_full:
+                self._deliver_held(self._next)
 
     def _deliver(self, text: str, rows: Sequence[SelectedRows]) -> None:
-        self._broken = True
+        self._is_broken = True
         if text:
             self._print_text(text)
         for one in rows:
             self._write_rows(one)
-        self._broken = False
+        self._is_broken = False
         self._next += 1
 
     def flush(self) -> None:
@@ -78,10 +86,8 @@ class OrderedOutput:
         if not self._lock.acquire(timeout=STUCK_SECONDS):
             return
         try:
-            for number in [] if self._broken else sorted(self._held):
-                held = self._held.pop(number)
-                self._next = number
-                self._deliver(self._text(held), held.rows)
+            for number in [] if self._is_broken or self._is_full else sorted(self._held):
+                self._deliver_held(number)
         finally:
             self._lock.release()
 
@@ -89,12 +95,27 @@ class OrderedOutput:
         """Remove the temporary file."""
         self._file.close()
 
-    def _hold(self, text: str, rows: Sequence[SelectedRows]) -> _Held:
+    def _hold(self, number: int, text: str, rows: Sequence[SelectedRows]) -> None:
         data = text.encode("utf-8", "surrogatepass")
-        offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(data)
-        return _Held(offset, len(data), rows)
+        with self._file_errors():
+            self._held[number] = _Held(self._file.seek(0, os.SEEK_END), len(data), rows)
+            self._file.write(data)
 
-    def _text(self, held: _Held) -> str:
-        self._file.seek(held.offset)
-        return self._file.read(held.size).decode("utf-8", "surrogatepass")
+    def _deliver_held(self, number: int) -> None:
+        with self._file_errors():
+            self._file.seek(self._held[number].offset)
+            data = self._file.read(self._held[number].size)
+        self._next = number
+        self._deliver(data.decode("utf-8", "surrogatepass"), self._held.pop(number).rows)
+
+    @contextmanager
+    def _file_errors(self) -> Iterator[None]:
+        """After an error, what the temporary file holds can't be relied on."""
+        try:
+            yield
+        except OSError as error:
+            self._is_full = True
+            raise OutputError(
+                f"results that wait for others can't be saved in a temporary file: {error.strerror}",
+                hint="set TMPDIR to another folder",
+            ) from error
