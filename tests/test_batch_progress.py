@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import InputError
 from cartesia_cli.output import taskbar_progress
-from cartesia_cli.output.batch_progress import BatchProgress, BatchView, ProgressLines
+from cartesia_cli.output.batch_observer import BatchObserver
+from cartesia_cli.output.batch_progress import BatchProgress, BatchView, line_intervals
 from cartesia_cli.output.batch_rows import BatchRows, BatchState, JobState, progress_sentence
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.text_width import text_width
@@ -182,9 +185,13 @@ def test_rows_leave_nothing_on_an_emulated_terminal(state: BatchState, columns: 
 # Counts
 
 
+def unshown(*, clock: Callable[[], float] = time.monotonic, **options: Any) -> BatchProgress:
+    return BatchProgress(lambda state: None, (), local=False, clock=clock, **options)
+
+
 def test_counts_follow_the_jobs() -> None:
     clock = ManualClock()
-    progress = BatchProgress(None, clock=clock)
+    progress = unshown(clock=clock)
     progress.found(2, 300.0)
     progress.found(1, None)
     assert progress.state().all_found is False
@@ -210,7 +217,7 @@ def test_counts_follow_the_jobs() -> None:
 
 
 def test_recordings_keep_their_rows_while_others_come_and_go() -> None:
-    progress = BatchProgress(None)
+    progress = unshown()
     progress.found(4, None)
     for key, name in enumerate("abc"):
         progress.started(key, name, None)
@@ -220,7 +227,7 @@ def test_recordings_keep_their_rows_while_others_come_and_go() -> None:
 
 
 def test_job_ends_once_whatever_is_reported_afterwards() -> None:
-    progress = BatchProgress(None)
+    progress = unshown()
     progress.found(2, 20.0)
     progress.started(0, "a", 10.0)
     progress.finished(0, seconds=10.0, credits=5.0, from_cache=False)
@@ -231,7 +238,7 @@ def test_job_ends_once_whatever_is_reported_afterwards() -> None:
 
 
 def test_unusable_inputs_count_as_failed() -> None:
-    progress = BatchProgress(None)
+    progress = unshown()
     progress.found(2, 20.0)
     for inputs in (1, 3):
         progress.unusable(inputs)
@@ -241,12 +248,12 @@ def test_unusable_inputs_count_as_failed() -> None:
 
 def test_pause_is_asked_for_whenever_the_state_is() -> None:
     pauses = iter([15.0, 0.0])
-    progress = BatchProgress(None, pause_seconds=lambda: next(pauses))
+    progress = unshown(pause_seconds=lambda: next(pauses))
     assert (progress.state().pause, progress.state().pause) == (15.0, 0.0)
 
 
 def test_counts_are_right_when_many_threads_report() -> None:
-    progress = BatchProgress(None)
+    progress = unshown()
     keys = iter(range(4000))
     lock = threading.Lock()
 
@@ -285,8 +292,8 @@ def view_on(terminal: Terminal, environ: dict[str, str] | None = None, clock: Ma
 
 
 @contextmanager
-def batch_progress(reporter: Reporter, recordings: int) -> Iterator[BatchProgress]:
-    with reporter.batch_progress(local=False, pause_seconds=lambda: 0.0) as progress:
+def batch_progress(reporter: Reporter, recordings: int) -> Iterator[BatchObserver]:
+    with reporter.batch_progress(local=False) as progress:
         progress.found(recordings, 60.0 * recordings)
         yield progress
 
@@ -357,12 +364,12 @@ def test_screen_stays_right_while_threads_work_and_print() -> None:
 def test_stdout_on_the_same_terminal_is_written_above_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(80, lines=24)
     monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setattr("cartesia_cli.output.batch_progress.is_same_terminal", lambda one, other: one is other)
+    monkeypatch.setattr("cartesia_cli.output.terminal_rows.is_same_terminal", lambda one, other: one is other)
     reporter = Reporter(terminal, {"NO_COLOR": "1"})
     with batch_progress(reporter, 2) as progress:
         progress.started(0, "monday.mp3", 60.0)
         wait_until_shown(terminal, "monday.mp3")
-        with progress.hidden():
+        with reporter.hidden_view():
             assert terminal.rows == []
             terminal.write("It was a bright cold day\n")
         assert terminal.rows[0] == "It was a bright cold day" and terminal.rows[1].startswith("············ 0 of 2+")
@@ -407,6 +414,7 @@ def test_jobs_never_wait_for_a_terminal_that_takes_nothing() -> None:
         progress.started(0, "monday.mp3", 1.0)
         progress.update(0, "sending", 1, 2)
         progress.finished(0, seconds=1.0, credits=1.0, from_cache=False)
+        assert isinstance(progress, BatchProgress)
         assert progress.state().ended == 1 and not go_on.is_set()
         go_on.set()
 
@@ -424,6 +432,7 @@ def test_batch_goes_on_when_the_terminal_is_gone() -> None:
         terminal.write = gone  # type: ignore[method-assign]
         reporter.info("nobody reads this")
         progress.finished(0, seconds=1.0, credits=1.0, from_cache=False)
+    assert isinstance(progress, BatchProgress)
     assert progress.state().ended == 1
 
 
@@ -437,14 +446,13 @@ def test_no_row_is_drawn_when_dumb_quiet_or_a_file(kind: str, environ: dict[str,
         threading.Event().wait(0.3)
         progress.finished(0, seconds=1.0, credits=1.0, from_cache=False)
     assert stream.raw == b"" if isinstance(stream, Terminal) else stream.getvalue() == ""
-    assert progress.state().ended == 1
 
 
 # Lines
 
 
 def test_lines_come_after_10_s_and_then_at_growing_intervals_up_to_a_minute() -> None:
-    intervals: Iterator[float] = iter(ProgressLines(print).intervals)
+    intervals = line_intervals()
     times, now = [], 0.0
     for _ in range(7):
         now += next(intervals)
@@ -456,13 +464,11 @@ def test_line_is_printed_at_each_interval_until_the_end() -> None:
     lines: list[str] = []
     printed = threading.Event()
 
-    def say(line: str) -> None:
-        lines.append(line)
+    def show(state: BatchState) -> None:
+        lines.append(progress_sentence(state))
         printed.set()
 
-    display = ProgressLines(say)
-    display.intervals = iter([0.0, 600.0])
-    with BatchProgress(display, local=True) as progress:
+    with BatchProgress(show, [0.0, 600.0], local=True) as progress:
         progress.found(3, None)
         assert printed.wait(30)
     assert lines in (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.batch.run import BatchSummary
+from cartesia_cli.commands.batch.summary import BatchSummary
 from tests.conftest import Transcribe
 from tests.emulated_terminal import ProgramScreen
 from tests.fault_server import FaultServer, environment, write_wav
@@ -87,6 +87,15 @@ def test_terminal_shows_the_run_and_the_recordings_in_work(
     assert sum(row.startswith("wrote ") for row in rows) == 12
     assert screen.program.exitstatus == 1
     assert b"\x1b]" not in screen.raw and b"\x1b[?" not in screen.raw
+
+
+@pytest.mark.shell
+def test_terminal_shows_a_single_recording_like_a_run(talks: Path, server: FaultServer, service: NamingService) -> None:
+    screen = on_screen(talks, env(talks, server), "talk 00.wav")
+    rows = screen.wait_for("transcribing 0:00     talk 00.wav")
+    assert rows[0] == "············ 0 of 1, 0:00 of 0:02, 0 credits, 1 in progress"
+    service.go_on.set()
+    assert screen.end() == ["This is talk 00.wav."]
 
 
 @pytest.mark.shell

@@ -391,7 +391,7 @@ class EvalRun:
         with (
             TemporaryFolder() as temporary,
             RemoteInputs(config.retries, reporter.info, config.timeout) as remote,
-            reporter.batch_progress(local=config.local, pause_seconds=lambda: 0.0) as progress,
+            reporter.batch_progress(local=config.local) as progress,
         ):
             for _ in self.results:
                 for recording in self._recordings:

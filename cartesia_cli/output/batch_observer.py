@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 
 class BatchObserver:
     """Shows how far the jobs of a batch are: subclasses override what they need. Called from the threads of the jobs;
@@ -32,7 +30,3 @@ class BatchObserver:
 
     def failed(self, key: int, *, given_up: bool = False) -> None:
         """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""
-
-    def hidden(self) -> AbstractContextManager[None]:
-        """Takes the display off the screen while stdout, which may be the same terminal, is written to."""
-        return nullcontext()

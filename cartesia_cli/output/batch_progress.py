@@ -6,46 +6,29 @@ no job ever waits for the terminal: must never hold the lock of the counts while
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from concurrent.futures import wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from itertools import chain, count, repeat
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from ..daemon_thread import start_daemon_thread
 from . import taskbar_progress
 from .batch_observer import BatchObserver
-from .batch_rows import BatchRows, BatchState, JobState, progress_sentence
-from .terminal_rows import TerminalRows, is_same_terminal
+from .batch_rows import BatchRows, BatchState, JobState
+from .terminal_rows import TerminalRows
 
-REDRAW_SECONDS = 1 / 8
-
-LINE_SECONDS = (10.0, 10.0, 20.0, 40.0)
-"""Pauses before the first lines, where stderr is not a terminal."""
-
-MAX_LINE_SECONDS = 60.0
+REDRAW_INTERVALS = repeat(1 / 8)
+"""Seconds before each time that the rows are shown."""
 
 TASKBAR_SECONDS = 1.0
 """How often the terminal's own progress is sent, changed or not: Ghostty hides it after 15 s without any."""
 
 CLOSE_SECONDS = 1.0
 """How long the end of a batch waits for the thread: longer only if the terminal doesn't take what is written."""
-
-
-class BatchDisplay(Protocol):
-    """Shows a batch. `intervals` are the seconds before each time."""
-
-    @property
-    def intervals(self) -> Iterable[float]: ...
-
-    def show_state(self, state: BatchState) -> None: ...
-
-    def hidden(self) -> AbstractContextManager[None]: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -67,54 +50,53 @@ class _Job:
         return self.seconds * min(self.done / self.total, 1.0)
 
 
+def line_intervals() -> Iterator[float]:
+    """Seconds before each line, where stderr is not a terminal."""
+    return chain((10.0, 10.0, 20.0, 40.0), repeat(60.0))
+
+
 class BatchProgress(BatchObserver):
     """Counts what the jobs of a batch report, and shows it while it is entered. All methods may be called by any
     thread, and none of them waits for the display.
 
-    display         None: nothing is shown
+    show            shows a state
+    intervals       the seconds before each time
     local           whether the recordings cost nothing
     pause_seconds   returns how long no recording may be sent from now on
     """
 
     def __init__(
         self,
-        display: BatchDisplay | None,
+        show: Callable[[BatchState], object],
+        intervals: Iterable[float],
         *,
         local: bool = False,
         pause_seconds: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._display, self._local, self._pause_seconds, self._clock = display, local, pause_seconds, clock
+        self._show, self._intervals = show, intervals
+        self._pause_seconds, self._clock = pause_seconds, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._began = clock()
-        self._found = self._unknown = self._unusable = 0
-        self._all_found = self._has_begun = False
+        self._counts = BatchState(all_found=False, credits=None if local else 0.0)  # but what only `state` knows
+        self._unusable = 0
+        self._began: float | None = None
         self._jobs: dict[int, _Job] = {}
-        self._ended = self._failed = self._from_cache = 0
-        self._audio_total = self._audio_ended = self._audio_done = self._audio_requested = self._credits = 0.0
 
     def __enter__(self) -> BatchProgress:
-        if self._display is not None:
-            self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
+        self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
-        if self._display is not None:
-            from concurrent.futures import wait
-
-            try:
-                wait({self._thread}, CLOSE_SECONDS)
-            finally:  # after another Ctrl-C, too
-                self._display.close()
+        wait({self._thread}, CLOSE_SECONDS)
 
     def found(self, recordings: int, seconds: float | None) -> None:
         with self._lock:
-            self._found += recordings
+            self._counts.total += recordings
             if seconds is None:
-                self._unknown += recordings
+                self._counts.unknown += recordings
             else:
-                self._audio_total += seconds
+                self._counts.audio_total += seconds
 
     def unusable(self, inputs: int) -> None:
         with self._lock:
@@ -122,13 +104,13 @@ class BatchProgress(BatchObserver):
 
     def all_found(self) -> None:
         with self._lock:
-            self._all_found = True
+            self._counts.all_found = True
 
     def started(self, key: int, name: str, seconds: float | None) -> None:
         with self._lock:
             now = self._clock()
-            if not self._has_begun:
-                self._began, self._has_begun = now, True
+            if self._began is None:
+                self._began = now
             taken = {job.row for job in self._jobs.values()}
             row = next(row for row in count() if row not in taken)
             self._jobs[key] = _Job(row, name, seconds, now)
@@ -142,41 +124,33 @@ class BatchProgress(BatchObserver):
         with self._lock:
             if not self._end(key):
                 return
-            self._audio_done += seconds
-            self._credits += credits
+            self._counts.audio_done += seconds
+            if self._counts.credits is not None:
+                self._counts.credits += credits
             if from_cache:
-                self._from_cache += 1
+                self._counts.from_cache += 1
             else:
-                self._audio_requested += seconds
+                self._counts.audio_requested += seconds
 
     def failed(self, key: int, *, given_up: bool = False) -> None:
         with self._lock:
             if given_up:
                 self._jobs.pop(key, None)
             else:
-                self._failed += self._end(key)
-
-    def hidden(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._display is None else self._display.hidden()
+                self._counts.failed += self._end(key)
 
     def state(self) -> BatchState:
         """How far the batch is at this moment."""
         with self._lock:
-            now = self._clock()
+            now, counts = self._clock(), self._counts
             jobs = sorted(self._jobs.values(), key=lambda job: job.row)
-            return BatchState(
-                total=self._found + self._unusable,
-                all_found=self._all_found,
-                ended=self._ended + self._unusable,
-                failed=self._failed + self._unusable,
-                from_cache=self._from_cache,
-                elapsed=now - self._began,
-                audio_total=self._audio_total,
-                audio_ended=self._audio_ended + sum(job.transcribed_seconds for job in jobs),
-                audio_done=self._audio_done,
-                audio_requested=self._audio_requested,
-                unknown=self._unknown,
-                credits=None if self._local else self._credits,
+            return replace(
+                counts,
+                total=counts.total + self._unusable,
+                ended=counts.ended + self._unusable,
+                failed=counts.failed + self._unusable,
+                elapsed=0.0 if self._began is None else now - self._began,
+                audio_ended=counts.audio_ended + sum(job.transcribed_seconds for job in jobs),
                 pause=self._pause_seconds(),
                 jobs=tuple(
                     JobState(name=job.name, what=job.what, done=job.done, total=job.total, elapsed=now - job.began)
@@ -188,19 +162,18 @@ class BatchProgress(BatchObserver):
         """Take a job out of work. False if it has ended before."""
         if (job := self._jobs.pop(key, None)) is None:
             return False
-        self._ended += 1
+        self._counts.ended += 1
         if job.seconds is None:
-            self._unknown -= 1
+            self._counts.unknown -= 1
         else:
-            self._audio_ended += job.seconds
+            self._counts.audio_ended += job.seconds
         return True
 
     def _show_now_and_then(self) -> None:
-        assert self._display is not None
-        for seconds in self._display.intervals:
+        for seconds in self._intervals:
             if self._stop.wait(seconds):
                 return
-            self._display.show_state(self.state())
+            self._show(self.state())
 
 
 class BatchView(TerminalRows):
@@ -211,7 +184,6 @@ class BatchView(TerminalRows):
     """
 
     wraps_messages = False
-    intervals: Iterable[float] = repeat(REDRAW_SECONDS)
 
     def __init__(
         self,
@@ -246,17 +218,6 @@ class BatchView(TerminalRows):
             self.show(self._renderer.rows(self._state, columns, size.lines), size)
             self._send_taskbar(self._state)
 
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        """Nothing is shown, nor printed by another thread, while the block runs, if stdout is the same terminal."""
-        if sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
-            yield
-            return
-        with self._lock:
-            self.clear()
-            yield
-            self.redraw()
-
     def suspend(self) -> None:
         """Show nothing until `resume`: the program is about to be stopped."""
         with self._lock:
@@ -285,20 +246,3 @@ class BatchView(TerminalRows):
         if self._taskbar_sent is not None:
             self._taskbar_sent = None
             self._write(taskbar_progress.REMOVE)
-
-
-class ProgressLines:
-    """A line now and then, where stderr is not a terminal. `say` prints it."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self.intervals = chain(LINE_SECONDS, repeat(MAX_LINE_SECONDS))
-
-    def show_state(self, state: BatchState) -> None:
-        self._say(progress_sentence(state))
-
-    def hidden(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def close(self) -> None:
-        pass

@@ -12,7 +12,7 @@ recordings in progress. Pure. Must never return a row that is wider than the ter
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 from ..text_width import ELLIPSIS, shorten, text_width
@@ -49,7 +49,7 @@ class JobState:
     elapsed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class BatchState:
     """A batch at one moment.
 
@@ -82,7 +82,7 @@ class BatchState:
     unknown: int = 0
     credits: float | None = 0.0
     pause: float = 0.0
-    jobs: tuple[JobState, ...] = field(default=())
+    jobs: tuple[JobState, ...] = ()
 
     @property
     def is_audio_known(self) -> bool:

@@ -10,17 +10,17 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
 from ..text_width import text_width, wrap
+from .batch_observer import BatchObserver
 from .sanitize import one_line, printable
+from .status_row import DIM, RED, styled
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from .batch_progress import BatchProgress
     from .live_view import LiveView
 
 SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
@@ -28,8 +28,6 @@ SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 
 MAX_TRACEBACK_LINE = 1000
 """Characters of a line in a traceback: the text of an exception may hold everything that a server sent."""
-
-RED, DIM, PLAIN = "\033[1;31m", "\033[2m", "\033[0m"
 
 MIN_WRAP_COLUMNS = 10
 """Narrower terminals break lines themselves."""
@@ -45,19 +43,7 @@ class View(Protocol):
 
     def redraw(self) -> None: ...
 
-
-class ProgressBar:
-    """A progress bar; does nothing if none can be shown."""
-
-    def __init__(self, progress: Progress | None = None) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=None) if progress else None
-
-    def show(self, description: str, done: float = 0.0, total: float | None = None) -> None:
-        """Describe what is being done, and how much of it is done; without a total, only that it is going on."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=description, completed=done, total=total)
-            self._progress.refresh()
+    def close(self) -> None: ...
 
 
 class Reporter:
@@ -78,7 +64,6 @@ class Reporter:
         self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
         self._lock = threading.RLock()  # signal handlers print, too
-        self._progress: Progress | None = None
         self._view: View | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.help_requested = False
         self.color = "auto"
@@ -99,7 +84,7 @@ class Reporter:
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
-            self._print_redacted(self._styled(DIM, self._wrap_beside_view(one_line(sentence))))
+            self._print_redacted(styled(self._wrap_beside_view(one_line(sentence)), DIM, colored=self.is_colored()))
 
     def error(self, error: CliError) -> None:
         """Print what happened, and what to do next."""
@@ -116,7 +101,7 @@ class Reporter:
             )
             return
         with self._lock:
-            self._print_redacted(f"{self._styled(RED, 'error:')} {one_line(str(error))}")
+            self._print_redacted(f"{styled('error:', RED, colored=self.is_colored())} {one_line(str(error))}")
             self._print_redacted(f"hint: {one_line(todo)}")
 
     def internal_error(self, error: BaseException) -> None:
@@ -160,30 +145,6 @@ class Reporter:
         return "\n".join(wrap(text, columns))
 
     @contextmanager
-    def progress_bar(self) -> Iterator[ProgressBar]:
-        """A progress bar while the block runs, if stderr is a terminal."""
-        if not self._is_visible():
-            yield ProgressBar()
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        console = Console(file=self._stream, no_color=not self.is_colored())
-        with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
-            self._progress = progress
-            try:
-                yield ProgressBar(progress)
-            finally:
-                self._progress = None
-
-    @contextmanager
     def live_view(self) -> Iterator[LiveView]:
         """The live view while the block runs, if stderr is a terminal. Messages clear it before they are printed.
 
@@ -192,42 +153,61 @@ class Reporter:
         from .live_view import LiveView
 
         view = LiveView(self._stream, colored=self.is_colored(), active=self._is_visible())
-        self._view = view
-        try:
+        with self._showing(view):
             yield view
-        finally:
-            self._view = None
-            view.close()
 
     @contextmanager
-    def batch_progress(self, *, local: bool, pause_seconds: Callable[[], float]) -> Iterator[BatchProgress]:
-        """The progress of a batch while the block runs: rows on a terminal, a line now and then elsewhere.
+    def batch_progress(
+        self, *, local: bool, pause_seconds: Callable[[], float] = lambda: 0.0, lines: bool = True
+    ) -> Iterator[BatchObserver]:
+        """The progress of a batch while the block runs: rows on a terminal, elsewhere a line now and then if `lines`.
 
         local           whether the recordings cost nothing
         pause_seconds   returns how long no recording may be sent from now on
         """
-        from .batch_progress import BatchProgress, BatchView, ProgressLines
-
-        if self.quiet:
-            yield BatchProgress(None, local=local, pause_seconds=pause_seconds)
+        if self.quiet or not (lines or self._is_visible()):
+            yield BatchObserver()
             return
-        if not self._is_visible():
-            lines = ProgressLines(self.info)
-            with BatchProgress(lines, local=local, pause_seconds=pause_seconds) as progress:
-                yield progress
-            return
+        from .batch_progress import REDRAW_INTERVALS, BatchProgress, BatchView, line_intervals
+        from .batch_rows import progress_sentence
         from .job_control import job_control
 
+        show = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
+        if not self._is_visible():
+            with show(lambda state: self.info(progress_sentence(state)), line_intervals()) as progress:
+                yield progress
+            return
         view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
+        with (
+            job_control(view.suspend, view.resume),
+            self._showing(view),
+            show(view.show_state, REDRAW_INTERVALS) as progress,
+        ):
+            yield progress
+
+    @contextmanager
+    def _showing(self, view: View) -> Iterator[None]:
         self._view = view
         try:
-            with (
-                job_control(view.suspend, view.resume),
-                BatchProgress(view, local=local, pause_seconds=pause_seconds) as progress,
-            ):
-                yield progress
+            yield
         finally:
+            view.close()
             self._view = None
+
+    @contextmanager
+    def hidden_view(self) -> Iterator[None]:
+        """While the block runs, and if stdout is the same terminal, nothing is shown at its bottom, nor printed by
+        another thread.
+        """
+        from .terminal_rows import is_same_terminal
+
+        if self._view is None or sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
+            yield
+            return
+        with self._lock:
+            self._view.clear()
+            yield
+            self._view.redraw()
 
     def copy(self, text: str) -> None:
         """Copy a text to the terminal's clipboard, and say so. Raises OutputError as `clipboard.copy` does."""
@@ -264,17 +244,11 @@ class Reporter:
             if self._view is not None:
                 self._view.clear()
             try:
-                if self._progress is not None:
-                    self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-                else:
-                    print(text, file=self._stream, flush=True)
+                print(text, file=self._stream, flush=True)
             except OSError:
                 pass  # messages that nobody can read must not end the run
             if self._view is not None:
                 self._view.redraw()
-
-    def _styled(self, style: str, text: str) -> str:
-        return f"{style}{text}{PLAIN}" if self.is_colored() else text
 
     def is_colored(self) -> bool:
         """Whether messages are in colour."""

@@ -4,10 +4,8 @@ Must never return a row that is wider than the terminal. Parts are measured by t
 one column a character: `single_columns` makes it so.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..text_width import character_width
 from .sanitize import can_encode
@@ -15,8 +13,7 @@ from .sanitize import can_encode
 DIM, RED, YELLOW, PLAIN = "\033[2m", "\033[1;31m", "\033[1;33m", "\033[0m"
 
 
-@dataclass(frozen=True, slots=True)
-class RowPart:
+class RowPart(NamedTuple):
     """A part of a status row; if the row is too long, the highest `rank` is left out first."""
 
     rank: int

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +23,6 @@ from ...client import ConcurrencyLimit, LimitClosed, is_account_error
 from ...daemon_thread import start_daemon_thread
 from ...errors import CliError, Interrupted, OutputError
 from ...fingerprint import Fingerprint, fingerprint
-from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
 from ..backend import Backend
@@ -34,11 +33,11 @@ from .job import Job
 from .ordered_output import OrderedOutput
 from .plan import BatchPlan
 from .prepare import TemporaryFolder
-from .progress import BatchSummary, SingleBar
 from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
+from .summary import BatchSummary
 from .transcriber import JobTranscriber, Stopped, TranscribedJob, look_up, save_body
 from .write_results import write_results
 
@@ -121,7 +120,10 @@ class BatchRun:
 
         rest_command   for the hint of an error that stops the batch
         """
-        with TemporaryFolder() as temporary, self._progress() as self._observer:
+        progress = self._reporter.batch_progress(
+            local=self._local, pause_seconds=lambda: self._limit.pause_seconds, lines=not self._alone
+        )
+        with TemporaryFolder() as temporary, progress as self._observer:
             self._transcriber = JobTranscriber(
                 self._config,
                 self._connect,
@@ -138,12 +140,6 @@ class BatchRun:
             if self._plan.complete:
                 self._observer.all_found()
             return self._run(rest_command)
-
-    def _progress(self) -> AbstractContextManager[BatchObserver]:
-        """What shows the progress: a bar for a single input."""
-        if self._alone:
-            return SingleBar(self._reporter)
-        return self._reporter.batch_progress(local=self._local, pause_seconds=lambda: self._limit.pause_seconds)
 
     def _run(self, rest_command: RestCommand) -> int:
         threads: list[Future[None]] = []
@@ -385,10 +381,10 @@ class BatchRun:
         return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
 
     def _print(self, text: str) -> None:
-        with self._observer.hidden():
+        with self._reporter.hidden_view():
             write_stdout(text)
 
     def _write_rows(self, rows: SelectedRows) -> None:
         assert self._config.matches is not None
-        with self._observer.hidden():
+        with self._reporter.hidden_view():
             self._config.matches.write(rows)

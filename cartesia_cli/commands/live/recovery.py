@@ -26,7 +26,6 @@ from ..batch.config import BatchConfig
 from ..batch.inputs import Input
 from ..batch.job import Job, probe_input
 from ..batch.output_plan import OutputPlan
-from ..batch.progress import SingleBar
 from ..batch.transcriber import transcribe_job
 from ..batch.write_results import write_results
 from .append_file import AppendFile
@@ -176,9 +175,11 @@ def _transcribe(
     language = wanted.language or _session_language(recording, wanted.backend.base_url)
     options = BatchOptions(model=BATCH_MODEL, language=language, word_timestamps=True)
     job = Job(item, probe_input(item, options), {})
-    with SingleBar(reporter) as bar:
-        bar.started(0, item.source, job.seconds)
-        done = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, bar)
+    with reporter.batch_progress(local=wanted.backend.base_url is None, lines=False) as progress:
+        progress.found(1, job.seconds)
+        progress.all_found()
+        progress.started(0, item.relative_path.name, job.seconds)
+        done = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, progress)
     if not done.transcript.text.strip():
         reporter.info(f"{item.source}: no speech found")
     return done.transcript

@@ -1,11 +1,7 @@
-"""Progress and summary of a batch: how far its jobs are while it runs, and what it has done at the end."""
+"""The summary of a batch: what it has done."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
-from ...output.batch_observer import BatchObserver
-from ...output.console import ProgressBar, Reporter
 from ...protocol import batch_credits
 from ...timestamps import clock_time
 
@@ -14,35 +10,6 @@ LONG_AUDIO_SECONDS = 600.0
 
 LONG_RUN_SECONDS = 60.0
 """From then on, the summary says how long a run took."""
-
-
-class SingleBar(BatchObserver):
-    """The progress bar of a run with one recording, if stderr is a terminal. A context manager."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._name = ""
-        self._stack = ExitStack()
-        self._bar = ProgressBar()
-
-    def __enter__(self) -> SingleBar:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
-
-    def started(self, key: int, name: str, seconds: float | None) -> None:
-        self._name, self._bar = name, self._stack.enter_context(self._reporter.progress_bar())
-
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        self._bar.show(f"{what} {self._name}", done, total)
-
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
-        self.failed(key)
-
-    def failed(self, key: int, *, given_up: bool = False) -> None:
-        self._stack.close()
-        self._bar = ProgressBar()
 
 
 class BatchSummary:
