@@ -245,7 +245,7 @@ def test_only_requests_to_the_page_itself_with_its_token_are_answered(page: Live
 
 
 def test_server_listens_on_loopback_only_and_tokens_are_random(page: LivePage) -> None:
-    assert page._server.socket.getsockname()[0] == "127.0.0.1"
+    assert page.socket.getsockname()[0] == "127.0.0.1"
     with LivePage() as other:
         assert urlsplit(other.url).path != urlsplit(page.url).path
         assert len(urlsplit(other.url).path) >= 24

@@ -20,13 +20,14 @@ import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 from itertools import islice
 from socket import socket
-from typing import Any
+from typing import Any, Self
 
 from ..transcript import Partial, Segment, Update
 from .page_server import PageHandler, PageServer
@@ -123,15 +124,17 @@ class Captions:
             return Position(int(number))
         return Position()
 
-    def join(self) -> None:
-        """Count a client, for which `end` waits until it leaves."""
+    @contextmanager
+    def client(self) -> Iterator[None]:
+        """Count a client while the block runs: `end` waits for it."""
         with self._changed:
             self._clients += 1
-
-    def leave(self) -> None:
-        with self._changed:
-            self._clients -= 1
-            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._clients -= 1
+                self._changed.notify_all()
 
     def news(self, position: Position, seconds: float) -> tuple[str, Position, bool]:
         """Wait up to `seconds` for something that a client doesn't have.
@@ -175,8 +178,9 @@ class Captions:
         return f"{at}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-class LivePage:
-    """A server of the page in threads of this process, for the length of a `with` block.
+class LivePage(PageServer):
+    """Serves the page to up to MAX_CLIENTS connections at once, in threads of this process, for the length of a `with`
+    block.
 
     port       port to listen on; 0: any. Raises OSError if it can't be used
     token      what the URL contains; None: a random one
@@ -193,32 +197,18 @@ class LivePage:
         on_error: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.captions = Captions()
-        self._server = _Server(port, token, self.captions, source, on_error)
-        self.url = self._server.url
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="serving captions", daemon=True
-        )
+        self.page, self.policy = _page(source)
+        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
+        super().__init__(port, _Handler, token, on_error)
 
-    def __enter__(self) -> LivePage:
-        self._thread.start()
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.1,), name="serving captions", daemon=True).start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.captions.end(LAST_EVENTS_SECONDS)
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Server(PageServer):
-    """Serves up to MAX_CLIENTS connections at once."""
-
-    def __init__(
-        self, port: int, token: str | None, captions: Captions, source: str, on_error: Callable[[BaseException], None]
-    ) -> None:
-        self.captions = captions
-        self.page, self.policy = _page(source)
-        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
-        super().__init__(port, _Handler, token, on_error)
+        self.shutdown()
+        self.server_close()
 
     def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
         if self._slots.acquire(blocking=False):
@@ -234,7 +224,7 @@ class _Server(PageServer):
 
 
 class _Handler(PageHandler):
-    server: _Server
+    server: LivePage
     timeout = SEND_SECONDS
 
     def do_GET(self) -> None:
@@ -249,16 +239,13 @@ class _Handler(PageHandler):
 
     def _stream(self, captions: Captions) -> None:
         position = captions.position(self.headers.get("Last-Event-ID", ""))
-        captions.join()
-        try:
+        with captions.client():
             self.begin(HTTPStatus.OK, {"Content-Type": "text/event-stream; charset=utf-8"})
             self.wfile.write(f"retry: {RETRY_MS}\n\n".encode())
             has_ended = False
             while not has_ended:
                 events, position, has_ended = captions.news(position, KEEP_ALIVE_SECONDS)
                 self.wfile.write((events or ":\n\n").encode())
-        finally:
-            captions.leave()
 
 
 def _page(source: str) -> tuple[str, str]:
