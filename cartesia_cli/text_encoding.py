@@ -6,7 +6,6 @@ replacement characters, where most of it is UTF-8. The result says so, and the c
 
 import codecs
 import re
-from functools import cache
 from typing import NamedTuple
 
 LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
@@ -18,6 +17,9 @@ _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """In this order, because that of UTF-16-LE begins that of UTF-32-LE."""
+
+_UNDEFINED_IN_WINDOWS_1252 = {0xDC00 + byte: byte for byte in b"\x81\x8d\x8f\x90\x9d"}
+"""Bytes as "surrogateescape" decodes them: they are read as in Latin-1."""
 
 _SURROGATE = "[\ud800-\udfff]"
 
@@ -67,7 +69,8 @@ def decode_text(data: bytes) -> Decoded:
         whole = sum(character > "\x7f" and character != "\ufffd" for character in damaged)
         if whole > damaged.count("\ufffd"):
             return Decoded(damaged, DAMAGED, line, is_sound=False)
-        return Decoded(_decode_windows_1252(data), LEGACY, line, is_sound=False)
+        legacy = data.decode("cp1252", "surrogateescape").translate(_UNDEFINED_IN_WINDOWS_1252)
+        return Decoded(legacy, LEGACY, line, is_sound=False)
 
 
 def _decode_unmarked(data: bytes) -> Decoded | None:
@@ -80,16 +83,3 @@ def _decode_unmarked(data: bytes) -> Decoded | None:
         if "\0" not in text and any(character in text for character in "\n\r {["):  # not so in the wrong byte order
             return Decoded(text, encoding[:6].upper())
     return None
-
-
-def _decode_windows_1252(data: bytes) -> str:
-    """The five bytes that Windows-1252 leaves undefined are decoded as in Latin-1."""
-    return "".join(map(_legacy_character, data))
-
-
-@cache
-def _legacy_character(byte: int) -> str:
-    try:
-        return bytes([byte]).decode("cp1252")
-    except UnicodeDecodeError:
-        return chr(byte)
