@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import InputError
@@ -27,7 +28,7 @@ from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
 
 
 class Importer(NamedTuple):
-    """How one shape of document is recognized, and how it is read."""
+    """How one shape of document is recognized, by a lenient JsonObject, and how it is read."""
 
     recognizes: Callable[[JsonObject], bool]
     read: Callable[[JsonObject], Draft]
@@ -87,7 +88,7 @@ def _load_json(text: str, source: str) -> Iterator[Transcript]:
                 continue
             yield to_transcript(own_documents.session(session), source, item.place)
             session = []
-        elif services.is_google_files(item):
+        elif services.is_google_files(replace(item, is_lenient=True)):
             for name, draft in services.google_files(item):
                 yield to_transcript(draft, name, item.place)
         else:
@@ -97,7 +98,8 @@ def _load_json(text: str, source: str) -> Iterator[Transcript]:
 
 
 def _find_importer(item: JsonObject) -> Importer:
-    found = next((importer for importer in IMPORTERS.values() if importer.recognizes(item)), None)
+    lenient = replace(item, is_lenient=True)
+    found = next((importer for importer in IMPORTERS.values() if importer.recognizes(lenient)), None)
     if found is not None:
         return found
     refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)

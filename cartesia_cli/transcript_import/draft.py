@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from ..alignment import UNSPACED_CHARACTER, covering_words, covers, is_spoken, match_parts
+from ..alignment import UNSPACED_CHARACTER, covers, is_spoken, match_parts, part_ends
 from ..errors import InputError
 from ..protocol import BatchResponse, Word
 from ..speakers import merge_speakers
 from ..subtitles.breaks import OPENING_MARKS
-from ..timestamps import far_limit, known_duration
+from ..timestamps import MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
 from ..transcript import (
     Notice,
     Segment,
     Transcript,
-    drop_implausible_times,
     from_batch,
     plausible_segments,
     text_of_parts,
@@ -74,31 +72,19 @@ class Draft:
 
 def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, beginning with `place`, if its times as a whole can't be true."""
-    duration = known_duration(draft.duration)
     _check_times(draft, place)
-    draft = replace(draft, words=draft.words and _fill_speakers(draft.words))
-    parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
+    words = draft.words and _fill_speakers(draft.words)
+    parts = [segment.text for segment in draft.segments] or _spellings(words)
     text = join_texts(parts) if draft.text is None else text_of_parts(draft.text, parts)
-    words = covering_words(text, draft.words) if draft.words else draft.words
-    whole = Transcript(
-        source=draft.source or source,
-        model=draft.model or UNKNOWN,
-        text=text,
-        language=draft.language,
-        duration=duration,
-        request_id=draft.request_id,
-        words=None if words is None else drop_implausible_times(words, duration),
-        notices=draft.notices,
-    )
-    if draft.segments or draft.is_ours:
-        segments = draft.segments
-        if not (draft.is_ours and "".join(segment.text for segment in segments) == text):
-            segments = slice_text(text, segments)
-        return _name_words(whole._replace(segments=plausible_segments(segments, duration)))
-    response = BatchResponse(
-        text=text, language=draft.language, duration=duration, words=draft.words, request_id=draft.request_id
-    )
-    return whole._replace(segments=from_batch(response, source=source, model=UNKNOWN).segments)
+    response = BatchResponse(text, draft.language, draft.duration, words, draft.request_id)
+    transcript = from_batch(response, source=draft.source or source, model=draft.model or UNKNOWN)
+    if not (draft.segments or draft.is_ours):
+        return transcript
+    segments = draft.segments
+    if not (draft.is_ours and "".join(segment.text for segment in segments) == transcript.text):
+        segments = slice_text(transcript.text, segments)
+    segments = plausible_segments(segments, transcript.duration)
+    return _name_words(transcript._replace(segments=segments, notices=draft.notices))
 
 
 def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
@@ -143,38 +129,33 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     spellings = [segment.text for segment in segments]
     if not segments or not text.strip():
         return ()
-    if covers(text, spellings):
-        ends, at = [], 0
-        for spelling in map(str.strip, spellings):
-            at = text.find(spelling, at) + len(spelling)
-            ends.append(at)
-        ends[-1] = len(text)
-        spans = zip([0, *ends], ends, strict=False)
-        return tuple(s._replace(text=text[a:b]) for s, (a, b) in zip(segments, spans, strict=True))
+    if covers(text, spellings) and (ends := part_ends(text, spellings)):
+        cuts = pairwise([0, *ends[:-1], len(text)])
+        return tuple(s._replace(text=text[a:b]) for s, (a, b) in zip(segments, cuts, strict=True))
     placed = [(s, p) for s, p in zip(segments, match_parts(text, spellings), strict=True) if p is not None]
     if not placed:
         return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
-    cuts: list[tuple[int, Segment | None]] = []  # where each ends, and what it is
+    ended: list[tuple[int, Segment | None]] = []  # where each ends, and what it is
     for k, (segment, place) in enumerate(placed):
-        before = cuts[-1][0] if cuts else 0
+        before = ended[-1][0] if ended else 0
         if is_spoken(text[before : place.start]) and not place.lacks_start:
-            cuts.append((text.rfind(text[before : place.start].rstrip()[-1], before, place.start) + 1, None))
+            ended.append((text.rfind(text[before : place.start].rstrip()[-1], before, place.start) + 1, None))
         following = placed[k + 1][1].start if k + 1 < len(placed) else len(text)
         end = place.end
         if place.lacks_end and is_spoken(text[end:following]):
             end = end + len(text[end:following].rstrip())
         while end < following and not text[end].isspace() and not is_spoken(text[end]):
             end += 1
-        cuts.append((end, segment))
-    if is_spoken(text[cuts[-1][0] :]):
-        cuts.append((len(text), None))
-    cuts[-1] = (len(text), cuts[-1][1])
-    starts = [0, *(end for end, _ in cuts)]
+        ended.append((end, segment))
+    if is_spoken(text[ended[-1][0] :]):
+        ended.append((len(text), None))
+    ended[-1] = (len(text), ended[-1][1])
+    starts = [0, *(end for end, _ in ended)]
     return tuple(
         Segment(math.nan, math.nan, text[start:end], "estimated")
         if segment is None
         else segment._replace(text=text[start:end])
-        for start, (end, segment) in zip(starts, cuts, strict=False)
+        for start, (end, segment) in zip(starts, ended, strict=False)
     )
 
 
@@ -200,15 +181,13 @@ def _spellings(words: Iterable[Word] | None) -> list[str]:
 
 def _check_times(draft: Draft, place: str) -> None:
     """Raises InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
-    timed_words = [word for word in draft.words or () if _has_span(word)]
-    timed_segments = [part for part in draft.segments if part.timing != "estimated" and _has_span(part)]
-    words, segments = _spans(timed_words), _spans(timed_segments)
+    words = _timed(draft.words or ())
+    segments = _timed(part for part in draft.segments if part.timing != "estimated")
     what, spans = ("words", words) if words else ("segments", segments)
-    speakers = [part.speaker for part in timed_words or timed_segments]
     if not spans:
         return
-    latest = max(time for span in (*words, *segments) for time in span)
-    length = known_duration(draft.duration) if draft.duration is not None else known_duration(draft.min_duration)
+    latest = max(max(start, end) for start, end, _ in (*words, *segments))
+    length = known_duration(draft.min_duration if draft.duration is None else draft.duration)
     limit = far_limit(length)
     if limit is not None and latest > limit:
         assert length is not None
@@ -219,15 +198,15 @@ def _check_times(draft: Draft, place: str) -> None:
             if latest > 100 * length
             else "if the duration is wrong, take it out of the file",
         )
-    starts: dict[str | None, list[float]] = {}
-    for (start, _), speaker in zip(spans, speakers, strict=True):
-        starts.setdefault(speaker, []).append(start)
-    kept = sum(map(_longest_rise, starts.values()))  # several speakers may talk at once
+    starts: dict[str | None, list[tuple[int, int]]] = {}  # each with its place, since equal ones are in order
+    for k, (start, _, speaker) in enumerate(spans):
+        starts.setdefault(speaker, []).append((to_ms(min(start, MAX_SECONDS)), k))
+    kept = sum(start is not None for own in starts.values() for start in rising_spans(own))  # several may talk at once
     if 2 * kept < len(spans):
         raise _implausible(place, f"{len(spans) - kept} of {len(spans)} {what} begin before those that precede them")
     if draft.is_ours or draft.has_units:
         return
-    lengths = [end - start for start, end in spans if end > start]
+    lengths = [end - start for start, end, _ in spans if end > start]
     if not lengths:
         return
     texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
@@ -250,19 +229,9 @@ def _implausible(place: str, what: str, hint: str = "times of this shape must be
     return InputError(f"{place}{what}", hint=hint)
 
 
-def _has_span(part: Word | Segment) -> bool:
-    """Whether it has both times, neither negative."""
-    return part.start is not None and part.end is not None and part.start >= 0 and part.end >= 0
-
-
-def _spans(parts: Iterable[Word | Segment]) -> list[tuple[float, float]]:
-    return [(part.start or 0.0, part.end or 0.0) for part in parts]
-
-
-def _longest_rise(starts: Sequence[float]) -> int:
-    """The length of the longest subsequence that never falls."""
-    lowest: list[float] = []
-    for start in starts:
-        at = bisect_right(lowest, start)
-        lowest[at : at + 1] = [start]
-    return len(lowest)
+def _timed(parts: Iterable[Word | Segment]) -> list[tuple[float, float, str | None]]:
+    """Start, end and speaker of the parts that have both times, neither of them negative."""
+    times = ((part.start, part.end, part.speaker) for part in parts)
+    return [
+        (start, end, who) for start, end, who in times if start is not None and end is not None and start >= 0 <= end
+    ]

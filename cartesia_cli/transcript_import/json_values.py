@@ -1,7 +1,7 @@
 """JSON objects that know their position in the file, so that messages can say what is wrong and where.
 
-Strict about members that are there: one of the wrong type is an InputError. Lenient about missing ones: other programs
-omit members, and write NaN, which counts as missing.
+Strict about members that are there, unless the object is lenient: one of the wrong type is an InputError. Missing ones
+are always accepted: other programs omit members, and write NaN, which counts as missing.
 """
 
 from __future__ import annotations
@@ -27,19 +27,25 @@ _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JsonObject:
-    """A JSON object and its position in the file, which precedes the names of its members in messages."""
+    """A JSON object.
+
+    place        its position in the file, which precedes the names of its members in messages
+    is_lenient   whether members of the wrong type count as missing
+    """
 
     values: dict[str, Any]
     place: str
+    is_lenient: bool = False
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
 
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
     def text(self, name: str) -> str | None:
-        value = self.values.get(name)
-        if value is None or isinstance(value, str):
-            return value
-        raise self.wrong(name, "a string")
+        found: str | None = self._member(name, str, "a string")
+        return found
 
     def required_text(self, name: str) -> str:
         if (text := self.text(name)) is None:
@@ -56,10 +62,8 @@ class JsonObject:
 
     def seconds(self, name: str) -> float | None:
         """A JSON number. Infinities count as missing."""
-        value = self.values.get(name)
-        if value is None or isinstance(value, float):
-            return value if value is not None and math.isfinite(value) else None
-        raise self.wrong(name, "a number of seconds")
+        value = self._member(name, float, "a number of seconds")
+        return value if value is not None and math.isfinite(value) else None
 
     def required_seconds(self, name: str) -> float:
         if (time := self.seconds(name)) is None:
@@ -79,11 +83,13 @@ class JsonObject:
     def decimal(self, name: str) -> float | None:
         """Seconds as a string, such as "4.87", or as a number."""
         value = self.values.get(name)
-        if isinstance(value, str):
-            if _DECIMAL.fullmatch(value) is None:
-                raise self.wrong(name, 'seconds such as "4.87"')
+        if not isinstance(value, str):
+            return self.seconds(name)
+        if _DECIMAL.fullmatch(value):
             return float(value)
-        return self.seconds(name)
+        if self.is_lenient:
+            return None
+        raise self.wrong(name, 'seconds such as "4.87"')
 
     def duration(self, *names: str) -> float | None:
         """Seconds in one of the ways in which Google's libraries spell a duration: "1.3s", or {seconds, nanos}.
@@ -101,21 +107,24 @@ class JsonObject:
             return None
         raise self.wrong(name, 'a duration such as "1.300s"')
 
-    def object(self, name: str) -> JsonObject | None:
-        value = self.values.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self.wrong(name, "an object")
-        return JsonObject(value, f"{self.place}{name}.")
+    def object(self, name: str) -> JsonObject:
+        """An object; an empty one, which is false, if it is missing."""
+        return JsonObject(self._member(name, dict, "an object") or {}, f"{self.place}{name}.", self.is_lenient)
 
-    def objects(self, name: str) -> list[JsonObject] | None:
+    def objects(self, name: str) -> list[JsonObject]:
+        """A list of objects; an empty one if it is missing."""
+        values, place = self._member(name, list, "a list") or [], f"{self.place}{name}"
+        if self.is_lenient and not all(isinstance(value, dict) for value in values):
+            return []
+        return to_objects(values, place, is_lenient=self.is_lenient)
+
+    def _member(self, name: str, kind: type, wanted: str) -> Any:
         value = self.values.get(name)
-        if value is None:
+        if value is None or isinstance(value, kind):
+            return value
+        if self.is_lenient:
             return None
-        if not isinstance(value, list):
-            raise self.wrong(name, "a list")
-        return to_objects(value, f"{self.place}{name}")
+        raise self.wrong(name, wanted)
 
     def missing(self, name: str) -> InputError:
         return InputError(f"{self.place}{name} is missing", hint=KNOWN_FORMATS)
@@ -143,11 +152,11 @@ def parse(text: str, source: str) -> Iterator[JsonObject]:
             raise InputError(f"{place}{describe_type(value)} is not a transcript", hint=KNOWN_FORMATS)
 
 
-def to_objects(values: Sequence[Any], place: str) -> list[JsonObject]:
+def to_objects(values: Sequence[Any], place: str, *, is_lenient: bool = False) -> list[JsonObject]:
     for k, value in enumerate(values):
         if not isinstance(value, dict):
             raise InputError(f"{place}[{k}] is {describe_type(value)}, where an object belongs", hint=KNOWN_FORMATS)
-    return [JsonObject(value, f"{place}[{k}].") for k, value in enumerate(values)]
+    return [JsonObject(value, f"{place}[{k}].", is_lenient) for k, value in enumerate(values)]
 
 
 def describe_type(value: Any) -> str:

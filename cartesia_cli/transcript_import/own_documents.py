@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar, get_args
+from typing import get_args
 
 from ..errors import InputError
 from ..protocol import DetectedLanguage, Word
 from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing, words_of_segments
 from .draft import Draft
 from .json_values import KNOWN_FORMATS, JsonObject
-
-Value = TypeVar("Value")
 
 SESSION_LINES = ("partial", "segment", "notice", "end")
 """The `type` of each line of a live session."""
@@ -22,7 +20,7 @@ TIMINGS: tuple[Timing, ...] = get_args(Timing)
 
 
 def document(item: JsonObject) -> Draft:
-    return _draft(item, item.required_text("text"), [_segment(segment) for segment in item.objects("segments") or ()])
+    return _draft(item, item.required_text("text"), [_segment(segment) for segment in item.objects("segments")])
 
 
 def session(lines: Sequence[JsonObject]) -> Draft:
@@ -51,52 +49,36 @@ def answer(item: JsonObject) -> Draft:
 
     As lenient as `transcribe`, which has accepted it: members of the wrong type are ignored.
     """
-    listed = item.values.get("words")
+    lenient, listed, said = replace(item, is_lenient=True), item.values.get("words"), None
+    if isinstance(listed, list):
+        found = [JsonObject(word, "", is_lenient=True) for word in listed if isinstance(word, dict)]
+        said = tuple(_word(word) for word in found if _spelling(word) is not None)
     return Draft(
         text=item.required_text("text"),
-        words=tuple(_usable_words(listed)) if isinstance(listed, list) else None,
-        model=_usable(item.text, "model"),
-        language=_usable(item.text, "language"),
-        duration=_usable(item.decimal, "duration"),
-        request_id=_usable(item.text, "request_id"),
+        words=said,
+        model=lenient.text("model"),
+        language=lenient.text("language"),
+        duration=lenient.decimal("duration"),
+        request_id=lenient.text("request_id"),
     )
 
 
-def _usable(read: Callable[[str], Value | None], name: str) -> Value | None:
-    """A member, or None if it is of the wrong type."""
-    try:
-        return read(name)
-    except InputError:
-        return None
-
-
-def _usable_words(items: Iterable[object]) -> Iterator[Word]:
-    """The valid words of a list, each with its valid times."""
-    for value in items:
-        item = JsonObject(value if isinstance(value, dict) else {}, "")
-        readers: dict[str, Callable[[str], object]] = {
-            "word": item.text, "text": item.text, "start": item.seconds, "end": item.seconds, "speaker": item.label
-        }  # fmt: skip
-        usable = {name: _usable(read, name) for name, read in readers.items()}
-        if usable["word"] is not None or usable["text"] is not None:
-            yield _word(JsonObject(item.values | usable, ""))
-
-
-def words(items: Sequence[JsonObject] | None) -> tuple[Word, ...] | None:
-    return None if items is None else tuple(_word(item) for item in items)
+def words(item: JsonObject, name: str = "words") -> tuple[Word, ...] | None:
+    """The words in a member; None if it is missing."""
+    return tuple(map(_word, item.objects(name))) if name in item else None
 
 
 def _draft(item: JsonObject, text: str, segments: Iterable[Segment]) -> Draft:
     return Draft(
         text=text,
-        words=words(item.objects("words")),
+        words=words(item),
         segments=tuple(segments),
         source=item.text("source"),
         model=item.text("model"),
         language=item.text("language"),
         duration=item.seconds("duration"),
         request_id=item.text("request_id"),
-        notices=tuple(map(_notice, item.objects("notices") or ())),
+        notices=tuple(map(_notice, item.objects("notices"))),
         is_ours=True,
     )
 
@@ -113,8 +95,8 @@ def _segment(item: JsonObject) -> Segment:
             f"{item.place}timing is {json.dumps(named)}, not one of {', '.join(TIMINGS)}", hint=KNOWN_FORMATS
         )
     start, end = item.required_seconds("start"), item.required_seconds("end")
-    said = words(item.objects("words")) or ()
-    languages = tuple(_language(language) for language in item.objects("languages") or ())
+    said = words(item) or ()
+    languages = tuple(_language(language) for language in item.objects("languages"))
     spoken = languages[0].language if languages else None
     return Segment(
         start,
@@ -133,13 +115,16 @@ def _language(item: JsonObject) -> DetectedLanguage:
 
 
 def _word(item: JsonObject) -> Word:
-    text = item.text("word")
-    if text is None:
-        text = item.text("text")
-    if text is None:
+    """A word in the spelling of most programs: `word` or `text`, `start`, `end`, `speaker`."""
+    if (text := _spelling(item)) is None:
         raise item.missing("word")
     speaker, is_edited = item.label("speaker"), item.values.get("edited") is True
     if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
         return Word(text, speaker=speaker, edited=is_edited)
     is_rough = item.values.get("estimated") is True
     return Word(text, item.seconds("start"), item.seconds("end"), speaker, is_rough, is_edited)
+
+
+def _spelling(item: JsonObject) -> str | None:
+    word = item.text("word")
+    return item.text("text") if word is None else word

@@ -1,12 +1,13 @@
 """Imports JSON of other transcription services: AssemblyAI, AWS, Deepgram, ElevenLabs, Google.
 
-Each has its own units of time and its own way to attach punctuation.
+Each has its own units of time and its own way to attach punctuation. Documents are recognized by lenient JsonObjects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from ..errors import InputError
 from ..protocol import Word
@@ -22,11 +23,11 @@ def assemblyai(item: JsonObject) -> Draft:
         raise InputError(f"{item.place}an error response, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
     stretches = next((found for name in ASSEMBLYAI_PARTS if (found := item.objects(name))), [])
     words = item.objects("words")
-    if words is None:
-        nested = [stretch.objects("words") for stretch in stretches]
-        words = [word for listed in nested for word in listed or ()] if all(nested) and nested else None
+    nested = [stretch.objects("words") for stretch in stretches]
+    if not words and all(nested):
+        words = list(chain(*nested))
     text = item.text("text")
-    if text is None and not stretches and words is None:
+    if text is None and not stretches and not words:
         raise InputError(f"{item.place}no transcript: neither text nor words", hint="is its `status` completed?")
     segments = [
         Segment(
@@ -35,21 +36,19 @@ def assemblyai(item: JsonObject) -> Draft:
         )
         for stretch in stretches
     ]  # fmt: skip
-    said = None
-    if words is not None:
-        said = tuple(
-            Word(
-                word.required_text("text"),
-                word.milliseconds("start"),
-                word.milliseconds("end"),
-                word.label("speaker") or word.label("channel"),
-            )
-            for word in words
+    said = tuple(
+        Word(
+            word.required_text("text"),
+            word.milliseconds("start"),
+            word.milliseconds("end"),
+            word.label("speaker") or word.label("channel"),
         )
+        for word in words
+    )
     return Draft(
         text=join_texts(segment.text for segment in segments) if text is None and segments else text,
-        words=said,
-        segments=tuple(segments) if not said or not any(word.speaker for word in said) else (),
+        words=said or None,
+        segments=tuple(segments) if not any(word.speaker for word in said) else (),
         model=item.text("speech_model"),
         language=item.text("language_code"),
         duration=item.seconds("audio_duration"),
@@ -63,22 +62,21 @@ ASSEMBLYAI_PARTS = ("utterances", "sentences", "paragraphs")
 
 def is_assemblyai(item: JsonObject) -> bool:
     """Whether a document is from AssemblyAI: words have `text`, and something else is typical of it."""
-    parts = [part for name in (*ASSEMBLYAI_PARTS, "words") for part in _objects(item, name)]
+    parts = [part for name in (*ASSEMBLYAI_PARTS, "words") for part in item.objects(name)]
     marks = ("audio_duration", "audio_url", "speech_model", "language_code", "utterances", *ASSEMBLYAI_PARTS[1:])
     named = any(name in item.values for name in marks) or {"id", "status"} <= item.values.keys()
-    confident = bool(parts) and all("confidence" in part for part in parts)
-    return all("text" in part and "type" not in part for part in parts) and (named or confident)
+    confident = bool(parts) and all("confidence" in part.values for part in parts)
+    return all("text" in part.values and "type" not in part.values for part in parts) and (named or confident)
 
 
 def deepgram(item: JsonObject) -> Draft:
     """Words in seconds; one list of alternatives for each channel, of which the first is the best."""
-    results, metadata = item.object("results"), item.object("metadata") or JsonObject({}, item.place)
-    assert results is not None
+    results, metadata = item.object("results"), item.object("metadata")
     drafts: list[tuple[str, Draft]] = []
     language = None
-    for number, channel in enumerate(results.objects("channels") or ()):
+    for number, channel in enumerate(results.objects("channels")):
         language = language or channel.text("detected_language")
-        for best in (channel.objects("alternatives") or [])[:1]:
+        for best in channel.objects("alternatives")[:1]:
             words = [
                 Word(
                     word.text("punctuated_word") or word.required_text("word"),
@@ -86,7 +84,7 @@ def deepgram(item: JsonObject) -> Draft:
                     word.seconds("end"),
                     word.label("speaker"),
                 )
-                for word in best.objects("words") or ()
+                for word in best.objects("words")
             ]
             drafts.append((f"channel {number}", Draft(best.required_text("transcript"), tuple(words) or None)))
     if not drafts:
@@ -100,13 +98,13 @@ def deepgram(item: JsonObject) -> Draft:
 
 
 def is_deepgram(item: JsonObject) -> bool:
-    return bool(_objects(_inner(item, "results"), "channels"))
+    return bool(item.object("results").objects("channels"))
 
 
 def google(item: JsonObject) -> Draft:
     """Results of Speech-to-Text, v1 or v2, bare or within a finished operation; durations are spelled "1.300s"."""
     item = item.object("response") or item
-    results = item.objects("results") or []
+    results = item.objects("results")
     by_channel: dict[str, list[JsonObject]] = {}
     for result in results:
         by_channel.setdefault(result.label("channelTag") or result.label("channel_tag") or "", []).append(result)
@@ -115,12 +113,11 @@ def google(item: JsonObject) -> Draft:
         raise InputError(f"{item.place}no transcript: no results", hint=KNOWN_FORMATS)
     ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
     languages = [code for result in results if (code := result.text("languageCode") or result.text("language_code"))]
-    metadata = item.object("metadata") or JsonObject({}, item.place)
     return replace(
         interleave(drafts),
         language=languages[0] if languages else None,
         min_duration=max(ends, default=None),
-        request_id=metadata.text("requestId") or item.label("requestId"),
+        request_id=item.object("metadata").text("requestId") or item.label("requestId"),
     )
 
 
@@ -128,28 +125,25 @@ def google_files(item: JsonObject) -> list[tuple[str, Draft]]:
     """The response of v2's BatchRecognize: results by the name of their file."""
     item = item.object("response") or item
     results = item.object("results")
-    assert results is not None
     found = []
     for name in results.values:
         file = results.object(name)
-        inline = (file and file.object("inlineResult")) or (file and file.object("inline_result")) or file
-        transcript = inline and inline.object("transcript")
-        if transcript is None:
-            message = ((file and file.object("error")) or results).text("message") or "it has no transcript"
+        transcript = (file.object("inlineResult") or file.object("inline_result") or file).object("transcript")
+        if not transcript:
+            message = file.object("error").text("message") or "it has no transcript"
             raise InputError(f"{results.place}{name}: {message[:200]}", hint="is the transcript in another file?")
         found.append((name, google(transcript)))
     return found
 
 
 def is_google(item: JsonObject) -> bool:
-    results = _objects(_inner(item, "response") if "response" in item else item, "results")
-    listed = [JsonObject(result, item.place) for result in results]
-    best = [best for result in listed for best in _objects(result, "alternatives")[:1]]
-    return any({"transcript", "words"} & each.keys() for each in best)
+    results = (item.object("response") or item).objects("results")
+    best = [best for result in results for best in result.objects("alternatives")[:1]]
+    return any({"transcript", "words"} & each.values.keys() for each in best)
 
 
 def is_google_files(item: JsonObject) -> bool:
-    results = _inner(_inner(item, "response") if "response" in item else item, "results")
+    results = (item.object("response") or item).object("results")
     files = [value for value in results.values.values() if isinstance(value, dict)]
     return bool(files) and any({"transcript", "inlineResult", "inline_result"} & file.keys() for file in files)
 
@@ -157,9 +151,7 @@ def is_google_files(item: JsonObject) -> bool:
 def aws(item: JsonObject) -> Draft:
     """Items in seconds, spelled as strings; punctuation marks are separate items, without times."""
     results = item.object("results")
-    assert results is not None
-    items = results.objects("items") or []
-    transcripts = results.objects("transcripts") or []
+    items, transcripts = results.objects("items"), results.objects("transcripts")
     channels = list(dict.fromkeys(label for each in items if (label := each.label("channel_label"))))
     speakers = _aws_speakers(results)
     language = results.text("language_code") or item.text("language_code")
@@ -177,10 +169,9 @@ def aws(item: JsonObject) -> Draft:
 
 
 def is_aws(item: JsonObject) -> bool:
-    results = _inner(item, "results")
-    return bool(_objects(results, "transcripts")) or any(
-        "alternatives" in each and "type" in each for each in _objects(results, "items")
-    )
+    results = item.object("results")
+    items = results.objects("items")
+    return bool(results.objects("transcripts")) or any({"alternatives", "type"} <= each.values.keys() for each in items)
 
 
 def elevenlabs(item: JsonObject) -> Draft:
@@ -202,7 +193,7 @@ def elevenlabs(item: JsonObject) -> Draft:
             word.required_text("text"), word.seconds("start"), word.seconds("end"),
             word.label("speaker_id"),
         )
-        for word in item.objects("words") or ()
+        for word in item.objects("words")
         if word.text("type") != "spacing"
     ]  # fmt: skip
     text = item.text("text")
@@ -212,10 +203,8 @@ def elevenlabs(item: JsonObject) -> Draft:
 
 
 def is_elevenlabs(item: JsonObject) -> bool:
-    words = _objects(item, "words")
-    for channel in _objects(item, "transcripts"):
-        words += _objects(JsonObject(channel, item.place), "words")
-    return bool(words) and all("text" in word and word.get("type") in ELEVENLABS_TYPES for word in words)
+    words = [word for part in (item, *item.objects("transcripts")) for word in part.objects("words")]
+    return bool(words) and all("text" in word.values and word.text("type") in ELEVENLABS_TYPES for word in words)
 
 
 ELEVENLABS_TYPES = ("word", "spacing", "audio_event")
@@ -225,7 +214,7 @@ def _google_channel(results: Sequence[JsonObject]) -> Draft:
     """Results one after the other. With speakers, v1 repeats all the words at the end, in a result without text."""
     best = [alternatives[0] for result in results if (alternatives := result.objects("alternatives"))]
     texts = [each.text("transcript") or "" for each in best]
-    words = [list(_google_words(each.objects("words") or ())) for each in best]
+    words = [list(_google_words(each.objects("words"))) for each in best]
     if len(best) > 1 and words[-1] and not texts[-1].strip() and len(words[-1]) >= sum(map(len, words[:-1])):
         words = words[-1:]
     said = tuple(word for own in words for word in own)
@@ -272,23 +261,10 @@ def _aws_words(items: Sequence[JsonObject], speakers: dict[float, str]) -> tuple
 
 def _aws_speakers(results: JsonObject) -> dict[float, str]:
     """Start of each item to its speaker, in older responses, whose items don't name it."""
-    labels = results.object("speaker_labels") or JsonObject({}, results.place)
     found: dict[float, str] = {}
-    for segment in labels.objects("segments") or ():
-        for item in segment.objects("items") or ():
+    for segment in results.object("speaker_labels").objects("segments"):
+        for item in segment.objects("items"):
             start, label = item.decimal("start_time"), item.label("speaker_label") or segment.label("speaker_label")
             if start is not None and label is not None:
                 found[start] = label
     return found
-
-
-def _inner(item: JsonObject, name: str) -> JsonObject:
-    """A member as an object, empty if it isn't one: for recognizing documents, without errors."""
-    value = item.values.get(name)
-    return JsonObject(value if isinstance(value, dict) else {}, item.place)
-
-
-def _objects(item: JsonObject, name: str) -> list[dict[str, object]]:
-    """A member as a list of objects, empty if it isn't one: for recognizing documents, without errors."""
-    value = item.values.get(name)
-    return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else []

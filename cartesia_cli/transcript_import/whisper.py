@@ -24,7 +24,7 @@ MAX_DISAGREEMENT_SECONDS = 0.1
 
 def segments(item: JsonObject) -> Draft:
     """Whatever has `segments` with `start` and `end` in seconds."""
-    places = item.objects("segments") or []
+    places = item.objects("segments")
     found = [
         Segment(
             place.required_seconds("start"), place.required_seconds("end"), place.required_text("text"), "server",
@@ -39,7 +39,7 @@ def segments(item: JsonObject) -> Draft:
         spelled = [[Word(word, speaker=segment.speaker) for word in segment.text.split()] for segment in found]
         said = tuple(word for own, bare in zip(in_segments, spelled, strict=True) for word in own or bare)
     else:
-        said = words(item.objects("words")) or words(item.objects("word_segments")) or ()
+        said = words(item) or words(item, "word_segments") or ()
     return Draft(
         text=join_texts(segment.text for segment in found) if text is None else text,
         words=said or None,
@@ -54,7 +54,7 @@ def chunks(item: JsonObject) -> Draft:
     """Chunks of Hugging Face's pipelines: words or stretches of text, each with its `timestamp`: [start, end]."""
     texts: list[str] = []
     spans: list[tuple[float | None, float | None]] = []
-    for chunk in item.objects("chunks") or ():
+    for chunk in item.objects("chunks"):
         pair = chunk.values.get("timestamp")
         if not isinstance(pair, list) or len(pair) != 2:
             raise (
@@ -78,7 +78,7 @@ def whisper_cpp(item: JsonObject) -> Draft:
     """`--output-json`, with `offsets` in milliseconds, and `--output-json-full`, which adds tokens."""
     found: list[Segment] = []
     said: list[Word] = []
-    stretches = item.objects("transcription") or []
+    stretches = item.objects("transcription")
     for stretch in stretches:
         start, end = _span(stretch)
         text = _decode_split_bytes(stretch.required_text("text"))
@@ -87,30 +87,28 @@ def whisper_cpp(item: JsonObject) -> Draft:
         tokens = stretch.objects("tokens")
         said += _join_tokens(tokens, speaker) if tokens else [Word(word, speaker=speaker) for word in text.split()]
     text = "".join(segment.text for segment in found)
-    result = item.object("result") or JsonObject({}, item.place)
     if not any(stretch.values.get("tokens") for stretch in stretches):
         one_each = bool(found) and all(len(segment.text.split()) <= 1 for segment in found)  # as with --max-len 1
         said = [Word(segment.text, segment.start, segment.end, segment.speaker) for segment in found if one_each]
         found = [] if one_each else found
-    return Draft(text, tuple(said) or None, tuple(found), language=result.text("language"))
+    return Draft(text, tuple(said) or None, tuple(found), language=item.object("result").text("language"))
 
 
 def _span(stretch: JsonObject) -> tuple[float, float]:
     """Start and end in seconds: of its `offsets`, else of its `timestamps`. Raises InputError if they disagree."""
     offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
-    if offsets is None and stamps is None:
+    if not (offsets or stamps):
         raise stretch.missing("offsets")
     found: list[float] = []
     for name in ("from", "to"):
-        offset = None if offsets is None else offsets.milliseconds(name)
-        stamp = None if stamps is None else _parse_timestamp(stamps, name)
+        offset, stamp = offsets.milliseconds(name), _parse_timestamp(stamps, name)
         if offset is not None and stamp is not None and abs(offset - stamp) > MAX_DISAGREEMENT_SECONDS:
             raise InputError(
                 f"{stretch.place}offsets.{name} is {offset:.10g} s, but timestamps.{name} {stamp:.10g} s",
                 hint="remove the one that is wrong",
             )
         if (time := offset if offset is not None else stamp) is None:
-            raise (offsets or stamps or stretch).missing(name)
+            raise (offsets or stamps).missing(name)
         found.append(time)
     return found[0], found[1]
 
@@ -131,12 +129,9 @@ def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
     dumped as JSON."""
     listed = segment.values.get("words")
     if isinstance(listed, list) and listed and all(isinstance(word, list) and len(word) == 4 for word in listed):
-        items = [
-            JsonObject(dict(zip(("start", "end", "word"), word, strict=False)), f"{segment.place}words[{k}].")
-            for k, word in enumerate(listed)
-        ]
-        return words(items)
-    return words(segment.objects("words"))
+        named = [dict(zip(("start", "end", "word"), word, strict=False)) for word in listed]
+        segment = JsonObject({"words": named}, segment.place)
+    return words(segment)
 
 
 def _join_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[Word]:
@@ -146,7 +141,7 @@ def _join_tokens(tokens: Sequence[JsonObject], speaker: str | None) -> Iterator[
         piece = token.required_text("text")
         if piece.startswith("[_") and piece.endswith("]"):
             continue
-        offsets = token.object("offsets") or JsonObject({}, token.place)
+        offsets = token.object("offsets")
         if text and piece[:1].isspace():
             yield Word(_decode_split_bytes(text), start, end, speaker)
             text, start, end = "", None, None
