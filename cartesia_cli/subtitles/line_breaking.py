@@ -6,7 +6,7 @@ Must not depend on times, nor decide which tokens make a cue.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 from itertools import accumulate
@@ -68,8 +68,6 @@ class LineBreaker:
             firsts = [word - token.spaces for word, token in zip(words, features, strict=True)]
             self.first_on_line = [*map(max, self.first_on_line, _first_within_words(firsts, words, most))]
             self.first_in_cue = [*map(max, self.first_in_cue, _first_within_words(firsts, words, most * self._count))]
-        # For each token i: one more than the last m with first_on_line[m] <= i, up to which a line from token i may go.
-        self._line_limits = [bisect_right(self.first_on_line, i) for i in range(len(widths))]
 
     def _first_within(self, columns: int) -> list[int]:
         """For each j the first i so that tokens i to j - 1 fit in `columns`; j - 1 if one alone is wider."""
@@ -88,23 +86,21 @@ class LineBreaker:
 
     def _break_into(self, i: int, j: int, count: int) -> LineBreaks:
         """The cheapest way to set them in `count` lines, or fewer if what is above the last line needs fewer."""
-        low = max(self.first_on_line[j], i + 1)
-        high = j if count > 2 else min(j, self._line_limits[i])
-        if low >= high:
-            return IMPOSSIBLE
         starts, first = self.column_starts, self.first_on_line
         line_costs = (
             self._mixed_line_costs if i < self.last_sentence_start[j - 1] else self._line_costs
         )  # a cue of two sentences breaks between them
         even_begin = self.column_ends[j] - (self.column_ends[j] - starts[i]) / count  # where the last line would begin
-        best, price, above = IMPOSSIBLE, math.inf, ONE_LINE
-        for m in range(low, high):
+        best, price = IMPOSSIBLE, math.inf
+        for m in range(max(first[j], i + 1), j):
+            fits = i >= first[m]
+            if count == 2 and not fits:
+                break
             distance = even_begin - starts[m]
             total = line_costs[m] + UNEVENNESS_PENALTY * distance * distance
             if total < price:
-                if count > 2:
-                    above = self._break_upper_lines(i, m, count - 1) if i < first[m] else ONE_LINE
-                    total += above[0]
+                above = ONE_LINE if fits else self._break_upper_lines(i, m, count - 1)
+                total += above[0]
                 if total < price:
                     price, best = total, (total, (*above[1], m))
         return best

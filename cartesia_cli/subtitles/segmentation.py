@@ -4,9 +4,6 @@ Every break has a cost in points: nothing at the end of a sentence, a lot betwee
 more if it can't be read in time, if it is too small, or if it continues through a pause. The division of the whole text
 with the lowest cost is chosen; filling each cue as far as possible would often leave a bad one after it.
 
-For speed, cues at first may not end within a phrase where they can avoid it (`blocked`). Where the result breaks a
-rule, such as the reading speed, the neighbourhood is searched again with all ends allowed (`repair`).
-
 Takes tokens and returns positions between them. Must not know what a transcript is, and must never leave a token out,
 however wrong the times or narrow the lines.
 """
@@ -15,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, count, pairwise, repeat
+from itertools import accumulate, repeat
 from operator import sub
 from typing import NamedTuple
 
@@ -50,10 +47,7 @@ class Token(NamedTuple):
 
 
 MAX_UNTORN_COST = 100.0
-"""A break that costs more tears a phrase apart, and is blocked at first. After a second of silence, only a break within
-a word costs that much."""
-REPAIR_TOKENS = 40
-"""How many tokens before and after a cue that breaks a rule are searched again, with no end blocked."""
+"""A break that costs more tears a phrase apart. After a second of silence, only one within a word costs so much."""
 PAUSE_DISCOUNT_PER_MS = 0.05
 """Points by which a break is cheaper for each millisecond of silence there."""
 
@@ -109,188 +103,100 @@ def segment(
     """
     if not tokens:
         return []
-    search = _Search(tokens, rules, language, until)
-    search.run(1, len(tokens))
-    if areas := search.unblock_around_violations():
-        search.repair(areas)
-    return [(i, *search.breaker.break_lines(i, j)[1], j) for i, j in search.cues()]
+    features, spaces = [_features(token) for token in tokens], [token.space_before for token in tokens]
+    costs = break_costs(features, spaces, language)
+    breaker = LineBreaker(features, spaces, rules, costs)
+    cue_starts = _find_cue_starts(tokens, rules, costs, breaker, until)
+    cues, j = [], len(tokens)
+    while j:
+        i = cue_starts[j]
+        cues.append((i, *breaker.break_lines(i, j)[1], j))
+        j = i
+    return cues[::-1]
 
 
-class _Search:
-    """The dynamic program. Position j is the one before token j; a cue (i, j) has tokens i to j - 1.
+def _find_cue_starts(
+    tokens: Sequence[Token], rules: Rules, costs: Sequence[float], breaker: LineBreaker, until: float
+) -> list[int]:
+    """For each position j, where the last cue starts if the first j tokens are divided at the lowest cost.
 
-    The results, for each position j:
-
-    best              the lowest cost of cues for the first j tokens, less inner_costs[j + 1]; infinite where no cue may
-                      end. The subtraction saves one in the inner loop, where a cue (i, j) costs less by
-                      inner_costs[i + 1].
-    cue_start         where the last of these cues starts
-
-    What they are computed from:
-
-    inner_costs       prefix sums: inner_costs[j] - inner_costs[i + 1] is the cost of not ending a cue (i, j) earlier
-    mixed_costs       the cost, if a cue that starts or ends at this position holds the end of a sentence
-    earliest_starts   the earliest start of a cue that ends at this position, by its width and duration
-
-    For each token, if a cue ends with it:
-
-    latest_ends       the latest time at which the cue may end, milliseconds
-    end_costs         CUE_COST and the cost of the break there
-    blocked           whether it may not end there, since it would tear a phrase apart
+    Position j is the one before token j; a cue (i, j) has tokens i to j - 1. The dynamic program finds the lowest cost
+    for each j, given those for fewer tokens. Nearly all time is spent in its inner loop, which makes no calls that can
+    be avoided.
     """
-
-    def __init__(self, tokens: Sequence[Token], rules: Rules, language: str | None, until: float) -> None:
-        features, spaces = [token_features(token.text) for token in tokens], [token.space_before for token in tokens]
-        for k, token in enumerate(tokens):
-            if token.label:
-                features[k] = _add_label(features[k], token.label)
-        costs = break_costs(features, spaces, language)
-        self.breaker = LineBreaker(features, spaces, rules, costs)
-        self.starts, self.ends = [token.start for token in tokens], [token.end for token in tokens]
-        self.longest, self.shortest = duration_ms(rules.max_cue), duration_ms(rules.min_cue)
-        self.ms_per_column, self.half_line = 1000 / rules.max_cps, rules.max_line_width // 2
-        silences = [0, *map(sub, self.starts[1:], self.ends)]
-        sentence_end = FORBIDDEN_PENALTY if rules.sentences else INNER_SENTENCE_END_PENALTY
-        self.inner_costs = [0.0, *accumulate(map(_inner_cost, costs, silences, repeat(sentence_end))), 0.0]
-        self.best, self.cue_start = [-self.inner_costs[1]] + [math.inf] * len(tokens), [0] * (len(tokens) + 1)
-        self.mixed_costs = [MIXED_SENTENCES_PENALTY if cost != SENTENCE_END_COST else 0.0 for cost in costs] + [0.0]
-        gap, linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
-        self.latest_ends = [
-            min(last + linger, then - gap) for last, then in zip(self.ends, [*self.starts[1:], until], strict=True)
-        ]
-        self.earliest_starts = [0, *self._find_earliest_starts()]
-        endings = [
-            cost - PAUSE_DISCOUNT_PER_MS * silence for cost, silence in zip(costs[1:], silences[1:], strict=True)
-        ]
-        self.end_costs = [
-            *(
-                CUE_COST + (max(0.0, cost) if cost <= MAX_UNTORN_COST else cost + TORN_PHRASE_PENALTY)
-                for cost in endings
-            ),
-            CUE_COST,
-        ]
-        self.blocked = self._find_blocked_ends()
-
-    def run(self, first: int, last: int) -> None:
-        """Find the best cues for the first j tokens, for each j from `first` to `last`, given those for fewer.
-
-        Nearly all time is spent in the inner loop, so it makes no calls that can be avoided.
-        """
-        breaker, inner, best, cue_start = self.breaker, self.inner_costs, self.best, self.cue_start
-        mixed_costs, column_starts, starts = self.mixed_costs, breaker.column_starts, self.starts
-        shortest, ms_per_column, half_line = self.shortest, self.ms_per_column, self.half_line
-        part = slice(first - 1, last)
-        line_limits = zip(
-            breaker.column_ends[first : last + 1],
-            breaker.first_on_line[first : last + 1],
-            self.earliest_starts[first : last + 1],
-            strict=True,
-        )
-        end_limits = zip(
-            self.latest_ends[part],
-            self.end_costs[part],
-            breaker.last_sentence_start[part],
-            self.blocked[part],
-            strict=True,
-        )
-        for j, (columns, one_line, earliest), (latest, end_cost, last_sentence, blocked) in zip(
-            count(first), line_limits, end_limits
-        ):
-            if blocked:
-                best[j] = math.inf
-                continue
-            lowest, cheapest_start = math.inf, j - 1
-            for i in range(j - 1, earliest - 1, -1):  # from the shortest cue
-                if best[i] < lowest:
-                    cost = best[i] if i < j - 1 else best[i] + SINGLE_TOKEN_PENALTY
-                    width = columns - column_starts[i]
-                    if width < half_line and i >= one_line:
-                        cost += NARROW_CUE_PENALTY * (half_line - width)
-                    reading = ms_per_column * width
-                    missing = (reading if reading > shortest else shortest) - latest + starts[i]
-                    if missing > 0:
-                        # If no more is missing than the difference of these two times, only one rule is broken.
-                        cost += MISSING_TIME_PENALTY * missing + (
-                            BROKEN_RULE_PENALTY if missing <= abs(reading - shortest) else 2 * BROKEN_RULE_PENALTY
-                        )
-                    if i < last_sentence:
-                        cost += mixed_costs[i] + mixed_costs[j]
-                    if i < one_line and cost < lowest:  # only a cue that is cheap so far is divided into lines
-                        cost += breaker.break_lines(i, j)[0]
-                    if cost < lowest:
-                        lowest, cheapest_start = cost, i
-            best[j], cue_start[j] = lowest + inner[j] + end_cost - inner[j + 1], cheapest_start
-
-    def cues(self) -> list[tuple[int, int]]:
-        """The cues of the cheapest division: for each its first token, and the one after its last."""
-        found, j = [], len(self.starts)
-        while j:
-            found.append((self.cue_start[j], j))
-            j = self.cue_start[j]
-        return found[::-1]
-
-    def unblock_around_violations(self) -> list[tuple[int, int]]:
-        """Allow all ends of cues near each cue that breaks a rule. Returns these areas, in order, without overlap."""
-        areas: list[tuple[int, int]] = []
-        for i, j in self.cues():
-            reading = max(
-                self.ms_per_column * (self.breaker.column_ends[j] - self.breaker.column_starts[i]), self.shortest
-            )
-            if reading > self.latest_ends[j - 1] - self.starts[i]:
-                first, last = max(1, i - REPAIR_TOKENS), min(len(self.starts), j + REPAIR_TOKENS)
-                if areas and first <= areas[-1][1] + REPAIR_TOKENS:
-                    first = areas.pop()[0]
-                areas.append((first, last))
-        for first, last in areas:
-            self.blocked[first - 1 : last] = [False] * (last - first + 1)
-        return areas
-
-    def repair(self, areas: Sequence[tuple[int, int]]) -> None:
-        """Search these areas again.
-
-        Each search continues beyond its area until all costs that later ones depend on have changed by the same amount:
-        then all later costs change by it, too, and no later cue changes.
-        """
-        before, size, change = self.best[:], len(self.starts), 0.0
-        for (j, last), (following, _) in pairwise((*areas, (size + 1, size + 1))):
-            while j < following:
-                self.run(j, last)
-                j, window = last + 1, range(self.earliest_starts[last], last + 1)
-                changes = [self.best[k] - before[k] for k in window if before[k] < math.inf]
-                if changes and min(changes) > max(changes) - 1e-3:
-                    change = changes[0]
-                    break
-                last = min(last + REPAIR_TOKENS, following - 1)
-            self.best[j:following] = [cost + change for cost in before[j:following]]
-
-    def _find_earliest_starts(self) -> Iterator[int]:
-        earliest = 0
-        for j, (first_fitting, end) in enumerate(zip(self.breaker.first_in_cue[1:], self.ends, strict=True), 1):
-            if first_fitting > earliest:
-                earliest = first_fitting
-            while earliest < j - 1 and end - self.starts[earliest] > self.longest:
-                earliest += 1
-            yield earliest
-
-    def _find_blocked_ends(self) -> list[bool]:
-        """Which ends of cues are ruled out: those that tear a phrase apart, if one line can hold all text between the
-        other ends around them.
-
-        This makes the search fast. `unblock_around_violations` allows them again where a rule would be broken.
-        """
-        blocked, previous = [False] * len(self.end_costs), 0
-        for j, ending in enumerate(self.end_costs, 1):
-            if j < len(self.end_costs) and ending > TORN_PHRASE_PENALTY:
-                continue
-            if self.breaker.first_on_line[j] <= previous and self.ends[j - 1] - self.starts[previous] <= self.longest:
-                blocked[previous : j - 1] = [True] * (j - 1 - previous)
-            previous = j
-        return blocked
+    starts, ends = [token.start for token in tokens], [token.end for token in tokens]
+    silences = [0, *map(sub, starts[1:], ends)]
+    shortest, ms_per_column, half_line = duration_ms(rules.min_cue), 1000 / rules.max_cps, rules.max_line_width // 2
+    gap, linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
+    # The latest time at which a cue may end, by its last token, milliseconds.
+    latest_ends = [min(end + linger, then - gap) for end, then in zip(ends, [*starts[1:], until], strict=True)]
+    end_costs = [*map(_end_cost, costs[1:], silences[1:]), CUE_COST]
+    # Prefix sums: inner[j] - inner[i + 1] is the cost of not ending a cue (i, j) earlier.
+    sentence_end = FORBIDDEN_PENALTY if rules.sentences else INNER_SENTENCE_END_PENALTY
+    inner = [0.0, *accumulate(map(_inner_cost, costs, silences, repeat(sentence_end))), 0.0]
+    # The cost, if a cue that starts or ends at this position holds the end of a sentence.
+    mixed_costs = [*(MIXED_SENTENCES_PENALTY if cost != SENTENCE_END_COST else 0.0 for cost in costs), 0.0]
+    limits = zip(
+        breaker.column_ends[1:],
+        breaker.first_on_line[1:],
+        _earliest_starts(breaker.first_in_cue[1:], starts, ends, duration_ms(rules.max_cue)),
+        latest_ends,
+        end_costs,
+        breaker.last_sentence_start,
+        strict=True,
+    )
+    column_starts, cue_starts = breaker.column_starts, [0]
+    best = [-inner[1]]  # less inner[j + 1], which saves a subtraction below
+    for j, (columns, one_line, earliest, latest, end_cost, last_sentence) in enumerate(limits, 1):
+        lowest, cheapest_start = math.inf, j - 1
+        for i in range(j - 1, earliest - 1, -1):  # from the shortest cue
+            if best[i] < lowest:
+                cost = best[i] if i < j - 1 else best[i] + SINGLE_TOKEN_PENALTY
+                width = columns - column_starts[i]
+                if width < half_line and i >= one_line:
+                    cost += NARROW_CUE_PENALTY * (half_line - width)
+                reading = ms_per_column * width
+                missing = (reading if reading > shortest else shortest) - latest + starts[i]
+                if missing > 0:
+                    # If no more is missing than the difference of these two times, only one rule is broken.
+                    cost += MISSING_TIME_PENALTY * missing + (
+                        BROKEN_RULE_PENALTY if missing <= abs(reading - shortest) else 2 * BROKEN_RULE_PENALTY
+                    )
+                if i < last_sentence:
+                    cost += mixed_costs[i] + mixed_costs[j]
+                if i < one_line and cost < lowest:  # only a cue that is cheap so far is divided into lines
+                    cost += breaker.break_lines(i, j)[0]
+                if cost < lowest:
+                    lowest, cheapest_start = cost, i
+        best.append(lowest + inner[j] + end_cost - inner[j + 1])
+        cue_starts.append(cheapest_start)
+    return cue_starts
 
 
-def _add_label(features: TokenFeatures, label: str) -> TokenFeatures:
-    """The features of a token that takes as much room as it does together with its label."""
-    return features._replace(columns=features.columns + text_width(label), spaces=features.spaces + label.count(" "))
+def _earliest_starts(
+    first_in_cue: Sequence[int], starts: Sequence[int], ends: Sequence[int], longest: int
+) -> Iterator[int]:
+    """The earliest start of a cue that ends with each token, by its width and its duration in milliseconds."""
+    earliest = 0
+    for last, (first_fitting, end) in enumerate(zip(first_in_cue, ends, strict=True)):
+        earliest = max(earliest, first_fitting)
+        while earliest < last and end - starts[earliest] > longest:
+            earliest += 1
+        yield earliest
+
+
+def _features(token: Token) -> TokenFeatures:
+    """The features of a token, which takes as much room as it does together with its label."""
+    found, label = token_features(token.text), token.label
+    if not label:
+        return found
+    return found._replace(columns=found.columns + text_width(label), spaces=found.spaces + label.count(" "))
+
+
+def _end_cost(break_cost: float, silence: int) -> float:
+    """The cost of ending a cue where a break has this cost, in a silence of so many milliseconds."""
+    cost = break_cost - PAUSE_DISCOUNT_PER_MS * silence
+    return CUE_COST + (max(0.0, cost) if cost <= MAX_UNTORN_COST else cost + TORN_PHRASE_PENALTY)
 
 
 def _inner_cost(break_cost: float, silence: int, sentence_end: float) -> float:
