@@ -63,13 +63,14 @@ class SrtWriter:
         self._count = 0
 
     def write(self, cues: Iterable[Cue]) -> str:
-        blocks: list[str] = [""] if self._count else []
+        blocks: list[str] = []
         for cue in cues:
             if lines := _escape_srt([text for line in cue.lines if (text := clean_line(line))]):
+                above = [""] if self._count else []
                 self._count += 1
                 times = f"{_format_time(cue.start, ',')} --> {_format_time(cue.end, ',')}"
-                blocks.append(self._break.join([str(self._count), times, *lines, ""]))
-        return self._break.join(blocks) if blocks != [""] else ""
+                blocks.append(self._break.join([*above, str(self._count), times, *lines, ""]))
+        return "".join(blocks)
 
 
 class VttWriter:
@@ -83,31 +84,26 @@ class VttWriter:
     """
 
     def __init__(self, notes: Iterable[str] = (), *, highlight_words: bool = False) -> None:
-        self._head = [
-            "WEBVTT\n",
-            *(f"NOTE {text}\n" for note in notes if (text := _ARROW.sub("->", clean_line(note)))),
-        ]
+        self._head = "".join(["WEBVTT\n", *(_note(text) for note in notes if (text := clean_line(note)))])
         self._highlight_words = highlight_words
         self._estimated = False
 
     def write(self, cues: Iterable[Cue]) -> str:
-        blocks, self._head = self._head or [""], []
+        blocks, self._head = [self._head], ""
         for cue in cues:
             if lines := self._lines(cue):
                 if cue.speaker is not None and (name := clean_line(cue.speaker)):
                     lines[0] = f"<v {name.translate(_LOOKALIKES)}>{lines[0]}"
                 if (cue.estimated or (cue.words_estimated and self._highlight_words)) and not self._estimated:
                     self._estimated = True
-                    blocks.append(f"NOTE {ESTIMATED_NOTE}\n")
-                blocks.append(
-                    "\n".join([f"{_format_time(cue.start, '.')} --> {_format_time(cue.end, '.')}", *lines, ""])
-                )
-        return "\n".join(blocks) if blocks != [""] else ""
+                    blocks.append(_note(ESTIMATED_NOTE))
+                times = f"{_format_time(cue.start, '.')} --> {_format_time(cue.end, '.')}"
+                blocks.append("\n".join(["", times, *lines, ""]))
+        return "".join(blocks)
 
     def note(self, text: str) -> str:
         """A comment after the cues so far."""
-        blocks, self._head = self._head or [""], []
-        return "\n".join([*blocks, f"NOTE {_ARROW.sub('->', clean_line(text))}\n"])
+        return self.write([]) + _note(clean_line(text))
 
     def _lines(self, cue: Cue) -> list[str]:
         tidy = [(line, text) for line in cue.lines if (text := clean_line(line))]
@@ -133,6 +129,10 @@ def srt(cues: Iterable[Cue], *, crlf: bool = False) -> str:
 def vtt(cues: Iterable[Cue], notes: Iterable[str] = (), *, highlight_words: bool = False) -> str:
     """Cues as a WebVTT file."""
     return VttWriter(notes, highlight_words=highlight_words).write(cues)
+
+
+def _note(text: str) -> str:
+    return f"\nNOTE {_ARROW.sub('->', text)}\n"
 
 
 def _escape_srt(lines: Sequence[str]) -> list[str]:
