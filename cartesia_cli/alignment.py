@@ -8,7 +8,7 @@ Pure. Must never change the text, nor give one of its words the time of another.
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
 from typing import NamedTuple
@@ -53,22 +53,37 @@ def is_spoken(text: str) -> bool:
     return any(char.isalnum() or unicodedata.category(char) == "So" for char in text)
 
 
-def covers(text: str, parts: Sequence[str]) -> bool:
-    """Whether all these parts are in the text, in order, with only punctuation and spaces between them."""
-    at = 0
+def part_ends(text: str, parts: Iterable[str]) -> list[int] | None:
+    """Where each part ends in the text, without the spaces around it; None if not all of them are there, in order."""
+    ends, at = [], 0
     for part in parts:
         spelling = part.strip()
         found = text.find(spelling, at)
-        if found < 0 or is_spoken(text[at:found]):
-            return False
+        if found < 0:
+            return None
         at = found + len(spelling)
-    return not is_spoken(text[at:])
+        ends.append(at)
+    return ends
+
+
+def word_ends(text: str, words: Iterable[Word]) -> list[int] | None:
+    """Where each word ends in the text; None if not all of them are there, in order."""
+    return part_ends(text, (word.word for word in words))
+
+
+def covers(text: str, parts: Sequence[str]) -> bool:
+    """Whether all these parts are in the text, in order, with only punctuation and spaces between them."""
+    ends = part_ends(text, parts)
+    if ends is None:
+        return False
+    begins = [end - len(part.strip()) for end, part in zip(ends, parts, strict=True)]
+    return not any(is_spoken(text[end:begin]) for end, begin in zip([0, *ends], [*begins, len(text)], strict=True))
 
 
 def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
     """Where each part is in the text, in order, whatever its case and punctuation; None if it isn't there."""
     there = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
-    atoms = [[_normalize(atom) for atom in re.findall(_ATOM, part)] for part in parts]
+    atoms = [*map(_atoms, parts)]
     matched = _match_atoms([name for name, _, _ in there], [name for part in atoms for name in part])
     found: list[TextMatch | None] = []
     first = 0
@@ -127,14 +142,9 @@ def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, 
     """Words that are entirely in the text: start and end of each there, with adjacent punctuation, and the word."""
     spellings = [word.word for word in words]
     at = 0
-    found = [
-        (word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place is not None
-    ]
+    found = [(word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place]
     for k, (word, place) in enumerate(found):
-        wanted = [_normalize(atom) for atom in re.findall(_ATOM, word.word)]
-        if not place.is_whole or wanted != [
-            _normalize(atom) for atom in re.findall(_ATOM, text[place.start : place.end])
-        ]:
+        if not place.is_whole or _atoms(word.word) != _atoms(text[place.start : place.end]):
             continue
         ceiling = found[k + 1][1].start if k + 1 < len(found) else len(text)
         first, last = place.start, place.end
@@ -165,6 +175,10 @@ def _is_word_boundary(text: str, at: int) -> bool:
 
 def _is_punctuation(char: str) -> bool:
     return not (char.isspace() or is_spoken(char))
+
+
+def _atoms(text: str) -> list[str]:
+    return [_normalize(atom) for atom in re.findall(_ATOM, text)]
 
 
 def _normalize(atom: str) -> str:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 
+from .alignment import word_ends
 from .protocol import Word
 from .text_width import shorten
 from .timestamps import known_duration
-from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between, word_ends
+from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between
 
 INTERRUPTED_PAUSE_SECONDS = 0.3
 """A silence in which a sentence may be divided, as after a comma, if somebody else says something meanwhile."""

@@ -14,7 +14,7 @@ from operator import le
 from typing import Any, Literal, NamedTuple
 from unicodedata import east_asian_width
 
-from .alignment import covering_words
+from .alignment import covering_words, word_ends
 from .protocol import BatchResponse, DetectedLanguage, Word
 from .text_encoding import ends_within_character, join_surrogates
 from .timestamps import (
@@ -197,7 +197,7 @@ class Transcript(NamedTuple):
         fit = _plausible_word_spans(words, self.duration)
         guesses = fit
         if not all(fit):
-            known = [span or (None, None) for span in rising_spans(fit)] if any(fit) else self._segment_bounds(words)
+            known = [span or (None, None) for span in rising_spans(fit)] if any(fit) else self._segment_bounds()
             guesses = [*interpolate_spans([len(word.word.strip()) + 1 for word in words], known, self.duration)]
         times: list[WordTimes] = []
         for word, span, guess in zip(words, fit, guesses, strict=True):
@@ -249,24 +249,14 @@ class Transcript(NamedTuple):
         firsts[:1], firsts[-1:] = [0], [len(words)]
         return [words[first:end] for first, end in pairwise(firsts)]
 
-    def _segment_bounds(self, words: Sequence[Word]) -> list[tuple[int | None, int | None]]:
+    def _segment_bounds(self) -> list[tuple[int | None, int | None]]:
         """Times of words from those of the segments: the start of the first word in each, and the end of the last."""
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
-        parts = [(len(segment.text), span) for segment, span in zip(self.segments, spans, strict=True)]
-        ends = word_ends("".join(segment.text for segment in self.segments), words)
-        if ends is None:  # spelled differently: they are said at some time between the first segment and the last
-            there = [span for span in spans if span is not None]
-            parts, ends = [(0, (there[0][0], there[-1][1]))] if there else [], [0] * len(words)
-        bounds: list[tuple[int | None, int | None]] = [(None, None)] * len(words)
-        first = at = 0
-        for length, span in parts:
-            at += length
-            after = bisect_right(ends, at)
-            if span is not None and first < after:
-                bounds[first] = (span[0], bounds[first][1])
-                bounds[after - 1] = (bounds[after - 1][0], span[1])
-            first = after
-        return bounds
+        bounds: list[tuple[int | None, int | None]] = []
+        for words, span in zip(self.words_by_segment() or (), spans, strict=False):
+            (start, end), last = span or (None, None), len(words) - 1
+            bounds += [(start if k == 0 else None, end if k == last else None) for k in range(len(words))]
+        return bounds or [(None, None)] * len(self.words or ())
 
     def _word_dicts(self) -> list[dict[str, Any]]:
         documents: list[dict[str, Any]] = []
@@ -484,19 +474,6 @@ def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]
         said, end = tuple(words[first : i + 1]), max(start, time.end)
         yield Segment(start, end, text[at:cut], timing, said, speaker=word.speaker)
         at, first = cut, i + 1
-
-
-def word_ends(text: str, words: Sequence[Word]) -> list[int] | None:
-    """The offset in `text` where each word ends. None if not all are found there, in order."""
-    ends, at = [], 0
-    for word in words:
-        spelled = word.word.strip()
-        found = text.find(spelled, at)
-        if found < 0:
-            return None
-        at = found + len(spelled)
-        ends.append(at)
-    return ends
 
 
 def _ends_sentence(word: str) -> bool:

@@ -104,14 +104,10 @@ def test_defective_times_lose_double_or_move_no_word(
 
 
 @given(DEFECTIVE, st.text(max_size=60))
-def test_words_that_disagree_with_the_text_are_shown(words: list[Word], text: str) -> None:
+def test_text_is_shown_whatever_its_words_are(words: list[Word], text: str) -> None:
     found = cues(transcript(text, words))
     check(found)
-    letters = "".join(filter(str.isalnum, shown(found)))
-    spelled = "".join(filter(str.isalnum, "".join(word.word for word in words)))
-    assert letters in (spelled, "".join(filter(str.isalnum, text)))
-    rest = iter(letters)
-    assert all(letter in rest for letter in spelled)
+    assert shown(found) == solid(text)
 
 
 @given(st.lists(st.builds(Segment, st.floats(-1, 50), st.floats(-1, 50), st.text(max_size=150), st.just("server")),
@@ -363,17 +359,15 @@ def test_text_alone_is_spread_over_the_duration_or_at_fifteen_characters_per_sec
     ("text", "words", "line"),
     [
         ("Hello world", ["Hello", "world"], "Hello world"),
-        ("", [" Hello", " world"], "Hello world"),
         ("Hello-world", ["Hello", "-", "world"], "Hello-world"),
         ("Hello — world …", ["Hello", "world"], "Hello — world …"),
         ("“Hello,” he said.", ["Hello", "he", "said"], "“Hello,” he said."),
         ("He said « no » (twice).", ["He", "said", "no", "twice"], "He said « no » (twice)."),
         ("It's a word too few", ["It", "a", "few"], "It's a word too few"),
-        ("Good day, world", ["Good", "dye", "world"], "Good dye world"),
+        ("Good day, world", ["Good", "dye", "world"], "Good day, world"),
         ("New York, NY", [" New York", " NY"], "New York, NY"),
         ("東京は暑い", ["東京", "は", "暑い"], "東京は暑い"),
-        ("", ["東京", "は", "暑い"], "東京は暑い"),
-        ("a b", ["b", "a"], "b a"),
+        ("a b", ["b", "a"], "a b"),
     ],
 )
 def test_spaces_and_untimed_punctuation_come_from_the_text(text: str, words: list[str], line: str) -> None:
@@ -910,10 +904,10 @@ def test_hundred_thousand_words_with_every_defect_are_shown() -> None:
     assert len(list(srt_library.parse(srt(found)))) == len(found)
 
 
-def test_words_unrelated_to_a_long_text_are_shown() -> None:
+def test_long_text_with_unrelated_words_is_shown() -> None:
     words = [Word(f"w{k}", k / 3, k / 3 + 0.3) for k in range(20_000)]
     found = cues(transcript("Lorem ipsum dolor. " * 8000, words))
-    assert shown(found) == "".join(word.word for word in words)
+    assert shown(found) == "Loremipsumdolor." * 8000
 
 
 def test_pronoun_before_a_verb_is_its_subject_and_after_it_its_object() -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from ..transcript import Transcript, word_ends
+from ..alignment import word_ends
+from ..transcript import Transcript
 from . import SaveTarget
 from .sanitize import title
 

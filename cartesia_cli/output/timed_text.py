@@ -8,9 +8,12 @@ line of LRC may begin before the one above it: players sort them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import repeat
 
 from .. import subtitles
+from ..alignment import word_ends
+from ..protocol import Word
 from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules
@@ -74,22 +77,16 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
 
 
 def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
-    """A transcript for each segment, with the words inside it; the whole one if the segments joined aren't its text."""
-    spoken_words = (word for word in transcript.words or () if word.word.strip())
-    words = list(zip(transcript.word_spans(), spoken_words, strict=False))
-    spans = transcript.segment_spans()
-    if not spans:
-        yield transcript._replace(segments=(), words=tuple(word for _, word in words) or None)
+    """A transcript for each segment, with its words if all of them are in it; the whole one if the segments joined
+    aren't its text."""
+    if not transcript.segment_spans():
+        yield transcript._replace(segments=())
         return
-    k = 0
-    for span, segment in zip(spans, (segment for segment in transcript.segments if segment.text), strict=True):
-        inside = []
-        while k < len(words) and words[k][0].text_start < span.text_end:
-            place, word = words[k]
-            if place.text_start >= span.text_start and place.text_end <= span.text_end:
-                inside.append(word)
-            k += 1
-        yield transcript._replace(text=segment.text, duration=None, segments=(segment,), words=tuple(inside) or None)
+    own: Iterable[tuple[Word, ...]] = transcript.words_by_segment() or repeat(())
+    for segment, words in zip(transcript.segments, own, strict=False):
+        if segment.text:
+            words = words if word_ends(segment.text, words) else ()
+            yield transcript._replace(text=segment.text, duration=None, segments=(segment,), words=words or None)
 
 
 def _lrc_lines(part: Transcript, *, label: bool) -> Iterator[tuple[int, str, bool]]:

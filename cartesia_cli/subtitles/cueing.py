@@ -1,8 +1,8 @@
 """Makes cues from the words and segments of a transcript.
 
-Words may lack times, be out of order, overlap, or be missing altogether. In any case every word is shown once and in
-its order, and no cue begins before the previous one has ended. A cue begins when its first word does; if no word
-has a plausible time, it is estimated.
+Words may lack times, be out of order, overlap, or be missing altogether. In any case all of the text is shown, once and
+in its order, and no cue begins before the previous one has ended. A cue begins when its first word does; if no word has
+a plausible time, it is estimated.
 
 Pure: no files, no clock. Must never correct the text, and must not know where a transcript came from.
 """
@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, repeat, zip_longest
 from typing import NamedTuple
 
+from ..alignment import part_ends
 from ..speakers import speaker_label
 from ..text_width import text_width
 from ..timestamps import Span, interpolate_spans, plausible_spans_by_speaker
 from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript
-from .breaks import OPENING_MARKS, UNSPACED
+from .breaks import OPENING_MARKS
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
 from .writers import CONTROLS, Cue, WordOffsets
@@ -109,7 +110,7 @@ class _TimedText(NamedTuple):
 
 
 def _timed_texts(transcript: Transcript) -> list[_TimedText]:
-    """What was said, from the most detailed source that the transcript has: words, else segments, else the text."""
+    """The text, from the most detailed source of its times that makes it up: words, else segments, else none."""
     text, words, segments = transcript.text, transcript.words or (), transcript.segments
     text = text if text.isprintable() else CONTROLS.sub("", text)
     voices, segment_voices = [word.speaker for word in words], [segment.speaker for segment in segments]
@@ -132,47 +133,29 @@ def _add_spacing(
     speakers: Iterable[str | None],
     text: str,
 ) -> list[_TimedText]:
-    """The texts of a source, with the spaces between them, and with text that only the transcript has.
-
-    If not all of them are found in the transcript, in order, only spaces and punctuation are added: other text may be
-    the same word in another spelling, and would be shown twice.
-    """
+    """The texts of a source, with the spaces between them, and with text that only the transcript has; none if they
+    aren't all in the transcript, in order."""
     spellings = [(word if word.isprintable() else CONTROLS.sub("", word)).strip() for word in parts]
-    places, end, agreed, missed = [], 0, True, 0
-    for spelling in spellings:
-        # After the first that isn't found, only spaces and punctuation are taken from the text: a short search will do.
-        place = text.find(spelling, end, None if agreed else end + len(spelling) + min(64 + 2 * missed, 2000))
-        if place < 0:
-            agreed, missed = False, missed + len(spelling) + 1
-        else:
-            end, missed = place + len(spelling), 0
-        places.append(place)
-
     texts: list[_TimedText] = []
-    end = 0  # where the previous one ends in the text, -1 if it wasn't found
-    for spelling, place, span, known, speaker in zip(  # noqa: B905  sure may be endless
-        spellings, places, spans, sure, speakers
+    before = 0  # where the previous one ends in the text
+    for spelling, end, span, known, speaker in zip(  # noqa: B905  sure may be endless
+        spellings, part_ends(text, spellings) or (), spans, sure, speakers
     ):
         if not spelling:
             continue
-        gap = text[end:place] if end >= 0 and place >= 0 else None
+        place = end - len(spelling)
+        gap, before = text[before:place], end
         start, until = span or (None, None)
-        end = place + len(spelling) if place >= 0 else -1
         space_before = gap != ""
-        if gap == " ":  # the usual case
-            texts.append(_TimedText(spelling, True, start, until, known, speaker))
-            continue
-        if gap is None or not (agreed or _is_punctuation(gap)):
-            space_before = not (texts and UNSPACED.match(texts[-1].text[-1]) and UNSPACED.match(spelling))
-        elif gap and not gap.isspace():
+        if gap and not gap.isspace():
             opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - 8), place)
             untimed = gap[: len(gap) - len(opening[0])] if opening else gap
             space_before = untimed[-1:].isspace()
             spelling = gap[len(untimed) :] + spelling
             _attach_untimed(untimed, texts, texts[-1].speaker if texts else speaker)
         texts.append(_TimedText(spelling, space_before, start, until, known, speaker))
-    if texts and end >= 0 and (agreed or _is_punctuation(text[end:])):
-        _attach_untimed(text[end:], texts, texts[-1].speaker)
+    if texts:
+        _attach_untimed(text[before:], texts, texts[-1].speaker)
     return texts
 
 

@@ -48,7 +48,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..alignment import covering_words
+from ..alignment import covering_words, word_ends
 from ..protocol import DetectedLanguage, Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate, Word
 from ..transcript import (
     Notice,
@@ -59,7 +59,6 @@ from ..transcript import (
     bounds,
     ranked,
     shifted_word,
-    word_ends,
 )
 from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
