@@ -22,7 +22,7 @@ from . import Layout, Selection, writer
 from .paragraphs import paragraph_pause
 from .rows import row_words, select_rows
 from .sanitize import printable, title
-from .table import ROWS, row_header, table
+from .table import row_header, row_lines, table
 from .text_json import matches_document, text, to_json
 from .timed_text import notice_text
 
@@ -55,7 +55,7 @@ def open_stream(
         case "srt" | "vtt" if live:
             return CueStream(name, layout, put, source, model, language)
         case "tsv" | "csv" if live:
-            return RowStream(name, layout, put, source, model)
+            return RowStream(name, layout, put)
     return WholeStream(name, layout, put)
 
 
@@ -174,8 +174,8 @@ class RowStream:
     A selection by pattern or by the longest gaps needs all words, so it waits for them.
     """
 
-    def __init__(self, name: str, layout: Layout, put: WriteText, source: str, model: str) -> None:
-        self._header, self._lines = row_header(name), ROWS[name]
+    def __init__(self, name: str, layout: Layout, put: WriteText) -> None:
+        self._name, self._header = name, row_header(name)
         self._put, self._selection = put, layout.selection or Selection()
         self.waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
         self._written = 0  # words
@@ -192,7 +192,7 @@ class RowStream:
     def _write(self, words: Sequence[Word], at: float) -> None:
         """Write the rows of new words. `at`: seconds at which they begin."""
         found = select_rows(words, self._selection, before=self._written, at=at)
-        self._put(self._header + self._lines(found))
+        self._put(self._header + row_lines(self._name, found))
         self._header, self._written = "", self._written + len(words)
 
 

@@ -106,9 +106,7 @@ def tsv(transcript: Transcript, layout: Layout) -> str:
 
     Text that a spreadsheet would take for a formula gets an apostrophe before it, as in CSV.
     """
-    speakers = transcript.has_speakers
-    found = select_rows(row_words(transcript)[0], layout.selection)
-    return row_header("tsv", speakers=speakers) + tsv_lines(found, speakers=speakers)
+    return _all_rows("tsv", transcript, layout)
 
 
 def csv(transcript: Transcript, layout: Layout) -> str:
@@ -118,51 +116,47 @@ def csv(transcript: Transcript, layout: Layout) -> str:
     before it, unless it is only a number or a dash; so does a word that begins with apostrophes and such a character.
     To restore the word, remove one apostrophe from a cell that begins with apostrophes and such a character.
     """
+    return _all_rows("csv", transcript, layout)
+
+
+def _all_rows(format: str, transcript: Transcript, layout: Layout) -> str:
     speakers = transcript.has_speakers
     found = select_rows(row_words(transcript)[0], layout.selection)
-    return row_header("csv", speakers=speakers) + csv_lines(found, speakers=speakers)
+    return row_header(format, speakers=speakers) + row_lines(format, found, speakers=speakers)
 
 
 def row_header(format: str, *, file: bool = False, speakers: bool = False) -> str:
     """The first line of tsv or csv, with a first column for files and a last one for speakers if requested."""
-    names = ["file"] * file + [*ROW_COLUMNS[format]] + ["speaker"] * speakers
-    return "\t".join(names) + "\n" if format == "tsv" else ",".join(names) + "\r\n"
+    return _delimited(format, [[*["file"] * file, *ROW_COLUMNS[format], *["speaker"] * speakers]])
 
 
-def tsv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
-    """Rows without the header. `file`: an additional first column that says where they were found. `speakers`: whether
-    there is a last one that says who speaks."""
-    name = "" if file is None else f"{escape_formula(one_line(file))}\t"
-    return "".join(
-        f"{name}{_format_ms(row.start)}\t{_format_ms(row.end)}\t{escape_formula(row.text)}"
-        + (f"\t{_speaker_cell(row)}\n" if speakers else "\n")
-        for row in found
-    )
+def row_lines(format: str, found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
+    """Rows of tsv or csv without the header. `file`: a first column that says where they were found. `speakers`:
+    whether there is a last one that says who speaks."""
+    name = [] if file is None else [escape_formula(one_line(file))]
+    rows = []
+    for row in found:
+        if format == "tsv":
+            times = [_format_ms(row.start), _format_ms(row.end)]
+        else:
+            times = [str(row.number), _format_seconds(row.start, ""), _format_seconds(row.end, "")]
+        speaker = [escape_formula(one_line(row.speaker or ""))] * speakers
+        rows.append([*name, *times, escape_formula(row.text), *speaker])
+    return _delimited(format, rows)
 
 
-def csv_lines(found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
-    """The same as CSV."""
+def _delimited(format: str, rows: Iterable[Sequence[str]]) -> str:
+    """Cells as tsv or csv. Those of tsv hold neither tabs nor line breaks."""
+    if format == "tsv":
+        return "".join("\t".join(cells) + "\n" for cells in rows)
     buffer = io.StringIO()
-    name = () if file is None else (escape_formula(one_line(file)),)
-    csv_module.writer(buffer).writerows(
-        (*name, row.number, _format_seconds(row.start, ""), _format_seconds(row.end, ""), escape_formula(row.text))
-        + ((_speaker_cell(row),) if speakers else ())
-        for row in found
-    )
+    csv_module.writer(buffer).writerows(rows)
     return buffer.getvalue()
-
-
-def _speaker_cell(row: WordRow) -> str:
-    return escape_formula(one_line(row.speaker or ""))
 
 
 def escape_formula(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
-
-
-ROWS = {"tsv": tsv_lines, "csv": csv_lines}
-"""Formats of rows for programs, and what writes the rows below their header."""
 
 
 def _speaker_cells(found: Iterable[WordRow], columns: int | None) -> list[str]:

@@ -16,7 +16,7 @@ from ...output.console import Reporter
 from ...output.files import write_stdout
 from ...output.rows import excerpts, row_words, select_rows
 from ...output.sanitize import one_line
-from ...output.table import ROWS, row_header
+from ...output.table import ROW_COLUMNS, row_header, row_lines
 from ...output.text_json import matches_document, to_json
 from ...transcript import Transcript
 from .result_file import write_result
@@ -74,7 +74,7 @@ class MatchWriter:
         self._layout = layout if output is None else layout._replace(columns=None)
         self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
         self._several, self._speakers = several, speakers
-        has_columns = several and format in ROWS
+        has_columns = several and format in ROW_COLUMNS
         self._header = row_header(format, file=True, speakers=speakers) if format is not None and has_columns else ""
         self._separator = "\n" if several and format == "table" else ""
         self.found, self.combined = False, format is not None
@@ -127,8 +127,8 @@ class MatchWriter:
 
     def _rows(self, transcript: Transcript, format: str) -> str:
         """The rows of a transcript. Of several, each is named: in the first column, or on a line of its own."""
-        if self._several and format in ROWS:
+        if self._several and format in ROW_COLUMNS:
             found = select_rows(row_words(transcript)[0], self._selection)
-            return ROWS[format](found, file=transcript.source, speakers=self._speakers)
+            return row_lines(format, found, transcript.source, speakers=self._speakers)
         rows = writer(format)(transcript, self._layout)
         return f"{one_line(transcript.source)}\n{rows}" if self._several and format == "table" else rows
