@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from math import ceil
 from typing import Any
 
 from ..timestamps import clock_time
-from .sanitize import can_encode
-from .stats_report import ASCII_RAMP, BLOCK_RAMP, HISTOGRAM_METRICS, LABELS, render_report
+from .stats_report import HISTOGRAM_METRICS, LABELS, count_in_bins, draw_bars, render_report
 
 LANES = {"sent": "audio sent", "partials": "partials", "finals": "settled", "outages": "connection lost"}
 MIN_COLUMNS, MAX_COLUMNS = 20, 100
@@ -45,15 +43,12 @@ def render_time_line(report: Mapping[str, Any], width: int, *, encoding: str = "
     columns = min(MAX_COLUMNS, width - label - 2)
     if not line["seconds"] or columns < MIN_COLUMNS:
         return ""
-    ramp = BLOCK_RAMP if can_encode(encoding, BLOCK_RAMP) else ASCII_RAMP
     end = clock_time(line["seconds"])
     rows = [f"{'time line'.ljust(label)}  0:00{end.rjust(columns - 4)}"]
     for lane, title in LANES.items():
         values = _columns(line, lane, columns)
         if any(values):
-            top = max(values)
-            cells = "".join(ramp[ceil(value / top * (len(ramp) - 1))] for value in values)
-            rows.append(f"{title.ljust(label)}  {cells.rstrip()}")
+            rows.append(f"{title.ljust(label)}  {draw_bars(values, encoding).rstrip()}")
     return "\n".join(rows) + "\n"
 
 
@@ -114,17 +109,13 @@ def _time_line(line: Mapping[str, Any], top: int) -> Iterator[str]:
 
 
 def _histogram(name: str, values: Sequence[float], top: int) -> Iterator[str]:
-    low, high = min(values), max(values)
-    bins = [0.0] * HISTOGRAM_BARS
-    for value in values:
-        bins[min(HISTOGRAM_BARS - 1, int((value - low) / ((high - low) or 1) * HISTOGRAM_BARS))] += 1
     across = SVG_WIDTH - 2 * SVG_MARGIN
     foot = top + HISTOGRAM_HEIGHT
     yield f'<text x="{SVG_MARGIN}" y="{top}">{LABELS[name]}: {len(values)} utterance{"s" * (len(values) != 1)}</text>'
-    yield from _bars(bins, SVG_MARGIN, top + 8, across, HISTOGRAM_HEIGHT - 8, "bar")
+    yield from _bars(count_in_bins(values, HISTOGRAM_BARS), SVG_MARGIN, top + 8, across, HISTOGRAM_HEIGHT - 8, "bar")
     yield f'<path class="line" d="M{SVG_MARGIN} {foot}h{across}"/>'
-    yield f'<text class="quiet" x="{SVG_MARGIN}" y="{foot + 16}">{low:.0f} ms</text>'
-    yield f'<text class="quiet" x="{SVG_MARGIN + across}" y="{foot + 16}" text-anchor="end">{high:.0f} ms</text>'
+    yield f'<text class="quiet" x="{SVG_MARGIN}" y="{foot + 16}">{min(values):.0f} ms</text>'
+    yield f'<text class="quiet" x="{SVG_MARGIN + across}" y="{foot + 16}" text-anchor="end">{max(values):.0f} ms</text>'
 
 
 def _bars(values: Sequence[float], left: float, top: float, across: float, height: float, kind: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from .sanitize import can_encode
@@ -52,17 +53,20 @@ def render_report(report: Mapping[str, Any], width: int, *, encoding: str = "utf
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
 
-def bars(values: Sequence[float], count: int, ramp: str) -> str:
-    """A histogram from the lowest value to the highest, in `count` characters of `ramp`, which begins with a space.
-
-    Every value is visible, however rare.
-    """
+def count_in_bins(values: Sequence[float], count: int) -> list[int]:
+    """How many of the values are in each of `count` equal parts of the way from the lowest to the highest."""
     low, span = min(values), max(values) - min(values)
     bins = [0] * count
     for value in values:
         bins[min(count - 1, int((value - low) / span * count)) if span else 0] += 1
-    top = max(bins)
-    return "".join(ramp[-(-held * (len(ramp) - 1) // top)] for held in bins)
+    return bins
+
+
+def draw_bars(heights: Sequence[float], encoding: str) -> str:
+    """A character for each height, some of which are above 0. These are visible, however low."""
+    ramp = BLOCK_RAMP if can_encode(encoding, BLOCK_RAMP) else ASCII_RAMP
+    top = max(heights)
+    return "".join(ramp[ceil(height / top * (len(ramp) - 1))] for height in heights)
 
 
 def _table(figures: Mapping[str, Mapping[str, float]], width: int) -> list[str]:
@@ -92,7 +96,7 @@ def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, e
     count = min(MAX_BARS, width - sum(map(len, ends)), max(MIN_BARS, len(values) // 3))
     if count < MIN_BARS:
         return []
-    return [ends[0] + bars(values, count, BLOCK_RAMP if can_encode(encoding, BLOCK_RAMP) else ASCII_RAMP) + ends[1]]
+    return [ends[0] + draw_bars(count_in_bins(values, count), encoding) + ends[1]]
 
 
 def _totals(report: Mapping[str, Any]) -> list[str]:
