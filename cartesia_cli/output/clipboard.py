@@ -7,21 +7,19 @@ Must never write to anything but a terminal, nor copy part of a text.
 from __future__ import annotations
 
 import os
-import subprocess
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import TextIO
 
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
+from .quiet_program import succeeds
 
 MAX_BYTES = 74_994
 """Bytes of text that fit, as base64, in the 100,000 that hterm and others accept in one sequence."""
 
 SCREEN_MAX_BYTES = 240
 """Bytes in one sequence for GNU screen: its limit was 256 before version 4.2, later 512 and 768."""
-
-TMUX_TIMEOUT_SECONDS = 5
 
 
 def copy(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
@@ -82,16 +80,4 @@ def _copy_by_tmux(data: bytes, environ: Mapping[str, str]) -> bool:
     With its default settings, tmux ignores the sequence (from 2.6) and doesn't pass on a wrapped one (from 3.3), but
     sets the clipboard on request (from 3.2). Versions that can't be asked pass on the wrapped sequence.
     """
-    try:
-        asked = subprocess.run(
-            ["tmux", "load-buffer", "-w", "-"],
-            input=data,
-            env=dict(environ),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=TMUX_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return asked.returncode == 0
+    return succeeds(["tmux", "load-buffer", "-w", "-"], environ, data)

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from .quiet_program import succeeds
 from .sanitize import one_line
 from .taskbar_progress import is_multiplexed
 
 TITLE = "cartesia-cli"
 
 MAX_CHARACTERS = 200
-
-TIMEOUT_SECONDS = 5.0
-"""How long a program of the desktop may take."""
 
 BELL = "\a"
 
@@ -37,7 +34,7 @@ def notify(text: str, stream: TextIO, environ: Mapping[str, str] = os.environ) -
     text = one_line(text)[:MAX_CHARACTERS]
     if stream.isatty() and (sequence := _sequence(text, environ)):
         return _write(sequence, stream)
-    if (command := _command(text, environ)) and _succeeds(command):
+    if (command := _command(text, environ)) and succeeds(command, environ):
         return True
     return stream.isatty() and _write(BELL, stream)
 
@@ -74,21 +71,6 @@ def _command(text: str, environ: Mapping[str, str]) -> Sequence[str] | None:
     if has_desktop and (program := shutil.which("notify-send", path=path)):
         return [program, f"--app-name={TITLE}", "--", TITLE, text]
     return None
-
-
-def _succeeds(command: Sequence[str]) -> bool:
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
 
 
 def _write(sequence: str, stream: TextIO) -> bool:
