@@ -104,14 +104,17 @@ def load_normalizer(language: str | None) -> Normalizer:
     from whisper_normalizer.english import EnglishTextNormalizer
 
     code = (language or "en").lower().partition("-")[0]
-    if code == "en":
-        english = EnglishTextNormalizer()
-        return Normalizer("english", lambda text: _squeezed(english(text)), lambda text: _squeezed(english(text)))
-    basic = BasicTextNormalizer()
     if code in UNSPACED_LANGUAGES:
-        divided = BasicTextNormalizer(split_letters=True)
-        return Normalizer("basic", lambda text: _squeezed(divided(text)), lambda text: "".join(basic(text).split()))
-    return Normalizer("basic", lambda text: _squeezed(basic(text)), lambda text: _squeezed(basic(text)))
+        whole, divided = BasicTextNormalizer(), BasicTextNormalizer(split_letters=True)
+        return Normalizer(
+            "basic", lambda text: " ".join(divided(text).split()), lambda text: "".join(whole(text).split())
+        )
+    name, normalize = ("english", EnglishTextNormalizer()) if code == "en" else ("basic", BasicTextNormalizer())
+
+    def squeezed(text: str) -> str:
+        return " ".join(normalize(text).split())
+
+    return Normalizer(name, squeezed, squeezed)
 
 
 def compare(reference: str, hypothesis: str, normalizer: Normalizer) -> Comparison:
@@ -168,10 +171,6 @@ def confidence_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.percentile(rates, (tail, 100 - tail))
     return float(low), float(high)
-
-
-def _squeezed(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _rate(errors: int, length: int) -> float | None:

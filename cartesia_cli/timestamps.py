@@ -33,11 +33,7 @@ Span = tuple[int, int]
 
 def to_ms(seconds: float) -> int:
     """A time in milliseconds: the same before and after it was rounded to three decimals. Must not be negative."""
-    shifted = seconds * 1000 + 0.5
-    whole = int(shifted)
-    if 1e-6 < shifted - whole < 1 - 1e-6:
-        return whole
-    return int(round(seconds, 3) * 1000 + 0.5)  # at half a millisecond the product errs, and only this is exact
+    return int(round(seconds, 3) * 1000 + 0.5)
 
 
 def clock_time(seconds: float) -> str:

@@ -252,7 +252,7 @@ def assert_clean(rows: list[str]) -> None:
     rest = [row for row in rows[2:] if not row.startswith("Number")]
     assert segments in (["Number 1.", "Number 2."], ["Number 1.", "Number 2.", "Number 3."])
     assert re.fullmatch(r"mark at 0:\d\d", rest[0])
-    shown = LiveRows("utf-8", colored=False).legend(microphone=True, counts_silence=False, costs=True)
+    shown = LiveRows("utf-8", colored=False).legend(counts_silence=False, costs=True)
     assert rest[1:] == help_text(bindings(manual=True, push_to_talk=False), shown).splitlines()
 
 

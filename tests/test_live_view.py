@@ -171,19 +171,19 @@ def test_ascii_terminal_gets_only_ascii() -> None:
     assert all(row.isascii() for row in shown)
     assert shown[0].startswith("...") and shown[1].startswith("na?ve na?ve")
     assert shown[-1].startswith("* ON AIR 0:12, 37 credits  #######")
-    legend = LiveRows("ascii", colored=False).legend(microphone=True, counts_silence=True, costs=True)
+    legend = LiveRows("ascii", colored=False).legend(counts_silence=True, costs=True)
     assert all(name.isascii() and meaning.isascii() for name, meaning in legend)
 
 
 def test_legend_explains_every_part_of_the_status_row_in_40_columns() -> None:
     drawn = LiveRows("utf-8", colored=False)
-    legend = drawn.legend(microphone=True, counts_silence=True, costs=True)
+    legend = drawn.legend(counts_silence=True, costs=True)
     row = drawn.rows(replace(LISTENING, unsent_seconds=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
     for name, meaning in legend:
         assert len(f"{name:11}  {meaning}") <= 40
     for name in ("ON AIR", "credits", "behind", "noise", "ends in", "▏"):
         assert name in row and name in dict(legend)
-    names = dict(drawn.legend(microphone=True, counts_silence=False, costs=False))
+    names = dict(drawn.legend(counts_silence=False, costs=False))
     assert "credits" not in names and "ends in" not in names
 
 

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from .eval_text import FINAL_TEXT, SHOWN_COUNTS, no_rate, percent, rate_text, system_cells, worst_rows
+from .eval_text import FINAL_TEXT, SHOWN_COUNTS, latency_rows, no_rate, percent, rate_text, system_cells, worst_rows
 from .sanitize import printable
-from .stats_report import LABELS
 
 Report = Mapping[str, Any]
 
@@ -90,12 +89,7 @@ def _systems(report: Report) -> Iterator[str]:
 
 
 def _latencies(report: Report) -> Iterator[str]:
-    rows = [
-        [system["system"], LABELS.get(name, name), *(summary[share] for share in ("count", "p50", "p95", "p99", "max"))]
-        for system in report["systems"]
-        for name, summary in system.get("latency_ms", {}).items()
-    ]
-    if rows:
+    if rows := latency_rows(report):
         yield "<h2>Latencies in milliseconds</h2>"
         yield from _table(("System", "From, to", "Count", "p50", "p95", "p99", "Max"), rows, text_columns=(1,))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..text_width import wrap
 from .sanitize import one_line
-from .stats_report import LABELS
+from .stats_report import COLUMNS, LABELS
 from .table import escape_formula
 
 Report = Mapping[str, Any]
@@ -116,15 +116,18 @@ def _systems(report: Report, columns: int | None) -> str:
     return _grid(header, rows, columns)
 
 
+def latency_rows(report: Report) -> list[list[str]]:
+    """The latencies of the live systems: name, what was measured, how often, and percentiles in milliseconds."""
+    return [
+        [system["system"], LABELS.get(name, name), *(f"{summary[column]:.0f}" for column in COLUMNS)]
+        for system in report["systems"]
+        for name, summary in system.get("latency_ms", {}).items()
+    ]
+
+
 def _latencies(report: Report, columns: int | None) -> Iterator[str]:
-    """The latencies of the live systems, if there are any: milliseconds."""
-    rows = []
-    for system in report["systems"]:
-        for name, summary in system.get("latency_ms", {}).items():
-            figures = [f"{summary[share]:.0f}" for share in ("p50", "p95", "p99", "max")]
-            rows.append([system["system"], LABELS.get(name, name), str(summary["count"]), *figures])
-    if rows:
-        yield _grid(["system", "latency, ms", "count", "p50", "p95", "p99", "max"], rows, columns, left=2)
+    if rows := latency_rows(report):
+        yield _grid(["system", "latency, ms", *COLUMNS], rows, columns, left=2)
 
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None, *, left: int = 1) -> str:

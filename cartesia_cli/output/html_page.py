@@ -11,7 +11,8 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 from .. import subtitles
 from ..subtitles.profiles import STANDARD
@@ -19,22 +20,14 @@ from ..timestamps import clock_time, known_time
 from ..transcript import Transcript
 from . import Layout, Media, SaveTarget
 from .page_corrections import code_units, corrections
-from .paragraphs import Paragraph, md, named, paragraphs
+from .paragraphs import Paragraph, md, named, paragraphs, recording_facts
 from .player_files import fill, read, source_hash
 from .sanitize import printable, title
+from .text_json import text as plain_text
 from .timed_text import srt
 
 COLOURS = 8
 """Colours of speakers in page.css; more speakers than that share them."""
-
-
-class TimedSpan(NamedTuple):
-    """A word or a segment: where it starts and ends in the text, as offsets, and its times in seconds."""
-
-    text_start: int
-    text_end: int
-    start: float
-    end: float
 
 
 def html(transcript: Transcript, layout: Layout) -> str:
@@ -62,12 +55,7 @@ def html(transcript: Transcript, layout: Layout) -> str:
 
 
 def _facts(transcript: Transcript) -> Iterator[str]:
-    duration = known_time(transcript.duration)
-    if duration is not None:
-        yield clock_time(duration)
-    if transcript.language:
-        yield transcript.language
-    yield transcript.model
+    yield from recording_facts(transcript)
     if transcript.has_estimated_segments or any(times.estimated for times in transcript.word_times()):
         yield "times are estimated"
     if not transcript.text.strip():
@@ -98,19 +86,22 @@ def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) ->
     corrections   what saving takes, as `page_corrections` has it, or null
     """
     media = layout.media or Media()
-    plain = "\n\n".join(f"{name}: {part.text.strip()}" if name else part.text.strip() for name, part in named(found))
     cues = subtitles.cues(transcript, layout.rules or STANDARD)
     document: dict[str, Any] = {
         "duration": known_time(transcript.duration) or max((cue.end / 1000 for cue in cues), default=0),
-        "words": list(_words(transcript, found)),
+        "words": [list(chain(*words)) for words in _words(transcript, found)],
         "cues": [[cue.start, cue.end] for cue in cues],
         "peaks": {"step": media.peak_seconds, "values": b64encode(media.peaks).decode("ascii")},
         "media": {"link": media.link, "type": media.type, "embedded": b64encode(media.embedded).decode("ascii")},
         "corrections": _corrections(transcript, found, layout.save_target),
-        "copies": {"text": printable(plain), "srt": srt(transcript, layout), "md": md(transcript, layout)},
+        "copies": {
+            "text": plain_text(transcript, Layout(paragraphs=True)).rstrip("\n"),
+            "srt": srt(transcript, layout),
+            "md": md(transcript, layout),
+        },
     }
-    text = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    data = json.dumps(document, ensure_ascii=True, separators=(",", ":"))
+    return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def is_correctable(transcript: Transcript) -> bool:
@@ -122,18 +113,19 @@ def _corrections(
     transcript: Transcript, found: Sequence[Paragraph], save_target: SaveTarget | None
 ) -> dict[str, Any] | None:
     """What saving takes; None if there are words that aren't in a paragraph."""
-    count = sum(len(numbers) for numbers in _words(transcript, found)) // len(TimedSpan._fields)
+    count = sum(map(len, _words(transcript, found)))
     return corrections(transcript, _speakers(found), save_target) if count == len(transcript.words or ()) else None
 
 
-def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[int]]:
-    """The words of each paragraph, flattened. Offsets count UTF-16 code units, as in JavaScript."""
+def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[tuple[int, int, int, int]]]:
+    """The words of each paragraph: offset, length, start and end. The first two count UTF-16 code units, as in
+    JavaScript."""
     spans, k, begin = list(_timed_spans(transcript)), 0, 0
     for part in found:
         begin = transcript.text.index(part.text, begin)
-        end, numbers = begin + len(part.text), []
+        end, words = begin + len(part.text), []
         at = units = 0  # the same place in the paragraph, in characters and in code units
-        while k < len(spans) and spans[k].text_start < end:
+        while k < len(spans) and spans[k][0] < end:
             first, last, start, stop = spans[k]
             k += 1
             if first < begin:
@@ -141,20 +133,21 @@ def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[
             units += code_units(part.text[at : first - begin])
             at = first - begin
             length = code_units(part.text[at : min(last, end) - begin])
-            numbers += [units, length, round(1000 * start), round(1000 * max(start, stop))]
-        yield numbers
+            words.append((units, length, round(1000 * start), round(1000 * max(start, stop))))
+        yield words
         begin = end
 
 
-def _timed_spans(transcript: Transcript) -> Iterator[TimedSpan]:
-    """Words with their times, estimated where they have none; segments where the words aren't found in the text."""
+def _timed_spans(transcript: Transcript) -> Iterator[tuple[int, int, float, float]]:
+    """Words, or segments where the words aren't found in the text: where each starts and ends there, and its times in
+    seconds, estimated where it has none."""
     spans = transcript.word_spans()
     if spans:
         spoken = [times for word, times in zip(transcript.words or (), transcript.word_times(), strict=True)
                   if word.word.strip()]  # fmt: skip
         for span, times in zip(spans, spoken, strict=True):
-            yield TimedSpan(span.text_start, span.text_end, times.start, times.end)
+            yield span.text_start, span.text_end, times.start, times.end
         return
     for span in transcript.segment_spans():
         if span.start is not None and span.end is not None:
-            yield TimedSpan(span.text_start, span.text_end, span.start, span.end)
+            yield span.text_start, span.text_end, span.start, span.end

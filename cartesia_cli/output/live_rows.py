@@ -105,6 +105,7 @@ class LiveRows:
         self._encoding, self._colored = encoding, colored
         self._ascii = not can_encode(encoding, "●○…▇▏·")
         self._silent, self._speaking, self._ellipsis = ("-", "*", "...") if self._ascii else ("○", "●", "…")
+        self._full, self._stroke, self._empty = ("#", "|", ".") if self._ascii else ("▇", "▏", "·")  # of the level bar
 
     def rows(self, state: LiveState, columns: int, lines: int) -> list[str]:
         """At most MAX_TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
@@ -113,25 +114,23 @@ class LiveRows:
         last = self._prompt_row(state.prompt, width) if state.prompt else self._status_row(state, width)
         return [*(styled(row, DIM, colored=self._colored) for row in text), last]
 
-    def legend(self, *, microphone: bool, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
-        """The parts of the status row in such a session, and what each means.
+    def legend(self, *, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
+        """The parts of the status row of a microphone, and what each means.
 
         counts_silence   whether silence ends utterances
         costs            whether it costs credits
         """
-        full, stroke, empty = level_bar_characters(ascii_only=self._ascii)
-        entries = [
-            (True, f"{self._speaking} {self._silent}", "speech, silence"),
-            (microphone, "ON AIR", "the microphone is on"),
-            (microphone, "PAUSED", "it is off"),
-            (costs, "credits", "cost so far"),
-            (True, "behind", "audio not sent yet"),
-            (microphone, 2 * full + 2 * empty, "level of the microphone"),
-            (microphone, stroke, "louder than this is speech"),
-            (microphone, "noise", "level of the background"),
-            (counts_silence, "ends in", "silence left to the end"),
+        return [
+            (f"{self._speaking} {self._silent}", "speech, silence"),
+            ("ON AIR", "the microphone is on"),
+            ("PAUSED", "it is off"),
+            *([("credits", "cost so far")] if costs else []),
+            ("behind", "audio not sent yet"),
+            (2 * self._full + 2 * self._empty, "level of the microphone"),
+            (self._stroke, "louder than this is speech"),
+            ("noise", "level of the background"),
+            *([("ends in", "silence left to the end")] if counts_silence else []),
         ]
-        return [(name, meaning) for applies, name, meaning in entries if applies]
 
     def _text_rows(self, text: str, width: int, most: int) -> list[str]:
         """The last rows of a text, after an ellipsis if something is missing."""
@@ -188,13 +187,19 @@ class LiveRows:
         if state.level is not None:
             level = state.level
             parts += [
-                RowPart(8, f"  {level_bar(level, ascii_only=self._ascii)}"),
+                RowPart(8, f"  {self._level_bar(level)}"),
                 RowPart(9, f" {max(level.level, -99):4.0f} dB"),
                 RowPart(11, f", noise {level.noise:.0f}"),
             ]
             if level.ends_in > 0:
                 parts.append(RowPart(10, f", ends in {level.ends_in:.1f} s"))
         return parts
+
+    def _level_bar(self, level: MicrophoneLevel) -> str:
+        """A level in BAR_COLUMNS columns: filled up to the level, with a stroke at the threshold of speech."""
+        filled, at = _filled_cells(level.level), min(_filled_cells(level.threshold), BAR_COLUMNS - 1)
+        cells = self._full * filled + self._empty * (BAR_COLUMNS - filled)
+        return cells if at < filled else cells[:at] + self._stroke + cells[at + 1 :]
 
     def _label(self, state: LiveState, rank: int) -> Iterable[RowPart]:
         if state.on_air is not None:
@@ -205,20 +210,6 @@ def _without_loose_marks(row: str) -> str:
     """A row without the combining marks at its start, which would combine with the end of the row above."""
     first = next((at for at, character in enumerate(row) if character_width(character)), len(row))
     return row[first:]
-
-
-def level_bar(level: MicrophoneLevel, *, ascii_only: bool = False) -> str:
-    """A level in BAR_COLUMNS columns: filled up to the level, with a stroke at the threshold of speech."""
-    full, stroke, empty = level_bar_characters(ascii_only=ascii_only)
-    filled, at = _filled_cells(level.level), min(_filled_cells(level.threshold), BAR_COLUMNS - 1)
-    return "".join(
-        stroke if cell == at and cell >= filled else full if cell < filled else empty for cell in range(BAR_COLUMNS)
-    )
-
-
-def level_bar_characters(*, ascii_only: bool) -> tuple[str, str, str]:
-    """The characters of a level bar: full, threshold, empty."""
-    return ("#", "|", ".") if ascii_only else ("▇", "▏", "·")
 
 
 def _filled_cells(level: float) -> int:

@@ -10,6 +10,7 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from statistics import median
 from typing import NamedTuple
 
@@ -70,14 +71,8 @@ class _Break(NamedTuple):
 def md(transcript: Transcript, layout: Layout) -> str:
     """The source as a heading, a line of facts, and paragraphs, with a time stamp at most every 30 s, and the name of
     each speaker who begins."""
-    duration = known_time(transcript.duration)
-    facts = (
-        None if duration is None else clock_time(duration),
-        transcript.language,
-        transcript.model,
-        "times are estimated" if transcript.has_estimated_segments else None,
-    )
-    blocks = [f"# {_escape(title(transcript.source))}", " · ".join(_escape(fact) for fact in facts if fact)]
+    facts = [*recording_facts(transcript), *["times are estimated"] * transcript.has_estimated_segments]
+    blocks = [f"# {_escape(title(transcript.source))}", " · ".join(map(_escape, facts))]
     blocks += [f"*{clock_time(notice.at)} {_escape(notice.message)}*" for notice in transcript.notices]
     stamped = None
     for name, (start, text, _) in named(paragraphs(transcript)):
@@ -88,16 +83,23 @@ def md(transcript: Transcript, layout: Layout) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
+def recording_facts(transcript: Transcript) -> list[str]:
+    """How long the recording is, its language, and the model, as far as they are known."""
+    duration = known_time(transcript.duration)
+    facts = (None if duration is None else clock_time(duration), transcript.language, transcript.model)
+    return [fact for fact in facts if fact]
+
+
 def paragraphs(transcript: Transcript) -> list[Paragraph]:
     """The text in paragraphs, none of them only white space. Times are those of the words, or else of the segments."""
-    first, breaks = _possible_breaks(transcript)
-    return _divide_at(transcript.text, first, _choose_breaks(breaks, len(transcript.text)))
+    first, *breaks = _possible_breaks(transcript)
+    return _divide_at(transcript.text, [first, *_choose_breaks(breaks, len(transcript.text))])
 
 
 def turns(transcript: Transcript) -> list[Paragraph]:
     """The text in turns, none of them only white space: a single one if nobody is known to say any of it."""
-    first, breaks = _possible_breaks(transcript)
-    return _divide_at(transcript.text, first, (each for each in breaks if each.turn))
+    first, *breaks = _possible_breaks(transcript)
+    return _divide_at(transcript.text, [first, *(each for each in breaks if each.turn)])
 
 
 def named(parts: Iterable[Paragraph]) -> Iterator[tuple[str, Paragraph]]:
@@ -115,19 +117,19 @@ def paragraph_pause(pauses: Iterable[float]) -> float:
     )
 
 
-def _divide_at(text: str, first: Paragraph, breaks: Iterable[_Break]) -> list[Paragraph]:
-    """The text divided at these breaks. `first` says when it starts, and who begins."""
-    begin, found = 0, []
-    part = first
-    for each in [*breaks, _Break(len(text), True, 0, None)]:
-        if text[begin : each.cut].strip():
-            found.append(part._replace(text=text[begin : each.cut]))
-            begin, part = each.cut, Paragraph(each.start, "", each.speaker)
+def _divide_at(text: str, breaks: Iterable[_Break]) -> list[Paragraph]:
+    """The text divided at these breaks, the first of which is at its beginning."""
+    begin, *further = breaks
+    found = []
+    for each in [*further, _Break(len(text), True, 0, None)]:
+        if text[begin.cut : each.cut].strip():
+            found.append(Paragraph(begin.start, text[begin.cut : each.cut], begin.speaker))
+            begin = each
     return found
 
 
-def _possible_breaks(transcript: Transcript) -> tuple[Paragraph, list[_Break]]:
-    """When the text starts and who begins, and the breaks between its words, or else between its segments."""
+def _possible_breaks(transcript: Transcript) -> list[_Break]:
+    """The beginning of the text, and the breaks between its words, or else between its segments."""
     text, words = transcript.text, transcript.words or ()
     speakers = [word.speaker for word in words if word.word.strip()]
     is_known = any(word.start is not None or word.speaker is not None for word in words)
@@ -138,8 +140,8 @@ def _possible_breaks(transcript: Transcript) -> tuple[Paragraph, list[_Break]]:
     breaks = list(_breaks_between(text, places, speakers))
     if not are_words:
         breaks = [each._replace(sentence=True) for each in breaks]
-    first = Paragraph(places[0].start, "", speakers[0]) if places else Paragraph(None, "")
-    return first, breaks
+    start, speaker = (places[0].start, speakers[0]) if places else (None, None)
+    return [_Break(0, True, 0, start, speaker=speaker), *breaks]
 
 
 def _breaks_between(text: str, places: Sequence[TextSpan], speakers: Sequence[str | None]) -> Iterator[_Break]:
@@ -169,26 +171,23 @@ def _find_cut(text: str, last: int, first: int) -> int | None:
 def _choose_breaks(breaks: Sequence[_Break], end: int) -> Iterator[_Break]:
     """The breaks to make, in order, in a text of `end` characters."""
     least = paragraph_pause(each.pause for each in breaks if each.sentence and not each.turn)
-    cuts = [each.cut for each in breaks]
     begin = done = 0
     for i, each in enumerate(breaks):
         if each.turn or each.pause >= least * (1 if each.sentence else MID_SENTENCE_FACTOR):
-            yield from _divide(breaks[done:i], cuts[done:i], begin, each.cut)
+            yield from _divide(breaks[done:i], begin, each.cut)
             yield each
             begin, done = each.cut, i + 1
-    yield from _divide(breaks[done:], cuts[done:], begin, end)
+    yield from _divide(breaks[done:], begin, end)
 
 
-def _divide(breaks: Sequence[_Break], cuts: Sequence[int], begin: int, end: int) -> Iterator[_Break]:
+def _divide(breaks: Sequence[_Break], begin: int, end: int) -> Iterator[_Break]:
     """The breaks that a paragraph from `begin` to `end` needs because of its length."""
+    cut = attrgetter("cut")
     while end - begin > MAX_CHARACTERS:
-        near = breaks[
-            bisect_left(cuts, begin + MIN_CHARACTERS) : bisect_right(
-                cuts, min(begin + MAX_CHARACTERS, end - MIN_CHARACTERS)
-            )
-        ]
+        first = bisect_left(breaks, begin + MIN_CHARACTERS, key=cut)
+        near = breaks[first : bisect_right(breaks, min(begin + MAX_CHARACTERS, end - MIN_CHARACTERS), key=cut)]
         if not near:
-            near = breaks[(i := bisect_right(cuts, begin + MAX_CHARACTERS)) : i + 1]
+            near = breaks[(i := bisect_right(breaks, begin + MAX_CHARACTERS, key=cut)) : i + 1]
         if not near:
             return
         best = max(near, key=lambda each: (each.sentence, each.pause, each.cut))

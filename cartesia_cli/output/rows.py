@@ -67,11 +67,12 @@ def select_rows(
     texts = [one_line(word.word) for word in words]
     starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
     lengths, gaps = list(map(_difference, ends, starts)), list(map(_difference, [*starts[1:], None], ends))
-    numbers = range(before + 1, before + len(words) + 1)
-    every = [WordRow(*cells) for cells in zip(numbers, starts, ends, lengths, gaps, texts, strict=False)]
-    if any(word.speaker is not None or word.estimated for word in words):
-        pairs = zip(every, words, strict=True)
-        every = [row._replace(speaker=word.speaker, estimated=word.estimated) for row, word in pairs]
+    every = [
+        WordRow(number, start, end, length, gap, text, speaker=word.speaker, estimated=word.estimated)
+        for number, (word, start, end, length, gap, text) in enumerate(
+            zip(words, starts, ends, lengths, gaps, texts, strict=True), before + 1
+        )
+    ]
     if selection is None:
         return every
     inside = hits = _in_time_range(every, selection, known_ms(at) or 0)

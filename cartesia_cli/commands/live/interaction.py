@@ -277,6 +277,6 @@ class KeyActions:
         self._controls.redraw()
 
     def _show_help(self) -> None:
-        legend = self._view.renderer.legend(microphone=True, counts_silence=self._counts_silence, costs=self._billed)
+        legend = self._view.renderer.legend(counts_silence=self._counts_silence, costs=self._billed)
         text = help_text(self._bindings, legend if self._view.active else ())
         self._reporter.print_lines(lambda width, encoding: text)
