@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.low_latency_resampler import LowLatencyResampler
-from cartesia_cli.protocol import Command, Event
+from cartesia_cli.protocol.events import Event
+from cartesia_cli.protocol.realtime import Command
 
 RATES = (8000, 11025, 22050, 32000, 44100, 48000, 96000)
 OUTPUT_RATE = 16000
@@ -194,7 +195,7 @@ class SilentConnection:
         self.size += len(frame)
 
     async def command(self, command: Command) -> None:
-        from cartesia_cli.protocol import Close
+        from cartesia_cli.protocol.realtime import Close
 
         if isinstance(command, Close):
             self._closed.set()
@@ -213,7 +214,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     from cartesia_cli.audio import devices, microphone, session_recording
     from cartesia_cli.audio.pacing import LimitedSource
     from cartesia_cli.audio.vad import Endpointer
-    from cartesia_cli.protocol import RealtimeOptions
+    from cartesia_cli.protocol.realtime import RealtimeOptions
     from cartesia_cli.session import Session
     from cartesia_cli.session.interfaces import StopSignal
     from cartesia_cli.session.latency import LatencyRecorder

@@ -84,7 +84,8 @@ def targets(folder: Path) -> dict[str, Target]:
     from cartesia_cli.audio.wav_header import read_wav_header
     from cartesia_cli.errors import InputError, ProtocolError
     from cartesia_cli.output import FORMATS, Layout, writer
-    from cartesia_cli.protocol import decode, decode_batch, decode_error
+    from cartesia_cli.protocol.batch import decode_batch
+    from cartesia_cli.protocol.events import decode, decode_error
     from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
     from cartesia_cli.transcript import Transcript, from_batch
     from cartesia_cli.transcript_import import load_transcripts

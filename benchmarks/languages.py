@@ -37,7 +37,7 @@ sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.evaluation import UNSPACED_LANGUAGES
-from cartesia_cli.protocol import language_name
+from cartesia_cli.protocol.languages import language_name
 from cartesia_cli.server import whisper
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.whisper_decoding import BEAM_SIZE, LANGUAGES_WITHOUT_TIMESTAMPS, PROMPTS

@@ -43,7 +43,7 @@ from speakers import (
     without_pauses,
 )
 
-from cartesia_cli.protocol import AUTO, MANUAL, Endpoint
+from cartesia_cli.protocol.realtime import AUTO, MANUAL, Endpoint
 
 ANSWER_GOAL_SECONDS = 0.3
 """Median."""

@@ -31,7 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.vad import Endpointer, VadSettings
-from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd, Word
+from cartesia_cli.protocol.events import Delta, Event, TurnEnd
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import Close, Finalize, RealtimeOptions
 from cartesia_cli.server import moonshine
 from cartesia_cli.server.live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS

@@ -109,7 +109,7 @@ def simulate(arguments: Sequence[str]) -> int:
     from cartesia_cli.__main__ import main as program
     from cartesia_cli.client import BatchClient
     from cartesia_cli.client.http_transport import HttpResponse
-    from cartesia_cli.protocol import BatchResponse, decode_batch
+    from cartesia_cli.protocol.batch import BatchResponse, decode_batch
 
     response = decode_batch(ANSWER)
 

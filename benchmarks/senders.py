@@ -100,7 +100,7 @@ async def sdk(address: str, name: str) -> AsyncIterator[Link]:
 @asynccontextmanager
 async def ours(address: str, name: str) -> AsyncIterator[Link]:
     from cartesia_cli.client.realtime import connect
-    from cartesia_cli.protocol import MANUAL, RealtimeOptions
+    from cartesia_cli.protocol.realtime import MANUAL, RealtimeOptions
 
     async with connect(address, None, MANUAL, RealtimeOptions(model="ink-2", keyterms=(name,))) as connection:
 
@@ -174,7 +174,7 @@ async def pace_by_session(
     from cartesia_cli.audio.pcm import AudioBlock, decode_pcm
     from cartesia_cli.audio.vad import Endpointer
     from cartesia_cli.client.realtime import connect
-    from cartesia_cli.protocol import MANUAL, RealtimeOptions
+    from cartesia_cli.protocol.realtime import MANUAL, RealtimeOptions
     from cartesia_cli.session import Session
     from cartesia_cli.session.interfaces import StopSignal
     from cartesia_cli.session.latency import LatencyRecorder

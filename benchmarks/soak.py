@@ -104,7 +104,8 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     from cartesia_cli.output import Layout
     from cartesia_cli.output.console import Reporter
     from cartesia_cli.output.live_view import LiveView
-    from cartesia_cli.protocol import MANUAL, RealtimeOptions, Word
+    from cartesia_cli.protocol.json_fields import Word
+    from cartesia_cli.protocol.realtime import MANUAL, RealtimeOptions
     from cartesia_cli.transcript import Partial, Segment
 
     config = SessionConfig(

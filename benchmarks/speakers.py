@@ -20,7 +20,8 @@ from websockets.asyncio.client import connect
 
 from cartesia_cli.audio.level import FrameLevels
 from cartesia_cli.audio.pcm import RATE, Samples, encode_s16le
-from cartesia_cli.protocol import API_VERSION, MANUAL, Endpoint
+from cartesia_cli.protocol.constants import API_VERSION
+from cartesia_cli.protocol.realtime import MANUAL, Endpoint
 from tests.speech import say, silence
 
 FRAME_SAMPLES = RATE // 10

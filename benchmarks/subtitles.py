@@ -22,7 +22,7 @@ from pathlib import Path
 from measuring import ROOT, Report
 
 sys.path.insert(0, str(ROOT))
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.subtitles import Cue, cues, srt
 from cartesia_cli.transcript import Transcript
 

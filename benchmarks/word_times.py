@@ -25,7 +25,9 @@ from measuring import ROOT, Report
 sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Close, Event, RealtimeOptions, TurnEnd, Word
+from cartesia_cli.protocol.events import Event, TurnEnd
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import Close, RealtimeOptions
 from cartesia_cli.server import whisper
 from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor
 from cartesia_cli.server.engine_choice import load_live_engine

@@ -25,7 +25,8 @@ from . import directories
 from .atomic_files import TEMPORARY_NAME, write_atomically
 from .errors import ProtocolError
 from .fingerprint import Fingerprint, file_state, fingerprint, is_own
-from .protocol import API_VERSION, DEFAULT_LANGUAGE, HTTP_ROUTES, BatchOptions, BatchResponse, decode_batch, is_loopback
+from .protocol.batch import DEFAULT_LANGUAGE, BatchOptions, BatchResponse, decode_batch
+from .protocol.constants import API_VERSION, HTTP_ROUTES, is_loopback
 
 MAX_BYTES = 200_000_000
 """Maximum size of all responses together: some 350 hours of speech with word times."""

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from .atomic_files import write_atomically
 from .errors import AuthError, OutputError, UsageError
-from .protocol import Credential
+from .protocol.constants import Credential
 from .settings import Setting, Settings
 
 KEY_COMMAND_SECONDS = 30

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import CliError, UsageError
-from .protocol import check_base_url
+from .protocol.constants import check_base_url
 
 SWITCHES = ("insecure_http", "insecure_http_key")
 GENERAL = ("base_url", "api_key_command", *SWITCHES)

@@ -14,7 +14,7 @@ from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 
 from .alignment import word_ends
-from .protocol import Word
+from .protocol.json_fields import Word
 from .text_width import shorten
 from .timestamps import known_duration
 from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between

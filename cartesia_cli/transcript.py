@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 from unicodedata import east_asian_width
 
 from .alignment import covering_words, word_ends
-from .protocol import BatchResponse, DetectedLanguage, Word
+from .protocol.batch import BatchResponse
+from .protocol.json_fields import DetectedLanguage, Word
 from .text_encoding import ends_within_character, join_surrogates
 from .timestamps import (
     MAX_SECONDS,

@@ -15,19 +15,8 @@ from contextlib import asynccontextmanager
 from cartesia_cli.audio.pcm import RATE, AudioBlock
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
-from cartesia_cli.protocol import (
-    Close,
-    Command,
-    Connected,
-    Delta,
-    Done,
-    Event,
-    Finalize,
-    FlushDone,
-    TurnEnd,
-    TurnStart,
-    TurnUpdate,
-)
+from cartesia_cli.protocol.events import Connected, Delta, Done, Event, FlushDone, TurnEnd, TurnStart, TurnUpdate
+from cartesia_cli.protocol.realtime import Close, Command, Finalize
 from cartesia_cli.session import Session
 from cartesia_cli.transcript import Segment, Update
 from tests.simulated_time import SimulatedTimeLoop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cartesia_cli.protocol import Delta, Event, FlushDone, TurnEnd, TurnStart
+from cartesia_cli.protocol.events import Delta, Event, FlushDone, TurnEnd, TurnStart
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.tracker.timeline import MAX_RESPONSE_SECONDS
 

@@ -11,7 +11,7 @@ import pytest
 
 from cartesia_cli.output import Layout
 from cartesia_cli.output.timed_text import ass
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.profiles import PROFILES
 from cartesia_cli.transcript import Segment, Transcript

@@ -25,7 +25,8 @@ from cartesia_cli.commands.live.session import live_view, run_session
 from cartesia_cli.errors import OutputError
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import MANUAL, Finalize, RealtimeOptions, Word
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import MANUAL, Finalize, RealtimeOptions
 from cartesia_cli.server.app import create_scripted_app
 from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import parse_script

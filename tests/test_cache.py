@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import cartesia_cli
 from cartesia_cli import fingerprint as fingerprint_module
 from cartesia_cli.cache import Cache, Lookup, Store, engine_identity, server_identity
-from cartesia_cli.protocol import BatchOptions, BatchResponse, Word, encode_batch
+from cartesia_cli.protocol.batch import BatchOptions, BatchResponse, encode_batch
+from cartesia_cli.protocol.json_fields import Word
 from tests.conftest import Run
 from tests.fault_server import KEY, TEXT, TRANSCRIPT, Exchange, FaultServer, answers, refuses, write_wav
 from tests.fault_server import environment as with_a_key

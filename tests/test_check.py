@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.lint import RULES, describe, lint
 from cartesia_cli.subtitles.parser import Finding, Kind, ParsedCue, SubtitleFile, parse

@@ -45,7 +45,8 @@ from cartesia_cli.errors import (
     NetworkError,
     ProtocolError,
 )
-from cartesia_cli.protocol import RUNNING_SERVER, BatchOptions, BatchResponse, Credential
+from cartesia_cli.protocol.batch import BatchOptions, BatchResponse
+from cartesia_cli.protocol.constants import RUNNING_SERVER, Credential
 from cartesia_cli.retry import FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS, is_retryable_status, parse_retry_after
 
 from .fault_server import (

@@ -22,29 +22,30 @@ from hypothesis import strategies as st
 from cartesia_cli import __version__
 from cartesia_cli.client.realtime import RealtimeConnection, connect
 from cartesia_cli.errors import CliError, Exit, NetworkError, ProtocolError, UsageError
-from cartesia_cli.protocol import (
-    API_VERSION,
-    AUTO,
-    MANUAL,
-    Close,
-    Command,
-    Config,
+from cartesia_cli.protocol.constants import API_VERSION, Credential
+from cartesia_cli.protocol.events import (
     Connected,
-    Credential,
     Delta,
     Done,
-    Endpoint,
     Error,
     Event,
-    Finalize,
     FlushDone,
-    RealtimeOptions,
-    TurnConfig,
     TurnEnd,
     TurnUpdate,
     Unknown,
     decode,
     malformed_fields,
+)
+from cartesia_cli.protocol.realtime import (
+    AUTO,
+    MANUAL,
+    Close,
+    Command,
+    Config,
+    Endpoint,
+    Finalize,
+    RealtimeOptions,
+    TurnConfig,
 )
 
 from . import realtime_server as foreign

@@ -19,7 +19,8 @@ import trustme
 from cartesia_cli.client import RetryPolicy
 from cartesia_cli.client.realtime import RealtimeConnection, connect
 from cartesia_cli.errors import ApiError, AuthError, CliError, Exit, NetworkError, ProtocolError, UsageError
-from cartesia_cli.protocol import AUTO, MANUAL, Config, Endpoint, RealtimeOptions, TurnEnd
+from cartesia_cli.protocol.events import TurnEnd
+from cartesia_cli.protocol.realtime import AUTO, MANUAL, Config, Endpoint, RealtimeOptions
 
 from . import realtime_server as foreign
 from .fault_server import KEY, REQUEST_ID, SOON

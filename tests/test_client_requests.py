@@ -15,7 +15,8 @@ from cartesia_cli import __version__
 from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload
 from cartesia_cli.client.upload import MultipartBody
 from cartesia_cli.errors import InputError
-from cartesia_cli.protocol import BatchOptions, BatchResponse, Credential
+from cartesia_cli.protocol.batch import BatchOptions, BatchResponse
+from cartesia_cli.protocol.constants import Credential
 
 from .fault_server import KEY, TEXT, FaultServer, Request, answers, environment, parse_form, refuses, write_wav
 from .fork_server import run_program

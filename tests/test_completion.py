@@ -20,10 +20,12 @@ import pytest
 import typer
 from typer.main import get_command
 
-from cartesia_cli import cli, completion, protocol
+from cartesia_cli import cli, completion
 from cartesia_cli.commands.options import ColorMode
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
+from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HINT_LANGUAGES, HTTP_ROUTES, LANGUAGES
+from cartesia_cli.protocol.languages import CHINESE_SCRIPTS, LANGUAGE_NAMES
 
 from .conftest import load_script
 
@@ -103,10 +105,10 @@ def test_classified_kinds_are_known() -> None:
 
 def test_values_are_those_of_the_program() -> None:
     assert [value for value, _ in VALUES["format"]] == list(FORMATS)
-    assert [value for value, _ in VALUES["language"]] == ["auto", *protocol.LANGUAGES, *protocol.CHINESE_SCRIPTS]
-    assert set(protocol.LANGUAGE_NAMES) == {*protocol.HINT_LANGUAGES, *protocol.CHINESE_SCRIPTS}
-    assert [value for value, _ in VALUES["encoding"]] == list(protocol.ENCODINGS)
-    assert [value for value, _ in VALUES["endpoint"]] == list(protocol.HTTP_ROUTES)
+    assert [value for value, _ in VALUES["language"]] == ["auto", *LANGUAGES, *CHINESE_SCRIPTS]
+    assert set(LANGUAGE_NAMES) == {*HINT_LANGUAGES, *CHINESE_SCRIPTS}
+    assert [value for value, _ in VALUES["encoding"]] == list(ENCODINGS)
+    assert [value for value, _ in VALUES["endpoint"]] == list(HTTP_ROUTES)
     assert [value for value, _ in VALUES["|".join(get_args(ColorMode))]] == list(get_args(ColorMode))
 
 
@@ -190,7 +192,7 @@ def test_formats_are_a_list() -> None:
 
 
 def test_models_languages_whisper() -> None:
-    assert values("transcribe", "-m", "") == list(protocol.BATCH_MODELS)
+    assert values("transcribe", "-m", "") == list(BATCH_MODELS)
     assert "de\tGerman" in candidates(["transcribe", "-l", ""])
     offered = candidates(["serve", "--local-model", ""])
     assert offered[-1] == "\tfolders\t"

@@ -40,7 +40,7 @@ from typer.main import get_command
 from cartesia_cli import cli
 from cartesia_cli.errors import Exit
 from cartesia_cli.output import FORMATS
-from cartesia_cli.protocol import ENCODINGS, batch_credits, realtime_credits
+from cartesia_cli.protocol.constants import ENCODINGS, batch_credits, realtime_credits
 from cartesia_cli.server.script import parse_script
 from cartesia_cli.subtitles.profiles import PROFILES
 

@@ -27,7 +27,8 @@ from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.probing.ogg_flac import MAX_CHAINED, find_chained_recordings
 from cartesia_cli.errors import InputError
-from cartesia_cli.protocol import ENCODINGS, Word
+from cartesia_cli.protocol.constants import ENCODINGS
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.runner import serve_in_background
 

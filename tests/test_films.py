@@ -18,7 +18,7 @@ from cartesia_cli.commands.batch.prepare import TemporaryFolder
 from cartesia_cli.commands.batch.upload_audio import choose_upload, estimate_upload
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import BatchOptions
+from cartesia_cli.protocol.batch import BatchOptions
 from tests.conftest import TINY_MODEL, Transcribe
 from tests.fault_server import Exchange, FaultServer, environment
 from tests.fork_server import run_program

@@ -29,7 +29,10 @@ from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.sanitize import BIDI
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.protocol import ENCODINGS, Delta, Event, TurnEnd, decode, decode_batch, decode_error, events
+from cartesia_cli.protocol import events
+from cartesia_cli.protocol.batch import decode_batch
+from cartesia_cli.protocol.constants import ENCODINGS
+from cartesia_cli.protocol.events import Delta, Event, TurnEnd, decode, decode_error
 from cartesia_cli.text_encoding import join_surrogates
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, Update, from_batch

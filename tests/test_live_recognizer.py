@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server.live_recognizer import PARTIAL_INTERVAL_SECONDS, LiveRecognizer
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4

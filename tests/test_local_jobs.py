@@ -16,7 +16,7 @@ from cartesia_cli.commands.backend import Backend, BackendConfig, concurrency_li
 from cartesia_cli.commands.local_extra import LocalServerObserver
 from cartesia_cli.errors import ApiError, CliError, InputError, NetworkError, ProtocolError
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import BatchOptions
+from cartesia_cli.protocol.batch import BatchOptions
 from cartesia_cli.server import capacity
 from cartesia_cli.server.capacity import Machine
 from cartesia_cli.server.observer import RECORDING_HEADER

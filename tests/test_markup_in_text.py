@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.protocol import BatchResponse, Delta, Done, FlushDone, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.events import Delta, Done, FlushDone
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, from_batch, from_segments
 from cartesia_cli.transcript_import import load_transcripts

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cartesia_cli import model_cache
-from cartesia_cli.protocol import MODELS_AT_RELEASE, RELEASED_ON, Model
+from cartesia_cli.protocol.models import MODELS_AT_RELEASE, RELEASED_ON, Model
 from tests.conftest import Run
 from tests.fault_server import FaultServer, answers, fine, refuses, write_wav
 

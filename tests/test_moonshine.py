@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server import moonshine
 from cartesia_cli.server.engine import Engine, amplify_quiet
 from cartesia_cli.server.moonshine import MoonshineEngine

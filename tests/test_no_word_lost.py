@@ -14,7 +14,7 @@ import pytest
 
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.audio.vad import Endpointer
-from cartesia_cli.protocol import RealtimeOptions
+from cartesia_cli.protocol.realtime import RealtimeOptions
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import Connect, Source, StopSignal
 from cartesia_cli.session.latency import LatencyRecorder

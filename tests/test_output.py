@@ -18,7 +18,8 @@ from cartesia_cli.output import EXTENSIONS, FORMATS, Layout, extension, writer
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.output.files import StdoutClosed, write_file, write_stdout
 from cartesia_cli.output.sanitize import one_line, printable, title
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Transcript, from_batch
 
 

@@ -16,7 +16,8 @@ from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.paragraphs import MAX_CHARACTERS, paragraph_pause, paragraphs
 from cartesia_cli.output.sanitize import one_line, title
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 

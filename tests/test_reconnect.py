@@ -22,22 +22,9 @@ from cartesia_cli.audio.session_recording import SessionRecording
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.commands.live.interaction import PausableSource
 from cartesia_cli.errors import ApiError, AuthError, CliError, NetworkError
-from cartesia_cli.protocol import (
-    Close,
-    Command,
-    Config,
-    Connected,
-    Delta,
-    Done,
-    Event,
-    Finalize,
-    FlushDone,
-    TurnConfig,
-    TurnEnd,
-    TurnStart,
-    TurnUpdate,
-    Word,
-)
+from cartesia_cli.protocol.events import Connected, Delta, Done, Event, FlushDone, TurnEnd, TurnStart, TurnUpdate
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import Close, Command, Config, Finalize, TurnConfig
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import CatchUp, Skipped, Source, StopSignal
 from cartesia_cli.session.reconnect import ReconnectPolicy

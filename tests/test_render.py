@@ -14,7 +14,8 @@ import pytest
 import cartesia_cli
 from cartesia_cli.commands.render import MAX_TRANSCRIPT_BYTES
 from cartesia_cli.output import FORMATS, Layout, extension, writer
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import from_batch
 from tests.conftest import Run
 from tests.fault_server import KEY, TRANSCRIPT, FaultServer, answers, write_wav

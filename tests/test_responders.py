@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.protocol import Close, Delta, Event, Finalize, RealtimeOptions, TurnEnd, Word
+from cartesia_cli.protocol.events import Delta, Event, TurnEnd
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import Close, Finalize, RealtimeOptions
 from cartesia_cli.server import moonshine
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes

@@ -26,7 +26,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frame_log import FrameLog
-from cartesia_cli.protocol import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, build_url, encode_command
+from cartesia_cli.protocol.constants import build_url
+from cartesia_cli.protocol.realtime import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import Script, parse_script

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cartesia_cli.protocol import Config, TurnConfig
+from cartesia_cli.protocol.realtime import Config, TurnConfig
 from cartesia_cli.session.sent_configs import SETTLED_SECONDS, SentConfigs
 
 GERMAN, TERMS, QUICK = Config(language_hints=("de",)), Config(keyterms=("Ink",)), Config(TurnConfig(end_threshold=0.4))

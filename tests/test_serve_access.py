@@ -21,8 +21,8 @@ from websockets.sync.client import ClientConnection, connect
 
 import cartesia_cli
 from cartesia_cli.errors import ApiError
-from cartesia_cli.protocol import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.protocol.batch import parse_sample_rate
+from cartesia_cli.protocol.realtime import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.server import connections, uploads
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.observer import Exchange, SilentObserver

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
 from cartesia_cli.errors import EngineError, UsageError
-from cartesia_cli.protocol import ENCODINGS, BatchOptions, Word
+from cartesia_cli.protocol.batch import BatchOptions
+from cartesia_cli.protocol.constants import ENCODINGS
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server import whisper
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload

@@ -22,8 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm, encode_s16le
-from cartesia_cli.protocol import ENCODINGS, RealtimeOptions, Word
-from cartesia_cli.protocol import MANUAL as DIALECT
+from cartesia_cli.protocol.constants import ENCODINGS
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import MANUAL as DIALECT
+from cartesia_cli.protocol.realtime import RealtimeOptions
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.realtime import MAX_QUEUED_BYTES, RealtimeSession
 from cartesia_cli.server.runner import serve_in_background

@@ -22,7 +22,8 @@ from cartesia_cli.errors import (
     OutputError,
     ProtocolError,
 )
-from cartesia_cli.protocol import Close, Command, Delta, Done, Event, Finalize, FlushDone, TurnEnd, TurnStart, Unknown
+from cartesia_cli.protocol.events import Delta, Done, Event, FlushDone, TurnEnd, TurnStart, Unknown
+from cartesia_cli.protocol.realtime import Close, Command, Finalize
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import Skipped, StopSignal
 from cartesia_cli.session.loop import QUIET_SECONDS

@@ -11,7 +11,7 @@ import pytest
 from cartesia_cli.commands.backend import choose_backend
 from cartesia_cli.credentials import credential
 from cartesia_cli.errors import AuthError, UsageError
-from cartesia_cli.protocol import BASE_URL, Credential
+from cartesia_cli.protocol.constants import BASE_URL, Credential
 from cartesia_cli.settings import Section, Setting, Settings, load
 
 

@@ -23,7 +23,8 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
 from cartesia_cli.errors import CliError, NetworkError
-from cartesia_cli.protocol import Delta, RealtimeOptions
+from cartesia_cli.protocol.events import Delta
+from cartesia_cli.protocol.realtime import RealtimeOptions
 from cartesia_cli.session import Session, send_buffer
 from cartesia_cli.session.interfaces import StopSignal
 from cartesia_cli.session.latency import LatencyRecorder

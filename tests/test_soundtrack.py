@@ -23,7 +23,8 @@ from cartesia_cli.audio.soundtrack import (
 )
 from cartesia_cli.audio.time_map import Part, TimeMap
 from cartesia_cli.errors import InputError
-from cartesia_cli.protocol import BatchResponse, DetectedLanguage, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import DetectedLanguage, Word
 
 from .conftest import need
 from .memory import peak

@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.output import FORMATS, Layout, Selection, writer
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.speakers import display_name, merge_speakers
 from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.lint import RULES, lint

@@ -18,16 +18,12 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadEvent
 from cartesia_cli.output.stats_report import ASCII_RAMP, BLOCK_RAMP, count_in_bins, draw_bars, render_report
-from cartesia_cli.protocol import (
-    Close,
-    Command,
+from cartesia_cli.protocol.events import (
     Connected,
     Delta,
     Done,
     Event,
-    Finalize,
     FlushDone,
-    RealtimeOptions,
     TurnEagerEnd,
     TurnEnd,
     TurnResume,
@@ -35,6 +31,7 @@ from cartesia_cli.protocol import (
     TurnUpdate,
     Unknown,
 )
+from cartesia_cli.protocol.realtime import Close, Command, Finalize, RealtimeOptions
 from cartesia_cli.session import Session
 from cartesia_cli.session.dispatcher import EventDispatcher, Marker
 from cartesia_cli.session.interfaces import StopSignal

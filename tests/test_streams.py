@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.output import Layout, Selection, writer
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript
 
 ONE = Segment(0.5, 2.0, "The ferry leaves at seven.", "audio")

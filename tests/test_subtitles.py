@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from cartesia_cli.output import Layout, writer
 from cartesia_cli.output.streams import CueStream
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.subtitles import Cue, Rules, cues, srt, vtt
 from cartesia_cli.subtitles.function_words import GRAMMARS
 from cartesia_cli.subtitles.profiles import PROFILES

@@ -16,7 +16,7 @@ from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout, Selection, writer
 from cartesia_cli.output.rows import compile_pattern, row_words, select_rows
 from cartesia_cli.output.streams import open_stream
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.text_width import shorten
 from cartesia_cli.timestamps import known_ms
 from cartesia_cli.transcript import Segment, Transcript, from_segments

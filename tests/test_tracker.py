@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.protocol import (
+from cartesia_cli.protocol.events import (
     Connected,
     Delta,
     Done,
@@ -22,8 +22,8 @@ from cartesia_cli.protocol import (
     TurnStart,
     TurnUpdate,
     Unknown,
-    Word,
 )
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.tracker import Fact, ManualTracker, SpeechTimeline, Tracker, TurnTracker, UtteranceTimes
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 

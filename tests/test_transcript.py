@@ -7,7 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartesia_cli.protocol import BatchResponse, Word
+from cartesia_cli.protocol.batch import BatchResponse
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Segment, Transcript, drop_implausible_times, from_batch, from_segments
 
 TEXT = " Good morning. It is late,  no? Yes"

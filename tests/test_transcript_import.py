@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from cartesia_cli.errors import InputError
 from cartesia_cli.output import FORMATS, Layout, writer
 from cartesia_cli.output.streams import EventStream
-from cartesia_cli.protocol import BatchResponse, Word, decode_batch, encode_batch
+from cartesia_cli.protocol.batch import BatchResponse, decode_batch, encode_batch
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, from_batch
 from cartesia_cli.transcript_import import load_transcripts
 

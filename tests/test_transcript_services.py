@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import InputError
 from cartesia_cli.output import FORMATS, Layout, writer
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Transcript
 from cartesia_cli.transcript_import import load_transcripts
 from tests.conftest import Run

@@ -18,7 +18,8 @@ from cartesia_cli.audio.wav_writer import WavWriter, open_private, read_back
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.live.catchup import batch_catch_up
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import ENCODINGS, RealtimeOptions
+from cartesia_cli.protocol.constants import ENCODINGS
+from cartesia_cli.protocol.realtime import RealtimeOptions
 
 from . import realtime_server as foreign
 from . import speech

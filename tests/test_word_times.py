@@ -14,20 +14,10 @@ from hypothesis import strategies as st
 from websockets.sync.client import connect
 
 from cartesia_cli.audio.pcm import RATE, Samples, encode_s16le
-from cartesia_cli.protocol import (
-    API_VERSION,
-    AUTO,
-    MANUAL,
-    Close,
-    Delta,
-    Endpoint,
-    RealtimeOptions,
-    TurnEnd,
-    Word,
-    build_url,
-    decode,
-    encode_command,
-)
+from cartesia_cli.protocol.constants import API_VERSION, build_url
+from cartesia_cli.protocol.events import Delta, TurnEnd, decode
+from cartesia_cli.protocol.json_fields import Word
+from cartesia_cli.protocol.realtime import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cartesia_cli.alignment import count_missing_words, covering_words
 from cartesia_cli.output import FORMATS, Layout, writer
-from cartesia_cli.protocol import BatchResponse, Word, encode_batch
+from cartesia_cli.protocol.batch import BatchResponse, encode_batch
+from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import Transcript, from_batch
 from cartesia_cli.transcript_import import load_transcripts
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from cartesia_cli.protocol import Word
+from cartesia_cli.protocol.json_fields import Word
 from tests.speech import SpokenWord
 
 PAUSE_SECONDS = 0.25

@@ -26,7 +26,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import InputError
-from ..protocol import ENCODINGS
+from ..protocol.constants import ENCODINGS
 from .decoders import (
     MAX_READ_BYTES,
     SOUNDFILE_CONTAINERS,

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..protocol import BatchResponse, DetectedLanguage, Word
+from ..protocol.batch import BatchResponse
+from ..protocol.json_fields import DetectedLanguage, Word
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
 
 from ..errors import ApiError, NetworkError, ProtocolError
-from ..protocol import (
-    API_VERSION,
-    HTTP_ROUTES,
-    BatchOptions,
-    BatchResponse,
-    Credential,
-    build_url,
-    decode_batch,
-    encode_batch,
-)
+from ..protocol.batch import BatchOptions, BatchResponse, decode_batch, encode_batch
+from ..protocol.constants import API_VERSION, HTTP_ROUTES, Credential, build_url
 from ..redaction import is_long
 from ..retry import RetryPolicy
 from .concurrency import ConcurrencyLimit, Slot
@@ -40,7 +32,7 @@ from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, 
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
-    from ..protocol import Model
+    from ..protocol.models import Model
 
 T = TypeVar("T")
 
@@ -176,7 +168,7 @@ class BatchClient:
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
-        from ..protocol import MODELS_PATH, MODELS_QUERY, decode_models
+        from ..protocol.models import MODELS_PATH, MODELS_QUERY, decode_models
 
         address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress()
         name = "the list of models"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from ..protocol import is_loopback
+from ..protocol.constants import is_loopback
 
 PORTS = {"http": 80, "https": 443}
 

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import httpcore
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
-from ..protocol import RUNNING_SERVER, Credential
+from ..protocol.constants import RUNNING_SERVER, Credential
 from ..redaction import LONGEST_EXCERPT, Redactor
 from ..retry import MAX_RETRY_AFTER_SECONDS, is_retryable_status, parse_retry_after
 from ..transfer import short_reason
 
 if TYPE_CHECKING:
-    from ..protocol import Error
+    from ..protocol.events import Error
 
 HTTP_ERRORS = (
     httpcore.NetworkError,
@@ -144,7 +144,7 @@ def refusal_failure(
         return proxy_failure(PROXY_PASSWORD, peer.proxy)
     if status == 503 and peer.key_origin == RUNNING_SERVER:  # it is being stopped
         return Failure(NetworkError(f"{name}: the running server was stopped", hint=SERVE_ENDED))
-    from ..protocol import decode_error  # start-up: it imports the realtime events, which only a refusal needs
+    from ..protocol.events import decode_error  # start-up: it imports the realtime events, which only a refusal needs
 
     error = refusal_error(decode_error(status, body), headers.get("x-request-id"), name, peer, hints)
     if status == 413 and upload_bytes:

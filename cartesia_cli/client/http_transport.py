@@ -17,7 +17,7 @@ import httpcore
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError
-from ..protocol import API_VERSION, Credential, is_unencrypted, request_headers
+from ..protocol.constants import API_VERSION, Credential, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .environment import find_proxy, tls_context
 from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer, invalid_http_reason, redirect_target

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ApiError, CliError, NetworkError
-from ..protocol import API_VERSION, Credential, build_url
+from ..protocol.constants import API_VERSION, Credential, build_url
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
 from .environment import PORTS, find_proxy
 from .http_errors import (

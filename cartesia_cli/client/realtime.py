@@ -18,26 +18,19 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError, SettingsRefused
-from ..protocol import (
-    API_VERSION,
-    Close,
-    Command,
-    Config,
-    Credential,
+from ..protocol.constants import API_VERSION, Credential, build_url
+from ..protocol.events import (
     Delta,
-    Endpoint,
     Error,
     Event,
-    RealtimeOptions,
     TurnEagerEnd,
     TurnEnd,
     TurnUpdate,
     UnreadableText,
-    build_url,
     decode,
-    encode_command,
     malformed_fields,
 )
+from ..protocol.realtime import Close, Command, Config, Endpoint, RealtimeOptions, encode_command
 from ..redaction import Redactor, is_long
 from ..retry import RetryPolicy
 from .http_errors import Peer

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..protocol import API_VERSION, AUTO, BatchOptions, Close, Credential, Delta, Endpoint, RealtimeOptions, TurnEnd
+from ..protocol.batch import BatchOptions
+from ..protocol.constants import API_VERSION, Credential
+from ..protocol.events import Delta, TurnEnd
+from ..protocol.realtime import AUTO, Close, Endpoint, RealtimeOptions
 from ..retry import RetryPolicy
 from .batch import BatchClient
 from .deadlines import Deadlines

@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.http11 import Response
 
 from .. import __version__
-from ..protocol import request_headers
+from ..protocol.constants import request_headers
 from ..redaction import Redactor
 from ..retry import RetryPolicy
 from .environment import find_proxy, tls_context

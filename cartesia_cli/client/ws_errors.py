@@ -18,7 +18,7 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
-from ..protocol import Error
+from ..protocol.events import Error
 from . import http_errors
 from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, tls_error
 

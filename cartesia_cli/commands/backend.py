@@ -16,7 +16,7 @@ from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, NetworkError, ProtocolError, UsageError
 from ..output.console import Reporter
-from ..protocol import (
+from ..protocol.constants import (
     API_VERSION,
     BASE_URL,
     RUNNING_SERVER,

@@ -20,7 +20,7 @@ from .batch.output_options import SubtitleOptions
 from .options import VerbosityOptions, expand_groups
 
 if TYPE_CHECKING:  # --help does without
-    from ..protocol import Word
+    from ..protocol.json_fields import Word
     from ..subtitles.parser import Finding, Kind, SubtitleFile
     from .batch.inputs import Input
 

@@ -58,7 +58,7 @@ class ServerOptions(NamedTuple):
         ).base_url  # fmt: skip
 
     def sends_key(self, settings: "Settings", base_url: str | None) -> bool:
-        from ..protocol import is_unencrypted
+        from ..protocol.constants import is_unencrypted
         from .backend import is_switched_on
 
         unencrypted = base_url is not None and is_unencrypted(base_url)
@@ -84,7 +84,7 @@ def doctor(
     reporter = verbosity.apply_to(context.obj)
     reporter.as_json = form == "json"
     from ..output.files import write_stdout
-    from ..protocol import is_loopback
+    from ..protocol.constants import is_loopback
     from .diagnosis import State, run_checks, select
     from .doctor_machine import MACHINE_CHECKS
     from .doctor_network import NETWORK_CHECKS, round_trip_credits
@@ -117,7 +117,7 @@ def _find_out(
     context: typer.Context, reporter: "Reporter", server: ServerOptions, device: str | None, *, offline: bool
 ) -> "Examined":
     """What is examined. A mistake in the configuration is part of it; raises UsageError for one on the command line."""
-    from ..protocol import API_VERSION
+    from ..protocol.constants import API_VERSION
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import CliError
-from ..protocol import Credential
+from ..protocol.constants import Credential
 from ..settings import Settings, suggestion
 from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ..credentials import KEY_COMMAND_SECONDS, NOT_RUN, key_source
 from ..errors import ApiError, AuthError
-from ..protocol import batch_credits, is_loopback, realtime_credits
+from ..protocol.constants import batch_credits, is_loopback, realtime_credits
 from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
 from .doctor_machine import Examined
 
@@ -163,7 +163,7 @@ def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> CheckR
     import asyncio
 
     from ..client.round_trip import BLOCK_SECONDS, realtime_round_trip
-    from ..protocol import AUTO, MANUAL
+    from ..protocol.realtime import AUTO, MANUAL
 
     size = round(BLOCK_SECONDS * 16_000) * 2
     speech = _speech()

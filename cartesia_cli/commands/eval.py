@@ -222,7 +222,7 @@ def _systems(modes: Sequence[Mode], models: Sequence[str] | None, local_models: 
 
 def _has_mode(model: str, mode: Mode) -> bool:
     """Whether a model may be used in a mode, as far as that is known."""
-    from ..protocol import is_whisper
+    from ..protocol.constants import is_whisper
     from ..protocol.models import BATCH, MODELS_AT_RELEASE, STREAM
 
     if mode == "auto" and is_whisper(model):
@@ -237,7 +237,7 @@ def _find_recordings(
     """The recordings with their references, and those that can't be evaluated, each of which was reported. Raises
     InputError if none can.
     """
-    from ..protocol import BatchOptions
+    from ..protocol.batch import BatchOptions
     from .batch.inputs import find_inputs, identity_of
     from .batch.job import Job, probe_input
     from .batch.remote_inputs import RemoteInputs

@@ -25,15 +25,9 @@ from ..errors import CliError, Interrupted
 from ..output import Layout
 from ..output.batch_observer import BatchObserver
 from ..output.console import Reporter
-from ..protocol import (
-    HINT_LANGUAGES,
-    MANUAL,
-    BatchOptions,
-    is_loopback,
-    is_whisper,
-    realtime_credits,
-    takes_language_hints,
-)
+from ..protocol.batch import BatchOptions
+from ..protocol.constants import HINT_LANGUAGES, is_loopback, is_whisper, realtime_credits, takes_language_hints
+from ..protocol.realtime import MANUAL
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig, RunningServer

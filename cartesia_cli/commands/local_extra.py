@@ -47,7 +47,8 @@ def describe_engine(model: str | None, language: str | None, *, live: bool = Fal
     language   as `--language` names it
     live       whether Moonshine does the work if it can: in live sessions with models other than ink-whisper
     """
-    from ..protocol import AUTO_LANGUAGE, DEFAULT_LANGUAGE, language_name
+    from ..protocol.batch import DEFAULT_LANGUAGE
+    from ..protocol.languages import AUTO_LANGUAGE, language_name
 
     code = language or DEFAULT_LANGUAGE
     spoken = "detecting the language" if code == AUTO_LANGUAGE else language_name(code)

@@ -15,7 +15,7 @@ from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from ..output.console import Reporter
-    from ..protocol import Credential
+    from ..protocol.constants import Credential
     from ..settings import Settings
 
 EXAMPLES = """
@@ -69,7 +69,7 @@ def login(
     """
     reporter: Reporter = verbosity.apply_to(context.obj)
     from ..credentials import check_form, key_source, store_key
-    from ..protocol import BASE_URL, Credential, check_base_url
+    from ..protocol.constants import BASE_URL, Credential, check_base_url
 
     settings = chosen_settings(context)
     address = check_base_url(base_url or settings.base_url or BASE_URL)
@@ -93,7 +93,7 @@ def login(
 
 def _check_encryption(address: str, settings: Settings) -> None:
     """Raises UsageError for a server to which the key would go unencrypted, unless the configuration allows that."""
-    from ..protocol import check_encryption
+    from ..protocol.constants import check_encryption
 
     allowed = settings.general("insecure_http_key")
     try:

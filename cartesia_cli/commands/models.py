@@ -14,7 +14,7 @@ from . import options as given
 from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
-    from ..protocol import Model
+    from ..protocol.models import Model
     from .backend import BackendConfig
 
 EXAMPLES = """
@@ -66,7 +66,8 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
     why. Raises AuthError if the key is refused.
     """
     from .. import model_cache
-    from ..protocol import MODELS_AT_RELEASE, RELEASED_ON, is_loopback
+    from ..protocol.constants import is_loopback
+    from ..protocol.models import MODELS_AT_RELEASE, RELEASED_ON
 
     release = ModelListing("release", choice.base_url, RELEASED_ON, MODELS_AT_RELEASE)
     if choice.base_url is None:

@@ -17,7 +17,7 @@ from ..output.console import Reporter
 from .option_sources import CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured
 
 if TYPE_CHECKING:  # --help does without
-    from ..protocol import BatchOptions
+    from ..protocol.batch import BatchOptions
     from .backend import BackendConfig
 
 Command = Callable[..., None]
@@ -54,7 +54,7 @@ def expand_groups(command: Command) -> Command:
 
 def _check_api_version(version: str | None) -> str | None:
     """A callback. Raises BadParameter for what can't be a version: they are dates."""
-    from ..protocol import is_api_version
+    from ..protocol.constants import is_api_version
 
     if version is not None and not is_api_version(version):
         raise typer.BadParameter(f"{version!r} is not a date such as 2026-03-01.")
@@ -179,7 +179,7 @@ class BackendOptions(NamedTuple):
         """
         from urllib.parse import urlsplit
 
-        from ..protocol import is_unencrypted
+        from ..protocol.constants import is_unencrypted
         from . import backend
 
         found = configured(self.config, self.profile)
@@ -203,7 +203,7 @@ class BackendOptions(NamedTuple):
 
 def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
     """The value of --encoding. Raises UsageError for an unknown one, or one without --sample-rate."""
-    from ..protocol import ENCODINGS
+    from ..protocol.constants import ENCODINGS
 
     if encoding is not None and encoding not in ENCODINGS:
         raise UsageError(f"unknown encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
@@ -227,7 +227,8 @@ def language_for_server(language: str | None, base_url: str | None, reporter: Re
     base_url   of the server; None: this machine. One that is reached on this machine may be `serve`, which takes more
                than the API
     """
-    from ..protocol import CHINESE_SCRIPTS, api_language, is_loopback
+    from ..protocol.constants import is_loopback
+    from ..protocol.languages import CHINESE_SCRIPTS, api_language
 
     if base_url is None or is_loopback(base_url):
         return language
@@ -245,12 +246,13 @@ def warn_of_unknown_values(
 
     Raises UsageError for control characters in a model or language.
     """
-    from ..protocol import AUTO_LANGUAGE, BATCH_MODELS, CHINESE_SCRIPTS, LANGUAGES
+    from ..protocol.constants import BATCH_MODELS, LANGUAGES
+    from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
 
     known: tuple[str, ...] = BATCH_MODELS
     if options.model not in known:
         from ..model_cache import known_models
-        from ..protocol import BATCH
+        from ..protocol.models import BATCH
 
         known += tuple(model.id for model in known_models(models_of) if model.takes(BATCH) and model.id not in known)
     for value in (options.model, options.language or ""):

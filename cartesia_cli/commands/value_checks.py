@@ -70,7 +70,7 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
 
             SubtitleOptions(**values).rules()
         case {"turn_start_threshold": _} | {"turn_eager_end_threshold": _} | {"turn_end_threshold": _}:
-            from ..protocol import TurnConfig
+            from ..protocol.realtime import TurnConfig
             from .live.options import check_order
 
             check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
@@ -88,17 +88,17 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             (name,) = values
             check_texts(*((name, text) for text in ([texts] if isinstance(texts, str) else texts)))
         case {"language_hint": hints}:
-            from ..protocol import AUTO, RealtimeOptions
+            from ..protocol.realtime import AUTO, RealtimeOptions
 
             RealtimeOptions(model="", language_hints=tuple(hints)).query(AUTO)
         case {"keyterm": terms} if command in LIVE_COMMANDS:
-            from ..protocol import AUTO, RealtimeOptions
+            from ..protocol.realtime import AUTO, RealtimeOptions
             from .options import check_texts
 
             check_texts(*(("keyterm", term) for term in terms))
             RealtimeOptions(model="", keyterms=tuple(terms)).query(AUTO)
         case {"base_url": url}:
-            from ..protocol import check_base_url
+            from ..protocol.constants import check_base_url
 
             check_base_url(url)
         case {"shard": shard} if not shard.lower().startswith("auto"):  # which depends on the job array

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..subtitles.breaks import UNSPACED
 from ..timestamps import known_ms
 from ..transcript import Transcript

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import subtitles
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..subtitles.profiles import STANDARD
 from ..subtitles.segmentation import duration_ms
 from ..subtitles.writers import SrtWriter, VttWriter

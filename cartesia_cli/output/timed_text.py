@@ -13,7 +13,7 @@ from itertools import repeat
 
 from .. import subtitles
 from ..alignment import word_ends
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules

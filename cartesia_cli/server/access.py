@@ -9,7 +9,8 @@ import hmac
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from ..protocol import API_VERSION, api_error, excerpt, is_api_version
+from ..protocol.batch import api_error, excerpt
+from ..protocol.constants import API_VERSION, is_api_version
 
 
 class AccessControl:

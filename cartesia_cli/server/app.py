@@ -28,22 +28,10 @@ from starlette.websockets import WebSocket
 
 from .. import __version__
 from ..errors import ApiError
-from ..protocol import (
-    AUTO,
-    BATCH,
-    HTTP_ROUTES,
-    LANGUAGES,
-    MANUAL,
-    MODELS,
-    MODELS_AT_RELEASE,
-    MODELS_PATH,
-    STREAM,
-    Endpoint,
-    Model,
-    api_error,
-    encode_models,
-    is_whisper,
-)
+from ..protocol.batch import api_error
+from ..protocol.constants import HTTP_ROUTES, LANGUAGES, MODELS, is_whisper
+from ..protocol.models import BATCH, MODELS_AT_RELEASE, MODELS_PATH, STREAM, Model, encode_models
+from ..protocol.realtime import AUTO, MANUAL, Endpoint
 from .access import AccessControl
 from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor

@@ -21,7 +21,10 @@ from starlette.responses import Response
 from ..audio.files import decode_open_file, decode_raw
 from ..audio.pcm import RATE, Samples
 from ..errors import ApiError, InputError
-from ..protocol import AUTO_LANGUAGE, MODELS, BatchOptions, BatchResponse, Word, api_error, encode_batch
+from ..protocol.batch import BatchOptions, BatchResponse, api_error, encode_batch
+from ..protocol.constants import MODELS
+from ..protocol.json_fields import Word
+from ..protocol.languages import AUTO_LANGUAGE
 from .access import AccessControl
 from .engine import EngineExecutor, split_at_silence
 from .language_detection import SpokenLanguages

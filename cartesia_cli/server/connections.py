@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from ..protocol import api_error
+from ..protocol.batch import api_error
 from .responses import error_response
 
 if TYPE_CHECKING:

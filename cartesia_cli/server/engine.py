@@ -20,7 +20,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import AUTO_LANGUAGE, DetectedLanguage, Word, api_error, excerpt
+from ..protocol.batch import api_error, excerpt
+from ..protocol.json_fields import DetectedLanguage, Word
+from ..protocol.languages import AUTO_LANGUAGE
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from ..protocol import DEFAULT_LANGUAGE
+from ..protocol.batch import DEFAULT_LANGUAGE
 from .engine import Engine
 from .observer import ModelObserver
 from .packaged_models import find_packaged

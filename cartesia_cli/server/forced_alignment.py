@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from .engine import amplify_quiet
 from .spoken_form import pronounce, spell_out
 from .word_times import TimeSpan, correct

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..protocol import DEFAULT_LANGUAGE, DetectedLanguage
+from ..protocol.batch import DEFAULT_LANGUAGE
+from ..protocol.json_fields import DetectedLanguage
 
 MIN_CONFIDENCE_TO_CHANGE = 0.7
 """Below it, a window counts as spoken in the language of the one before: it is likelier that a language goes on."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..transcript import TEXT_WORD
 from .engine import FRAME_SAMPLES, find_quietest
 from .live_word_times import LiveWordTimes

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..alignment import covering_words, is_spoken
 from ..audio.pcm import RATE, Samples
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..transcript import TEXT_WORD
 from .word_times import TimeSpan, WordSpan, place
 

@@ -16,7 +16,7 @@ import onnxruntime
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import DetectedLanguage, Word
+from ..protocol.json_fields import DetectedLanguage, Word
 from .engine import M_MMAP_THRESHOLD, amplify_quiet, open_network, set_malloc_options, split_at_silence
 from .weights import package_folder, verify_weights
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..protocol import api_error
+from ..protocol.batch import api_error
 from .connections import SHUTTING_DOWN
 from .responses import error_response
 

@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import api_error, excerpt, is_loopback_host, parse_address
+from ..protocol.batch import api_error, excerpt
+from ..protocol.constants import is_loopback_host, parse_address
 from .responses import error_response
 
 ANY_ORIGIN = "*"

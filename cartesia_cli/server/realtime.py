@@ -17,28 +17,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..audio.pcm import Resampler, Samples, decode_pcm
 from ..errors import ApiError
-from ..protocol import (
-    AUTO_LANGUAGE,
-    DEFAULT_LANGUAGE,
-    ENCODINGS,
-    MANUAL,
-    Close,
-    Config,
-    Connected,
-    Delta,
-    DetectedLanguage,
-    Done,
-    Endpoint,
-    Event,
-    RealtimeOptions,
-    TurnEnd,
-    Word,
-    api_error,
-    decode_command,
-    encode,
-    error_event,
-    is_whisper,
-)
+from ..protocol.batch import DEFAULT_LANGUAGE, api_error
+from ..protocol.constants import ENCODINGS, is_whisper
+from ..protocol.events import Connected, Delta, Done, Event, TurnEnd, encode, error_event
+from ..protocol.json_fields import DetectedLanguage, Word
+from ..protocol.languages import AUTO_LANGUAGE
+from ..protocol.realtime import MANUAL, Close, Config, Endpoint, RealtimeOptions, decode_command
 from .access import AccessControl
 from .engine import ContinuingEngine, Engine, EngineExecutor
 from .forced_alignment import WordAligner

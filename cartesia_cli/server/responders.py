@@ -13,23 +13,16 @@ from typing import Protocol
 
 from ..audio.pcm import RATE, Samples
 from ..audio.vad import Endpointer, SpeechDetector, VadEvent, VadSettings
-from ..protocol import (
+from ..protocol.batch import api_error
+from ..protocol.events import Delta, Event, FlushDone, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
+from ..protocol.json_fields import Word
+from ..protocol.realtime import (
     TURN_DEFAULTS,
     Command,
     Config,
-    Delta,
-    Event,
     Finalize,
-    FlushDone,
     RealtimeOptions,
     TurnConfig,
-    TurnEagerEnd,
-    TurnEnd,
-    TurnResume,
-    TurnStart,
-    TurnUpdate,
-    Word,
-    api_error,
     turn_order_problem,
 )
 from .live_recognizer import LiveRecognizer

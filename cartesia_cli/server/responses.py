@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from .. import __version__
 from ..errors import ApiError
-from ..protocol import encode_error, error_event
+from ..protocol.events import encode_error, error_event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

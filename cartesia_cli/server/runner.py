@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from ..errors import EngineError, Interrupted, UsageError
-from ..protocol import is_loopback_host
+from ..protocol.constants import is_loopback_host
 from .connections import HttpConnection, WebSocketConnection, enforce_time_limits
 
 START_SECONDS = 10.0

@@ -50,8 +50,9 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import ApiError, ProtocolError, UsageError
-from ..protocol import AUTO, ENCODINGS, MANUAL, Endpoint, decode_command
+from ..protocol.constants import ENCODINGS
 from ..protocol.json_fields import load_object
+from ..protocol.realtime import AUTO, MANUAL, Endpoint, decode_command
 
 T = TypeVar("T")
 Wire = dict[str, Any]

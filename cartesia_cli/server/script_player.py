@@ -18,27 +18,21 @@ from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import ApiError
-from ..protocol import (
-    AUTO,
-    ENCODINGS,
-    MANUAL,
-    MAX_COMMAND_CHARS,
-    Config,
+from ..protocol.batch import api_error
+from ..protocol.constants import ENCODINGS
+from ..protocol.events import (
     Connected,
     Delta,
     Done,
-    Endpoint,
     Event,
     FlushDone,
-    RealtimeOptions,
     TurnEnd,
     TurnStart,
     TurnUpdate,
-    api_error,
-    decode_command,
     encode,
     error_event,
 )
+from ..protocol.realtime import AUTO, MANUAL, MAX_COMMAND_CHARS, Config, Endpoint, RealtimeOptions, decode_command
 from .connections import CONNECTION_KEY, WebSocketConnection
 from .observer import AUDIO_SECONDS
 from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY

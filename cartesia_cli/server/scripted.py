@@ -19,7 +19,9 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from ..errors import ApiError
-from ..protocol import BatchOptions, BatchResponse, Endpoint, Word, api_error, encode_batch
+from ..protocol.batch import BatchOptions, BatchResponse, api_error, encode_batch
+from ..protocol.json_fields import Word
+from ..protocol.realtime import Endpoint
 from .access import AccessControl
 from .batch import parse_form
 from .responses import error_response

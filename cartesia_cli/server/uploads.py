@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 from ..errors import ApiError
-from ..protocol import api_error
+from ..protocol.batch import api_error
 from .access import AccessControl
 
 MAX_UPLOADS = 32

@@ -19,7 +19,8 @@ import numpy as np
 
 from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
-from ..protocol import AUTO_LANGUAGE, CHINESE_SCRIPTS, DetectedLanguage, Word
+from ..protocol.json_fields import DetectedLanguage, Word
+from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
 from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, set_malloc_options
 from .forced_alignment import WordAligner

@@ -21,7 +21,8 @@ from faster_whisper.vad import SpeechTimestampsMap, get_speech_timestamps
 from numpy.typing import NDArray
 
 from ..audio.pcm import RATE, Samples
-from ..protocol import CHINESE_SCRIPTS, DetectedLanguage, Word
+from ..protocol.json_fields import DetectedLanguage, Word
+from ..protocol.languages import CHINESE_SCRIPTS
 from .engine import amplify_quiet
 
 WINDOW_FRAMES, SHORT_WINDOW_FRAMES, MARGIN_FRAMES = 3000, 1000, 200

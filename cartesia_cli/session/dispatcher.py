@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ..audio.vad import VadEvent
-from ..protocol import Close, Command, Connected, Event, Finalize, Unknown
+from ..protocol.events import Connected, Event, Unknown
+from ..protocol.realtime import Close, Command, Finalize
 from ..tracker import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from ..transcript import Notice, Partial, Segment, Update
 from .interfaces import SessionObserver

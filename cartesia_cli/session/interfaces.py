@@ -13,7 +13,8 @@ from typing import Protocol
 
 from ..audio.pcm import AudioBlock
 from ..audio.vad import VadEvent
-from ..protocol import Command, Event
+from ..protocol.events import Event
+from ..protocol.realtime import Command
 from ..tracker import UtteranceTimes
 from ..transcript import Segment
 

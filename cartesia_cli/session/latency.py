@@ -32,7 +32,8 @@ from math import ceil
 from typing import Any
 
 from ..audio.vad import VadEvent
-from ..protocol import ENCODINGS, RealtimeOptions, realtime_credits
+from ..protocol.constants import ENCODINGS, realtime_credits
+from ..protocol.realtime import RealtimeOptions
 from ..tracker import UtteranceTimes
 from .interfaces import SessionObserver
 from .time_line import TimeLine

@@ -36,7 +36,8 @@ from typing import Any
 from ..audio.pcm import RATE
 from ..audio.vad import Endpointer, VadEvent
 from ..errors import ApiError, AuthError, CliError, Interrupted, NetworkError, ProtocolError, SettingsRefused
-from ..protocol import Close, Command, Config, Error, Finalize, Unknown
+from ..protocol.events import Error, Unknown
+from ..protocol.realtime import Close, Command, Config, Finalize
 from ..tracker import Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker

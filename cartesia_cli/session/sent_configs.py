@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import reduce
 
-from ..protocol import Config
+from ..protocol.realtime import Config
 
 SETTLED_SECONDS = 30.0
 """Seconds after which a `config` without an error counts as accepted."""

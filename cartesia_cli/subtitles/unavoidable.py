@@ -26,7 +26,7 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..text_width import text_width
 from ..timestamps import plausible_spans

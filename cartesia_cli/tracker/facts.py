@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..protocol import Event
+from ..protocol.events import Event
 from ..transcript import Segment, Update
 from .timeline import SpeechTimeline
 

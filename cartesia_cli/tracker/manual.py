@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ..alignment import covering_words, covers, is_spoken
-from ..protocol import Delta, DetectedLanguage, Done, Event, FlushDone, Word
+from ..protocol.events import Delta, Done, Event, FlushDone
+from ..protocol.json_fields import DetectedLanguage, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
 from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes

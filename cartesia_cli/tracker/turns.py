@@ -49,7 +49,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..alignment import covering_words, word_ends
-from ..protocol import DetectedLanguage, Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate, Word
+from ..protocol.events import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
+from ..protocol.json_fields import DetectedLanguage, Word
 from ..transcript import (
     Notice,
     Partial,

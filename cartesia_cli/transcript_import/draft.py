@@ -15,7 +15,8 @@ from statistics import median
 
 from ..alignment import UNSPACED_CHARACTER, covers, is_spoken, match_parts, part_ends
 from ..errors import InputError
-from ..protocol import BatchResponse, Word
+from ..protocol.batch import BatchResponse
+from ..protocol.json_fields import Word
 from ..speakers import merge_speakers
 from ..subtitles.breaks import OPENING_MARKS
 from ..timestamps import MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import get_args
 
 from ..errors import InputError
-from ..protocol import DetectedLanguage, Word
+from ..protocol.json_fields import DetectedLanguage, Word
 from ..transcript import PERSISTED_NOTICES, Notice, Segment, Timing, words_of_segments
 from .draft import Draft
 from .json_values import KNOWN_FORMATS, JsonObject

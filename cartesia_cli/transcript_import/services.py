@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import chain
 
 from ..errors import InputError
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..subtitles.breaks import OPENING_MARKS
 from ..transcript import Segment
 from .draft import Draft, interleave, join_texts

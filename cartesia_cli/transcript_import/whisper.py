@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..errors import InputError
-from ..protocol import Word
+from ..protocol.json_fields import Word
 from ..transcript import Segment
 from .draft import Draft, join_texts
 from .json_values import JsonObject

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import InputError
-from ...protocol import ENCODINGS
+from ...protocol.constants import ENCODINGS
 from .bounded_reader import (
     SIGNATURE_BYTES,
     BoundedReader,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ...errors import CliError
-from ...protocol import batch_credits
+from ...protocol.constants import batch_credits
 
 
 class CreditLimitReached(CliError):

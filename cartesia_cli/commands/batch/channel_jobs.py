@@ -14,7 +14,8 @@ from pathlib import Path
 from ...audio.time_map import TimeMap
 from ...errors import InputError
 from ...output.console import Reporter
-from ...protocol import BatchResponse, batch_credits
+from ...protocol.batch import BatchResponse
+from ...protocol.constants import batch_credits
 from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...cache import Cache
 from ...output import Layout
-from ...protocol import BatchOptions
+from ...protocol.batch import BatchOptions
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
     from .bucket_results import BucketResults

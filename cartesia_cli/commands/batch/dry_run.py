@@ -10,7 +10,7 @@ from ...errors import CliError
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
 from ...output.sanitize import one_line
-from ...protocol import HTTP_ROUTES, batch_credits
+from ...protocol.constants import HTTP_ROUTES, batch_credits
 from ...transfer import size_text
 from .channel_jobs import split_job
 from .config import BatchConfig

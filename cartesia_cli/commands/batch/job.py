@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ...audio.probing import MediaInfo, probe, probe_raw
 from ...errors import InputError
-from ...protocol import BatchOptions
+from ...protocol.batch import BatchOptions
 from .inputs import Input
 from .output_plan import Targets
 from .stdin import STDIN

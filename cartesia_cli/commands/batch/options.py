@@ -14,7 +14,7 @@ from .output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOp
 
 if TYPE_CHECKING:  # --help does without
     from ...output.console import Reporter
-    from ...protocol import BatchOptions
+    from ...protocol.batch import BatchOptions
 
 MAX_JOBS = 256
 """A limit against typing errors: each job is a thread."""
@@ -120,7 +120,7 @@ class RecordingOptions(NamedTuple):
         """The options of each request, with warnings of those that look wrong. Raises UsageError for impossible
         ones.
         """
-        from ...protocol import BatchOptions
+        from ...protocol.batch import BatchOptions
 
         options = BatchOptions(
             model=self.model,

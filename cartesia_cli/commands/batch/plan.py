@@ -14,7 +14,7 @@ from typing import Protocol
 from ...audio.probing import MediaInfo
 from ...errors import CliError, InputError, OutputError, UsageError
 from ...output.console import Reporter
-from ...protocol import BatchOptions
+from ...protocol.batch import BatchOptions
 from . import resume
 from .inputs import Input, SeenNames
 from .job import Job, probe_input

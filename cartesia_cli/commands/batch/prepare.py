@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...errors import InputError
-from ...protocol import BatchOptions
+from ...protocol.batch import BatchOptions
 from .job import Job, probe_input
 from .remote_inputs import RemoteInputs
 

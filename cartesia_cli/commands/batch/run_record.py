@@ -17,7 +17,7 @@ from ...errors import CliError, UsageError
 from ...fingerprint import Fingerprint, fingerprint
 from ...output import Selection
 from ...output.console import Reporter
-from ...protocol import DEFAULT_LANGUAGE, BatchOptions
+from ...protocol.batch import DEFAULT_LANGUAGE, BatchOptions
 from ...remote_url import display_url
 from ...results import Result, Results
 from .inputs import Input

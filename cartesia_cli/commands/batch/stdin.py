@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from ...audio.probing.sniff import sniff_head
 from ...errors import InputError, UsageError
-from ...protocol import ENCODINGS
+from ...protocol.constants import ENCODINGS
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

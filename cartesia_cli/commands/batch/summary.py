@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...protocol import batch_credits
+from ...protocol.constants import batch_credits
 from ...timestamps import clock_time
 
 LONG_AUDIO_SECONDS = 600.0

@@ -27,7 +27,8 @@ from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import write_file
-from ...protocol import BatchResponse, batch_credits, unusable_fields
+from ...protocol.batch import BatchResponse, unusable_fields
+from ...protocol.constants import batch_credits
 from ...transcript import Transcript, drop_wrong_times, from_batch
 from ..backend import Backend
 from .budget import Budget
@@ -372,7 +373,7 @@ def billable_seconds(job: Job, budget: Budget) -> float:
 
 def report_languages(response: BatchResponse, source: str, reporter: Reporter) -> None:
     """Say which languages were detected, if that was asked for: `detected language: German (97 %)`."""
-    from ...protocol import language_name
+    from ...protocol.languages import language_name
     from ...timestamps import clock_time
 
     found = list[str]()

@@ -14,7 +14,7 @@ from ...audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, displa
 from ...client import Upload
 from ...errors import InputError
 from ...output.console import Reporter
-from ...protocol import BatchResponse
+from ...protocol.batch import BatchResponse
 from ...transfer import size_text
 from .inputs import Input
 from .job import Job

@@ -12,7 +12,8 @@ from ...client import BatchClient, Deadlines, RetryPolicy, Upload
 from ...daemon_thread import start_daemon_thread_async
 from ...errors import OutputError
 from ...output.console import Reporter
-from ...protocol import BatchOptions, RealtimeOptions
+from ...protocol.batch import BatchOptions
+from ...protocol.realtime import RealtimeOptions
 from ...session.interfaces import CatchUp
 from ...transcript import Segment, blank_between, from_batch
 from ..backend import MIN_LOCAL_SPEED, RunningServer

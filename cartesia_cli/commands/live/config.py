@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ...audio.vad import VadSettings
 from ...output import Layout
-from ...protocol import Endpoint, RealtimeOptions
+from ...protocol.realtime import Endpoint, RealtimeOptions
 from ...transcript import Update
 from ..batch.output_plan import Targets
 from .options import StreamOptions

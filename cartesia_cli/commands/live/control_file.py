@@ -19,8 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CliError, ProtocolError, UsageError
-from ...protocol import MANUAL, MAX_COMMAND_CHARS, Close, Command, Endpoint, Finalize, decode_config, turn_order_problem
 from ...protocol.json_fields import load_object
+from ...protocol.realtime import (
+    MANUAL,
+    MAX_COMMAND_CHARS,
+    Close,
+    Command,
+    Endpoint,
+    Finalize,
+    decode_config,
+    turn_order_problem,
+)
 from .controls import Controls
 
 POLL_SECONDS = 0.05

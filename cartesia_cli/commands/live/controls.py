@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from ...protocol import Command, Config
+from ...protocol.realtime import Command, Config
 
 
 class Controls(Protocol):

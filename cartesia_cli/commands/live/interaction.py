@@ -16,7 +16,7 @@ from ...audio.pcm import RATE, AudioBlock, Silence
 from ...audio.wav_writer import AudioSource as AudioSource
 from ...output.console import Reporter
 from ...output.live_view import LiveView
-from ...protocol import (
+from ...protocol.realtime import (
     LEGACY_EAGER_END_THRESHOLD,
     TURN_DEFAULTS,
     Config,

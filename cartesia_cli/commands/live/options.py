@@ -20,7 +20,7 @@ from ..options import Model, check_texts, language_for_server
 if TYPE_CHECKING:
     from ...audio.vad import VadSettings
     from ...output.live_page import Captions
-    from ...protocol import Endpoint, RealtimeOptions, TurnConfig
+    from ...protocol.realtime import Endpoint, RealtimeOptions, TurnConfig
 
 endpointing_option = partial(typer.Option, rich_help_panel="Endpointing")
 turn_option = partial(typer.Option, rich_help_panel="Turns (auto mode)")
@@ -163,7 +163,7 @@ class SessionOptions(NamedTuple):
 
         finalize   value of --finalize; None if it isn't given
         """
-        from ...protocol import AUTO, MANUAL
+        from ...protocol.realtime import AUTO, MANUAL
 
         if self.mode is None and (finalize is not None or self._is_whisper):
             return MANUAL
@@ -183,18 +183,9 @@ class SessionOptions(NamedTuple):
         by_level   whether voice activity ends utterances
         """
         from ...model_cache import known_models
-        from ...protocol import (
-            AUTO_LANGUAGE,
-            CHINESE_SCRIPTS,
-            HINT_LANGUAGES,
-            LANGUAGES,
-            MANUAL,
-            MODELS,
-            RealtimeOptions,
-            TurnConfig,
-            is_loopback,
-            takes_language_hints,
-        )
+        from ...protocol.constants import HINT_LANGUAGES, LANGUAGES, MODELS, is_loopback, takes_language_hints
+        from ...protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
+        from ...protocol.realtime import MANUAL, RealtimeOptions, TurnConfig
 
         local = base_url is None
         takes_language = base_url is None or is_loopback(base_url)  # at any endpoint, if it is the server of `serve`
@@ -261,7 +252,7 @@ class SessionOptions(NamedTuple):
 
     @property
     def _is_whisper(self) -> bool:
-        from ...protocol import is_whisper
+        from ...protocol.constants import is_whisper
 
         return is_whisper(self.model)
 
@@ -299,7 +290,7 @@ def _read_keyterms(path: Path) -> Iterator[str]:
 
 def check_order(turn: "TurnConfig") -> None:
     """Raises UsageError unless start > eager end > end, with the server's defaults for those not given."""
-    from ...protocol import TURN_DEFAULTS
+    from ...protocol.realtime import TURN_DEFAULTS
 
     thresholds: list[tuple[float, str]] = []
     for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
@@ -361,7 +352,7 @@ class StreamOptions(NamedTuple):
         replay   whether the source is a recording
         """
         from ...audio.pcm import RATE
-        from ...protocol import ENCODINGS
+        from ...protocol.constants import ENCODINGS
 
         if self.wire_encoding == NATIVE_ENCODING:
             if not replay:

@@ -19,7 +19,9 @@ from ...errors import CliError, InputError, OutputError, UsageError
 from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
-from ...protocol import AUTO_LANGUAGE, BatchOptions, api_language, is_loopback
+from ...protocol.batch import BatchOptions
+from ...protocol.constants import is_loopback
+from ...protocol.languages import AUTO_LANGUAGE, api_language
 from ...transcript import Segment, Transcript
 from ..backend import Backend, BackendConfig, open_backend
 from ..batch.config import BatchConfig

@@ -31,7 +31,9 @@ from ...output.live_rows import LiveState, MicrophoneLevel
 from ...output.live_view import LiveView
 from ...output.sanitize import title
 from ...output.stats_chart import render_statistics, svg
-from ...protocol import MANUAL, Command, Config, DetectedLanguage, Finalize, is_loopback, realtime_credits
+from ...protocol.constants import is_loopback, realtime_credits
+from ...protocol.json_fields import DetectedLanguage
+from ...protocol.realtime import MANUAL, Command, Config, Finalize
 from ...session import Session
 from ...session.interfaces import Source, StopSignal
 from ...session.latency import LatencyRecorder
