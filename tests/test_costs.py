@@ -163,6 +163,26 @@ def test_result_keeps_its_name_when_another_input_has_the_same_stem(
     assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 0
 
 
+def test_input_of_a_list_in_a_pipe_whose_result_exists_fails_alone(user: Home) -> None:
+    for name in "abc":
+        recording(user.folder, f"{name}.wav")
+    (user.folder / "out").mkdir()
+    (user.folder / "out" / "b.txt").write_text("mine\n")
+    done = run_program(
+        ["transcribe", "--files-from", "-", "--output-dir", "out"],
+        env=environment(user.home, user.server.base_url),
+        cwd=user.folder,
+        input="a.wav\nb.wav\nc.wav\n",
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "error: out/b.txt exists\nhint: --force overwrites it\n" in done.stderr
+    assert "2 of 3 transcribed" in done.stderr
+    results = [(user.folder / "out" / f"{name}.txt").read_text() for name in "abc"]
+    assert results == ["Of 3244 bytes.\n", "mine\n", "Of 3244 bytes.\n"]
+
+
 def test_second_format_has_the_stem_of_the_first(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244)
     user.uploads(".", "-f", "text")

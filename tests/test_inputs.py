@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from cartesia_cli.commands.batch.channel_jobs import split_job
 from cartesia_cli.commands.batch.inputs import Input, find_inputs, is_folder_or_glob
+from cartesia_cli.commands.batch.job import Job, probe_input
 from cartesia_cli.commands.batch.output_plan import OutputPlan, parse_formats
+from cartesia_cli.commands.batch.prepare import TemporaryFolder
 from cartesia_cli.commands.batch.stdin import spool_stdin
 from cartesia_cli.errors import InputError, UsageError
+from cartesia_cli.output.console import Reporter
+from cartesia_cli.protocol import BatchOptions
 
 
 def touch(*paths: Path) -> None:
@@ -77,6 +82,30 @@ def test_terminal_on_stdin_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Terminal()))
     with pytest.raises(UsageError, match="terminal"), spool_stdin(["-"]):
+        pass
+
+
+def test_unusable_entries_of_a_list_are_errors_of_their_own(tmp_path: Path) -> None:
+    touch(tmp_path / "a.wav")
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"ftp://example.com/b.wav\n{tmp_path / 'a.wav'}\n")
+    refused, found = find_inputs([], None, files_from=str(listed))
+    assert isinstance(refused, InputError) and refused.message.startswith("ftp://example.com/b.wav is a URL")
+    assert isinstance(found, Input) and found.relative_path == Path(*(tmp_path / "a.wav").parts[1:])
+    (missing,) = find_inputs([], None, files_from=str(tmp_path / "missing.txt"))
+    assert isinstance(missing, InputError) and "can't be read: No such file" in missing.message
+
+
+def test_part_of_a_recording_is_neither_headerless_nor_split_into_channels(tmp_path: Path) -> None:
+    item = Input("a.wav#t=1,2", tmp_path / "a.wav", Path("a.wav"), segment=(1.0, 1.0))
+    with pytest.raises(InputError, match="without a header, which can't be cut"):
+        probe_input(item, BatchOptions("ink-whisper", encoding="pcm_s16le", sample_rate=16000))
+    job = Job(item, None, {})
+    with (
+        TemporaryFolder() as temporary,
+        pytest.raises(InputError, match="can't be split into channels"),
+        split_job(job, (), temporary, lambda *_: None, Reporter()),
+    ):
         pass
 
 
