@@ -54,7 +54,6 @@ def begin(out: Path) -> Iterator[Open]:
         while opened:
             opened.pop().close()
         opened.append(Journal(out, shard, on_failure=pytest.fail, on_detail=pytest.fail))
-        opened[-1].read()
         opened[-1].start()
         return opened[-1]
 
@@ -215,7 +214,6 @@ def test_who_may_write_results_may_write_the_journal(mode: int, begin: Open, out
 
 def test_reading_creates_nothing(out: Path) -> None:
     journal = Journal(out)
-    journal.read()
     assert journal.entry("a") is None and journal.events() == [] and journal.count_claimed() == 0
     assert not out.exists()
 
@@ -240,6 +238,19 @@ def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
     assert [entry.model for entry in entries if entry.recording == "b.mp3"] == ["last"]
 
 
+def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    first = begin()
+    first.add(DONE)
+    for _ in range(9):
+        first.add(FAILED)
+    journal = begin()
+    assert len(lines(out)) < 9
+    assert journal.entry(DONE.recording) is not None and journal.outcome_elsewhere(DONE.recording) is None
+
+
 def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +260,8 @@ def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
     for _ in range(9):
         first.add(FAILED)
     first.close()
-    before, query, failures = lines(out), journal_index.JournalIndex._query, []
+    before, query = lines(out), journal_index.JournalIndex._query
+    failures: list[str] = []
 
     def fail(index: journal_index.JournalIndex, text: str, *values: int) -> list[Any]:
         if "UNION" in text:
@@ -279,7 +291,6 @@ def test_events_of_runs_are_kept_in_order(begin: Open) -> None:
     journal.count_inputs(20, 5)
     journal.finish()
     later = Journal(journal.directory)
-    later.read()
     started, inputs, finished = later.events()
     assert (started.event, started.shard, started.pid, started.run) == ("started", "3/8", os.getpid(), journal.run)
     assert (inputs.inputs, inputs.skipped, finished.event) == (20, 5, "finished")
@@ -348,7 +359,6 @@ def test_claims_end_with_their_process_and_are_seen_by_others(begin: Open, out: 
         assert process.stdout is not None
         run = process.stdout.readline().strip()
         watcher = Journal(out)
-        watcher.read()
         assert watcher.count_claimed() == 2
         assert watcher.is_running(run) is True
         assert watcher.is_running("another") is False
@@ -370,7 +380,6 @@ def test_index_without_room_for_temporary_files_finds_nothing_and_removes_nothin
     monkeypatch.setattr(journal_index, "SCHEMA", "no SQL")
     reports: list[str] = []
     journal = Journal(out, on_failure=reports.append)
-    journal.read()
     journal.start()
     assert journal.entry("b.mp3") is None and list(journal.entries()) == [] and journal.with_audio("") == []
     assert not journal.has_size(1) and journal.claim("a")

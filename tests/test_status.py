@@ -225,7 +225,6 @@ def test_directory_without_a_journal_is_an_error(what: str, tmp_path: Path) -> N
 def test_time_left_follows_from_the_speed_so_far(tmp_path: Path) -> None:
     with running(tmp_path, "", "") as process:
         journal = Journal(tmp_path)
-        journal.read()
         run, began = journal.events()[0].run, journal.events()[0].time
         write(tmp_path, *(Entry(f"{k}", "done", "", run, began + k, seconds=30.0) for k in (1, 2)))
         found = report(tmp_path)

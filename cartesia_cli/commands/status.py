@@ -54,7 +54,6 @@ def status(
     if not Path(directory).is_dir():
         raise InputError(f"{directory} is not a folder", hint="name the folder that a run writes its results to")
     journal = Journal(Path(directory), on_failure=_fail)
-    journal.read()
     if not journal.events():
         raise InputError(
             f"{directory} has no journal of a run",

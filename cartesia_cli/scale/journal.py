@@ -55,7 +55,8 @@ CLAIMS = range(1 << 32, 1 << 40)
 
 
 class Journal:
-    """The journal of one output directory, and one run that uses it. May be used by several threads.
+    """The journal of one output directory, and one run that uses it. May be used by several threads. What other runs
+    have written is read at once; nothing is created before `start`.
 
     directory   where results go; need not exist yet
     shard       of the run; None if it has all recordings
@@ -83,19 +84,13 @@ class Journal:
         self._changed: set[int] = set()  # recordings (`key_of`) about which other runs have appended lines
         self._mutex = threading.RLock()
         self._early: list[Entry] = []
-        self._is_read = self._is_started = self._writable = False
-
-    def read(self) -> None:
-        """Read what other runs have written, without beginning a run. Nothing is created."""
-        with self._mutex:
-            for name in self._index.files():
-                self._index.read(name)
-            self._is_read = True
-            self._check_index()
+        self._is_started = self._writable = False
+        self._read_all()
+        self._check_index()
 
     def start(self, *, command: str | None = None, folder: str | None = None) -> None:
-        """Begin a run: append that it has started, and what was added before. What others have appended since `read`
-        is reported by `outcome_elsewhere`.
+        """Begin a run: append that it has started, and what was added before. What others have appended since the
+        journal was opened is reported by `outcome_elsewhere`.
 
         command   shell command that completes this run
         folder    working directory for it
@@ -108,9 +103,7 @@ class Journal:
             except OSError as error:
                 self._give_up(error)
             self._is_started = True
-            for name in self._index.files():
-                self._index.read(name, self._changed if self._is_read else None)
-            self._is_read = True
+            self._read_all(self._changed)
             self._check_index()
         self._append(
             RunEvent(
@@ -280,7 +273,7 @@ class Journal:
 
     def _compact(self) -> None:
         """Rewrite this run's file without outdated lines, if they are more than half of it."""
-        self._index.read(self._own)
+        self._read_all(self._changed)
         current = self._index.offsets_in_outdated(self._own)
         if current is None:
             return
@@ -297,6 +290,11 @@ class Journal:
         write_atomically(self._folder / self._own, b"".join([*kept, *last_run]))
         self._index.close()
         self._index = JournalIndex(self._folder)
+        self._read_all()
+
+    def _read_all(self, changed: set[int] | None = None) -> None:
+        for name in self._index.files():
+            self._index.read(name, changed)
 
     def _refresh(self) -> None:
         """Read what others have appended. The other shards of the same array have other recordings."""

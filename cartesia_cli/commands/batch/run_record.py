@@ -107,9 +107,7 @@ def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter
         return RunRecord(results)
     from ...scale.journal import Journal
 
-    journal = Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail)
-    journal.read()
-    return RunRecord(results, journal)
+    return RunRecord(results, Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail))
 
 
 class RunRecord:
