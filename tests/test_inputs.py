@@ -15,7 +15,7 @@ from cartesia_cli.commands.batch.prepare import TemporaryFolder
 from cartesia_cli.commands.batch.stdin import spool_stdin
 from cartesia_cli.errors import InputError, UsageError
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol import BatchOptions
+from cartesia_cli.protocol.batch import BatchOptions
 
 
 def touch(*paths: Path) -> None:
