@@ -334,6 +334,12 @@ CASES = {
         [refuses(302, [("Location", "http://other.example/stt")])], 5, ["redirects to http://other.example"], 1
     ),
     "redirects to nowhere": Case([refuses(307)], 5, ["redirect"], 1),
+    "redirects to a file": Case(
+        [refuses(302, [("Location", "file:///etc/passwd")])], 5, ["redirects to file:/etc/passwd", "check the base"], 1
+    ),
+    "redirects to a script": Case(
+        [refuses(307, [("Location", "javascript:alert(1)")])], 5, ["redirects to javascript:alert(1)"], 1
+    ),
     "redirects to nonsense": Case([refuses(308, [("Location", "http://[::1")])], 5, ["redirect"], 1),
 }  # fmt: skip
 
@@ -445,6 +451,7 @@ PACKED = gzip.compress(PLAIN)
         ("x-gzip", PACKED),
         ("gzip", gzip.compress(PLAIN[:50]) + gzip.compress(b"") + gzip.compress(PLAIN[50:])),
         ("gzip", PACKED + bytes(100)),
+        ("gzip, identity, gzip", gzip.compress(PACKED)),
         ("deflate", zlib.compress(PLAIN)),
         ("deflate", zlib.compress(PLAIN, wbits=-zlib.MAX_WBITS)),
         ("identity", PLAIN),
@@ -490,13 +497,25 @@ def test_an_answer_that_is_not_valid_http_is_not_called_a_lost_connection(reason
     error = failure(INVALID_HTTP[reason], path=home / "talk.wav", uploads=1)
     assert isinstance(error, ProtocolError)
     assert "is not valid HTTP: " in error.message and reason in error.message and "bytearray" not in error.message
-    assert error.hint == "is it really Cartesia's API? Check the base URL"
+    assert (error.hint or "").endswith("is it really Cartesia's API? Check the base URL")
+    assert "may have been billed" in (error.hint or "")
 
 
 @pytest.mark.parametrize("size", [9, 100])
 def test_a_compressed_response_that_is_cut_off_is_an_error(size: int, home: Path) -> None:
     cut = answers(PACKED[:-size], [("Content-Encoding", "gzip")])
     assert "cut short" in failure(cut, path=home / "talk.wav", uploads=1).message
+
+
+def test_a_refusal_that_is_compressed_twice_is_read(home: Path) -> None:
+    body = gzip.compress(gzip.compress(json.dumps(refusal(400)).encode()))
+    error = failure(answers(body, [("Content-Encoding", "gzip, gzip")], 400), path=home / "talk.wav", uploads=1)
+    assert "talk.wav: Title 400: Message 400." in error.message
+
+
+def test_a_refusal_that_cannot_be_decompressed_is_one_without_a_reason(home: Path) -> None:
+    error = failure(answers(b"\x0b\x02\x80", [("Content-Encoding", "br")], 400), path=home / "talk.wav", uploads=1)
+    assert (error.message, error.status) == ("talk.wav: the server gave no reason", 400)
 
 
 def test_hint_quotes_the_start_of_an_invalid_response(home: Path) -> None:
@@ -987,6 +1006,25 @@ def test_a_certificate_file_that_is_not_there_is_a_usage_error(home: Path) -> No
     place = str(home / "none.pem")
     run(home, "https://localhost:1", SSL_CERT_FILE=place).failed(2, f"SSL_CERT_FILE: {place}: No such file")
     run(home, "https://localhost:1", SSL_CERT_FILE=str(home)).failed(2, f"SSL_CERT_FILE: {home}: ")
+    (home / "empty.pem").touch()
+    said = run(home, "https://localhost:1", SSL_CERT_FILE=str(home / "empty.pem")).failed(
+        2, "SSL_CERT_FILE: ", "no cert"
+    )
+    assert "_ssl" not in said
+
+
+def test_a_folder_of_certificates_that_cannot_be_used_is_a_usage_error(home: Path, authority: Authority) -> None:
+    (home / "ca.pem").write_bytes(authority.file.read_bytes())
+    for place, reason in ((home, "openssl rehash"), (home / "none", "No such file"), (home / "ca.pem", "Not a dir")):
+        run(home, "https://localhost:1", SSL_CERT_DIR=str(place)).failed(2, f"SSL_CERT_DIR: {place}: ", reason)
+
+
+def test_a_folder_of_certificates_is_named_where_the_authority_is_not_in_it(home: Path, authority: Authority) -> None:
+    folder = home / "authorities"
+    folder.mkdir()
+    (folder / "01234567.0").write_bytes(authority.file.read_bytes())
+    with FaultServer("fine", tls=authority.context("localhost")) as server:
+        run(home, server.base_url, SSL_CERT_DIR=str(folder)).failed(6, "can't verify", "authority in SSL_CERT_DIR")
 
 
 def test_status_407_is_the_proxys_if_there_is_one() -> None:
@@ -1041,6 +1079,47 @@ def test_unreachable_proxy_is_named_by_its_variable(variable: str, base_url: str
     assert "hunter2" not in ended.failed(6, f"check {variable}: requests go through this proxy")
 
 
+@pytest.mark.parametrize("fault", ["closes_during_upload", "resets_before_reading"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("transcribe", "talk.wav", *ONCE),
+        ("transcribe", "https://media.example/talk.wav", *ONCE),
+        ("stream-file", "talk.wav"),
+        ("models",),
+        ("login", "--with-key", "-"),
+        ("doctor", "tls"),
+    ],
+)
+def test_a_proxy_that_hangs_up_is_named_by_its_variable(arguments: tuple[str, ...], fault: str, home: Path) -> None:
+    with FaultServer(fault) as proxy:
+        address = f"http://me:hunter2@127.0.0.1:{proxy.port}"
+        env = environment(home, "https://speech.example", HTTPS_PROXY=address)
+        done = run_program([*arguments], env=env, cwd=home, input=KEY.encode(), timeout=LONGEST_RUN)
+    assert done.returncode == {"doctor": 1, "models": 0}.get(arguments[0], 6), done.stderr
+    said = done.stdout if arguments[0] == "doctor" else done.stderr
+    assert b"can't be reached: the proxy hung up" in said, said
+    assert b"check HTTPS_PROXY: requests go through this proxy" in said and b"hunter2" not in said + done.stderr
+
+
+def test_a_connection_that_ends_in_its_tunnel_is_explained_without_names_of_libraries(home: Path) -> None:
+    def opens_and_closes(exchange: Exchange) -> None:
+        exchange.head()
+        exchange.send(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    with FaultServer(opens_and_closes) as proxy:
+        where = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.port}"}
+        said = run(home, "https://speech.example", *ONCE, **where).failed(6, "check HTTPS_PROXY")
+    assert "ssl" not in said.lower()
+
+
+def test_a_lost_connection_through_a_forwarding_proxy_names_it(home: Path) -> None:
+    with FaultServer("closes_after_upload") as proxy:
+        where = {"http_proxy": f"http://127.0.0.1:{proxy.port}"}
+        ended = run(home, "http://speech.example", *ONCE, "--insecure-http", **where)
+    ended.failed(6, "the other side hung up", "may have been billed", "requests go through the proxy of http_proxy")
+
+
 SOCKS = "ALL_PROXY: socks5 proxies are not supported"
 
 
@@ -1093,11 +1172,14 @@ PROXY = {"HTTPS_PROXY": "http://proxy:1"}
         ("https://127.0.0.1", PROXY, None),
         ("ftp://a.example", {"ALL_PROXY": "http://proxy:1"}, None),
         *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, None)
-          for no in ("*", "a.example", ".example", "b.example, a.example:8443", "example:8443")),
+          for no in ("*", "b.example, *", "a.example", ".example", "b.example, a.example:8443", "example:8443")),
         *(("https://a.example:8443", {**PROXY, "NO_PROXY": no}, ("http://proxy:1", "HTTPS_PROXY"))
           for no in ("b.example", "a.example:443", "ample")),
         ("https://a.example", {**PROXY, "NO_PROXY": "a.example:443"}, None),
         ("https://[2001:db8::1]", {**PROXY, "NO_PROXY": "2001:db8::1"}, None),
+        ("https://[2001:DB8::1]:8443", {**PROXY, "NO_PROXY": "x, [2001:db8::1]"}, None),
+        ("https://[2001:db8::1]:8443", {**PROXY, "no_proxy": "[2001:DB8::1]:8443"}, None),
+        ("https://[2001:db8::1]", {**PROXY, "NO_PROXY": "[2001:db8::1]:8443"}, ("http://proxy:1", "HTTPS_PROXY")),
     ],
 )  # fmt: skip
 def test_proxy_of_the_environment(

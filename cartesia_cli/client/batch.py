@@ -45,6 +45,7 @@ class Request(NamedTuple, Generic[T]):
     build         makes the request of one attempt
     decode        reads the body of a success, or raises ProtocolError
     on_progress   called every tick of an attempt
+    costs         whether the server may bill it
     on_response   receives every success before its body is decoded: it may have been paid for
     """
 
@@ -54,7 +55,8 @@ class Request(NamedTuple, Generic[T]):
     decode: Callable[[bytes], T]
     progress: UploadProgress
     deadlines: Deadlines
-    on_progress: ProgressCallback
+    on_progress: ProgressCallback = lambda progress: None
+    costs: bool = True
     on_response: Callable[[HttpResponse], None] = lambda response: None
 
 
@@ -119,7 +121,7 @@ class BatchClient:
 
         name = upload.name or upload.filename
         address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())
-        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_response)
+        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_response=on_response)
         return self._discard_fields_with_key(self._send(request))
 
     def _discard_fields_with_key(self, response: BatchResponse) -> BatchResponse:
@@ -157,25 +159,24 @@ class BatchClient:
             return HttpRequest("POST", {"Content-Type": "application/json"}, body)
 
         def check(body: bytes) -> bytes:
-            if not body:
-                raise ProtocolError("the response is empty")
             if not body.startswith(b"RIFF"):
                 raise ProtocolError("the response is not a WAV file")
             return body
 
         address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress()
-        return self._send(Request("the sample", address, build, check, progress, deadlines, lambda progress: None))
+        return self._send(Request("the sample", address, build, check, progress, deadlines))
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol.models import MODELS_PATH, MODELS_QUERY, decode_models
 
         address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress()
-        name = "the list of models"
+
+        def build() -> HttpRequest:
+            return HttpRequest("GET")
+
         return self._send(
-            Request(
-                name, address, lambda: HttpRequest("GET"), decode_models, progress, deadlines, lambda progress: None
-            )
+            Request("the list of models", address, build, decode_models, progress, deadlines, costs=False)
         )
 
     def _send(self, request: Request[T]) -> T:
@@ -226,19 +227,19 @@ class BatchClient:
                 request.on_progress,
             )
         except HTTP_ERRORS as error:
-            return connection_failure(error, name, self._peer, uploaded=progress.uploaded)
+            uploaded = progress.uploaded if request.costs else None
+            return connection_failure(error, name, self._peer, uploaded=uploaded)
         except DeadlineExceeded as error:
             abort_handle.abort()
             error.message = f"{name}: {error.message}"
-            return Failure(error, retryable=not error.final, maybe_billed=progress.uploaded)
+            return Failure(error, retryable=not error.final, maybe_billed=request.costs and progress.uploaded)
         except (NetworkError, ApiError) as error:
             error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
         if response.status // 100 != 2:
             hints = HINTS if progress.size else REQUEST_HINTS
-            return refusal_failure(
-                response.status, response.headers, response.body, name, self._peer, progress.size, hints
-            )
+            body = b"" if response.problem else response.body
+            return refusal_failure(response.status, response.headers, body, name, self._peer, progress.size, hints)
         request.on_response(response)
         if response.problem:
             return invalid_http_failure(response.problem, name, self._peer, maybe_billed=True, status=response.status)
@@ -247,6 +248,8 @@ class BatchClient:
         try:
             if not progress.uploaded:
                 raise ProtocolError("it came before the whole file was sent")
+            if not response.body:
+                raise ProtocolError("the response is empty")
             return request.decode(response.body)
         except ProtocolError as error:
             return invalid_response_failure(error, name, self._peer, response.status, response.headers, response.body)

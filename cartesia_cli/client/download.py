@@ -29,7 +29,18 @@ from ..retry import MAX_RETRY_AFTER_SECONDS, RetryPolicy, is_retryable_status, p
 from ..transfer import DownloadedFile, RemoteState, TransferProgress, new_file, short_reason, too_large_error
 from .deadlines import CONNECT_TIMEOUT_SECONDS
 from .environment import find_proxy, tls_context
-from .http_errors import PROXY_PASSWORD, THROUGH_PROXY, describe_error, invalid_http_reason, proxy_error, tls_error
+from .http_errors import (
+    CHECK_NETWORK,
+    PROXY_PASSWORD,
+    THROUGH_PROXY,
+    TunnelTrace,
+    describe_error,
+    invalid_http_reason,
+    name_proxy,
+    proxy_error,
+    tls_error,
+    tunnel_problem,
+)
 
 MAX_BYTES = 16 << 30
 """Largest recording that is downloaded: two days of uncompressed stereo."""
@@ -131,7 +142,13 @@ class _Transport(httpx.BaseTransport):
             if url not in self._transports:
                 limits = httpx.Limits(max_connections=None)
                 self._transports[url] = httpx.HTTPTransport(verify=self._context, proxy=url, limits=limits)
-        return self._transports[url].handle_request(request)
+        request.extensions["trace"] = tunnel = TunnelTrace()
+        try:
+            return self._transports[url].handle_request(request)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
+            if proxy is not None and request.url.scheme == "https" and tunnel.is_awaited:
+                raise httpx.ConnectError(tunnel_problem(error)) from error
+            raise
 
     def close(self) -> None:
         for transport in self._transports.values():
@@ -288,10 +305,10 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
             return InputError(message, hint="check the URL")
         case httpx.DecodingError() | httpx.LocalProtocolError():
             return InputError(f"{name}: the server's response can't be read: {why}", hint="check the URL")
-    if (failure := tls_error(error, "the server")) is not None:
-        return NetworkError(f"{name}: {failure.message}", hint=failure.hint)
     proxy = find_proxy(str(error.request.url))
     origin = None if proxy is None else proxy.origin
+    if (failure := tls_error(error, "the server", origin)) is not None:
+        return NetworkError(f"{name}: {failure.message}", hint=failure.hint)
     match error:
         case httpx.ProxyError():
             return _proxy_refusal(name, why, origin)
@@ -307,7 +324,8 @@ def _download_error(error: httpx.HTTPError, name: str, partial: _Partial | None)
     received = partial.received if partial else 0
     size = f" of {_megabytes(partial.size)}" if partial and partial.size else ""
     where = f" after {_megabytes(received)}{size}" if received else ""
-    return _Lost(NetworkError(f"{name}: the connection was lost{where}: {why}"))
+    message = f"{name}: the connection was lost{where}: {why}"
+    return _Lost(NetworkError(message, hint=name_proxy(CHECK_NETWORK, origin)))
 
 
 def _proxy_refusal(name: str, reason: str, origin: str | None) -> NetworkError:

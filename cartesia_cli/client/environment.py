@@ -1,19 +1,21 @@
 """The proxies and certificate authorities that the environment sets, for uploads, WebSockets and downloads alike.
 
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY mean what they mean to Python's urllib: in small letters they take
-precedence, and without any of them, macOS and Windows have settings of their own. SSL_CERT_FILE and SSL_CERT_DIR mean
-what they mean to OpenSSL.
+precedence, and without any of them, macOS and Windows have settings of their own. Beyond that, NO_PROXY may have a star
+among other names, and IPv6 addresses in brackets. SSL_CERT_FILE and SSL_CERT_DIR mean what they mean to OpenSSL.
 
 Must never show the URL of a proxy: it may contain a password.
 """
 
 import os
+import re
 import ssl
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..protocol.constants import is_loopback
+from ..transfer import short_reason
 
 PORTS = {"http": 80, "https": 443}
 
@@ -48,7 +50,11 @@ def find_proxy(url: str) -> Proxy | None:
 
     proxies = getproxies()
     kind = next((kind for kind in (parts.scheme, "all") if proxies.get(kind)), None)
-    if kind is None or proxy_bypass(f"{parts.hostname}:{parts.port or PORTS[parts.scheme]}"):
+    if kind is None:
+        return None
+    host, port = parts.hostname or "", parts.port or PORTS[parts.scheme]
+    named = {name.strip().lower() for name in proxies.get("no", "").split(",")}
+    if not named.isdisjoint(("*", f"[{host}]", f"[{host}]:{port}")) or proxy_bypass(f"{host}:{port}"):
         return None
     names = (f"{kind}_proxy", f"{kind}_PROXY".upper())
     origin = next((name for name in names if os.environ.get(name)), "the system's proxy setting")
@@ -79,14 +85,29 @@ def tls_context(url: str) -> ssl.SSLContext | None:
     """
     if not url.startswith("https:"):
         return None
-    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-    if not (file or folder):
+    variable = authorities_variable()
+    if variable is None:
         import certifi
 
-        file = certifi.where()
+        return ssl.create_default_context(cafile=certifi.where())
+    place = os.environ[variable]
     try:
-        return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
+        if variable == "SSL_CERT_FILE":
+            return ssl.create_default_context(cafile=place)
+        names = [name for folder in place.split(os.pathsep) for name in os.listdir(folder)]
+        if not any(re.fullmatch(r"[0-9a-f]{8}\.\d+", name) for name in names):  # OpenSSL would look at no other file
+            raise ValueError("no certificates are there, under names that `openssl rehash` makes")
+        return ssl.create_default_context(capath=place)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        place = f"SSL_CERT_FILE: {file}" if file else f"SSL_CERT_DIR: {folder}"
-        raise UsageError(f"{place}: {reason}", hint=CERTIFICATES_HINT) from error
+        reason = tls_reason(error) if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
+        raise UsageError(f"{variable}: {place}: {reason}", hint=CERTIFICATES_HINT) from error
+
+
+def authorities_variable() -> str | None:
+    """The variable that sets which certificate authorities are trusted; None without one."""
+    return next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), None)
+
+
+def tls_reason(error: ssl.SSLError) -> str:
+    """What OpenSSL says, in words."""
+    return short_reason(error.reason or str(error)).replace("_", " ").lower()

@@ -7,10 +7,10 @@ realtime connection uses the same errors for its handshake and for error events.
 import os
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpcore
@@ -20,6 +20,7 @@ from ..protocol.constants import RUNNING_SERVER, Credential
 from ..redaction import LONGEST_EXCERPT, Redactor
 from ..retry import MAX_RETRY_AFTER_SECONDS, is_retryable_status, parse_retry_after
 from ..transfer import short_reason
+from .environment import authorities_variable, tls_reason
 
 if TYPE_CHECKING:
     from ..protocol.events import Error
@@ -36,6 +37,9 @@ HTTP_ERRORS = (
 ENDED_TOO_EARLY = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
 """The beginnings of what httpcore and h11 say when a connection ended before a response did."""
 
+ENDED_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What Python raises for a TLS connection that ended too early, in the handshake as well."""
+
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
 """Error codes of an account that can't pay for the request (errors)."""
 
@@ -46,16 +50,16 @@ ACCOUNT_STATUSES = frozenset({402, 404, 405})
 
 CHECK_PARAMETERS = "check the model, the language, the encoding and the sample rate"
 CHECK_CREDITS = "the account is out of credits, or its plan is too small: see play.cartesia.ai"
-CHECK_CERTIFICATE = (
-    "name a private certificate authority in SSL_CERT_FILE; a wrong clock makes certificates look expired, too"
-)
+CHECK_CERTIFICATE = "name a private certificate authority in {}; a wrong clock makes certificates look expired, too"
 CHECK_TLS = "is it an https server? The URL of a server with plain http begins with http://"
 CHECK_NETWORK = "check the network, then run the same command again"
 ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the request id"
+NOT_CARTESIA = "is it really Cartesia's API? Check the base URL"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
 SERVE_ENDED = "`serve` has ended: run the same command again, which then loads the model itself"
 
 THROUGH_PROXY = "check {}: requests go through this proxy"
+HUNG_UP = "the other side hung up"
 PROXY_PASSWORD = "status 407, proxy authentication required"
 
 NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anyone on the network"
@@ -115,6 +119,27 @@ class Peer:
         return self.redactor.excerpt(text, limit)
 
 
+class TunnelTrace:
+    """Receives what httpcore reports of a connection (httpcore docs: extensions, trace).
+
+    is_awaited   whether a proxy, if there is one, was connected to and hasn't opened a tunnel to the server yet
+    """
+
+    is_awaited = False
+
+    def __call__(self, name: str, info: Mapping[str, Any]) -> None:
+        if name == "connection.connect_tcp.complete":
+            self.is_awaited = True
+        elif name == "proxy.start_tls.started":
+            self.is_awaited = False
+
+
+def tunnel_problem(error: Exception) -> str:
+    """Why a proxy neither opened a tunnel nor refused to: for an exception of httpcore, httpx or websockets."""
+    is_invalid = invalid_http_reason(error) is not None or isinstance(error.__cause__, ValueError)
+    return "the proxy's response is not valid HTTP" if is_invalid else "the proxy hung up"
+
+
 class Failure(NamedTuple):
     """A failed attempt.
 
@@ -158,8 +183,11 @@ def refusal_failure(
     return Failure(error, retryable=is_retryable_status(status), retry_after=retry_after)
 
 
-def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: bool) -> Failure:
-    """A connection that failed, with one of HTTP_ERRORS. `uploaded`: after the whole request had been sent."""
+def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: bool | None) -> Failure:
+    """A connection that failed, with one of HTTP_ERRORS.
+
+    uploaded   whether the whole request had been sent, so that it may be billed; None for one that costs nothing
+    """
     host, why = peer.host, peer.quote(describe_error(error))
     failure = _connect_failure(error, peer, why)
     if failure is not None:
@@ -167,16 +195,15 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
         failure.error.message = f"{name}: {failure.error.message}"
         return failure
     if (reason := invalid_http_reason(error)) is not None:
-        return invalid_http_failure(reason, name, peer, maybe_billed=uploaded)
-    if uploaded:
-        message = f"{name}: the connection to {host} was lost before the response came: {why}"
-        return Failure(NetworkError(message, hint=MAYBE_BILLED), retryable=True, maybe_billed=True)
-    message = f"{name}: the connection to {host} was lost during the upload: {why}"
-    return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
+        return invalid_http_failure(reason, name, peer, maybe_billed=bool(uploaded))
+    when = "during the upload" if uploaded is False else "before the response came"
+    hint = name_proxy(MAYBE_BILLED if uploaded else CHECK_NETWORK, peer.proxy)
+    lost = NetworkError(f"{name}: the connection to {host} was lost {when}: {why}", hint=hint)
+    return Failure(lost, retryable=True, maybe_billed=bool(uploaded))
 
 
 def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
-    if (failure := tls_error(error, peer.host)) is not None:
+    if (failure := tls_error(error, peer.host, peer.proxy)) is not None:
         return Failure(failure)
     if isinstance(error, httpcore.ProxyError):
         return proxy_failure(why, peer.proxy)
@@ -194,6 +221,11 @@ def proxy_error(reason: str, proxy: str | None) -> NetworkError:
     return NetworkError(f"the proxy refuses: {reason}", hint=f"check {proxy}, including its user and password")
 
 
+def name_proxy(hint: str, proxy: str | None) -> str:
+    """A hint that also names the variable that sets the proxy, if there is one."""
+    return f"{hint}; requests go through the proxy of {proxy}" if proxy else hint
+
+
 def unreachable_failure(peer: Peer, reason: str) -> Failure:
     message = f"{peer.host} can't be reached: {reason}"
     return Failure(NetworkError(message, hint=unreachable_hint(peer)), retryable=True)
@@ -209,10 +241,9 @@ def invalid_http_failure(
     reason: str, name: str, peer: Peer, *, maybe_billed: bool, status: int | None = None
 ) -> Failure:
     """An answer that breaks the rules of HTTP, for a `reason` as of `invalid_http_reason`."""
-    proxy = f", and {peer.proxy}: requests go through this proxy" if peer.proxy else ""
     error = ProtocolError(
         f"{name}: the response of {peer.host} is not valid HTTP: {peer.quote(reason)}",
-        hint=f"is it really Cartesia's API? Check the base URL{proxy}",
+        hint=name_proxy(f"{MAYBE_BILLED}; {NOT_CARTESIA}" if maybe_billed else NOT_CARTESIA, peer.proxy),
         status=status,
     )
     return Failure(error, retryable=True, maybe_billed=maybe_billed)
@@ -249,7 +280,7 @@ def invalid_response_failure(
 def other_api_hint(body: bytes, peer: Peer) -> str:
     """The hint for a response that Cartesia's API doesn't give, with the first characters of its body."""
     excerpt = peer.quote(body[:MAX_EXCERPT_BYTES].decode("utf-8", "replace"), 80)
-    return f"is {peer.host} really Cartesia's API? Its response begins with {excerpt!r}"
+    return f"is {peer.host} really Cartesia's API?{f' Its response begins with {excerpt!r}' if body else ''}"
 
 
 def is_account_error(error: CliError) -> bool:
@@ -298,28 +329,40 @@ def redirect_target(location: str) -> str:
         host = parts.netloc.rpartition("@")[2]
     except ValueError:
         return ""
-    return (f"{parts.scheme}://{host}" if host else "") + parts.path
+    place = f"//{host}{parts.path}" if host else parts.path
+    return f"{parts.scheme}:{place}" if parts.scheme else place
 
 
 def describe_error(error: BaseException) -> str:
-    """The operating system's description of an error, without its number and without asyncio's wording around it."""
+    """Why a connection failed: the operating system's description of an error, without its number and without asyncio's
+    wording around it.
+    """
     text = str(error).strip()
+    if text.startswith(ENDED_TOO_EARLY) or any(isinstance(cause, ENDED_TLS) for cause in _causes(error)):
+        return HUNG_UP
     if number := re.search(r"\[Errno (\d+)\]", text):
         return os.strerror(int(number[1]))
-    return re.sub(r"^\[Errno -\d+\] ", "", text) or type(error).__name__
+    without_name = HUNG_UP if isinstance(error, ConnectionError) else type(error).__name__
+    return re.sub(r"^\[Errno -\d+\] ", "", text) or without_name
 
 
-def tls_error(error: BaseException, host: str) -> NetworkError | None:
+def tls_error(error: BaseException, host: str, proxy: str | None) -> NetworkError | None:
     """The error for a TLS handshake that failed, if that is among the causes of an exception. Another attempt would
-    fail, too.
+    fail, too. `proxy`: the variable that sets it, or None.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             message = f"can't verify {host}'s certificate: {short_reason(cause.verify_message)}"
-            return NetworkError(message, hint=CHECK_CERTIFICATE)
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            reason = short_reason(cause.reason or str(cause)).replace("_", " ").lower()
-            return NetworkError(f"the TLS handshake with {host} failed: {reason}", hint=CHECK_TLS)
-        cause = cause.__cause__ or cause.__context__
+            hint = CHECK_CERTIFICATE.format(authorities_variable() or "SSL_CERT_FILE")
+            return NetworkError(message, hint=name_proxy(hint, proxy))
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ENDED_TLS):
+            message = f"the TLS handshake with {host} failed: {tls_reason(cause)}"
+            return NetworkError(message, hint=name_proxy(CHECK_TLS, proxy))
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

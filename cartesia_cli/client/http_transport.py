@@ -19,8 +19,16 @@ from .. import __version__
 from ..errors import ApiError, ProtocolError
 from ..protocol.constants import API_VERSION, Credential, is_unencrypted, request_headers
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
-from .environment import find_proxy, tls_context
-from .http_errors import HTTP_ERRORS, OTHER_SERVER, Peer, invalid_http_reason, redirect_target
+from .environment import PORTS, find_proxy, tls_context
+from .http_errors import (
+    HTTP_ERRORS,
+    OTHER_SERVER,
+    Peer,
+    TunnelTrace,
+    invalid_http_reason,
+    redirect_target,
+    tunnel_problem,
+)
 
 MAX_BODY_BYTES = 64 << 20
 """Largest response body: a hundred hours of words with their times."""
@@ -28,6 +36,9 @@ MAX_BODY_BYTES = 64 << 20
 MAX_REDIRECTS = 3
 
 GZIP_MAGIC = b"\x1f\x8b"
+
+DECOMPRESSED_BYTES = 1 << 12
+"""How much of a compressed body is decompressed at once: where it is damaged, at most so much before it is lost."""
 
 TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
 """`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
@@ -52,7 +63,7 @@ BuildRequest = Callable[[], HttpRequest]
 class HttpResponse(NamedTuple):
     """A response as it was received.
 
-    body       decompressed
+    body       decompressed, as far as that is possible; as it came if nothing of it can be
     complete   False: the connection ended before the body did, or the rest of it can't be read
     problem    why it can't be read; "" if the connection ended
     """
@@ -70,9 +81,11 @@ class AbortHandle:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._aborted = False
+        self.tunnel = TunnelTrace()
 
     def trace(self, name: str, info: Mapping[str, Any]) -> None:
         """httpcore reports each new connection here (httpcore docs: extensions, trace)."""
+        self.tunnel(name, info)
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             if self._aborted:
@@ -105,6 +118,7 @@ class HttpClient:
             "Connection": "close",
         }
         self._pool = _open_pool(base_url)
+        self._has_tunnel = base_url.startswith("https:") and isinstance(self._pool, httpcore.HTTPProxy)
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +139,12 @@ class HttpClient:
         """
         for _ in range(MAX_REDIRECTS + 1):
             progress.restart()
-            reply = self._exchange_once(build(), address, progress, abort_handle)
+            try:
+                reply = self._exchange_once(build(), address, progress, abort_handle)
+            except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
+                if self._has_tunnel and abort_handle.tunnel.is_awaited:
+                    raise httpcore.ConnectError(tunnel_problem(error)) from error
+                raise
             if reply.status not in (301, 302, 303, 307, 308):
                 return reply
             address = _redirect_target(address, reply)
@@ -186,50 +205,55 @@ def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress)
 
     encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
     """
-    if "," in encoding:
-        raise ProtocolError("the response is compressed twice", hint="is it really Cartesia's API?")
-    if encoding in ("gzip", "x-gzip", "deflate"):
-        blocks = _decompress(blocks, encoding)
-    body = bytearray()
+    received, is_complete, problem = bytearray(), True, ""
     try:
         for block in blocks:
             progress.touch()
-            body += block
-            if len(body) > MAX_BODY_BYTES:
-                raise ProtocolError(
-                    f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL"
-                )
-    except zlib.error:
-        return bytes(body), False, f"the body is not valid {encoding}"
-    except (*HTTP_ERRORS, EOFError) as error:
-        return bytes(body), False, invalid_http_reason(error) or ""
-    return bytes(body), True, ""
+            received += block
+            _check_size(received)
+    except HTTP_ERRORS as error:
+        is_complete, problem = False, invalid_http_reason(error) or ""
+    body = bytes(received)
+    for name in reversed(encoding.split(",")):  # the last one was applied last (RFC 9110 8.4)
+        if (name := name.strip()) not in ("", "identity"):
+            body, is_whole, unreadable = _decompress(body, name)
+            is_complete, problem = is_complete and is_whole, problem or unreadable
+    return body, is_complete, problem
 
 
-def _decompress(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """A compressed body, decompressed. Raises zlib.error if it isn't compressed, EOFError if it is cut off.
+def _check_size(body: bytearray) -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise ProtocolError(f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL")
+
+
+def _decompress(packed: bytes, encoding: str) -> tuple[bytes, bool, str]:
+    """A compressed body as far as it can be decompressed, or as it came if nothing can; and what `_read_body` returns.
 
     A gzip file may consist of several (RFC 1952 2.2). deflate is zlib's format (RFC 9110 8.4.1.2), but some servers
     leave out its header.
     """
-    decoder, began = zlib.decompressobj(zlib.MAX_WBITS | 32), False
-    for block in blocks:
-        data: bytes | None = block
-        while data is not None:
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        return packed, False, f"the body is compressed with {encoding}"
+    body, decoder, position = bytearray(), zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    try:
+        while position < len(packed):
+            piece = packed[position : position + DECOMPRESSED_BYTES]
             try:
-                yield decoder.decompress(data, MAX_BODY_BYTES + 1)
+                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
             except zlib.error:
-                if began or encoding != "deflate":
+                if encoding != "deflate" or position > 0:
                     raise
                 decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-                yield decoder.decompress(data, MAX_BODY_BYTES + 1)
-            began, data = True, None
-            if decoder.eof and len(decoder.unused_data) >= len(GZIP_MAGIC):
-                if not decoder.unused_data.startswith(GZIP_MAGIC):
-                    return
-                data, decoder = decoder.unused_data, zlib.decompressobj(zlib.MAX_WBITS | 32)
-    if began and not decoder.eof:
-        raise EOFError
+                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
+            _check_size(body)
+            position += len(piece) - len(decoder.unused_data)
+            if decoder.eof:
+                if not packed.startswith(GZIP_MAGIC, position):
+                    break
+                decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    except zlib.error:
+        return bytes(body) or packed, False, f"the body is not valid {encoding}"
+    return bytes(body), decoder.eof or not packed, ""
 
 
 def _redirect_target(address: str, reply: HttpResponse) -> str:
@@ -254,7 +278,7 @@ def _redirect_target(address: str, reply: HttpResponse) -> str:
     else:
         raise ApiError(
             f"the server redirects to {redirect_target(target)}",
-            hint=OTHER_SERVER,
+            hint=OTHER_SERVER if there.scheme in PORTS else "check the base URL",
             status=reply.status,
         )
     return target

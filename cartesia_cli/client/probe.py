@@ -27,6 +27,7 @@ from .http_errors import (
     Peer,
     connection_failure,
     describe_error,
+    name_proxy,
     refusal_failure,
     unreachable_failure,
 )
@@ -175,10 +176,10 @@ def _ask(
                 lambda progress: None,
             )
         except HTTP_ERRORS as failure:
-            error = connection_failure(failure, name, peer, uploaded=False).error
+            error = connection_failure(failure, name, peer, uploaded=None).error
         except DeadlineExceeded as late:
             handle.abort()
-            error = NetworkError(f"{name}: {peer.host}: {late.message}", hint=CHECK_NETWORK)
+            error = NetworkError(f"{name}: {peer.host}: {late.message}", hint=name_proxy(CHECK_NETWORK, peer.proxy))
         except ApiError as refusal:  # a redirect, or an endless answer
             refusal.message = f"{name}: {peer.quote(refusal.message)}"
             error = refusal

@@ -11,6 +11,7 @@ from __future__ import annotations
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidMessage,
+    InvalidProxyMessage,
     InvalidProxyStatus,
     InvalidStatus,
     ProxyError,
@@ -20,12 +21,11 @@ from websockets.http11 import Response
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol.events import Error
 from . import http_errors
-from .http_errors import CHECK_NETWORK, Failure, Peer, describe_error, tls_error
+from .http_errors import CHECK_NETWORK, NOT_CARTESIA, Failure, Peer, describe_error, tls_error
 
 MAX_EVENT_BYTES = 16 << 20
 """Largest event: many times the whole text of a session."""
 
-NOT_CARTESIA = "is it really Cartesia's API? Check the base URL"
 HINTS = http_errors.HINTS | {
     405: "check the base URL: this route doesn't accept WebSockets",
     408: CHECK_NETWORK,
@@ -63,16 +63,18 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
     """A handshake that failed with this exception: one of websockets, or an OSError."""
     if isinstance(error, InvalidStatus):
         return _response_failure(error.response, peer)
-    if (failure := tls_error(error, peer.host)) is not None:
+    if (failure := tls_error(error, peer.host, peer.proxy)) is not None:
         return Failure(failure)
     if isinstance(error, InvalidProxyStatus):
         status = f"{error.response.status_code} {error.response.reason_phrase}"
         return http_errors.proxy_failure(peer.quote(status), peer.proxy)
+    if isinstance(error, InvalidProxyMessage):
+        return http_errors.unreachable_failure(peer, http_errors.tunnel_problem(error))
     if isinstance(error, ProxyError):
         return http_errors.proxy_failure(peer.quote(describe_error(error)), peer.proxy)
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
-        return Failure(NetworkError(message, hint=CHECK_NETWORK), retryable=True)
+        return Failure(NetworkError(message, hint=http_errors.name_proxy(CHECK_NETWORK, peer.proxy)), retryable=True)
     if isinstance(error, TimeoutError) and error.errno is None:
         message = f"{peer.host} did not answer within {timeout_seconds:g} s"
         return Failure(NetworkError(message, hint=http_errors.unreachable_hint(peer)), retryable=True)

@@ -66,6 +66,7 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
     why. Raises AuthError if the key is refused.
     """
     from .. import model_cache
+    from ..output.hints import fit_hint
     from ..protocol.constants import is_loopback
     from ..protocol.models import MODELS_AT_RELEASE, RELEASED_ON
 
@@ -85,6 +86,7 @@ def list_models(choice: BackendConfig, reporter: Reporter, *, refresh: bool) -> 
         raise
     except CliError as error:
         reporter.warn(f"{error}: the list is that of {(cached or release).as_of}")
+        reporter.info(f"hint: {fit_hint(error, reporter.options)}")
         return cached or release
     if not is_here:
         model_cache.write(choice.base_url, found)

@@ -402,13 +402,14 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
 
 
 def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
-    """Write a response body to its file, if it has one. Returns the error of a file that can't be written.
+    """Write a response body to its file, if it has one, and isn't empty. Returns the error of a file that can't be
+    written.
 
     is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
                   a response, and another attempt finds its own name free
     """
     file = job.response_file
-    if file is None or not (body or is_complete):
+    if file is None or not body:
         return None
     if not is_complete:
         name = f"{file.name}{PARTIAL_SUFFIX}"
