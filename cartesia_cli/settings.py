@@ -20,6 +20,10 @@ GENERAL = ("base_url", "api_key_command", *SWITCHES)
 """Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
 
 
+class ChoiceError(UsageError):
+    """The file or the profile that was chosen doesn't exist, or can't be read."""
+
+
 class Setting(NamedTuple):
     """The value of an option or a general key, and where it is set.
 
@@ -92,7 +96,7 @@ def load(
     sections = {name: reader.section("profile", f"profile.{name}", table) for name, table in profiles.items()}
     if profile is not None and profile not in profiles:
         known = f"profiles: {', '.join(profiles)}" if profiles else f"no profiles yet: add [profile.{profile}]"
-        raise UsageError(f"{path} has no profile {profile!r}", hint=known)
+        raise ChoiceError(f"{path} has no profile {profile!r}", hint=known)
     rest = () if text is None else (reader.section("file", "", document),)
     found = (sections[profile], *rest) if profile is not None else rest
     base_url = _general(found, "base_url")
@@ -174,12 +178,12 @@ class _Reader(NamedTuple):
         known = (*self.commands, "profile") if isinstance(value, dict) else (*GENERAL, *self.commands)
         meant = suggestion(key.replace("-", "_"), known) or suggestion(key, known)
         hint = f"did you mean {meant}?" if meant else f"settings: {', '.join(GENERAL)}, and a table for each command"
-        what = f"{self.path}: [{_dotted(name, key)}]" if isinstance(value, dict) else self._place(name, key)
-        return UsageError(f"{what} is not a setting", hint=hint)
+        return UsageError(f"{self._place(name, key, is_table=isinstance(value, dict))} is not a setting", hint=hint)
 
-    def _place(self, table: str, key: str) -> str:
+    def _place(self, table: str, key: str, *, is_table: bool = False) -> str:
         line = self.lines.get((table, key))
-        return f"{self.path}{f', line {line}' if line else ''}: {f'[{table}] ' if table else ''}{key}"
+        what = f"[{_dotted(table, key)}]" if is_table else f"{f'[{table}] ' if table else ''}{key}"
+        return f"{self.path}{f', line {line}' if line else ''}: {what}"
 
 
 def _general(sections: Sequence[Section], name: str) -> Setting | None:
@@ -197,10 +201,10 @@ def _text(path: Path, *, needed: bool) -> str | None:
     except (FileNotFoundError, NotADirectoryError) as error:
         if not needed:
             return None
-        raise UsageError(f"{path} does not exist", hint="name an existing configuration file") from error
+        raise ChoiceError(f"{path} does not exist", hint="name an existing configuration file") from error
     except OSError as error:
         hint = "name a configuration file that you may read"
-        raise UsageError(f"{path} can't be read: {error.strerror}", hint=hint) from error
+        raise ChoiceError(f"{path} can't be read: {error.strerror}", hint=hint) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="save it as UTF-8") from error
 
@@ -215,12 +219,17 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:
-    """(table, key) to its line number, for keys that are written one on a line. Only messages depend on it."""
+    """(table, key) to its line number, for tables and for keys that are written one on a line. Only messages depend on
+    it.
+    """
     found: dict[tuple[str, str], int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
-        if heading := re.match(r"\s*\[([^\[\]]+)\]", line):
+        if heading := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
             table = re.sub(r"[\s\"']", "", heading[1])
+            names = table.split(".")
+            for depth, name in enumerate(names):
+                found.setdefault((".".join(names[:depth]), name), number)
         elif entry := re.match(r"\s*[\"']?([\w-]+)[\"']?\s*=", line):
             found.setdefault((table, entry[1]), number)
     return found

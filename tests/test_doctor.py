@@ -77,11 +77,28 @@ def test_broken_configuration_file_is_named_and_the_rest_is_checked(run: Run, en
 
 def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str, str]) -> None:
     failed(examine(run, "configuration", CARTESIA_PROFILE="home"), "configuration", "no profile 'home'")
-    done = run("doctor", "--profile", "home")
-    assert (done.returncode, done.stdout) == (2, b"")
+    for choice in (("--profile", "home"), ("--config", "none.toml")):
+        done = run("doctor", *choice)
+        assert (done.returncode, done.stdout) == (2, b"")
     checks = examine(run, "configuration", CARTESIA_TRANSCRIBE_FROMAT="srt")
     failed(checks, "configuration", "CARTESIA_TRANSCRIBE_FROMAT", "CARTESIA_TRANSCRIBE_FORMAT", state="warning")
     failed(examine(run, "configuration", CARTESIA_LISTEN_MODE="x"), "configuration", "CARTESIA_LISTEN_MODE")
+
+
+def test_mistakes_in_a_file_that_was_named_are_found_beside_other_checks(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "other.toml"
+    for text, words in (
+        ("x = 1", ("line 1: x is not a setting",)),
+        ("[listen]\n\n[serv]\n", ("line 3: [serv] is not a setting", "did you mean serve?")),
+        ("[profil.a]\n[[profil.b]]\n", ("line 1: [profil] is not a setting", "did you mean profile?")),
+        ("[[listen]]\n", ("line 1: listen must be a table",)),
+        ("[transcribe]\nkeep-json = 'x'\nspeakers-by-channel = 'A,B'", ("line 2", "line 3", "can't be combined")),
+        ("[render]\ngrep = 'x'\noutput-dir = 'x'", ("line 2", "line 3", "exclude each other")),
+    ):
+        file.write_text(text)
+        checks = examine(run, "configuration", "python", "--config", str(file))
+        failed(checks, "configuration", "other.toml, ", *words)
+        assert checks["python"]["state"] == "ok"
 
 
 def test_unencrypted_server_is_named_unless_it_is_allowed_and_gets_no_key(run: Run, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.commands import option_sources
+from cartesia_cli.commands.configured_command import PROBLEM
 from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
 from cartesia_cli.commands.precedence import EXCLUSIONS, REQUIREMENTS, formats, resolve
 from cartesia_cli.errors import UsageError
@@ -95,6 +96,8 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             context = found.make_context(
                 command, [*OPERANDS.get(command, []), "--profile", "p", *flags], obj=Reporter()
             )
+        if PROBLEM in context.meta:  # doctor reports it itself
+            raise context.meta[PROBLEM]
         return {name: context.params.get(option.name) for name, option in known.items()}
 
     return parse
@@ -218,6 +221,10 @@ WRONG_VALUES = [
     ("transcribe", {"speakers_by_channel": "A"}, None),
     ("transcribe", {"shard": "auto"}, None),  # there may be a job array when it runs
     ("transcribe", {"speakers_by_channel": "A,A"}, "each channel needs a name of its own"),
+    ("transcribe", {"speakers_by_channel": "A,\u200b"}, "each channel needs a name of its own"),
+    ("transcribe", {"speakers_by_channel": "A,B", "keep_json": "raw"}, "can't be combined with --speakers-by-channel"),
+    ("transcribe", {"speakers_by_channel": "A,B", "encoding": "pcm_s16le", "sample_rate": 8000}, "can't be combined"),
+    ("transcribe", {"speakers_by_channel": "A,B", "dask": "x", "max_credits": 5.0}, "can't be combined"),
     ("listen", {"page": True, "page_token": "short"}, "too easy to guess"),
     ("listen", {"exec": "no-such-program -x"}, "no command 'no-such-program -x'"),
     ("eval", {"compare": "batch,x"}, "'x' is not a mode"),
@@ -275,6 +282,7 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
        for name, other in (("turn_start_threshold", 0.7), ("turn_eager_end_threshold", 0.4),
                            ("turn_end_threshold", 0.2), ("turn_end_timeout_ms", 700))},
     ("script", "local_model"): ("a", "small"),
+    ("grep", "output_dir"): ("a", "out"),
 }  # fmt: skip
 """Values at which each pair of EXCLUSIONS is at odds."""
 

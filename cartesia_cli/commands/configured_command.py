@@ -12,7 +12,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperOption
 
 from ..errors import CliError, UsageError
-from ..settings import Setting
+from ..settings import ChoiceError, Setting
 from .option_sources import (
     CHOOSING,
     CHOSEN,
@@ -80,8 +80,8 @@ class ConfiguredCommand(TyperCommand):
             try:
                 self._configure(ctx, dict(given))
             except UsageError as error:
-                is_flag = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
-                if self.name not in DIAGNOSING or is_flag:
+                is_typed = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
+                if self.name not in DIAGNOSING or (is_typed and isinstance(error, ChoiceError)):
                     raise
                 ctx.meta[PROBLEM] = error
         return super().parse_args(ctx, args)

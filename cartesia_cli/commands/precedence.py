@@ -115,6 +115,8 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("output", "output_dir", "-o is for a single file, --output-dir for several"),
     Exclusion("resume", "force", "--resume skips what --force overwrites"),
     Exclusion("retry_failed", "force", "--retry-failed skips what --force overwrites"),
+    Exclusion("grep", "output_dir", "--grep writes one table for all inputs: -o FILE takes it; -f csv --output-dir DIR "
+              "writes a file for each input", when=lambda values: formats(values) == ("table",)),
     Exclusion("json", "format", "-f alone names one or several formats",
               when=lambda values: formats({"format": values["format"]}) != ("json",)),
     Exclusion("output", "format", when=_output_decides, one_way=True),

@@ -16,7 +16,8 @@ from .precedence import CUE_TIMES, THRESHOLDS
 CHECKED = (
     ("format", "json", "output"), ("grep",), ("from", "to"), CUE_TIMES, THRESHOLDS, ("encoding", "sample_rate"),
     ("wire_encoding", "wire_rate"), ("model",), ("language",), ("language_hint",), ("keyterm",), ("base_url",),
-    ("shard",), ("speakers_by_channel",), ("page_token",), ("exec",), ("compare",), ("allow_origin",), ("allow_host",),
+    ("shard",), ("speakers_by_channel", "keep_json", "encoding", "dask", "max_credits"), ("page_token",), ("exec",),
+    ("compare",), ("allow_origin",), ("allow_host",),
 )  # fmt: skip
 """Options that are checked together, by their long names with underscores."""
 
@@ -74,10 +75,10 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from .live.options import check_order
 
             check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
-        case {"encoding": encoding}:
+        case {"encoding": encoding, "sample_rate": rate}:
             from .options import checked_encoding
 
-            checked_encoding(encoding, values.get("sample_rate"))
+            checked_encoding(encoding, rate)
         case {"wire_encoding": _}:
             from .live.options import StreamOptions
 
@@ -105,10 +106,10 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from ..scale.shards import parse_shard
 
             parse_shard(shard, {})
-        case {"speakers_by_channel": names}:
-            from .options import parse_names
+        case {"speakers_by_channel": _}:
+            from .batch.options import check_speakers
 
-            parse_names(names)
+            check_speakers(**values)
         case {"page_token": token}:
             from .live.options import check_page_token
 

@@ -164,12 +164,29 @@ class TranscribeOptions(NamedTuple):
         """
         if self.recording.speakers_by_channel is None:
             return None
-        names = given.parse_names(self.recording.speakers_by_channel)
-        for name, value in (("--keep-json", self.run.keep_json), ("--encoding", self.recording.encoding)):
-            if value is not None:
-                raise UsageError(f"{name} can't be combined with --speakers-by-channel", hint="leave out one of them")
-        if self.sending.dask is not None and self.sending.max_credits is not None:
-            raise UsageError(  # only workers know how many channels there are
-                "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
-            )
-        return names
+        return check_speakers(
+            self.recording.speakers_by_channel,
+            self.run.keep_json,
+            self.recording.encoding,
+            self.sending.dask,
+            self.sending.max_credits,
+        )
+
+
+def check_speakers(
+    speakers_by_channel: str,
+    keep_json: str | Path | None = None,
+    encoding: str | None = None,
+    dask: str | None = None,
+    max_credits: float | None = None,
+) -> tuple[str, ...]:
+    """The names of the speakers. Raises UsageError for options that can't be combined with --speakers-by-channel."""
+    names = given.parse_names(speakers_by_channel)
+    for name, value in (("--keep-json", keep_json), ("--encoding", encoding)):
+        if value is not None:
+            raise UsageError(f"{name} can't be combined with --speakers-by-channel", hint="leave out one of them")
+    if dask is not None and max_credits is not None:  # only workers know how many channels there are
+        raise UsageError(
+            "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
+        )
+    return names

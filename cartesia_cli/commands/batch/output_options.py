@@ -115,7 +115,7 @@ class OutputOptions(NamedTuple):
     def matches(
         self, layout: "Layout", formats: tuple[str, ...], reporter: "Reporter", *, several: bool, speakers: bool = False
     ) -> "MatchWriter | None":
-        """The writer of selected rows; None if none are selected. Raises UsageError if --output-dir can't take them.
+        """The writer of selected rows; None if none are selected.
 
         speakers   whether any transcript is known to have speakers
         """
@@ -123,11 +123,6 @@ class OutputOptions(NamedTuple):
             return None
         from .matches import MatchWriter
 
-        if self.output_dir is not None and formats == ("table",) and layout.selection.pattern is not None:
-            raise UsageError(
-                "--grep writes one table for all inputs, so --output-dir can't be used",
-                hint="-o FILE takes the table; -f csv --output-dir DIR writes a file for each input",
-            )
         # Rows of all inputs go to one target, stdout or -o; texts don't, nor do files of each input.
         is_combined = len(formats) == 1 and formats[0] != "text" and self.output_dir is None
         format = formats[0] if is_combined else None
