@@ -36,6 +36,8 @@ def main() -> int:
 
     Returns an exit code only where a test keeps `os._exit` from ending it.
     """
+    if not os.path.isabs(os.environ.get("HOME", os.sep)):  # an empty one would be / to Python, others relative
+        del os.environ["HOME"]  # then it is looked up in the system's list of users
     arguments = sys.argv[1:]
     if arguments[:1] == ["__complete"]:
         from .completion import answer

@@ -14,6 +14,7 @@ from platformdirs.macos import MacOS
 from platformdirs.unix import Unix
 
 from cartesia_cli import directories
+from tests.conftest import Run
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,13 @@ def test_relative_xdg_variables_are_ignored(value: str, monkeypatch: pytest.Monk
     for name in ("CONFIG", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", value)
     assert found() == default
+
+
+@pytest.mark.parametrize("home", ["", "relative"])
+def test_home_that_is_no_absolute_path_counts_as_unset(run: Run, home: str, tmp_path: Path) -> None:
+    done = run("doctor", "configuration", "--offline", env={"HOME": home, "XDG_CONFIG_HOME": ""})
+    assert f"no file ({pwd.getpwuid(os.getuid()).pw_dir}/.config/cartesia-cli/config.toml)".encode() in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} <= {"home"}  # the fixture's own
 
 
 def test_nothing_can_be_created_for_a_user_without_home(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -448,7 +448,8 @@ def test_base_urls_that_are_allowed(given_url: str, kept: str) -> None:
 
 @pytest.mark.parametrize(
     "bad", ["http://api.cartesia.ai", "api.cartesia.ai", "ftp://x", "https://", "https://u:p@x", "https://x?key=1",
-            "https://x:port", "http://127.0.0.1.example", "http://localhost.example", ""],
+            "https://x:port", "http://127.0.0.1.example", "http://localhost.example", "", "https://a b.example",
+            "https://a<b", "https://a%20b", "https://a\x7fb"],
 )  # fmt: skip
 def test_base_urls_that_are_not(bad: str) -> None:
     with pytest.raises(UsageError):

@@ -141,6 +141,8 @@ def test_recording_of_silence_costs_nothing(tmp_path: Path, service: Service, tr
      "has 2 channels, and --speakers-by-channel names 3 speakers\nhint: name all 2, or none"),
     (["call.wav", "--speakers-by-channel=Anna,Anna"], "each channel needs a name of its own"),
     (["call.wav", "--speakers-by-channel=Anna,"], "each channel needs a name of its own"),
+    (["call.wav", "--speakers-by-channel=Anna, \u200b"], "each channel needs a name of its own"),
+    (["call.wav", "--language", " "], "--language must not be empty"),
     (["call.wav", "--speakers-by-channel", "--keep-json", "."], "--keep-json can't be combined"),
 ])  # fmt: skip
 def test_what_can_not_be_split_is_refused_before_anything_is_sent(

@@ -240,7 +240,7 @@ SHELLS = {
 
 def find_script(shell: str, environ: Mapping[str, str]) -> Path | None:
     """The script that completes commands in one of SHELLS, or the startup file that mentions it; None without one."""
-    scripts, home = SHELLS[shell], Path(environ.get("HOME", ""))
+    scripts, home = SHELLS[shell], Path(environ.get("HOME") or os.path.expanduser("~"))
     user_data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")
     system_data = (environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
     data = [user_data, Path(sys.prefix) / "share", *map(Path, filter(None, system_data))]

@@ -6,6 +6,7 @@ Each is a layer; `precedence` decides which one counts.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite
@@ -246,7 +247,11 @@ def _converted(option: Any, value: Any) -> Any:
     """A value as its option takes it. Raises BadParameter if it doesn't, and for `nan` and `inf`, which pass the bounds
     that Typer checks.
     """
-    converted = option.process_value(None, value)
+    try:
+        converted = option.process_value(None, value)
+    except typer.BadParameter as error:  # which may speak of "a valid int range"
+        error.message = re.sub(r"a valid (int|float)( range)?\.$", lambda kind: f"{KINDS[kind[1]][1]}.", error.message)
+        raise
     if isinstance(converted, float) and not isfinite(converted):
         raise typer.BadParameter(f"{converted} is not a finite number.")
     return converted

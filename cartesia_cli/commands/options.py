@@ -217,7 +217,7 @@ def check_texts(*texts: tuple[str, str | None]) -> None:
     for name, value in texts:
         if value is not None and not value.strip():
             raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
-        if value is not None and not value.isprintable():
+        if value is not None and not value.isprintable():  # a lone surrogate is not, either
             raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
 
 
@@ -244,7 +244,7 @@ def warn_of_unknown_values(
 
     models_of   base URL of the server whose list of models counts, if it is known; None: the lists of all servers
 
-    Raises UsageError for control characters in a model or language.
+    Raises UsageError for a model or language that is blank, or has control characters.
     """
     from ..protocol.constants import BATCH_MODELS, LANGUAGES
     from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
@@ -255,9 +255,7 @@ def warn_of_unknown_values(
         from ..protocol.models import BATCH
 
         known += tuple(model.id for model in known_models(models_of) if model.takes(BATCH) and model.id not in known)
-    for value in (options.model, options.language or ""):
-        if not value.isprintable():  # a lone surrogate is not, either
-            raise UsageError(f"{value!r} is not a model or language", hint="check --model and --language")
+    check_texts(("model", options.model), ("language", options.language))
     if options.model not in known:
         reporter.warn(f"unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
     if options.language and options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):
@@ -273,7 +271,8 @@ def parse_names(text: str) -> tuple[str, ...]:
     if text == NUMBERED:
         return ()
     names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
+    are_visible = all(any(c.isprintable() and not c.isspace() for c in name) for name in names)
+    if not are_visible or len(set(names)) < len(names):
         raise UsageError(
             f"--speakers-by-channel={text}: each channel needs a name of its own",
             hint="as in --speakers-by-channel=Anna,Ben; without names, they are numbered",

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from errno import EADDRNOTAVAIL
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,8 @@ cartesia-cli serve --port 9000 --require-key --local-model small
 cartesia-cli serve -v --allow-origin https://app.example
 cartesia-cli serve --script flaky.ndjson
 """
+
+FREE_PORT = "--port 0 picks a free one"
 
 
 @expand_groups
@@ -97,7 +100,10 @@ def serve(
     try:
         listener = runner.bind(host, port)
     except UsageError as error:
-        raise UsageError(error.message, hint="--port 0 picks a free one") from error
+        cause = error.__cause__
+        is_host = isinstance(cause, socket.gaierror | UnicodeError) or getattr(cause, "errno", 0) == EADDRNOTAVAIL
+        hint = "--host takes an address of this machine: 127.0.0.1, or 0.0.0.0 for all" if is_host else FREE_PORT
+        raise UsageError(error.message, hint=hint) from error
     loopback = runner.bind_loopback(listener)
     bound = listener.getsockname()[0]
     is_open = not runner.is_local(listener)

@@ -125,7 +125,9 @@ def check_base_url(text: str) -> str:
     try:
         parts = urlsplit(text.strip())
         parts.port  # noqa: B018  report a port that isn't a number here, not at the first request
-        (parts.hostname or "").encode("idna")  # and a name that no resolver accepts
+        name = (parts.hostname or "").encode("idna").decode()  # and a name that no resolver accepts
+        if not all(c.isalnum() or c in ("._-:%" if ":" in name else "._-") for c in name):
+            raise ValueError(f"{parts.hostname!r} is not a host name")
     except ValueError as error:
         raise UsageError(
             f"base URL {shown!r}: {'not a valid address' if at else error}", hint=f"for example {BASE_URL}"
