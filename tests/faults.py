@@ -277,6 +277,11 @@ def proxied(scene: Scene) -> None:
     scene.must.append((lambda: [request.method for request in proxy.requests] == ["CONNECT", "POST"], "another way"))
 
 
+def hangs_up(scene: Scene) -> None:
+    proxy = scene.serve("closes_during_upload")
+    at("https://speech.example", HTTPS_PROXY=f"http://127.0.0.1:{proxy.port}")(scene)
+
+
 def asks_for_a_password(scene: Scene) -> None:
     def behave(exchange: Exchange) -> None:
         exchange.head()
@@ -557,7 +562,6 @@ REFUSALS = {
 
 NO_TRANSCRIPT: dict[str, tuple[bytes | str | object, str, str]] = {
     "HTML": ("<html>It works!</html>", "not JSON", "'<html>It works!</html>'"),
-    "nothing": ("", "not JSON", "''"),
     "null": (None, "JSON, but null where an object belongs", "'null'"),
     "a list": ([TRANSCRIPT], "JSON, but a list where an object belongs", "'[{\"type\": …'"),
     "no text": ({"type": "transcript"}, "the response has no text", '\'{"type": "transcript"}\''),
@@ -660,6 +664,11 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "talk.wav: the proxy refuses: 407 Something", PROXY),
         Fault("proxy requires a password", LIVE, asks_for_a_password, 6,
               "the proxy refuses: 407 Something", PROXY),
+        Fault("proxy hangs up", BATCH, given(*ONCE, then=hangs_up), 6,
+              "talk.wav: speech.example can't be reached: the proxy hung up", BEHIND),
+        Fault("proxy hangs up", LIVE, hangs_up, 6,
+              "speech.example can't be reached: the proxy hung up", BEHIND,
+              notes=[f"speech.example can't be reached: the proxy hung up: {AGAIN} (try {n} of 3)" for n in (2, 3)]),
         Fault("proxy unreachable", BATCH, given(*ONCE, then=no_proxy_there), 6,
               "talk.wav: speech.example can't be reached: Connection refused", BEHIND),
         Fault("proxy unreachable", LIVE, no_proxy_there, 6,
@@ -759,7 +768,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
         Fault("closed in the response", BATCH, through(http("fine"), Plan(down=Direction(after=200, then="cut"))), 5,
               "talk.wav: the response of HOST was cut short (status 200)", BILLED),
         Fault("garbage before the response", BATCH, through(http("fine", requests=None), Plan(down=GARBAGE)), 5,
-              "talk.wav: the response of HOST is not valid HTTP: …", IS_IT),
+              "talk.wav: the response of HOST is not valid HTTP: …", f"{BILLED}; {IS_IT}"),
         Fault("slow uplink", BATCH,
               through(http("fine", size=100_000), Plan(Direction(rate=200_000, piece=1000))), 0, out=HEARD),
         Fault("1 s of latency", BATCH, through(http("fine"), LATE), 0, out=HEARD),
@@ -780,9 +789,12 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
     "Responses that are not transcripts": (
         *(Fault(what, BATCH, http(answers(body)), 5, f"talk.wav: status 200, but {error}", f"{REALLY}{start}")
           for what, (body, error, start) in NO_TRANSCRIPT.items()),
-        Fault("status 204", BATCH, http(answers("", status=204)), 5,
-              "talk.wav: status 204, but not JSON",
-              "is HOST really Cartesia's API? Its response begins with ''"),
+        *(Fault(what, BATCH, http(answers("", status=status)), 5,
+                f"talk.wav: status {status}, but the response is empty", "is HOST really Cartesia's API?")
+          for what, status in (("nothing", 200), ("status 204", 204))),
+        Fault("invalid gzip", BATCH, http(answers(TRANSCRIPT, [("Content-Encoding", "gzip")])), 5,
+              "talk.wav: the response of HOST is not valid HTTP: the body is not valid gzip (status 200)",
+              f"{BILLED}; {IS_IT}"),
         Fault("words that are null", BATCH, http(answers({"text": TEXT, "words": None})), 0, out=HEARD),
         Fault("words that are strings", BATCH, http(answers({"text": TEXT, "words": ["Hello."]})), 0, out=HEARD),
         Fault("a duration that is a string", BATCH, http(answers({"text": TEXT, "duration": "1"})), 0, out=HEARD),
@@ -795,7 +807,7 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "talk.wav: status 200, but it came before the whole file was sent", f"{REALLY}'…"),
         Fault("server of another protocol", BATCH, http("speaks_no_http", options=ONCE), 6, GONE, BILLED),
         Fault("invalid HTTP", BATCH, http("breaks_headers"), 5,
-              "talk.wav: the response of HOST is not valid HTTP: illegal header line", IS_IT),
+              "talk.wav: the response of HOST is not valid HTTP: illegal header line", f"{BILLED}; {IS_IT}"),
         Fault("server of another protocol", LIVE, live(realtime.speaks_no_http), 5,
               "HOST does not answer as a WebSocket server does: …", IS_IT),
         Fault("handshake with a wrong Sec-WebSocket-Accept", LIVE, live(realtime.accepts_another_key), 5,
