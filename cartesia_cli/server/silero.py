@@ -32,23 +32,14 @@ class SileroDetector:
 
     def process(self, samples: Samples) -> list[float]:
         """Take the next samples; returns the probability at the end of each complete frame, 0 to 1."""
-        found: list[float] = []
-        pending = np.concatenate([self._pending, samples])
-        position = self._received - len(self._pending)
-        self._received += len(samples)
-        while len(pending) >= WINDOW_SAMPLES:
-            window, pending = pending[:WINDOW_SAMPLES], pending[WINDOW_SAMPLES:]
-            position += WINDOW_SAMPLES
-            found += self._report(position - 1)
-            self._last = self._infer(window)
-        self._pending = pending
-        return found + self._report(self._received)
-
-    def _report(self, end: int) -> list[float]:
-        """The last probability for each frame that ends at `end` or before."""
-        count = (end - self._reported) // FRAME_SAMPLES
-        self._reported += count * FRAME_SAMPLES
-        return [self._last] * count
+        pending, first = np.concatenate([self._pending, samples]), self._received // WINDOW_SAMPLES
+        whole = len(pending) // WINDOW_SAMPLES * WINDOW_SAMPLES
+        self._received, self._pending = self._received + len(samples), pending[whole:]
+        known = [self._last, *(self._infer(window) for window in pending[:whole].reshape(-1, WINDOW_SAMPLES))]
+        self._last = known[-1]
+        ends = range(self._reported + FRAME_SAMPLES, self._received + 1, FRAME_SAMPLES)
+        self._reported += len(ends) * FRAME_SAMPLES
+        return [known[end // WINDOW_SAMPLES - first] for end in ends]
 
     def _infer(self, window: Samples) -> float:
         block = np.concatenate([self._context, window]).astype(np.float32)[np.newaxis]
