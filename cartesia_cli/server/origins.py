@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from ..errors import ApiError
 from ..protocol.batch import api_error, excerpt
@@ -80,13 +79,9 @@ class OriginCheck:
         try:
             self._policy.check(Headers(scope=scope))
         except ApiError as error:
-            response = error_response(error)
-            if scope["type"] == "websocket":
-                await WebSocket(scope, receive, send).send_denial_response(response)
-            else:
-                await response(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            await error_response(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 _HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+(%[0-9a-z._~-]+)?\]|[^\[\]:/@\s]+)(:[0-9]{0,5})?")
