@@ -45,22 +45,17 @@ def opus(path: Path, max_bytes: int) -> bytes | None:
     """
     import av
 
-    target = io.BytesIO()
+    target, at = io.BytesIO(), 0
     with av.open(target, "w", format="webm") as output:
         stream = output.add_stream("libopus", rate=OPUS_RATE, layout="mono", options={"application": "voip"})
         stream.bit_rate = OPUS_BITS_PER_SECOND
-        resampler = av.AudioFifo()
-        at = 0
-        for block in decode_file(path, rate=OPUS_RATE):
-            frame = av.AudioFrame.from_ndarray(block[np.newaxis], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = OPUS_RATE, at
-            at += len(block)
-            resampler.write(frame)
-            for ready in resampler.read_many(FRAME_SAMPLES):
-                output.mux(stream.encode(ready))
+        for rows in divide_into_rows(decode_file(path, rate=OPUS_RATE), FRAME_SAMPLES):
+            for samples in rows:
+                frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = OPUS_RATE, at
+                at += len(samples)
+                output.mux(stream.encode(frame))
             if target.tell() > max_bytes:
                 return None
-        if (last := resampler.read()) is not None:
-            output.mux(stream.encode(last))
         output.mux(stream.encode(None))
     return target.getvalue() if target.tell() <= max_bytes else None
