@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import OutputError
+
 TEMPORARY_NAME = re.compile(r"\.cartesia-cli\.[0-9a-f]{8}\.tmp")
 """Pattern of the temporary files that a killed run may leave."""
 
@@ -54,6 +56,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         yield file
         _write(file, b"", _mode(target), durable=True)
     _move(temporary, target)
+
+
+@contextmanager
+def output_errors(path: Path, *, hint: str | None = None) -> Iterator[None]:
+    """Raise OutputError for an OSError in the block, in which `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{error.filename or path}: can't be written: {error.strerror}", hint=hint) from error
 
 
 def link_or_copy(source: Path, path: Path, *, overwrite: bool) -> None:

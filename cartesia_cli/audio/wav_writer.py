@@ -16,13 +16,13 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import OutputError
+from ..atomic_files import output_errors
 from .pcm import RATE, AudioBlock
 from .wav_header import RF64_LENGTH, read_wav_header
 
@@ -57,15 +57,15 @@ class TeeSource:
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each yielded after it was written. Raises OutputError if it can't be written."""
-        with _output_errors(self._path):
+        with output_errors(self._path):
             file = open_private(self._path, "wb")
         self.was_opened = True
         with file:
-            with _output_errors(self._path):
+            with output_errors(self._path):
                 recording = WavWriter(file, rate=self._rate)
             async with aclosing(self._source.blocks()) as blocks:
                 async for block in blocks:
-                    with _output_errors(self._path):
+                    with output_errors(self._path):
                         recording.write(block.pcm)
                     yield block
 
@@ -187,11 +187,3 @@ def _open_for_owner(path: str, flags: int) -> int:
         with suppress(OSError):  # an existing file may belong to another user
             os.chmod(descriptor, 0o600)
     return descriptor
-
-
-@contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{path}: can't be written: {error.strerror}") from error

@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from ..atomic_files import output_errors
 from ..audio.wav_writer import open_private
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
 
 OTHER_FILE_HINT = "name another file for the events"
 
@@ -46,10 +47,8 @@ class FrameLog:
             raise UsageError(f"{path} exists", hint="allow it to be overwritten")
         self._path, self._on_warning, self._clock, self._began = path, on_warning, clock, clock()
         self._size, self._is_over = 0, False
-        try:
+        with output_errors(path, hint=OTHER_FILE_HINT):
             self._file = open_private(path, "wb")
-        except OSError as error:
-            raise OutputError(f"{path}: can't be written: {error.strerror}", hint=OTHER_FILE_HINT) from error
 
     def __enter__(self) -> FrameLog:
         return self

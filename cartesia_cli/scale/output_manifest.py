@@ -13,13 +13,12 @@ import json
 import os
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
-from ..atomic_files import replacing
-from ..errors import OutputError
+from ..atomic_files import output_errors, replacing
 from .manifests import NEMO_PATH, LineIndex
 
 TEXT = "pred_text"
@@ -75,7 +74,7 @@ class OutputManifest:
         self._lock = Lock()
         self._offsets = array("q")
         """Of the lines in the partial file, by the numbers of their recordings; ABSENT for one without a line."""
-        with _output_errors(path), ExitStack() as stack:
+        with output_errors(path), ExitStack() as stack:
             files = [file for file in (self._partial, path) if resume and file.exists()]
             self._earlier = [_EarlierLines(stack.enter_context(file.open("rb"))) for file in files]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,12 +91,12 @@ class OutputManifest:
     def earlier(self, audio: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The line of a recording in an earlier run (see `describe_result`), or None."""
         key = _key(describe_result(audio, None, "", fields))
-        with self._lock, _output_errors(self._path):
+        with self._lock, output_errors(self._path):
             return next(filter(None, (lines.find(key) for lines in self._earlier)), None)
 
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
-        with self._lock, _output_errors(self._partial):
+        with self._lock, output_errors(self._partial):
             missing = number + 1 - len(self._offsets)
             self._offsets.extend([ABSENT] * missing)
             # The line break before it ends a line of which a killed run has written only a part.
@@ -111,7 +110,7 @@ class OutputManifest:
         number.
         """
         count = 0
-        with self._lock, _output_errors(self._path):
+        with self._lock, output_errors(self._path):
             with replacing(self._path) as file:
                 for offset in self._offsets:
                     if offset != ABSENT:
@@ -159,11 +158,3 @@ def _key(line: Mapping[str, Any]) -> str:
     """What identifies a recording: its path and, if only a part of it is meant, the times of that."""
     offset = line.get("offset")
     return json.dumps([line.get(NEMO_PATH), offset, None if offset is None else line.get("duration")])
-
-
-@contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{error.filename or path}: can't be written: {error.strerror}") from error
