@@ -25,10 +25,9 @@ def halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
     monkeypatch.syspath_prepend(tmp_path)
     return PackagedModel(
         "halved",
-        ("half-one==1", "half-two==1"),
+        "half-one==1 half-two==1",
         ("half_one/data/model.bin.part1", "half_two/data/model.bin.part2"),
         {"model.bin": sha256(FIRST + SECOND).hexdigest(), "config.json": sha256(CONFIG).hexdigest()},
-        99,
     )
 
 

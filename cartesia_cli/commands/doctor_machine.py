@@ -340,16 +340,13 @@ def check_engine(examined: Examined, found: Found) -> CheckResult:
 def check_weights(examined: Examined, found: Found) -> CheckResult:
     from ..server import moonshine
     from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
-    from ..server.weights import verify_weights
 
     names = []
     for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
         model.verify()
         names.append(model.title)
     if moonshine.is_installed():
-        verify_weights(
-            moonshine.packaged_weights(), moonshine.SHA256, model="the live model", requirement=moonshine.REQUIREMENT
-        )
+        moonshine.verify()
         names.append(moonshine.MoonshineEngine.name)
     return ok(f"{', '.join(names)}: as published", models=names)
 

