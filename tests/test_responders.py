@@ -338,3 +338,20 @@ def test_speech_soon_after_finalize_is_recognized_with_the_words_before_it(pause
     assert (heard[-1] > len(first) + len(second) + pause * RATE) == is_joined
     texts = [event.text for event in events if isinstance(event, Delta)]
     assert len(texts) == 2 and "".join(texts).split() == (["w0", "w2", "w3"] if is_joined else ["w0", "w0"])
+
+
+def test_words_that_the_engine_times_keep_their_times_in_live_text() -> None:
+    """As where Whisper answers for ink-2, in a language that Moonshine doesn't know."""
+
+    async def align(words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
+        assert not words
+        return []
+
+    async def taken() -> tuple[Word, ...]:
+        times = LiveWordTimes(align)
+        recognized = [Word(" Hello,", 2.1, 2.5), Word(" world", 2.6, 2.9, estimated=True)]
+        times.add(" Hello, world", recognized, silence(1.0), 2.0)
+        times.add(".", (), silence(1.0), 3.0)
+        return await times.take()
+
+    assert asyncio.run(taken()) == (Word("Hello,", 2.1, 2.5), Word(" world.", 2.6, 2.9, estimated=True))

@@ -53,30 +53,28 @@ class CopyFormat:
     """The file into which a track is copied.
 
     muxer        FFmpeg's name of the format
-    container    a key of probing's FORMATS
     extension    of the file
     has_times    whether the file says when a packet is played, so that a player leaves out what comes before 0
     options      of the muxer
     """
 
     muxer: str
-    container: str
     extension: str
     has_times: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
 
-OGG = CopyFormat("ogg", "ogg", ".ogg", has_times=True)
+OGG = CopyFormat("ogg", ".ogg", has_times=True)
 
 COPY_FORMATS = {
     # The index first: a server may read the file as a stream.
-    "aac": CopyFormat("ipod", "mp4", ".m4a", has_times=True, options={"movflags": "faststart"}),
+    "aac": CopyFormat("ipod", ".m4a", has_times=True, options={"movflags": "faststart"}),
     "opus": OGG,
     "vorbis": OGG,
     # With an index of its own, a decoder would drop the first 0.01 s.
-    "mp3": CopyFormat("mp3", "mp3", ".mp3", options={"write_xing": "0", "id3v2_version": "0"}),
-    "mp2": CopyFormat("mp2", "mp3", ".mpga"),
-    "flac": CopyFormat("flac", "flac", ".flac"),
+    "mp3": CopyFormat("mp3", ".mp3", options={"write_xing": "0", "id3v2_version": "0"}),
+    "mp2": CopyFormat("mp2", ".mpga"),
+    "flac": CopyFormat("flac", ".flac"),
 }
 """FFmpeg's name of a codec → where its packets go. All these files are of kinds that the API documents."""
 

@@ -85,13 +85,14 @@ class LiveWordTimes:
 
     def _split(self, text: str, recognized: Sequence[Word]) -> tuple[str, Sequence[Word]]:
         """The beginning and the words of a piece."""
-        text = text if self._last is not None else text.lstrip()  # the first word of a session has no space
         words: Sequence[Word] = [Word(word) for word in TEXT_WORD.findall(text)]
         beginning = ""
         if self._last is not None and words and not (words[0].word[0].isspace() or is_spoken(words[0].word)):
             beginning, words = words[0].word, words[1:]
         if any(word.start is not None for word in recognized):
             words = covering_words(text[len(beginning) :], recognized) or words
+        if self._last is None and words:  # the first word of a session has no space
+            words = [words[0]._replace(word=words[0].word.lstrip()), *words[1:]]
         return beginning, words
 
     def _begin(self, beginning: str, words: Sequence[Word], samples: Samples, offset: float) -> Piece:
