@@ -27,8 +27,8 @@ from cartesia_cli.commands.live import options as live_options
 from cartesia_cli.commands.option_sources import negation
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HINT_LANGUAGES, HTTP_ROUTES, LANGUAGES, MODELS
-from cartesia_cli.protocol.languages import CHINESE_SCRIPTS, LANGUAGE_NAMES
+from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, MODELS
+from cartesia_cli.protocol.languages import CHINESE_SCRIPTS, HINT_LANGUAGES, LANGUAGE_NAMES, LANGUAGES
 
 PACKAGE = Path(cli.__file__).parent
 SCHEMAS = PACKAGE / "schemas"

@@ -24,8 +24,8 @@ from cartesia_cli import cli, completion
 from cartesia_cli.commands.options import ColorMode
 from cartesia_cli.completion import OPERANDS, OPTIONS, VALUES, candidates
 from cartesia_cli.output import FORMATS
-from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HINT_LANGUAGES, HTTP_ROUTES, LANGUAGES
-from cartesia_cli.protocol.languages import CHINESE_SCRIPTS, LANGUAGE_NAMES
+from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HTTP_ROUTES
+from cartesia_cli.protocol.languages import CHINESE_SCRIPTS, HINT_LANGUAGES, LANGUAGE_NAMES, LANGUAGES
 
 from .conftest import load_script
 

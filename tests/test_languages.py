@@ -23,9 +23,9 @@ from cartesia_cli.commands.options import language_for_server
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.batch import BatchResponse, decode_batch, encode_batch
-from cartesia_cli.protocol.constants import BASE_URL, LANGUAGES
+from cartesia_cli.protocol.constants import BASE_URL
 from cartesia_cli.protocol.json_fields import DetectedLanguage, Word
-from cartesia_cli.protocol.languages import LANGUAGE_NAMES
+from cartesia_cli.protocol.languages import LANGUAGE_NAMES, LANGUAGES
 from cartesia_cli.protocol.realtime import AUTO, MANUAL
 from cartesia_cli.server import moonshine, whisper
 from cartesia_cli.server.app import create_app

@@ -26,7 +26,8 @@ from ..output import Layout
 from ..output.batch_observer import BatchObserver
 from ..output.console import Reporter
 from ..protocol.batch import BatchOptions
-from ..protocol.constants import HINT_LANGUAGES, is_loopback, is_whisper, realtime_credits, takes_language_hints
+from ..protocol.constants import is_loopback, is_whisper, realtime_credits, takes_language_hints
+from ..protocol.languages import HINT_LANGUAGES
 from ..protocol.realtime import MANUAL
 from ..transcript import Transcript
 from . import backend

@@ -246,8 +246,8 @@ def warn_of_unknown_values(
 
     Raises UsageError for a model or language that is blank, or has control characters.
     """
-    from ..protocol.constants import BATCH_MODELS, LANGUAGES
-    from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
+    from ..protocol.constants import BATCH_MODELS
+    from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGES
 
     known: tuple[str, ...] = BATCH_MODELS
     if options.model not in known:

@@ -1,7 +1,7 @@
-"""Constants and addresses of the API: routes, encodings, models, languages, prices, headers, URLs.
+"""Constants and addresses of the API: routes, encodings, models, prices, headers, URLs.
 
-The lists of models and languages are for completion and warnings. They must never reject a value: within an API
-version the server may add new ones (docs: api-conventions).
+The list of models is for completion and warnings. It must never reject a value: within an API version the server may
+add new ones (docs: api-conventions).
 """
 
 from __future__ import annotations
@@ -25,16 +25,6 @@ ENCODINGS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pc
 
 BATCH_MODELS = ("ink-whisper", "ink-whisper-2025-06-04")
 MODELS = (*BATCH_MODELS, "ink-2", "ink-preview")
-
-LANGUAGES = tuple(
-    "en zh de es ru ko fr ja pt tr pl ca nl ar sv it id hi fi vi he uk el ms cs ro da hu ta no th ur hr bg lt la "
-    "mi ml cy sk te fa lv bn sr az sl kn et mk br eu is hy ne mn bs kk sq sw gl mr pa si km sn yo so af oc ka be "
-    "tg sd gu am yi lo uz fo ht ps tk nn mt sa lb my bo tl mg as tt haw ln ha ba jw su yue".split()
-)
-"""Languages of ink-whisper, in the order of the batch reference."""
-
-HINT_LANGUAGES = (*LANGUAGES, "or")
-"""Codes that may be language hints: the 44 of ink-preview are among these (docs: stt/languages)."""
 
 
 class Credential:

@@ -1,6 +1,7 @@
 """Languages: their names, and the values of `--language` that are no code of the API.
 
-The codes are those of ink-whisper, mostly ISO 639-1.
+The codes are those of ink-whisper, mostly ISO 639-1. The lists are for completion and warnings, and must never reject a
+value: within an API version the server may add new ones (docs: api-conventions).
 """
 
 from __future__ import annotations
@@ -32,7 +33,13 @@ LANGUAGE_NAMES = dict(
     jw Javanese, su Sundanese, yue Cantonese, or Odia, zh-Hans Chinese (simplified), zh-Hant Chinese (traditional)
     """.split(",")
 )
-"""Code to its English name."""
+"""Code to its English name. Those of ink-whisper are in the order of the batch reference."""
+
+HINT_LANGUAGES = tuple(code for code in LANGUAGE_NAMES if code not in CHINESE_SCRIPTS)
+"""Codes that may be language hints: the 44 of ink-preview are among these (docs: stt/languages)."""
+
+LANGUAGES = tuple(code for code in HINT_LANGUAGES if code != "or")
+"""Languages of ink-whisper."""
 
 
 def api_language(code: str | None) -> str | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ProtocolError
-from .constants import LANGUAGES
 from .json_fields import load_json
+from .languages import LANGUAGES
 
 MODELS_PATH = "/models"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ApiError, ProtocolError, UsageError
 from .batch import api_error, excerpt, parse_sample_rate
-from .constants import ENCODINGS, HINT_LANGUAGES, MODELS, is_whisper, takes_language_hints
+from .constants import ENCODINGS, MODELS, is_whisper, takes_language_hints
 from .json_fields import load_object
-from .languages import AUTO_LANGUAGE
+from .languages import AUTO_LANGUAGE, HINT_LANGUAGES
 
 MAX_KEYTERMS = 100
 MAX_KEYTERM_CHARS = 1200

@@ -29,7 +29,8 @@ from starlette.websockets import WebSocket
 from .. import __version__
 from ..errors import ApiError
 from ..protocol.batch import api_error
-from ..protocol.constants import HTTP_ROUTES, LANGUAGES, MODELS, is_whisper
+from ..protocol.constants import HTTP_ROUTES, MODELS, is_whisper
+from ..protocol.languages import LANGUAGES
 from ..protocol.models import BATCH, MODELS_AT_RELEASE, MODELS_PATH, STREAM, Model, encode_models
 from ..protocol.realtime import AUTO, MANUAL, Endpoint
 from .access import AccessControl

@@ -183,8 +183,8 @@ class SessionOptions(NamedTuple):
         by_level   whether voice activity ends utterances
         """
         from ...model_cache import known_models
-        from ...protocol.constants import HINT_LANGUAGES, LANGUAGES, MODELS, is_loopback, takes_language_hints
-        from ...protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS
+        from ...protocol.constants import MODELS, is_loopback, takes_language_hints
+        from ...protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, HINT_LANGUAGES, LANGUAGES
         from ...protocol.realtime import MANUAL, RealtimeOptions, TurnConfig
 
         local = base_url is None
