@@ -108,8 +108,7 @@ async def open_socket(
             return failure
 
     socket = await _retry(attempt, retry, on_notice, sleep)
-    if (raw_socket := socket.transport.get_extra_info("socket")) is not None:
-        raw_socket.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+    socket.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
     return socket
 
 

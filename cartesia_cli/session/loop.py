@@ -444,8 +444,7 @@ async def _cancel(*tasks: asyncio.Task[Any] | None) -> None:
     running = {task for task in tasks if task is not None}
     for task in running:
         task.cancel()
-    if running:
-        await asyncio.wait(running)
+    await asyncio.wait(running)
 
 
 def _error(task: asyncio.Task[None] | None) -> BaseException | None:
