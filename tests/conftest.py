@@ -9,6 +9,7 @@ import inspect
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -236,6 +237,14 @@ def studio(environment: dict[str, str]) -> Iterator[Studio]:
 
     with open_studio(environment) as opened:
         yield opened
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A reserved port that refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @pytest.fixture

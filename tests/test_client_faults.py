@@ -168,14 +168,6 @@ def run(home: Path, base_url: str, *arguments: str | bytes, **changes: str | Non
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A reserved port that refuses connections."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
-
-
 # The client alone ------------------------------------------------------------------------------------------
 
 

@@ -506,12 +506,6 @@ def test_hanging_handshake_ends_at_its_timeout() -> None:
 # Networks.
 
 
-@pytest.fixture
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_host_that_refuses_is_tried_again_and_named(host: str, closed_port: int) -> None:
     heard = converse(f"http://{host}:{closed_port}")

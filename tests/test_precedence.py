@@ -30,7 +30,7 @@ USED = [tuple(layer >= strongest for layer in range(len(LAYERS))) for strongest 
 USED += [tuple(layer == only for layer in range(len(LAYERS))) for only in range(len(LAYERS) - 1)]
 """Which of LAYERS have a value: each layer with all weaker ones, none, and each alone."""
 
-OPERANDS = dict.fromkeys("transcribe edit eval render check stream-file status vad".split(), ["a"])
+OPERANDS = {command: ["a"] for command in "transcribe edit eval render check stream-file status vad".split()}
 
 WORDS = {
     "format": ("table", "tsv", "csv", "json"),
