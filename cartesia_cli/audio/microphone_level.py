@@ -12,8 +12,7 @@ from .devices import Device
 from .input_check import CLIPPED_LEVEL, CLIPPED_SHARE
 from .level import SILENCE_DBFS
 from .microphone import Microphone
-from .pacing import LimitedSource
-from .pcm import RATE
+from .pcm import RATE, Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,17 @@ class LevelReport:
 
 async def record_level(device: Device, seconds: float) -> LevelReport:
     """Record and measure. Raises InputError if the device can't be opened, hangs or is removed."""
-    microphone = Microphone(device)
-    async with aclosing(LimitedSource(microphone, seconds).blocks()) as blocks:
-        samples = np.concatenate([block.samples async for block in blocks])
+    microphone, pieces, count = Microphone(device), list[Samples](), 0
+    async with aclosing(microphone.blocks()) as blocks:
+        async for block in blocks:
+            pieces.append(block.samples)
+            count += len(block.samples)
+            if count >= seconds * RATE:
+                break
+    samples = np.concatenate(pieces)
     peak, energy, lowest = float(np.abs(samples).max()), float(np.mean(samples**2)), 10 ** (SILENCE_DBFS / 20)
     return LevelReport(
-        seconds=len(samples) / RATE,
+        seconds=count / RATE,
         peak_dbfs=20 * log10(max(peak, lowest)),
         rms_dbfs=10 * log10(max(energy, lowest**2)),
         clipped_share=float(np.mean(np.abs(samples) >= CLIPPED_LEVEL)),
