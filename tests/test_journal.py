@@ -246,9 +246,17 @@ def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
     first.add(DONE)
     for _ in range(9):
         first.add(FAILED)
+    waiting = Journal(out)
     journal = begin()
     assert len(lines(out)) < 9
     assert journal.entry(DONE.recording) is not None and journal.outcome_elsewhere(DONE.recording) is None
+    journal.add(replace(DONE, recording="c.mp3"))
+    journal.finish()
+    waiting.start()
+    assert waiting.entry(DONE.recording) is not None and waiting.outcome_elsewhere(DONE.recording) is None
+    found = waiting.outcome_elsewhere("c.mp3")
+    assert found is not None and found.run == journal.run
+    waiting.close()
 
 
 def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(

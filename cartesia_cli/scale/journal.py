@@ -288,11 +288,21 @@ class Journal:
                     last_run = [*last_run, line] if parsed.run == run else [line]
                     run = parsed.run
         write_atomically(self._folder / self._own, b"".join([*kept, *last_run]))
+        self._read_anew()
+
+    def _read_anew(self, changed: set[int] | None = None) -> None:
+        """Read all files from the start, because one was rewritten. `changed` gets the recordings of runs that weren't
+        known before.
+        """
+        known_runs = self._index.runs
         self._index.close()
         self._index = JournalIndex(self._folder)
-        self._read_all()
+        for name in self._index.files():
+            self._index.read(name, changed, known_runs)
 
     def _read_all(self, changed: set[int] | None = None) -> None:
+        if self._index.is_replaced():
+            self._read_anew(changed)
         for name in self._index.files():
             self._index.read(name, changed)
 

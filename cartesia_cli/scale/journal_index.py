@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -68,7 +69,10 @@ class JournalIndex:
         import sqlite3  # start-up: only runs with --output-dir need it
 
         self.events: list[RunEvent] = []
+        self.runs: set[str] = set()
+        """Those of which a line was read."""
         self._folder = folder
+        self._inodes: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self._times: dict[str, int] = {}
@@ -97,13 +101,20 @@ class JournalIndex:
         except OSError:
             return False
 
-    def read(self, name: str, changed: set[int] | None = None) -> None:
+    def is_replaced(self) -> bool:
+        """Whether a file that was read is another one by now: a run has removed outdated lines."""
+        with suppress(OSError):
+            return any((self._folder / name).stat().st_ino != inode for name, inode in self._inodes.items())
+        return False
+
+    def read(self, name: str, changed: set[int] | None = None, known_runs: Collection[str] = ()) -> None:
         """Read the lines of a file that weren't read yet.
 
-        changed   gets the keys of the recordings in them
+        changed   gets the keys of the recordings in them, except those of the `known_runs`
         """
         try:
             with (self._folder / name).open("rb") as file:
+                self._inodes.setdefault(name, os.fstat(file.fileno()).st_ino)
                 lines = read_lines(file, self._ends.get(name, 0))
                 while some := list(islice(lines, LINES_AT_ONCE)):
                     self._counts[name] = self._counts.get(name, 0) + len(some)
@@ -111,7 +122,8 @@ class JournalIndex:
                     parsed = [(offset, found) for offset, line in some if (found := decode(line)) is not None]
                     self._add(name, parsed)
                     if changed is not None:
-                        changed |= {key_of(line.recording) for _, line in parsed if isinstance(line, Entry)}
+                        entries = (line for _, line in parsed if isinstance(line, Entry))
+                        changed |= {key_of(line.recording) for line in entries if line.run not in known_runs}
         except OSError:  # another user's, or gone
             pass
 
@@ -130,6 +142,7 @@ class JournalIndex:
         audio: list[tuple[int, int]] = []
         sizes: list[tuple[int]] = []
         for offset, line in lines:
+            self.runs.add(line.run)
             if isinstance(line, RunEvent):
                 self.events.append(line)
                 continue
