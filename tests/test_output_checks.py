@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,6 +180,17 @@ def test_text_never_replaces_a_binary_file(arguments: tuple[object, ...], kind: 
     assert done.returncode == 2, done.stderr
     assert b"must not be overwritten" in done.stderr and b"hint: " in done.stderr
     assert target.read_bytes() == BINARY[kind]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files, whatever its permissions say")
+@pytest.mark.parametrize("option", [("--keep-json", "/proc/x"), ("--output-dir", "/proc/x"), ("-o", "/proc/x.txt")])
+def test_output_in_a_folder_that_takes_no_files_is_refused_before_anything_is_sent(
+    option: tuple[str, str], run: Run
+) -> None:
+    with FaultServer(fine) as server:
+        done = run("transcribe", SAMPLE, *option, "--base-url", server.base_url, env=KEY)
+        assert server.connections == 0
+    assert done.returncode == 2 and b"no file can be created in /proc: " in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import codecs
 import os
 import re
 import stat
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -99,6 +101,19 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
         raise UsageError(f"{file.parent} is not a folder", hint="create it first, or choose another path")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{file} can't be written: no permission in {folder}", hint=OTHER_PATH_HINT)
+    if (reason := _creation_problem(folder)) is not None:
+        message = f"{file} can't be written: no file can be created in {folder}: {reason}"
+        raise UsageError(message, hint=OTHER_PATH_HINT)
+
+
+@cache
+def _creation_problem(folder: Path) -> str | None:
+    """Why no file can be created in a folder; None if one can. Permissions don't say so in all file systems."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror
 
 
 def _check_same_kind(file: Path, content: Content) -> None:
