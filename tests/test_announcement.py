@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import shlex
@@ -14,16 +16,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from cartesia_cli.audio.vad import VadSettings
+from cartesia_cli.client import BatchClient, ws_connect
+from cartesia_cli.commands.backend import MAX_SILENT_TICKS, Backend, RunningServer
+from cartesia_cli.commands.live.config import SessionConfig
+from cartesia_cli.commands.live.options import StreamOptions
+from cartesia_cli.commands.live.session import LiveSession, live_view
+from cartesia_cli.commands.local_extra import LocalServerObserver
+from cartesia_cli.errors import NetworkError
+from cartesia_cli.output import Layout
+from cartesia_cli.output.console import Reporter
+from cartesia_cli.protocol.realtime import MANUAL, RealtimeOptions
 from cartesia_cli.server import announcement
 from cartesia_cli.server.announcement import Announcement, find, socket_path
 from cartesia_cli.server.observer import SilentObserver
 from tests import speech
 from tests.conftest import side_by_side
+from tests.simulated_time import SimulatedTimeLoop
 
 COMMAND = [sys.executable, "-m", "cartesia_cli"]
 LOCAL = ["--local", "--local-model", "tiny.en"]
@@ -187,6 +202,82 @@ def test_running_server_gives_the_same_bytes_as_the_own_engine_even_if_it_ends(c
     for name in ("talk", "other"):
         text = (tmp_path / "out" / f"{name}.json").read_text("utf-8")
         assert without_id(text) == without_id(done.stdout.replace("talk", name))
+
+
+@pytest.mark.engine
+@pytest.mark.waits
+def test_a_running_server_that_is_stopped_is_not_waited_for(cache: Path, tmp_path: Path) -> None:
+    talk = speech.write_wav(tmp_path / "talk.wav", np.concatenate([speech.say("The last train left at noon.")] * 9))
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    command = [*COMMAND, "transcribe", *LOCAL, "--no-cache", "-v", "-j", "1", str(talk)]
+    with (
+        running_server(cache) as server,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client,
+    ):
+        assert client.stderr is not None
+        while "using the running server" not in client.stderr.readline():
+            assert client.poll() is None
+        server.send_signal(signal.SIGSTOP)
+        out, messages = client.communicate(timeout=120)
+    assert client.returncode == 0 and "last train" in out, messages
+    assert messages.count("the running server does not respond: loading the model here") == 1, messages
+
+
+def test_a_stopped_server_is_told_from_a_slow_one_by_its_heartbeats(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcement, "HEARTBEAT_SECONDS", 0.01)
+    with published(Announcement(SilentObserver())):
+        found = find("tiny.en")
+        assert found is not None
+        found.report(SilentObserver())
+        while not found.lines_received:
+            threading.Event().wait(0.01)
+        backend = Backend(BatchClient(found.base_url, None), LocalServerObserver(Reporter()), local=True, found=found)
+        for number in range(found.lines_received, found.lines_received + 3 * MAX_SILENT_TICKS):
+            while found.lines_received == number:
+                threading.Event().wait(0.01)
+            backend.check_server()
+    found.close()
+    while found.lines_received is not None:
+        threading.Event().wait(0.01)
+    for _ in range(2 * MAX_SILENT_TICKS):  # it has ended: the request will, too
+        backend.check_server()
+    found.lines_received = 1
+    backend.check_server()
+    for _ in range(MAX_SILENT_TICKS - 1):
+        backend.check_server()
+    with pytest.raises(NetworkError):
+        backend.check_server()
+
+
+def test_a_live_session_looks_for_a_running_server_two_seconds_and_for_others_as_long_as_it_may(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+    config = SessionConfig(
+        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        finalize=False, stream_options=StreamOptions(reconnect=60.0), targets={"text": None}, layout=Layout(),
+    )  # fmt: skip
+    monkeypatch.setattr(ws_connect, "_Connect", refuse)
+    with published(Announcement(SilentObserver())):
+        found = find("tiny.en")
+        assert found is not None
+        for server, shortest, longest in (
+            (RunningServer(found.base_url, None, local=True, found=found), 0.0, 2.0),
+            (RunningServer(found.base_url, None, local=True), 30.0, 60.0),
+        ):
+            loop, reporter = SimulatedTimeLoop(), Reporter(io.StringIO())
+            monkeypatch.setattr(ws_connect, "time", SimpleNamespace(monotonic=loop.time))
+            with live_view(reporter) as view:
+                connecting = LiveSession(config, server, reporter, view)._connect(True).__aenter__()
+                with pytest.raises(NetworkError):
+                    loop.run_until_complete(connecting)
+            assert shortest <= loop.time() <= longest
+            loop.close()
+        found.close()
 
 
 @pytest.mark.engine

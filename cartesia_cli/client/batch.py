@@ -234,6 +234,7 @@ class BatchClient:
             error.message = f"{name}: {error.message}"
             return Failure(error, retryable=not error.final, maybe_billed=request.costs and progress.uploaded)
         except (NetworkError, ApiError) as error:
+            abort_handle.abort()  # it may be on_progress that raised it
             error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
         if response.status // 100 != 2:

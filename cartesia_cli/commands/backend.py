@@ -12,6 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines, RetryPolicy
+from ..client.deadlines import TICK_SECONDS
 from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, NetworkError, ProtocolError, UsageError
@@ -32,6 +33,7 @@ from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
     from ..cache import Cache
+    from ..server.announcement import FoundServer
     from ..server.engine import Engine
 
 T = TypeVar("T")
@@ -46,6 +48,9 @@ Python can only be done for one recording at a time.
 
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
+
+MAX_SILENT_TICKS = round(2.0 / TICK_SECONDS)
+"""How long a `serve` may be silent before it counts as stopped: two seconds."""
 
 MAX_TURN_SECONDS = 120.0
 """Longest audio that the local server works on before another recording has its turn: four windows of 30 s."""
@@ -70,15 +75,19 @@ class RunningServer(NamedTuple):
     """A server that is ready, and the credential that it accepts.
 
     local         whether it runs on this machine, for this user alone
-    is_shared     whether it is a `serve`, which may end before this process does
+    found         the `serve` that it is, which may end before this process does; None for another server
     api_version   sent as `Cartesia-Version`
     """
 
     base_url: str
     credential: Credential | None
     local: bool
-    is_shared: bool = False
+    found: FoundServer | None = None
     api_version: str = API_VERSION
+
+    @property
+    def is_shared(self) -> bool:
+        return self.found is not None
 
 
 class Backend:
@@ -94,19 +103,23 @@ class Backend:
         *,
         local: bool,
         jobs: int = 1,
+        found: FoundServer | None = None,
         open_own: Callable[[], BatchClient] | None = None,
     ) -> None:
         """`jobs`: how many recordings may be sent at once.
 
+        found      the `serve` that `client` sends to; None for another server
         open_own   opens a client of a server in this process, if that of `client` is a `serve`
         """
         self.client, self.local = client, local
         self._observer, self._jobs = observer, jobs
-        self._open_own, self._lock = open_own, Lock()
+        self._open_own, self._found, self._lock = open_own, found, Lock()
+        self._lines_received: int | None = 0
+        self._silent_ticks = 0
 
     def request(self, send: Callable[[BatchClient], T]) -> T:
-        """The result of a request. If the `serve` that it was sent to has ended, it is sent to a server in this
-        process: nothing was billed.
+        """The result of a request. If the `serve` that it was sent to has ended, or is stopped, it is sent to a server
+        in this process: nothing was billed.
         """
         client = self.client
         try:
@@ -118,9 +131,24 @@ class Backend:
                 if self.client is client:
                     if self._open_own is None:
                         raise
-                    self._observer.reporter.info("the running server has ended: loading the model here")
-                    self.client, self._open_own = self._open_own(), None
+                    why = "does not respond" if self._silent_ticks >= MAX_SILENT_TICKS else "has ended"
+                    self._observer.reporter.info(f"the running server {why}: loading the model here")
+                    self.client, self._open_own, self._found = self._open_own(), None, None
             return send(self.client)
+
+    def check_server(self) -> None:
+        """Raises NetworkError if a `serve` has sent nothing for MAX_SILENT_TICKS calls: it may be stopped.
+
+        To be called every TICK_SECONDS of a request. Calls are counted, not seconds: this process may have been
+        stopped itself.
+        """
+        if self._found is None:
+            return
+        received = self._found.lines_received
+        is_silent = received is not None and received == self._lines_received
+        self._lines_received, self._silent_ticks = received, self._silent_ticks + 1 if is_silent else 0
+        if self._silent_ticks >= MAX_SILENT_TICKS:
+            raise NetworkError("the running server does not respond")
 
     def track_recording(self) -> local_extra.RecordingProgress:
         """Follows how much of a recording the server has transcribed, if its `headers` are sent with the request."""
@@ -284,7 +312,8 @@ def open_backend(
         opening = open_server(choice, load_engine, observer, local_model, may_share=jobs == 1)
         server = stack.enter_context(opening)
         client = open_client(server)
-        yield Backend(client, observer, local=server.local, jobs=jobs, open_own=open_own if server.is_shared else None)
+        own = open_own if server.is_shared else None
+        yield Backend(client, observer, local=server.local, jobs=jobs, found=server.found, open_own=own)
 
 
 def open_live_server(
@@ -332,7 +361,7 @@ def open_server(
         with closing(found):
             found.report(observer)
             credential = Credential(found.token, RUNNING_SERVER)
-            yield RunningServer(found.base_url, credential, local=True, is_shared=True)
+            yield RunningServer(found.base_url, credential, local=True, found=found)
         return
     loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)
     _import_from_server(choice, "whisper", "app", "runner")  # meanwhile: reading weights doesn't hold Python's lock

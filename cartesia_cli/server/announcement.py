@@ -1,9 +1,9 @@
 """Lets commands of the same user use a server of `serve` that has the model loaded, instead of loading it themselves.
 
 The server listens on a Unix domain socket that only its user may connect to. It tells who connects, in a line of JSON,
-where it answers and with which token, and in further lines how much of each recording is done. The name of the socket
-stands for all that results depend on: this program's version and installation, and the model. A server that was killed
-leaves the socket behind, but doesn't accept connections there.
+where it answers and with which token, and in further lines how much of each recording is done, and that it is still
+running. The name of the socket stands for all that results depend on: this program's version and installation, and the
+model. A server that was killed leaves the socket behind, but doesn't accept connections there.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ MAX_PATH_BYTES = 103
 ANSWER_SECONDS = 1.0
 """How long a server may take to tell where it answers; most of all, a stopped one doesn't."""
 
+HEARTBEAT_SECONDS = 0.5
+"""How often a server sends its clients a line: without any, they take it for stopped."""
+
 
 def socket_path(model: str | None) -> Path | None:
     """Where a server with this model is announced; None if it can't be, as on Windows.
@@ -54,12 +57,13 @@ def socket_path(model: str | None) -> Path | None:
     return path if len(os.fsencode(path)) <= MAX_PATH_BYTES else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FoundServer:
     """A running server.
 
-    token    the key that it accepts from this user
-    stream   what comes over `connection`: lines of JSON, how much of each recording is done
+    token            the key that it accepts from this user
+    stream           what comes over `connection`: lines of JSON, how much of each recording is done; and empty ones
+    lines_received   how many of them: while the server runs, one more every HEARTBEAT_SECONDS. None after their end
     """
 
     base_url: str
@@ -67,6 +71,7 @@ class FoundServer:
     pid: int
     connection: socket.socket
     stream: BinaryIO
+    lines_received: int | None = 0
 
     def close(self) -> None:
         """End the reports."""
@@ -80,9 +85,12 @@ class FoundServer:
 
     def _report(self, observer: ServerObserver) -> None:
         with suppress(OSError, ValueError, KeyError, TypeError):  # closed by this side, or the server is gone
-            for line in self.stream:
-                progress = json.loads(line)
-                observer.audio_recognized(progress["recording"], progress["seconds"])
+            for number, line in enumerate(self.stream, 1):
+                self.lines_received = number
+                if line.strip():
+                    progress = json.loads(line)
+                    observer.audio_recognized(progress["recording"], progress["seconds"])
+        self.lines_received = None
 
 
 def find(model: str | None) -> FoundServer | None:
@@ -115,6 +123,7 @@ class Announcement:
     def __init__(self, observer: ServerObserver) -> None:
         self._observer = observer
         self._connections: list[socket.socket] = []
+        self._lock = threading.Lock()
 
     @contextmanager
     def publish(self, path: Path, base_url: str, token: str) -> Iterator[None]:
@@ -124,11 +133,14 @@ class Announcement:
         if listener is None:
             yield
             return
+        ended = threading.Event()
         try:
             own = path.lstat().st_ino
             threading.Thread(target=self._accept, args=(listener, hello), daemon=True).start()
+            threading.Thread(target=self._send_heartbeats, args=(ended,), daemon=True).start()
             yield
         finally:
+            ended.set()
             with suppress(OSError):
                 if path.lstat().st_ino == own:
                     path.unlink()
@@ -150,11 +162,18 @@ class Announcement:
         connection.close()
         return False
 
+    def _send_heartbeats(self, ended: threading.Event) -> None:
+        while not ended.wait(HEARTBEAT_SECONDS):
+            self._send_to_all(b"\n")
+
+    def _send_to_all(self, line: bytes) -> None:
+        with self._lock:
+            for connection in list(self._connections):
+                if not self._send(connection, line):
+                    self._connections.remove(connection)
+
     def audio_recognized(self, recording: str, seconds: float) -> None:
-        line = json.dumps({"recording": recording, "seconds": seconds}).encode() + b"\n"
-        for connection in list(self._connections):
-            if not self._send(connection, line):
-                self._connections.remove(connection)
+        self._send_to_all(json.dumps({"recording": recording, "seconds": seconds}).encode() + b"\n")
 
     def exchange_ended(self, exchange: Exchange) -> None:
         self._observer.exchange_ended(exchange)

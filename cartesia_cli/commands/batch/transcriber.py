@@ -279,13 +279,18 @@ class JobTranscriber:
 
         def send(client: BatchClient) -> BatchResponse:
             done = backend.track_recording()
+
+            def show(upload: UploadProgress) -> None:
+                backend.check_server()
+                on_progress(upload, done.recognized_seconds)
+
             return client.transcribe(
                 recording.upload,
                 config.options,
                 endpoint=config.endpoint,
                 deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
                 headers=done.headers,
-                on_progress=lambda upload: on_progress(upload, done.recognized_seconds),
+                on_progress=show,
                 on_response=responses.append,
             )
 
