@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from operator import itemgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ...client import ConcurrencyLimit, LimitClosed, is_account_error
 from ...daemon_thread import start_daemon_thread
@@ -58,26 +58,20 @@ TICK_SECONDS = 0.1
 """How often the main thread looks whether more jobs may run at once."""
 
 
-class RestCommand(Protocol):
-    """Makes the command that does the rest of a batch."""
-
-    def __call__(self, left: Sequence[Job] | None, /) -> str:
-        """`left`: the jobs that aren't done, or None if there may be others."""
-
-
 class BatchRun:
     """One run over a plan.
 
-    plan       the recordings
-    connect    called whenever something has to be sent; must return the same backend each time
-    record     what becomes of each recording is recorded here
-    limit      of jobs at once
-    budget     what the batch may cost
-    remote     saves recordings that are elsewhere
-    cluster    transcribes the recordings; None: this process does
-    local      whether they cost nothing
+    plan          the recordings
+    connect       called whenever something has to be sent; must return the same backend each time
+    record        what becomes of each recording is recorded here
+    limit         of jobs at once
+    budget        what the batch may cost
+    remote        saves recordings that are elsewhere
+    cluster       transcribes the recordings; None: this process does
+    local         whether they cost nothing
+    rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others
 
-    summary    what has been done so far
+    summary       what has been done so far
     """
 
     def __init__(
@@ -93,10 +87,11 @@ class BatchRun:
         remote: RemoteInputs,
         cluster: ClusterJobs | None,
         local: bool,
+        rest_command: Callable[[Sequence[Job]], str],
     ) -> None:
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._record, self._limit, self._budget = record, limit, budget
-        self._remote, self._cluster = remote, cluster
+        self._remote, self._cluster, self._rest_command = remote, cluster, rest_command
         self._alone, self._local = plan.is_alone, local
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
@@ -114,11 +109,9 @@ class BatchRun:
         self._lock, self._plan_lock = threading.Lock(), threading.Lock()
         self._output = OrderedOutput(self._print, self._write_rows)
 
-    def run(self, rest_command: RestCommand) -> int:
+    def run(self) -> int:
         """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
         CliError for a failure of the only input, or one that all others would share; raises Interrupted after Ctrl-C.
-
-        rest_command   for the hint of an error that stops the batch
         """
         progress = self._reporter.batch_progress(
             local=self._local, pause_seconds=lambda: self._limit.pause_seconds, lines=not self._alone
@@ -139,9 +132,9 @@ class BatchRun:
             self._observer.unusable(self._plan.unusable)
             if self._plan.complete:
                 self._observer.all_found()
-            return self._run(rest_command)
+            return self._run()
 
-    def _run(self, rest_command: RestCommand) -> int:
+    def _run(self) -> int:
         threads: list[Future[None]] = []
         try:
             self._run_threads(threads)
@@ -151,14 +144,14 @@ class BatchRun:
             finally:  # after another Ctrl-C, too
                 with suppress(StdoutClosed, OutputError):
                     self._output.flush()
-                self._report_stop(rest_command)
+                self._report_stop()
             raise
         else:
             self._output.flush()  # what comes after the first recording that isn't done
         finally:
             self._output.close()
         if self._error is not None:
-            rest = self._report_stop(rest_command) if isinstance(self._error, CliError) else ""
+            rest = self._report_stop() if isinstance(self._error, CliError) else ""
             if rest and isinstance(self._error, CliError):
                 self._error.hint = "; ".join(filter(None, [self._error.hint, f"then: {rest}"]))
             raise self._error
@@ -168,7 +161,7 @@ class BatchRun:
         is_news = summary.from_cache or summary.elsewhere or summary.total > 1
         (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
         if self._failed and summary.total > FEW_INPUTS:
-            self._report_failures(rest_command)
+            self._report_failures()
         return self._failed + self._plan.unusable
 
     def _run_threads(self, threads: list[Future[None]]) -> None:
@@ -305,7 +298,7 @@ class BatchRun:
         self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
         wait(threads)
 
-    def _report_stop(self, rest_command: RestCommand) -> str:
+    def _report_stop(self) -> str:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
         lost = self._output.lost
         unfinished = set(range(len(self._plan.first))) - self._done - lost
@@ -318,19 +311,19 @@ class BatchRun:
         unprinted = f", {len(lost)} not printed" if lost else ""
         self._reporter.warn(f"stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
-        rest = rest_command(left if self._plan.complete else None)
+        rest = self._rest_command(left if self._plan.complete else ())
         if self._is_interrupted:
             self._reporter.info(f"to do the rest: {rest}")
         return rest
 
-    def _report_failures(self, rest_command: RestCommand) -> None:
+    def _report_failures(self) -> None:
         """Name the recordings that failed, and the command that tries them again."""
         failures = [job for _, job in sorted(self._failures, key=itemgetter(0))]
         names = ", ".join(job.input.source for job in failures[:MAX_FAILURES_NAMED])
         more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
         self._reporter.info(f"failed: {names}{more}")
         are_all_known = self._failed == len(failures)
-        self._reporter.info(f"to try again: {rest_command(failures if are_all_known else None)}")
+        self._reporter.info(f"to try again: {self._rest_command(failures if are_all_known else ())}")
 
     def _update_elapsed(self) -> None:
         self.summary.elapsed_seconds = time.monotonic() - self._began

@@ -30,7 +30,7 @@ def rest_command(
     """The command that does the rest of a run that was stopped, with the options of its command line.
 
     names      the run's inputs
-    left       the jobs that are left, as far as they are known; more than MAX_NAMED are not named one by one
+    left       the jobs that are left; none if they aren't known. More than MAX_NAMED are not named one by one
     to_files   whether results go to files
     """
     typed = typed_options(context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -274,11 +274,6 @@ class TranscribeRun:
         if plan.complete and config.speakers is None:
             self._limit.lower_maximum(len(plan.first))
         to_files = all(file is not None for job in plan.first for file in job.targets.values())
-        force = self._options.output.force
-
-        def rest_command(left: Sequence[Job] | None) -> str:
-            return shell_commands.rest_command(self._context, names, left or (), to_files=to_files, force=force)
-
         run = BatchRun(
             plan,
             config,
@@ -290,9 +285,16 @@ class TranscribeRun:
             remote=remote,
             cluster=self._cluster,
             local=self._backend_config.base_url is None,
+            rest_command=partial(
+                shell_commands.rest_command,
+                self._context,
+                names,
+                to_files=to_files,
+                force=self._options.output.force,
+            ),
         )
         try:
-            failed = run.run(rest_command)
+            failed = run.run()
         finally:
             write_error = None if matches is None else matches.close()
             if self._options.sending.notify:
