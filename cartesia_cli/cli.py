@@ -72,7 +72,7 @@ def build(only: str | None = None) -> typer.Typer:
         function = name.replace("-", "_")
         module = import_module(f".commands.{function}", __package__)
         examples = module.EXAMPLES.replace("\n", "\n\n")  # to Typer, lines without an empty one between are a paragraph
-        app.command(name, epilog=examples, cls=ConfiguredCommand)(getattr(module, function))
+        app.command(name, epilog=examples, cls=ConfiguredCommand)(given.as_callback(getattr(module, function)))
     return app
 
 

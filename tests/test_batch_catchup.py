@@ -78,6 +78,7 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
     config = SessionConfig(
         source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
         finalize=False, stream_options=StreamOptions(), targets={form: None}, layout=Layout(words=words),
+        on_segment=backlog.on_segment,
     )  # fmt: skip
     word = {"word": said.strip(), "start": 0.5, "end": 1.5}
     with serving(
@@ -86,9 +87,7 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
     ) as server:
         reporter = Reporter(io.StringIO())
         with live_view(reporter) as view:
-            run_session(
-                config, server, make_source, reporter, view, interaction=interaction, on_segment=backlog.on_segment
-            )
+            run_session(config, server, make_source, reporter, view, interaction=interaction)
 
 
 def test_batch_catch_up_writes_each_row_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cartesia_cli.audio import pulse
 from cartesia_cli.audio.devices import INSTALL_COMMANDS, Device, install_command, match_device
-from cartesia_cli.commands.devices import format_json, format_table
+from cartesia_cli.commands.devices import describe, format_table
 from cartesia_cli.errors import InputError
 from tests.conftest import Run
 from tests.microphone import Studio
@@ -136,7 +136,7 @@ class TestTheChoice:
 def test_control_characters_of_names_are_printed_only_in_json() -> None:
     odd = device(0, "a\x1b[2Jb\nc", host_api="J\tK")
     assert format_table([odd]).splitlines()[1] == "0  48000         1  J K     input  a�[2Jb c"
-    assert json.loads(format_json([odd]))["devices"][0]["name"] == "a\x1b[2Jb\nc"
+    assert describe(odd)["name"] == "a\x1b[2Jb\nc"
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ from tests.fork_server import default_signals
 
 PROGRAM = """
 import asyncio, os, signal, sys
-from cartesia_cli.commands.live.keys import read_keys
+from contextlib import nullcontext
+from cartesia_cli.commands.live.keys import read_keys, stop_on_signals
 from cartesia_cli.errors import Interrupted
+from cartesia_cli.session.interfaces import StopSignal
 
 if "session" in sys.argv:
     if os.fork():
@@ -54,10 +56,14 @@ async def main():
             task.cancel()
         elif key == "k":
             os.kill(os.getpid(), signal.SIGKILL)
-    task = asyncio.current_task()
-    with read_keys(handle, on_resume=lambda: print("resumed", flush=True)) as has_terminal:
+    task, stop = asyncio.current_task(), StopSignal()
+    stopping = stop_on_signals(stop) if "stops" in sys.argv else nullcontext()
+    with stopping, read_keys(handle, on_resume=lambda: print("resumed", flush=True)) as has_terminal:
         print(f"ready {has_terminal}", flush=True)
-        await ended
+        if "stops" in sys.argv:
+            await stop.requested.wait()
+        else:
+            await ended
 
 def interrupt(number, frame):
     raise Interrupted
@@ -195,15 +201,13 @@ def test_terminal_mode_is_restored_after_end_exception_and_cancellation(
     terminal.end(last)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_terminal_mode_is_restored_after_a_fatal_signal(
     on_terminal: StartTerminal, program: Command, number: signal.Signals
 ) -> None:
-    terminal = on_terminal(*program)
+    terminal = on_terminal(*program, "stops")
     terminal.child.kill(number)
-    terminal.end()
-    terminal.child.close()
-    assert terminal.child.signalstatus == number
+    terminal.end("ended")
 
 
 def test_terminal_mode_is_restored_after_a_handled_signal(on_terminal: StartTerminal, program: Command) -> None:
@@ -242,7 +246,7 @@ def test_ctrl_z_clears_the_drawing_and_fg_redraws_it(
     drawing = "job_control(lambda: print('cleared', flush=True), lambda: print('drawn', flush=True))"
     path.write_text(
         "from cartesia_cli.output.job_control import job_control\n"
-        + PROGRAM.replace("    with read_keys(", f"    with {drawing}, read_keys(")
+        + PROGRAM.replace("    with stopping, ", f"    with {drawing}, stopping, ")
     )
     terminal = on_terminal(*shell, sys.executable, str(path))
     for _ in range(2):

@@ -7,16 +7,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
+from rich.text import Text
+from typer.main import get_command
 
+from cartesia_cli import cli
 from cartesia_cli.commands import COMMANDS
 from cartesia_cli.errors import Exit
 
 from .fault_server import FaultServer, environment, write_wav
 
 PROGRAM = Path(sys.executable).with_name("cartesia-cli")
+PROGRAM_COMMAND: Any = get_command(cli.build())
 PAGES = [[], *([command] for command in COMMANDS)]
 HEAVY = frozenset(
     "anyio asyncio av httpcore httpx numpy pydantic rich sounddevice soundfile soxr starlette trio websockets".split()
@@ -84,6 +89,17 @@ def test_saved_help_equals_live_help_on_a_terminal(command: list[str]) -> None:
     assert "\x1b[" in saved
     assert saved == on_terminal(*command, "--help", columns=80, COLUMNS="80")
     assert saved == on_terminal(*command, "--help", columns=200)
+
+
+def test_rich_takes_nothing_in_help_for_markup() -> None:
+    """It would show nothing of a word in brackets."""
+    texts = 0
+    for command in (PROGRAM_COMMAND, *PROGRAM_COMMAND.commands.values()):
+        for parameter in (command, *command.params):
+            for text in (parameter.help, getattr(parameter, "epilog", None)):
+                assert Text.from_markup(text or "").plain == (text or ""), text
+                texts += bool(text)
+    assert texts > 300
 
 
 def test_help_fits_a_narrow_terminal_and_COLUMNS() -> None:

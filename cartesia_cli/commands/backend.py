@@ -33,6 +33,7 @@ from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
     from ..cache import Cache
+    from ..protocol.realtime import RealtimeOptions
     from ..server.announcement import FoundServer
     from ..server.engine import Engine
 
@@ -317,21 +318,17 @@ def open_backend(
 
 
 def open_live_server(
-    choice: BackendConfig,
-    model: str,
-    local_model: str | None,
-    reporter: Reporter,
-    language: str | None = None,
+    choice: BackendConfig, options: RealtimeOptions, local_model: str | None, reporter: Reporter
 ) -> AbstractContextManager[RunningServer]:
-    """The chosen server, for a live session in this language. A local one runs until the end of the block."""
+    """The chosen server, for a live session with these options. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
     def load_engine() -> Engine:
         from ..server import engine_choice
 
-        if is_whisper(model):
+        if is_whisper(options.model):
             return engine_choice.load_batch_engine(local_model, observer)
-        return engine_choice.load_live_engine(local_model, observer, language)
+        return engine_choice.load_live_engine(local_model, observer, options.language)
 
     return open_server(choice, load_engine, observer, local_model)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import OutputError, UsageError
+from ..output.console import Reporter
 from . import options as given
-from .options import expand_groups
 
 if TYPE_CHECKING:  # every --help comes by here
     from ..cache import CacheFile
@@ -31,17 +31,8 @@ Action = Annotated[
 ]
 
 
-@expand_groups
-def cache(
-    context: typer.Context,
-    *,
-    action: Action = None,
-    form: given.Listing = "table",
-    verbosity: given.VerbosityOptions,
-) -> None:
+def cache(reporter: Reporter, *, action: Action = None, format: given.Listing = "table") -> None:
     """Show or clear the cache of earlier responses."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = form == "json"
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted
     from ..output.files import write_json, write_stdout
@@ -58,7 +49,7 @@ def cache(
         entries = store.clear() if action else store.entries()
     except OSError as error:
         raise OutputError(f"{error.filename}: can't be removed: {error.strerror}") from error
-    if reporter.as_json:
+    if format == "json":
         report: dict[str, object] = {"folder": str(directory)} | ({"cleared": True} if action else {})
         report |= {"entries": len(entries), "bytes": _bytes(entries), "most_bytes": store.max_bytes}
         if entries:

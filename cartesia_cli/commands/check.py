@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..errors import Exit, InputError, UsageError
+from ..output.console import Reporter
 from .batch.output_options import SubtitleOptions
-from .options import VerbosityOptions, expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.json_fields import Word
@@ -64,9 +64,8 @@ class FileReport:
         return Counter(map(_severity, self.findings))
 
 
-@expand_groups
 def check(
-    context: typer.Context,
+    reporter: Reporter,
     *,
     inputs: Inputs,
     transcript: Transcript = None,
@@ -74,11 +73,8 @@ def check(
     format: Format = "text",
     json: Json = False,
     subtitle_options: SubtitleOptions,
-    verbosity: VerbosityOptions,
 ) -> None:
     """Check subtitle files for long lines, wrong times, fast reading speed and syntax errors."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = json or format == "json"
     from ..output.files import write_json, write_stdout
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -15,8 +14,7 @@ from ..settings import Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .configured_command import effective
-from .option_sources import CHOOSING, CHOSEN, configured, options
-from .options import expand_groups
+from .option_sources import CHOOSING, FOUND, SETTINGS, general_environment, options
 
 EXAMPLES = """
 cartesia-cli config show
@@ -32,17 +30,8 @@ Action = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups
-def config(
-    context: typer.Context,
-    *,
-    action: Action = None,
-    form: given.Listing = "table",
-    verbosity: given.VerbosityOptions,
-) -> None:
+def config(context: typer.Context, *, action: Action = None, format: given.Listing = "table") -> None:
     """Show each setting, its value, and where it is set."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = form == "json"
     from ..output.files import write_json, write_stdout
 
     verb, *names = action or ["show"]
@@ -52,12 +41,10 @@ def config(
     if unknown := next((name for name in names if name not in COMMANDS), None):
         raise UsageError(f"unknown command {unknown!r}", hint=f"commands: {', '.join(COMMANDS)}")
     program: Any = context.find_root().command
-    chosen: dict[str, Setting] = context.meta[CHOSEN]
-    choice = {name: setting.value for name, setting in chosen.items()}
-    settings = configured(**choice)
-    general = dict(_general(settings, chosen))
-    commands = {name: _command(program.commands[name], choice) for name in names or COMMANDS}
-    if reporter.as_json:
+    settings: Settings = context.meta[SETTINGS]
+    general = dict(_general(settings, context.meta[FOUND]))
+    commands = {name: _command(program.commands[name], settings) for name in names or COMMANDS}
+    if format == "json":
         document = {
             "settings": {name: _document(setting) for name, setting in general.items()},
             "commands": {
@@ -72,20 +59,18 @@ def config(
     write_stdout(_table(rows))
 
 
-def _general(settings: Settings, chosen: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
+def _general(settings: Settings, found: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
     """The settings that aren't options of commands. Of the key, only its presence is shown."""
     unset = Setting(None, "default", "")
-    yield "config", chosen.get("config") or (unset._replace(value=str(settings.file)) if settings.file else unset)
-    yield "profile", chosen.get("profile", unset)
-    url = os.environ.get("CARTESIA_BASE_URL")
-    configured_url = settings.general("base_url") or unset
-    yield "base_url", Setting(url, "environment", "CARTESIA_BASE_URL") if url else configured_url
+    yield "config", found.get("config") or (unset._replace(value=str(settings.file)) if settings.file else unset)
+    yield "profile", found.get("profile", unset)
+    yield "base_url", general_environment().get("base_url") or settings.general("base_url") or unset
     yield "api_key", key_source(settings) or unset
 
 
-def _command(command: Any, choice: Mapping[str, str]) -> dict[str, Setting]:
+def _command(command: Any, settings: Settings) -> dict[str, Setting]:
     """The setting of each option of a command, by its name in a configuration file."""
-    found = effective(command, choice, {})
+    found = effective(command, {}, settings)
     return {
         name: found.get(name, Setting(option.default, "default", ""))
         for name, option in options(command).items()

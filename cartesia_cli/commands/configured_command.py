@@ -1,27 +1,25 @@
 """The class of every command: takes defaults of options from the environment and the configuration file.
 
-It adds `--config` and `--profile`, accepts `--no-…` for every switch, and refuses what Typer would accept silently.
+It accepts `--no-…` for every switch, and refuses what Typer would accept silently.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand
 
 from ..errors import CliError, UsageError
-from ..settings import ChoiceError, Setting
+from ..settings import ChoiceError, Setting, Settings
 from .option_sources import (
     CHOOSING,
-    CHOSEN,
-    CONFIG_HELP,
+    FOUND,
     OVERRULED,
-    PANEL,
-    PROFILE_HELP,
+    SETTINGS,
     Given,
-    choice_of,
+    choices,
     configured,
     divided,
     layers,
@@ -32,9 +30,6 @@ from .option_sources import (
 )
 from .precedence import formats, resolve
 from .value_checks import check_settings, name_places
-
-FOUND = "cartesia_cli.found"
-"""Key in the context's `meta` for the settings that apply to the command."""
 
 PROBLEM = "cartesia_cli.problem"
 """Key in the context's `meta` for what is wrong with the configuration, for commands in DIAGNOSING."""
@@ -54,11 +49,6 @@ _JSON: dict[str, tuple[str, bool | None]] = {
 
 class ConfiguredCommand(TyperCommand):
     """A command whose options get defaults from the environment and the configuration file."""
-
-    def __init__(self, name: str | None, *, params: list[Any] | None = None, **rest: Any) -> None:
-        own = [] if params is None else params
-        names = {parameter.name for parameter in own}
-        super().__init__(name, params=[*own, *(option for option in _choosing() if option.name not in names)], **rest)
 
     def make_parser(self, ctx: Any) -> Any:
         """Add an opposite for each switch, so that the command line can switch off what the file switches on."""
@@ -97,20 +87,22 @@ class ConfiguredCommand(TyperCommand):
         """Take the defaults from the environment and the configuration file. Raises UsageError for a mistake in
         them.
         """
-        found = effective(self, given, {} if ctx.parent is None else ctx.parent.params)
+        chosen = choices(given, {} if ctx.parent is None else ctx.parent.params)
+        ctx.meta[SETTINGS] = settings = configured(chosen)
+        ctx.meta[FOUND] = found = effective(self, given, settings) | chosen
+        ctx.meta[OVERRULED] = _overruled_local(self, given, settings, found)
         known = options(self)
         ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
-        ctx.meta[FOUND] = found
-        ctx.meta[OVERRULED] = _overruled_local(self, given, found)
-        ctx.meta[CHOSEN] = {name: setting for name, setting in found.items() if name in CHOOSING}
+        ctx.obj.as_json = _is_json({name: setting.value for name, setting in found.items()})
 
 
-def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str, Setting]) -> str | None:
+def _overruled_local(
+    command: Any, given: Mapping[str, Any], settings: Settings, found: Mapping[str, Setting]
+) -> str | None:
     """Where a server is set, if that overrules a `local = true` in a weaker layer; else None."""
     if "local" in found or "local" not in options(command):
         return None
-    chosen = {name: found[name].value for name in CHOOSING if name in found}
-    places = layers(command, given, configured(**chosen))
+    places = layers(command, given, settings)
     local = next((place["local"] for place in places if "local" in place), None)
     server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
     if server is None or server.layer == "flag":  # then it is obvious
@@ -118,16 +110,13 @@ def _overruled_local(command: Any, given: Mapping[str, Any], found: Mapping[str,
     return server.origin if local is not None and local.value else None
 
 
-def effective(command: Any, given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Setting]:
-    """The setting that applies, for each option that is set anywhere. Raises UsageError for a wrong one, except for
-    flags.
+def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dict[str, Setting]:
+    """The setting that applies, for each option that is set anywhere, besides those that choose the configuration.
+    Raises UsageError for a wrong one, except for flags.
 
     given   options of the command line
-    group   the program's own options, which precede the command
     """
-    chosen = {name: setting for name in CHOOSING if (setting := choice_of(name, given, group))}
-    settings = configured(**{name: setting.value for name, setting in chosen.items()})
-    found = resolve(layers(command, given, settings)) | chosen
+    found = resolve(layers(command, given, settings))
     check_settings(command.name, found)
     return found
 
@@ -136,19 +125,19 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
     """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
     before, named, after = divided(arguments)
     if (command := program.commands.get(named)) is None:
-        return _is_json(read_as(_JSON, iter(arguments)))
+        return _is_json(dict(read_as(_JSON, iter(arguments))))
     values = dict(read(command, after))
     try:
-        found = effective(command, values, dict(read(program, before)))
-        values = {name: setting.value for name, setting in found.items()}
+        settings = configured(choices(values, dict(read(program, before))))
+        values = {name: setting.value for name, setting in effective(command, values, settings).items()}
     except CliError:
         pass  # the configuration may be what is wrong: then the command line alone decides
     is_mistaken = "json" not in options(command) and "--json" in after  # it would be -f json
-    return is_mistaken or _is_json(values.items()) or _is_json(read_as(_JSON, iter(before)))
+    return is_mistaken or _is_json(values) or _is_json(dict(read_as(_JSON, iter(before))))
 
 
-def _is_json(given: Iterable[Given]) -> bool:
-    return not JSON_FORMATS.isdisjoint(formats(dict(given)))
+def _is_json(values: Mapping[str, Any]) -> bool:
+    return not JSON_FORMATS.isdisjoint(formats(values))
 
 
 def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:
@@ -177,13 +166,3 @@ def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:
         several = "-f text,srt --output-dir DIR writes several formats" if "output_dir" in known else ""
         hint = several if name == "format" and several else "give it once"
         raise UsageError(f"--{name.replace('_', '-')} is given twice: {first[name]!r} and {value!r}", hint=hint)
-
-
-def _choosing() -> list[TyperOption]:
-    """`--config` and `--profile`, for a command that doesn't declare them."""
-    return [
-        TyperOption(param_decls=["--config"], type=str, metavar="FILE", help=CONFIG_HELP, expose_value=False,
-                    rich_help_panel=PANEL),
-        TyperOption(param_decls=["--profile"], type=str, metavar="NAME", help=PROFILE_HELP, expose_value=False,
-                    rich_help_panel=PANEL),
-    ]  # fmt: skip

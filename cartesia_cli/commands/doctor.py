@@ -1,22 +1,19 @@
 """`doctor`: checks what works on this machine and what doesn't, and says what to do."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..errors import Exit, UsageError
+from ..output.console import Reporter
 from . import options as given
 from .configured_command import PROBLEM
-from .option_sources import CHOSEN, configured
-from .options import expand_groups
+from .option_sources import SETTINGS
 
 if TYPE_CHECKING:  # --help does without
-    from ..output.console import Reporter
-    from ..settings import Settings
     from .diagnosis import Check, CheckResult, State
     from .doctor_machine import Examined
 
@@ -38,51 +35,21 @@ Device = Annotated[
 ]
 
 
-class ServerOptions(NamedTuple):
-    """Which server is asked: as for all commands, but no model is loaded, and no key is needed."""
-
-    local: given.Local = False
-    cloud: given.Cloud = False
-    base_url: given.BaseUrl = None
-    insecure_http: given.InsecureHttp = None
-    insecure_http_key: given.InsecureHttpKey = None
-    api_version: given.ApiVersion = None
-
-    def choose(self, settings: "Settings") -> str | None:
-        """Its base URL; None: this machine transcribes. Raises UsageError for one to which nothing may be sent."""
-        from .backend import choose_backend
-
-        return choose_backend(
-            settings, local=self.local, cloud=self.cloud, base_url=self.base_url, needs_key=False,
-            insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key,
-        ).base_url  # fmt: skip
-
-    def sends_key(self, settings: "Settings", base_url: str | None) -> bool:
-        from ..protocol.constants import is_unencrypted
-        from .backend import is_switched_on
-
-        unencrypted = base_url is not None and is_unencrypted(base_url)
-        return not unencrypted or is_switched_on(settings, "insecure_http_key", self.insecure_http_key)
-
-
-@expand_groups
 def doctor(
     context: typer.Context,
+    reporter: Reporter,
     *,
     checks: Checks = None,
     offline: Offline = False,
     device: Device = None,
-    server: ServerOptions,
-    form: given.Listing = "table",
-    verbosity: given.VerbosityOptions,
+    server: given.ServerOptions,
+    format: given.Listing = "table",
 ) -> None:
     """Check what works on this machine and what doesn't, and say what to do.
 
     Exit code 1 if a check fails. The microphone is recorded for two seconds, and nothing is kept. With a key, a second
     of speech is sent to each endpoint, which costs a few credits.
     """
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = form == "json"
     from ..output.files import write_stdout
     from ..protocol.constants import is_loopback
     from .diagnosis import State, run_checks, select
@@ -102,10 +69,10 @@ def doctor(
     width = max(len(check.title) for check in chosen)
     for check, result in run_checks(chosen, examined):
         results.append((check, result))
-        if not reporter.as_json:
+        if format == "table":
             write_stdout(reporter.redact(_lines(check, result, width)))
     counts = Counter(result.state for _, result in results)
-    if reporter.as_json:
+    if format == "json":
         write_stdout(reporter.redact(json.dumps(_document(results, counts), ensure_ascii=False, indent=2)) + "\n")
     else:
         reporter.info(", ".join(f"{counts[state]} {_plural(state, counts[state])}" for state in State if counts[state]))
@@ -114,29 +81,30 @@ def doctor(
 
 
 def _find_out(
-    context: typer.Context, reporter: "Reporter", server: ServerOptions, device: str | None, *, offline: bool
+    context: typer.Context, reporter: Reporter, server: given.ServerOptions, device: str | None, *, offline: bool
 ) -> "Examined":
     """What is examined. A mistake in the configuration is part of it; raises UsageError for one on the command line."""
-    from ..protocol.constants import API_VERSION
+    from ..protocol.constants import API_VERSION, is_unencrypted
+    from .backend import is_switched_on
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER
 
-    choice = {name: setting.value for name, setting in context.meta.get(CHOSEN, {}).items()}
     problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, False
     if problem is None:
-        settings = configured(**choice)
+        settings = context.meta[SETTINGS]
         try:
-            address = server.choose(settings)
+            address = server.choose(settings, needs_key=False).base_url
         except UsageError as error:
             if server.base_url is not None:
                 raise
             problem = error  # in CARTESIA_BASE_URL or the file
-        sends_key = server.sends_key(settings, address)
+        is_encrypted = address is None or not is_unencrypted(address)
+        sends_key = is_encrypted or is_switched_on(settings, "insecure_http_key", server.insecure_http_key)
     unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if address is None else None
     return Examined(
-        settings=settings, problem=problem, program=context.find_root().command, choice=choice, base_url=address,
+        settings=settings, problem=problem, program=context.find_root().command, base_url=address,
         api_version=server.api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
-        colored=reporter.is_colored(), environ=os.environ, add_secret=reporter.add_secret,
+        reporter=reporter,
     )  # fmt: skip
 
 

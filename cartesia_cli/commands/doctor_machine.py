@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import CliError
+from ..output.console import Reporter
 from ..protocol.constants import Credential
 from ..settings import Settings, suggestion
 from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
@@ -46,28 +46,23 @@ class Examined:
 
     settings     None if the configuration can't be read: `problem` says why
     program      the Typer app's command, with all commands
-    choice       the options that chose the configuration, by their names: config, profile
     base_url     of the server that recordings are sent to; None: this machine transcribes
     api_version  sent as `Cartesia-Version`
     sends_key    False for plain http to another machine, unless that is allowed by name
     unasked      why no server is asked, or None
     device       number or name of the microphone; None: the default one
-    colored      whether messages are in colour
-    add_secret   receives the key, before it is used: it must not be shown
+    reporter     gets the key before it is used: it must not be shown
     """
 
     settings: Settings | None
     problem: CliError | None
     program: Any
-    choice: Mapping[str, str]
     base_url: str | None
     api_version: str
     sends_key: bool
     unasked: str | None
     device: str | None
-    colored: bool
-    environ: Mapping[str, str]
-    add_secret: Callable[[str], None]
+    reporter: Reporter
 
     @cached_property
     def credential(self) -> Credential | None:
@@ -79,15 +74,10 @@ class Examined:
 
         if self.settings is None or not self.sends_key:
             return None
-        found = credential(self.settings, self.environ)
+        found = credential(self.settings)
         if found is not None:
-            self.add_secret(found.secret)
+            self.reporter.add_secret(found.secret)
         return found
-
-    @property
-    def has_local_only(self) -> bool:
-        """Whether nothing but this machine can transcribe."""
-        return self.base_url is None
 
 
 def check_python(examined: Examined, found: Found) -> CheckResult:
@@ -126,11 +116,11 @@ def check_configuration(examined: Examined, found: Found) -> CheckResult:
         raise examined.problem
     assert examined.settings is not None
     for command in examined.program.commands.values():
-        effective(command, examined.choice, {})
+        effective(command, {}, examined.settings)
     known = {*GENERAL_VARIABLES, *SDK_VARIABLES}
     for name, command in examined.program.commands.items():
         known |= {variable_name(name, option) for option in options(command)}
-    unknown = [name for name in examined.environ if name.startswith("CARTESIA_") and name not in known]
+    unknown = [name for name in os.environ if name.startswith("CARTESIA_") and name not in known]
     file = examined.settings.file
     profile = "" if examined.settings.profile is None else f", profile {examined.settings.profile}"
     facts: dict[str, Any] = {"file": None if file is None else str(file), "profile": examined.settings.profile}
@@ -190,11 +180,12 @@ def check_terminal(examined: Examined, found: Found) -> CheckResult:
 
     if sys.stderr is None or not sys.stderr.isatty():
         return skipped("stderr is not a terminal")
-    kind, columns = examined.environ.get("TERM", "dumb"), terminal_size(sys.stderr).columns
-    encoding, clipboard = sys.stderr.encoding or "", describe_support(examined.environ)
-    color = "colour" if examined.colored else "no colour"
+    kind, columns = os.environ.get("TERM", "dumb"), terminal_size(sys.stderr).columns
+    encoding, clipboard = sys.stderr.encoding or "", describe_support(os.environ)
+    is_colored = examined.reporter.is_colored()
+    color = "colour" if is_colored else "no colour"
     summary = f"{kind}, {columns} columns, {encoding}, {color}; clipboard: {clipboard}"
-    facts = {"term": kind, "columns": columns, "encoding": encoding, "color": examined.colored, "clipboard": clipboard}
+    facts = {"term": kind, "columns": columns, "encoding": encoding, "color": is_colored, "clipboard": clipboard}
     if kind == "dumb":
         return warning(
             summary, "TERM=dumb shows no progress and no live view: set TERM to your terminal's name", **facts
@@ -210,13 +201,13 @@ class ShellScripts(NamedTuple):
     """The completions of one shell.
 
     name      of our script
-    folders   below a data directory, such as /usr/share, in which the shell or its distribution looks
+    folder    below a data directory, such as /usr/share, in which the shell or its distribution looks
     startup   files below the home directory that may load it
     advice    what to do if it isn't found
     """
 
     name: str
-    folders: tuple[str, ...]
+    folder: str
     startup: tuple[str, ...]
     advice: str
 
@@ -225,28 +216,29 @@ SEE = "docs/configuration.md, Shell completion"
 
 SHELLS = {
     "bash": ShellScripts(
-        "cartesia-cli", ("bash-completion/completions",), (".bashrc", ".bash_profile", ".bash_completion"),
+        "cartesia-cli", "bash-completion/completions", (".bashrc", ".bash_profile", ".bash_completion"),
         f"source completions/cartesia-cli.bash in ~/.bashrc ({SEE})",
     ),
     "zsh": ShellScripts(
-        "_cartesia-cli", ("zsh/site-functions",), (".zshrc",), f"add the folder of _cartesia-cli to fpath ({SEE})"
+        "_cartesia-cli", "zsh/site-functions", (".zshrc",), f"add the folder of _cartesia-cli to fpath ({SEE})"
     ),
     "fish": ShellScripts(
-        "cartesia-cli.fish", ("fish/vendor_completions.d",), (".config/fish/config.fish",),
+        "cartesia-cli.fish", "fish/vendor_completions.d", (".config/fish/config.fish",),
         f"copy cartesia-cli.fish to ~/.config/fish/completions ({SEE})",
     ),
 }  # fmt: skip
 
 
-def find_script(shell: str, environ: Mapping[str, str]) -> Path | None:
+def find_script(shell: str) -> Path | None:
     """The script that completes commands in one of SHELLS, or the startup file that mentions it; None without one."""
-    scripts, home = SHELLS[shell], Path(environ.get("HOME") or os.path.expanduser("~"))
-    user_data = Path(environ.get("XDG_DATA_HOME") or home / ".local/share")
-    system_data = (environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
+    scripts, home = SHELLS[shell], Path(os.environ.get("HOME") or os.path.expanduser("~"))
+    user_data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local/share")
+    system_data = (os.environ.get("XDG_DATA_DIRS") or "/usr/local/share:/usr/share").split(":")
     data = [user_data, Path(sys.prefix) / "share", *map(Path, filter(None, system_data))]
-    candidates = [place / folder / scripts.name for place in data for folder in scripts.folders]
+    candidates = [place / scripts.folder / scripts.name for place in data]
     if shell == "fish":
-        candidates.append(Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "fish/completions" / scripts.name)
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+        candidates.append(config / "fish/completions" / scripts.name)
     found = next((path for path in candidates if path.is_file()), None)
     return found or next((home / file for file in scripts.startup if _mentions(home / file)), None)
 
@@ -259,10 +251,10 @@ def _mentions(path: Path) -> bool:
 
 
 def check_completions(examined: Examined, found: Found) -> CheckResult:
-    shell = Path(examined.environ.get("SHELL", "")).name
+    shell = Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         return skipped(f"no completions for the shell {shell}" if shell else "SHELL is not set")
-    script = find_script(shell, examined.environ)
+    script = find_script(shell)
     if script is None:
         return warning(f"not found for {shell}", SHELLS[shell].advice, shell=shell)
     return ok(f"{shell}: {script}", shell=shell, script=str(script))
@@ -322,7 +314,7 @@ def check_engine(examined: Examined, found: Found) -> CheckResult:
     try:
         require_local_extra()
     except CliError as error:
-        if examined.has_local_only:
+        if examined.base_url is None:
             return failure(f"{error.message}, and no key is set: nothing can transcribe",
                            f"{INSTALL_COMMAND}, or cartesia-cli login")  # fmt: skip
         return skipped(f"{error.message}; only --local needs it", INSTALL_COMMAND)

@@ -45,11 +45,11 @@ def round_trip_credits(names: Iterable[str]) -> float:
 
 def check_key_present(examined: Examined, found: Found) -> CheckResult:
     assert examined.settings is not None
-    source = key_source(examined.settings, examined.environ)
+    source = key_source(examined.settings)
     if source is None:
-        if examined.has_local_only:
+        if examined.base_url is None:
             return warning("none: recordings are transcribed on this machine", LOGIN)
-        if is_loopback(examined.base_url or ""):
+        if is_loopback(examined.base_url):
             return ok("none; a server on this machine may need none")
         return failure("none", LOGIN)
     if not examined.sends_key:

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import Exit, InputError, Interrupted, UsageError
-from . import options as given
-from .options import expand_groups
+from ..output.console import Reporter
 
 if TYPE_CHECKING:  # --help does without
     from ..output import SaveTarget
-    from ..output.console import Reporter
     from ..transcript import Transcript
 
 EXAMPLES = """
@@ -24,9 +22,8 @@ cartesia-cli edit talk.json --audio talk.mp3 --open
 """
 
 
-@expand_groups
 def edit(
-    context: typer.Context,
+    reporter: Reporter,
     *,
     transcript: Annotated[
         Path,
@@ -47,10 +44,8 @@ def edit(
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port of the page on 127.0.0.1; 0 picks a free one.")
     ] = 0,
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """Correct a transcript in the browser. The words keep their times."""
-    reporter = verbosity.apply_to(context.obj)
     from ..output import Layout
     from ..output.files import write_stdout
     from ..output.html_page import html, is_correctable

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 import typer
 
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
+from ..output.console import Reporter
 from . import options as given
 from .batch.options import MAX_JOBS
 from .batch.output_options import Force, output_option
 from .live import options as live_given
-from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
-    from ..output.console import Reporter
     from .batch.inputs import Input
     from .eval_report import Report
     from .eval_run import EvalConfig, EvalRecording, Mode, System
@@ -103,9 +102,9 @@ Speed = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups
 def eval(
     context: typer.Context,
+    reporter: Reporter,
     *,
     inputs: Inputs,
     compare: Compare = "batch",
@@ -127,11 +126,8 @@ def eval(
     timeout: given.Timeout = None,
     retries: given.Retries = None,
     no_cache: given.NoCache = False,
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """Measure word error rates of models and endpoints, and fail if they exceed a limit."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = format == "json"
     from ..evaluation import load_normalizer
     from .eval_report import Gates, build_report, check_baseline, check_gates, load_baseline
     from .eval_run import EvalConfig, EvalRun
@@ -340,34 +336,24 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
     says no format.
     """
     from .batch.output_checks import check_output
-    from .batch.output_plan import file_identity, input_overwrite_error
+    from .batch.output_plan import check_distinct
 
-    named = {file_identity(name) for name in inputs} - {None}
-    formats: dict[Path, str] = {}
+    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
+    if unknown := next((file for file, format in formats.items() if not format), None):
+        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
+    check_distinct(files, inputs)
     for file in files:
-        if (format := FORMATS.get(file.suffix.lower())) is None:
-            raise UsageError(f"{file}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
-        if file_identity(file) in named:
-            raise input_overwrite_error(file)
-        if file in formats:
-            raise UsageError(f"{file} would be written twice", hint="name another file")
         check_output(file, force=force)
-        formats[file] = format
     return formats
 
 
 def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]) -> None:
     """Raises UsageError for an output file that has the text of a recording, which --force mustn't replace."""
-    from .batch.output_plan import file_identity, input_overwrite_error
+    from .batch.output_plan import check_distinct
 
-    reports = {
-        file_identity(file): file for file in files if file.suffix.lower() == REFERENCE_SUFFIX and file.is_file()
-    }
-    reports.pop(None, None)
-    for recording in recordings if reports else ():
-        item = recording.job.input
-        if item.remote is None and (file := reports.get(file_identity(item.path.with_suffix(REFERENCE_SUFFIX)))):
-            raise input_overwrite_error(file)
+    if reports := [file for file in files if file.suffix.lower() == REFERENCE_SUFFIX and file.is_file()]:
+        items = (recording.job.input for recording in recordings)
+        check_distinct(reports, (item.path.with_suffix(REFERENCE_SUFFIX) for item in items if item.remote is None))
 
 
 def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import chain, count
 from pathlib import Path
 from threading import Lock
@@ -31,7 +31,7 @@ from ..protocol.languages import HINT_LANGUAGES
 from ..protocol.realtime import MANUAL
 from ..transcript import Transcript
 from . import backend
-from .backend import Backend, BackendConfig, RunningServer
+from .backend import Backend, BackendConfig
 from .batch.budget import Budget
 from .batch.config import BatchConfig
 from .batch.job import Job
@@ -158,9 +158,9 @@ class EvalConfig:
 
 
 class Transcriber(Protocol):
-    """Transcribes recordings with one system, several at once. A context manager that opens what the system needs.
+    """Transcribes recordings with one system, several at once.
 
-    opening_seconds   how long it took to load an engine, or to connect
+    opening_seconds   how long it took meanwhile to load an engine, or to connect
     """
 
     opening_seconds: float
@@ -172,10 +172,6 @@ class Transcriber(Protocol):
 
     def stop(self) -> int:
         """Give up what isn't sent. Returns how many recordings are, whose responses will be paid for."""
-
-    def __enter__(self) -> Transcriber: ...
-
-    def __exit__(self, *exc_info: object) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,50 +187,36 @@ class Shared:
 
 class BatchTranscriber:
     """Transcribes at the batch endpoint, as `transcribe` does (a Transcriber). Connects, or loads an engine, when the
-    first recording isn't in the cache.
+    first recording isn't in the cache; `stack` closes it.
     """
 
-    def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared) -> None:
-        self._system, self._limit, self._shared = system, limit, shared
+    def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared, stack: ExitStack) -> None:
+        self._limit, self.opening_seconds = limit, 0.0
         config, reporter = shared.config, shared.reporter
         language = language_for_server(config.language, config.backend.base_url, reporter)
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_of_unknown_values(reporter, request, None, models_of=None)
         responses = backend.open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
+
+        @cache
+        def connect() -> Backend:
+            began = time.monotonic()
+            opening = backend.open_backend(
+                config.backend, reporter, retries=config.retries, local_model=system.local_model, limit=limit
+            )
+            opened = stack.enter_context(opening)
+            self.opening_seconds = time.monotonic() - began
+            return opened
+
         self._transcriber = JobTranscriber(
             BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),
-            self._connect,
+            connect,
             reporter,
             Budget(),
             shared.observer,
             shared.temporary,
             shared.remote,
         )
-        self._stack = ExitStack()
-        self._backend: Backend | None = None
-        self.opening_seconds = 0.0
-
-    def __enter__(self) -> BatchTranscriber:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
-
-    def _connect(self) -> Backend:
-        """The backend, which is opened once. The transcriber calls this from one thread at a time."""
-        if self._backend is None:
-            began, config = time.monotonic(), self._shared.config
-            self._backend = self._stack.enter_context(
-                backend.open_backend(
-                    config.backend,
-                    self._shared.reporter,
-                    retries=config.retries,
-                    local_model=self._system.local_model,
-                    limit=self._limit,
-                )
-            )
-            self.opening_seconds = time.monotonic() - began
-        return self._backend
 
     def transcribe(self, number: int, job: Job) -> Outcome:
         try:
@@ -256,9 +238,13 @@ class BatchTranscriber:
 
 
 class LiveTranscriber:
-    """Replays recordings into a realtime endpoint, as `stream-file` does (a Transcriber)."""
+    """Replays recordings into a realtime endpoint, as `stream-file` does (a Transcriber). Loads an engine at once if it
+    is on this machine; `stack` closes it.
+    """
 
-    def __init__(self, system: System, shared: Shared) -> None:
+    opening_seconds = 0.0
+
+    def __init__(self, system: System, shared: Shared, stack: ExitStack) -> None:
         self._system, self._shared = system, shared
         options = _session_options(system, shared.config)
         self._endpoint = options.endpoint(None)
@@ -267,22 +253,9 @@ class LiveTranscriber:
             self._endpoint, shared.reporter, base_url=shared.config.backend.base_url, by_level=self._finalizes
         )
         self._endpointing = options.endpointing()
-        self._stack = ExitStack()
-        self._server: RunningServer | None = None
         self._is_stopping = False
-        self.opening_seconds = 0.0
-
-    def __enter__(self) -> LiveTranscriber:
-        began, system, shared = time.monotonic(), self._system, self._shared
-        opening = backend.open_live_server(
-            shared.config.backend, system.model, system.local_model, shared.reporter, self._request.language
-        )
-        self._server = self._stack.enter_context(opening)
-        self.opening_seconds = time.monotonic() - began
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        opening = backend.open_live_server(shared.config.backend, self._request, system.local_model, shared.reporter)
+        self._server = stack.enter_context(opening)
 
     def transcribe(self, number: int, job: Job) -> Outcome:
         shared = self._shared
@@ -346,7 +319,6 @@ class LiveTranscriber:
             speed=speed,
             seconds=seconds,
         )
-        assert self._server is not None
         return run_unshown_session(session, self._server, make_source)
 
     def stop(self) -> int:
@@ -395,10 +367,12 @@ class EvalRun:
             shared = Shared(config, temporary, remote, progress, reporter)
             for place, results in enumerate(self.results):
                 system, limit = results.system, config.limit(results.system)
-                opened: Transcriber = (
-                    LiveTranscriber(system, shared) if system.is_live else BatchTranscriber(system, limit, shared)
-                )
-                with opened as transcriber:
+                with ExitStack() as stack:
+                    transcriber: Transcriber = (
+                        LiveTranscriber(system, shared, stack)
+                        if system.is_live
+                        else BatchTranscriber(system, limit, shared, stack)
+                    )
                     self._run_system(place, results, transcriber, limit, progress)
 
     def _run_system(
@@ -436,7 +410,7 @@ class EvalRun:
                     progress.failed(key, given_up=True)
                     stopped.append(error)
 
-        began, opened = time.monotonic(), transcriber.opening_seconds
+        began = time.monotonic()
         threads: list[Future[None]] = []
         try:
             while not threads or wait(threads, TICK_SECONDS).not_done:
@@ -450,6 +424,6 @@ class EvalRun:
                 wait(threads)
             raise
         finally:
-            results.elapsed = max(0.0, time.monotonic() - began - (transcriber.opening_seconds - opened))
+            results.elapsed = max(0.0, time.monotonic() - began - transcriber.opening_seconds)
         if failure := next((error for error in stopped if not isinstance(error, Stopped | LimitClosed)), None):
             raise failure

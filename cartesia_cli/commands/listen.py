@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,15 +14,10 @@ from ..errors import CliError, Exit, OutputError, UsageError
 from ..output.console import Reporter
 from ..output.files import StdoutClosed
 from . import options as given
-from .batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
 from .live import options as live_given
-from .options import expand_groups
 
-if TYPE_CHECKING:
-    from ..audio.microphone import Microphone
+if TYPE_CHECKING:  # --help does without
     from ..audio.session_recording import SessionRecording
-    from ..session.interfaces import Source
-    from ..session.latency import LatencyRecorder
 
 EXAMPLES = """
 cartesia-cli listen
@@ -70,16 +63,12 @@ Discard = Annotated[bool, recovery_option("--discard", help="With --recover: del
 Recording = Annotated[Path | None, recovery_option(metavar="FILE", help="With --recover: only this one.")]
 
 
-@expand_groups
 def listen(
     context: typer.Context,
+    reporter: Reporter,
     *,
     device: Device = None,
     push_to_talk: PushToTalk = False,
-    session_options: live_given.SessionOptions,
-    finalize: Finalize = None,
-    stop_after_silence: StopAfterSilence = None,
-    stream_options: live_given.StreamOptions,
     append: Append = None,
     copy: Copy = False,
     command: Exec = None,
@@ -88,27 +77,21 @@ def listen(
     listing: Listing = False,
     discard: Discard = False,
     recording: Recording = None,
-    output_options: OutputOptions,
-    format_options: FormatOptions,
-    subtitle_options: SubtitleOptions,
-    backend_options: given.BackendOptions,
-    verbosity: given.VerbosityOptions,
+    finalize: Finalize = None,
+    stop_after_silence: StopAfterSilence = None,
+    options: live_given.LiveOptions,
 ) -> None:
     """Transcribe the microphone live."""
+    from ..protocol.realtime import AUTO, MANUAL
     from . import backend
-    from .batch import shell_commands
     from .batch.inputs import Input
     from .batch.output_checks import check_output
     from .live import interaction, recovery
     from .live import session as live_session
     from .live.append_file import check_appendable
-    from .live.config import SessionConfig
     from .live.exec_hook import ExecHook
 
-    reporter = verbosity.apply_to(context.obj)
-    formats = output_options.formats(selects_rows=format_options.selects_rows)
-    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = format_options.layout(subtitle_options)
+    plan, layout = options.plan(), options.layout()
     if listing and discard:
         raise UsageError("--list and --discard can't be combined")
     if append is not None:
@@ -119,186 +102,142 @@ def listen(
             recovery.find_recordings(recording), reporter
         )
         return
-    exec_hook = ExecHook(command, reporter.info, newline=exec_newline) if command is not None else None
-    choice = backend_options.resolve(context, reporter)
+    on_segment = None
+    if command is not None:
+        on_segment = context.with_resource(ExecHook(command, reporter.info, newline=exec_newline)).submit
+    choice = options.backend.resolve(context, reporter)
+    stream, local_model = options.stream, options.backend.local_model
     if recover:
-        stream_options.check((), (output_options.output, append), force=output_options.force)
-        with exec_hook or nullcontext():
-            wanted = recovery.RecoveryConfig(
-                plan=output_options.plan(formats),
-                layout=layout,
-                language=given.language_for_server(session_options.language, choice.base_url, reporter),
-                backend=choice,
-                local_model=backend_options.local_model,
-                append=append,
-                save_audio=stream_options.save_audio,
-                copy=copy,
-                on_segment=exec_hook.submit if exec_hook else None,
-            )
-            left = recovery.find_recordings(recording)
-            if choice.base_url is not None and not backend_options.cloud and backend_options.base_url is None:
-                recovery.check_may_upload(left)
-            failed = recovery.transcribe_recordings(left, wanted, reporter)
-        if failed:
+        stream.check((), (plan.output, append), force=plan.force)
+        wanted = recovery.RecoveryConfig(
+            plan=plan,
+            layout=layout,
+            language=given.language_for_server(options.session.language, choice.base_url, reporter),
+            backend=choice,
+            local_model=local_model,
+            append=append,
+            save_audio=stream.save_audio,
+            copy=copy,
+            on_segment=on_segment,
+        )
+        left, named = recovery.find_recordings(recording), options.backend.server
+        if choice.base_url is not None and not named.cloud and named.base_url is None:
+            recovery.check_may_upload(left)
+        if recovery.transcribe_recordings(left, wanted, reporter):
             raise typer.Exit(Exit.FAILED)
         return
-    if push_to_talk and session_options.mode is None:
-        finalize = finalize or "key"
-    endpoint = session_options.endpoint(finalize)
-    manual = endpoint.name == "manual"
-    vad_ends = manual and finalize in (None, "vad", "both") and not push_to_talk
-    options = session_options.request(endpoint, reporter, base_url=choice.base_url, by_level=vad_ends)
-    wire = stream_options.wire_format(replay=False)
+    wire = stream.wire_format(replay=False)
     assert wire is not None
     wire_encoding, rate = wire
-    options = replace(options, encoding=wire_encoding, sample_rate=rate)
-    source = Input("microphone", Path("microphone"), Path("microphone"))
-    targets = output_options.plan(formats).targets([source])[0]
-    stream_options.check((session_options.keyterms,), (*targets.values(), append), force=output_options.force)
-
-    backend.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
+    if push_to_talk and options.session.mode is None:
+        finalize = finalize or "key"
+    config, view = live_session.prepare(
+        context, reporter, options, choice, plan, layout, Input("microphone", Path("microphone"), Path("microphone")),
+        finalize=finalize, push_to_talk=push_to_talk, append=append,
+    )  # fmt: skip
     recovery.report_orphans(reporter)
-    captions = context.with_resource(stream_options.captions("microphone", reporter))
-    view = context.with_resource(live_session.live_view(reporter))
 
     from ..audio.devices import select_device
     from ..audio.microphone import Microphone
     from ..audio.pacing import limit_source
+    from ..audio.session_recording import SessionRecording
 
-    microphone = select_device(device)
-    if microphone.is_monitor:
-        reporter.info(f"{microphone.name} records what this computer plays")
-    key_actions = interaction.KeyActions(
-        reporter, view, manual=manual, pushes=push_to_talk, counts_silence=vad_ends, billed=choice.base_url is not None
-    )
+    device_found = select_device(device)
+    if device_found.is_monitor:
+        reporter.info(f"{device_found.name} records what this computer plays")
     asked: dict[str, Any] = {
-        "model": session_options.model,
-        "language": session_options.language,
-        "keyterms": list(options.keyterms),
+        "model": options.session.model,
+        "language": options.session.language,
+        "keyterms": list(config.options.keyterms),
     }
     if choice.base_url is None:
         asked["local"] = True
-    kept = _SessionRecording(
-        reporter, stream_options.save_audio, output_options.force, rate, asked,
-        lambda file: shell_commands.recovery_command(
-            file, session_options.language, output_options, format_options, subtitle_options, backend_options,
-            command=("listen", "--recover", "--recording"),
-        ),
-    )  # fmt: skip
 
-    opened = Microphone(microphone, output_rate=rate, on_warning=reporter.warn)
+    def listening() -> None:
+        how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
+        reporter.info(f"listening to {device_found.name}{how}: ? shows the keys, Ctrl-C ends it")
 
-    def make(recorder: LatencyRecorder) -> Source:
-        def listening() -> None:
-            how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
-            reporter.info(f"listening to {microphone.name}{how}: ? shows the keys, Ctrl-C ends it")
-
-        # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
-        key_actions.microphone = interaction.PausableSource(
-            limit_source(kept.spool(opened), stream_options.duration, rate),
-            reporter.warn,
-            listening,
-            sends_silence=not manual,
-            rate=rate,
-        )
-        key_actions.microphone.paused = push_to_talk
-        return key_actions.microphone
-
-    config = SessionConfig(
-        source="microphone",
-        endpoint=endpoint,
-        options=options,
-        endpointing=session_options.endpointing(),
-        finalize=vad_ends,
-        stream_options=stream_options,
-        targets=targets,
-        layout=layout,
-        captions=captions,
-        seconds=stream_options.duration,
-        force=output_options.force,
-        append=append,
+    opened = Microphone(device_found, output_rate=rate, on_warning=reporter.warn)
+    # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
+    spool = SessionRecording(opened, state_dir(), rate=rate, asked=asked, on_warning=reporter.warn)
+    microphone = interaction.PausableSource(
+        limit_source(spool, stream.duration, rate),
+        reporter.warn,
+        listening,
+        sends_silence=config.endpoint is AUTO,
+        paused=push_to_talk,
+        rate=rate,
+    )
+    key_actions = interaction.KeyActions(
+        microphone,
+        reporter,
+        view,
+        manual=config.endpoint is MANUAL,
+        pushes=push_to_talk,
+        counts_silence=config.finalize,
+        billed=choice.base_url is not None,
+    )
+    config = replace(
+        config,
+        options=replace(config.options, encoding=wire_encoding, sample_rate=rate),
+        seconds=stream.duration,
         copy=copy,
         stop_after_silence=stop_after_silence,
         captured=lambda: opened.captured,
         microphone=key_actions,
+        on_segment=on_segment,
     )
     with (
-        backend.open_live_server(
-            choice, options.model, backend_options.local_model, reporter, options.language
-        ) as server,
-        kept,
+        backend.open_live_server(choice, config.options, local_model, reporter) as server,
+        _KeptRecording(spool, context, options, reporter),
     ):
         try:
-            with exec_hook or nullcontext():
-                give = exec_hook.submit if exec_hook else None
-                live_session.run_session(
-                    config, server, make, reporter, view, interaction=key_actions.interact, on_segment=give
-                )
+            live_session.run_session(
+                config, server, lambda recorder: microphone, reporter, view, interaction=key_actions.interact
+            )
         finally:
             if opened.overflows:
                 reporter.warn(f"audio was lost {opened.overflows} times because this machine was too busy")
 
 
-class _SessionRecording:
-    """Keeps the recording of a session if it fails, with a hint how to transcribe it, and removes it otherwise.
-
-    target             file to keep it in, whichever way the session ends; or None
-    recovery_command   returns the command that transcribes a file with the session's options
+@dataclass(frozen=True, slots=True)
+class _KeptRecording:
+    """Keeps the recording of a session if it fails, with a hint how to transcribe it, and removes it otherwise; with
+    --save-audio it is kept in that file, whichever way the session ends.
     """
 
-    def __init__(
-        self,
-        reporter: Reporter,
-        target: Path | None,
-        force: bool,
-        rate: int,
-        asked: dict[str, Any],
-        recovery_command: Callable[[str], str],
-    ) -> None:
-        self._reporter, self._target, self._force, self._asked, self._recovery_command = (
-            reporter,
-            target,
-            force,
-            asked,
-            recovery_command,
-        )
-        self._rate = rate
-        self._spool: SessionRecording | None = None
+    recording: SessionRecording
+    context: typer.Context
+    options: live_given.LiveOptions
+    reporter: Reporter
 
-    def spool(self, source: Microphone) -> SessionRecording:
-        from ..audio.session_recording import SessionRecording
-
-        self._spool = SessionRecording(
-            source, state_dir(), rate=self._rate, asked=self._asked, on_warning=self._reporter.warn
-        )
-        return self._spool
-
-    def __enter__(self) -> _SessionRecording:
-        return self
+    def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
-        if self._spool is None:
-            return
+        target = self.options.stream.save_audio
         if kind is StdoutClosed:  # as for every command whose reader has closed the pipe
             kind = None
-        if kind is None and self._target is None:
-            self._spool.discard()
+        if kind is None and target is None:
+            self.recording.discard()
             return
         try:
-            path = self._spool.keep(self._target, force=self._force)
+            path = self.recording.keep(target, force=self.options.output.force)
         except OutputError as failure:
             if kind is None:
                 raise
-            self._reporter.error(failure)  # in addition to the error that ended the session
+            self.reporter.error(failure)  # in addition to the error that ended the session
             return
         if path is None:
-            if self._target is not None:
-                self._reporter.info(f"nothing was recorded: {self._target} was not written")
+            if target is not None:
+                self.reporter.info(f"nothing was recorded: {target} was not written")
         elif kind is None:
-            self._reporter.info(f"wrote {path}")
+            self.reporter.info(f"wrote {path}")
         else:
-            offer = f"the recording is kept; to transcribe it: {self._recovery_command(str(path))}"
+            from .batch.shell_commands import recovery_command
+
+            again = recovery_command(self.context, str(path), "listen", "--recover", "--recording")
+            offer = f"the recording is kept; to transcribe it: {again}"
             if isinstance(error, CliError):
                 error.hint = "; ".join(filter(None, (error.hint, offer)))
             else:
-                self._reporter.info(offer)
+                self.reporter.info(offer)

@@ -26,11 +26,6 @@ def require_local_extra() -> None:
     import_from_server("whisper", "app", "runner")
 
 
-def require_local_server() -> None:
-    """Raises EngineError if the local server can't be imported, whether or not the engine can be."""
-    import_from_server("app", "runner", "script", what="the local server")
-
-
 def import_from_server(*modules: str, what: str = "the offline engine") -> None:
     """Import modules of `server`, for `what`. Raises EngineError if what they need isn't installed."""
     try:

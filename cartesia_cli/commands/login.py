@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import AuthError, UsageError
+from ..output.console import Reporter
 from . import options as given
-from .option_sources import chosen_settings
-from .options import expand_groups
+from .option_sources import SETTINGS
 
 if TYPE_CHECKING:  # --help does without
-    from ..output.console import Reporter
     from ..protocol.constants import Credential
     from ..settings import Settings
 
@@ -47,31 +46,29 @@ WithKey = Annotated[
     typer.Option(metavar="-", callback=_only_stdin, help="Read the key from stdin instead of asking for it."),
 ]
 Keyring = Annotated[
-    bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra [keyring].")
+    bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra keyring.")
 ]
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Store the key without asking the server.")]
 
 
-@expand_groups
 def login(
     context: typer.Context,
+    reporter: Reporter,
     *,
     with_key: WithKey = None,
     keyring: Keyring = False,
     no_check: NoCheck = False,
     base_url: given.BaseUrl = None,
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """Store an API key, after the server has accepted it.
 
     The key is asked for, or read from stdin, but never shown. It goes to a file that only you can read, or to the
     keyring; with --profile, it is used with that profile only. `cartesia-cli logout` removes it.
     """
-    reporter: Reporter = verbosity.apply_to(context.obj)
     from ..credentials import check_form, key_source, store_key
     from ..protocol.constants import BASE_URL, Credential, check_base_url
 
-    settings = chosen_settings(context)
+    settings: Settings = context.meta[SETTINGS]
     address = check_base_url(base_url or settings.base_url or BASE_URL)
     if not no_check:
         _check_encryption(address, settings)

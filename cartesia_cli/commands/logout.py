@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from . import options as given
-from .option_sources import chosen_settings
-from .options import expand_groups
+from ..output.console import Reporter
+from .option_sources import SETTINGS
 
 EXAMPLES = """
 cartesia-cli logout
@@ -14,13 +13,11 @@ cartesia-cli logout --profile work
 """
 
 
-@expand_groups
-def logout(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None:
+def logout(context: typer.Context, reporter: Reporter) -> None:
     """Remove the stored API key, or with --profile that of the profile."""
-    reporter = verbosity.apply_to(context.obj)
     from ..credentials import key_file, key_source, remove_key
 
-    settings = chosen_settings(context)
+    settings = context.meta[SETTINGS]
     path = remove_key(settings)
     if path is None:
         reporter.info(f"no key is stored: there is no {key_file(settings.folder, settings.profile)}")

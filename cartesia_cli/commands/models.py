@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import AuthError, CliError
+from ..output.columns import align
 from ..output.console import Reporter
 from ..output.files import write_json, write_stdout
 from . import options as given
-from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.models import Model
@@ -42,20 +42,17 @@ class ModelListing(NamedTuple):
     models: tuple[Model, ...]
 
 
-@expand_groups
 def models(
     context: typer.Context,
+    reporter: Reporter,
     *,
-    form: given.Listing = "table",
+    format: given.Listing = "table",
     refresh: Refresh = False,
     backend_options: given.BackendOptions,
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """List models, with the endpoints and languages that they are for."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = form == "json"
     listing = list_models(backend_options.resolve(context, reporter, optional_key=True), reporter, refresh=refresh)
-    if form == "json":
+    if format == "json":
         write_json(_document(listing))
     else:
         write_stdout(format_table(listing.models))
@@ -109,9 +106,7 @@ def format_table(models: tuple[Model, ...]) -> str:
 
     rows = [("model", "modes", "languages")]
     rows += [(model.id, ", ".join(model.modes) or "?", _languages(model.languages)) for model in models]
-    cells = [tuple(map(one_line, row)) for row in rows]
-    widths = [max(len(row[column]) for row in cells) for column in (0, 1)]
-    return "".join(f"{name:{widths[0]}}  {modes:{widths[1]}}  {spoken}\n" for name, modes, spoken in cells)
+    return "\n".join(align([tuple(map(one_line, row)) for row in rows])) + "\n"
 
 
 MAX_SHOWN_LANGUAGES = 12

@@ -21,17 +21,14 @@ from ..settings import Setting, Settings, load, suggestion
 from . import COMMANDS
 from .precedence import Layer
 
-PANEL = "Configuration"
-"""Heading in the help for the options that choose the configuration."""
-
-CONFIG_HELP = "Read this configuration file instead of your own."
-PROFILE_HELP = "Use [profile.NAME] of the configuration file, too."
-
 CHOOSING = {"config": "CARTESIA_CONFIG", "profile": "CARTESIA_PROFILE"}
 """Options that choose the configuration, so that no file can set them; and their environment variables."""
 
-CHOSEN = "cartesia_cli.chosen"
-"""Key in the context's `meta` for the settings of those options."""
+FOUND = "cartesia_cli.found"
+"""Key in the context's `meta` for the settings that apply to the command, by the names of options."""
+
+SETTINGS = "cartesia_cli.settings"
+"""Key in the context's `meta` for the configuration that those options choose."""
 
 OVERRULED = "cartesia_cli.overruled"
 """Key in the context's `meta` for what overruled `local = true`."""
@@ -125,15 +122,25 @@ def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequen
     return arguments, None, ()
 
 
-def configured(config: str | None = None, profile: str | None = None) -> Settings:
-    """The user's configuration, or another file, with a profile."""
-    file = None if config is None else Path(config)
-    return load(config_dir(), os.environ, file=file, profile=profile, commands=COMMANDS)
+def choices(given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Setting]:
+    """Those of the options in CHOOSING that are set.
+
+    given   options of the command line
+    group   the program's own options, which precede the command
+    """
+    found = {}
+    for name, variable in CHOOSING.items():
+        if (value := given.get(name, group.get(name))) is not None:
+            found[name] = Setting(value, "flag", f"--{name}")
+        elif os.environ.get(variable):
+            found[name] = Setting(os.environ[variable], "environment", variable)
+    return found
 
 
-def chosen_settings(context: typer.Context) -> Settings:
-    """The configuration that the options and variables of a command line choose."""
-    return configured(**{name: setting.value for name, setting in context.meta[CHOSEN].items()})
+def configured(chosen: Mapping[str, Setting]) -> Settings:
+    """The user's configuration, or the file and the profile that are chosen."""
+    file, profile = (chosen[name].value if name in chosen else None for name in CHOOSING)
+    return load(config_dir(), os.environ, file=file and Path(file), profile=profile, commands=COMMANDS)
 
 
 def layers(command: Any, given: Mapping[str, Any], settings: Settings) -> list[Layer]:
@@ -150,7 +157,7 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings) -> list[L
             for name in known
             if (text := os.environ.get(variable := variable_name(command.name, name)))
         },
-        {name: setting for name, setting in _general_environment().items() if name in known},
+        {name: setting for name, setting in general_environment().items() if name in known},
     ]
     for section in settings.sections:
         table = section.commands.get(command.name, {})
@@ -164,20 +171,12 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings) -> list[L
     return places
 
 
-def choice_of(name: str, given: Mapping[str, Any], group: Mapping[str, Any]) -> Setting | None:
-    """The configuration that is chosen with an option of CHOOSING; None if none is."""
-    if (value := given.get(name, group.get(name))) is not None:
-        return Setting(value, "flag", f"--{name}")
-    variable = CHOOSING[name]
-    return Setting(os.environ[variable], "environment", variable) if os.environ.get(variable) else None
-
-
 def variable_name(command: str, name: str) -> str:
     """The variable of the environment that sets an option."""
     return f"CARTESIA_{command}_{name}".upper().replace("-", "_")
 
 
-def _general_environment() -> Layer:
+def general_environment() -> Layer:
     """Options that variables for the whole program set."""
     found = {}
     if url := os.environ.get("CARTESIA_BASE_URL"):

@@ -1,12 +1,12 @@
-"""Options that several commands share, and `expand_groups`, which turns named tuples of options into parameters.
+"""Options that several commands share, and `as_callback`, which turns named tuples of options into parameters.
 
 Typer reads the options of a command from the signature of its function. Commands that share twenty options would have
 to repeat them there; instead, the options are fields of a named tuple, declared once, whose methods say what they mean
-together, and `expand_groups` replaces a parameter of that type by its fields.
+together, and `as_callback` replaces a parameter of that type by its fields. All commands have the CommonOptions.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -14,42 +14,61 @@ import typer
 
 from ..errors import UsageError
 from ..output.console import Reporter
-from .option_sources import CONFIG_HELP, OVERRULED, PANEL, PROFILE_HELP, configured
+from .option_sources import OVERRULED, SETTINGS
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.batch import BatchOptions
+    from ..settings import Settings
     from .backend import BackendConfig
 
-Command = Callable[..., None]
 
+def as_callback(command: Callable[..., None]) -> Callable[..., None]:
+    """The function that Typer calls for a command: its parameters, all by keyword, become the options.
 
-def expand_groups(command: Command) -> Command:
-    """A decorator that replaces each parameter whose type is a named tuple by the fields of it, as keyword parameters.
-
-    The fields are annotated for Typer, and have defaults. The module of a named tuple must not postpone annotations
-    (`from __future__ import annotations`): evaluating strings would take longer.
+    Each parameter whose type is a named tuple is replaced by the fields of it, which may be named tuples themselves.
+    Others are annotated for Typer, and have defaults unless they are required. Two aren't options: `context`, Typer's,
+    and `reporter`, which prints messages as the CommonOptions say. The module of a named tuple must not postpone
+    annotations (`from __future__ import annotations`): evaluating strings would take longer.
     """
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, Any] = {}
-    expanded: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        group = parameter.annotation
-        if not hasattr(group, "_fields"):
-            expanded.append(parameter.replace(kind=keyword))
-            continue
-        groups[parameter.name] = group
-        for name, annotation in group.__annotations__.items():
-            default = group._field_defaults[name]
-            expanded.append(inspect.Parameter(name, keyword, default=default, annotation=annotation))
+    options = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
+    for name, parameter in parameters.items():
+        if hasattr(parameter.annotation, "_fields"):
+            groups[name] = parameter.annotation
+            options += _fields(parameter.annotation)
+        elif name not in ("context", "reporter"):
+            options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
-    def run(**values: Any) -> None:
+    def run(context: typer.Context, **values: Any) -> None:
+        _group(CommonOptions, values).apply_to(context.obj)
         for name, group in groups.items():
-            values[name] = group(**{field: values.pop(field) for field in group._fields})
+            values[name] = _group(group, values)
+        if "context" in parameters:
+            values["context"] = context
+        if "reporter" in parameters:
+            values["reporter"] = context.obj
         command(**values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature(expanded)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*options, *_fields(CommonOptions)])  # type: ignore[attr-defined]
     return run
+
+
+def _fields(group: Any) -> Iterator[inspect.Parameter]:
+    """The fields of a named tuple as parameters, and those of its fields that are named tuples."""
+    for name, kind in group.__annotations__.items():
+        if hasattr(kind, "_fields"):
+            yield from _fields(kind)
+        else:
+            default = group._field_defaults[name]
+            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+
+def _group(group: Any, values: dict[str, Any]) -> Any:
+    """A named tuple of these values, which are taken out."""
+    return group(*(_group(kind, values) if hasattr(kind, "_fields") else values.pop(name)
+                   for name, kind in group.__annotations__.items()))  # fmt: skip
 
 
 def _check_api_version(version: str | None) -> str | None:
@@ -64,6 +83,7 @@ def _check_api_version(version: str | None) -> str | None:
 # Where a command has several panels of options, each has a function for its own.
 backend_option = partial(typer.Option, rich_help_panel="Backend")
 message_option = partial(typer.Option, rich_help_panel="Messages on stderr")
+configuration_option = partial(typer.Option, rich_help_panel="Configuration")
 
 NUMBERED = "numbered"
 """Value of --speakers-by-channel without names."""
@@ -125,9 +145,13 @@ Keyterm = Annotated[
     list[str] | None,
     typer.Option(metavar="TERM", hidden=True, help="Term to expect, with ink-2 in live sessions only (repeatable)."),
 ]
-Config = Annotated[str | None, typer.Option("--config", metavar="FILE", rich_help_panel=PANEL, help=CONFIG_HELP)]
+Config = Annotated[
+    str | None,
+    configuration_option("--config", metavar="FILE", help="Read this configuration file instead of your own."),
+]
 ConfigurationProfile = Annotated[
-    str | None, typer.Option("--profile", metavar="NAME", rich_help_panel=PANEL, help=PROFILE_HELP)
+    str | None,
+    configuration_option("--profile", metavar="NAME", help="Use this profile of the configuration file, too."),
 ]
 Listing = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
 Quiet = Annotated[bool, message_option("--quiet", "-q", help="Show errors only.")]
@@ -137,37 +161,46 @@ ColorMode = Literal["auto", "always", "never"]
 Color = Annotated[ColorMode, message_option(help="When to use colour on stderr.")]
 
 
-class VerbosityOptions(NamedTuple):
-    """How much is printed on stderr, and whether in colour."""
+class CommonOptions(NamedTuple):
+    """What every command has: how much is printed on stderr, whether in colour, and which configuration applies, which
+    ConfiguredCommand reads before.
+    """
 
     quiet: Quiet = False
     verbose: Verbose = False
     debug: Debug = False
     color: Color = "auto"
+    config: Config = None
+    profile: ConfigurationProfile = None
 
-    def apply_to(self, reporter: Reporter) -> Reporter:
-        """Configure a run's reporter; returns it."""
-        reporter.quiet, reporter.verbose, reporter.debug, reporter.color = (
-            self.quiet,
-            self.verbose,
-            self.debug,
-            self.color,
-        )
-        return reporter
+    def apply_to(self, reporter: Reporter) -> None:
+        """Configure a run's reporter."""
+        reporter.quiet, reporter.verbose = self.quiet, self.verbose
+        reporter.debug, reporter.color = self.debug, self.color
 
 
-class BackendOptions(NamedTuple):
-    """Which backend transcribes: this machine, Cartesia's API, or another server."""
+class ServerOptions(NamedTuple):
+    """Which server is asked: one on this machine, Cartesia's API, or another one."""
 
     local: Local = False
     cloud: Cloud = False
-    local_model: LocalModel = None
     base_url: BaseUrl = None
     insecure_http: InsecureHttp = None
     insecure_http_key: InsecureHttpKey = None
     api_version: ApiVersion = None
-    config: Config = None
-    profile: ConfigurationProfile = None
+
+    def choose(self, settings: "Settings", *, needs_key: bool = True, optional_key: bool = False) -> "BackendConfig":
+        """The backend that these options and the configuration choose: see `backend.choose_backend`."""
+        from .backend import choose_backend
+
+        return choose_backend(settings, **self._asdict(), needs_key=needs_key, optional_key=optional_key)
+
+
+class BackendOptions(NamedTuple):
+    """Which backend transcribes: a server, or this machine with which model."""
+
+    server: ServerOptions
+    local_model: LocalModel = None
 
     def resolve(
         self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
@@ -180,14 +213,8 @@ class BackendOptions(NamedTuple):
         from urllib.parse import urlsplit
 
         from ..protocol.constants import is_unencrypted
-        from . import backend
 
-        found = configured(self.config, self.profile)
-        choice = backend.choose_backend(
-            found, local=self.local, cloud=self.cloud, base_url=self.base_url,
-            needs_key=needs_key, optional_key=optional_key,
-            insecure_http=self.insecure_http, insecure_http_key=self.insecure_http_key, api_version=self.api_version,
-        )  # fmt: skip
+        choice = self.server.choose(context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key)
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)
@@ -201,14 +228,12 @@ class BackendOptions(NamedTuple):
         return choice
 
 
-def checked_encoding(encoding: str | None, sample_rate: int | None) -> str | None:
-    """The value of --encoding. Raises UsageError for an unknown one, or one without --sample-rate."""
+def checked_encoding(encoding: str | None) -> str | None:
+    """The value of --encoding. Raises UsageError for an unknown one."""
     from ..protocol.constants import ENCODINGS
 
     if encoding is not None and encoding not in ENCODINGS:
         raise UsageError(f"unknown encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
-    if (encoding is None) != (sample_rate is None):
-        raise UsageError("--encoding and --sample-rate go together", hint="they are for headerless audio only")
     return encoding
 
 

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
+from ..output.console import Reporter
 from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
-from .options import VerbosityOptions, expand_groups
 
 if TYPE_CHECKING:  # --help does without
-    from ..output.console import Reporter
     from ..transcript import Transcript
     from .batch.inputs import Input
     from .batch.output_plan import Targets
@@ -54,9 +53,8 @@ Audio = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups
 def render(
-    context: typer.Context,
+    reporter: Reporter,
     *,
     inputs: Inputs,
     output_options: OutputOptions,
@@ -64,7 +62,6 @@ def render(
     audio: Audio = None,
     embed_audio: EmbedAudio = False,
     subtitle_options: SubtitleOptions,
-    verbosity: VerbosityOptions,
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
     from .batch.inputs import find_files, is_folder_or_glob
@@ -72,9 +69,7 @@ def render(
     from .batch.stdin import STDIN, spool_stdin
     from .batch.write_results import write_results
 
-    reporter = verbosity.apply_to(context.obj)
     formats = output_options.formats(selects_rows=format_options.selects_rows)
-    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
     layout = format_options.layout(subtitle_options)
     several = len(inputs) > 1 or is_folder_or_glob(inputs[0])
     if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UsageError
-from . import options as given
-from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli schema document > transcript.schema.json
@@ -26,10 +24,8 @@ Name = Annotated[
 ]  # fmt: skip
 
 
-@expand_groups
-def schema(context: typer.Context, *, name: Name = None, verbosity: given.VerbosityOptions) -> None:
+def schema(*, name: Name = None) -> None:
     """Print JSON Schemas of all JSON output."""
-    verbosity.apply_to(context.obj)
     from ..output.files import write_json
 
     names = sorted(file.stem for file in FOLDER.glob("*.json"))

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import Interrupted, UsageError
+from ..output.console import Reporter
 from . import local_extra
 from . import options as given
 from .local_extra import LocalServerObserver
-from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from starlette.applications import Starlette
@@ -39,9 +39,8 @@ cartesia-cli serve --script flaky.ndjson
 FREE_PORT = "--port 0 picks a free one"
 
 
-@expand_groups
 def serve(
-    context: typer.Context,
+    reporter: Reporter,
     *,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
@@ -82,10 +81,8 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="Play this script, or a log of --raw-events, instead of recognizing speech."),
     ] = None,
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """Serve Cartesia's speech-to-text API on this machine, offline."""
-    reporter = verbosity.apply_to(context.obj)
     origins = frozenset(parse_origin(text) for text in allow_origin or ())
     hosts = frozenset(parse_host(text) for text in allow_host or ())
     from ..output.files import write_stdout
@@ -217,7 +214,7 @@ def _script_server(path: Path) -> MakeServer:
     """A server for this script. Raises UsageError for a file that is not a script, EngineError without the local
     extra.
     """
-    local_extra.require_local_server()
+    local_extra.import_from_server("app", "runner", "script", what="the local server")
     from ..server import app, responses, script
 
     try:

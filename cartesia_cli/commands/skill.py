@@ -4,11 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
-from . import options as given
-from .options import expand_groups
-
 EXAMPLES = """
 mkdir -p skills/cartesia-cli && cartesia-cli skill > skills/cartesia-cli/SKILL.md
 """
@@ -16,10 +11,8 @@ mkdir -p skills/cartesia-cli && cartesia-cli skill > skills/cartesia-cli/SKILL.m
 FILE = Path(__file__).parent.parent / "SKILL.md"
 
 
-@expand_groups
-def skill(context: typer.Context, *, verbosity: given.VerbosityOptions) -> None:
+def skill() -> None:
     """Print instructions for AI agents."""
-    verbosity.apply_to(context.obj)
     from ..output.files import write_stdout
 
     write_stdout(FILE.read_text("utf-8"))

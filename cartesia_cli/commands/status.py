@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import Exit, InputError, OutputError
+from ..output.columns import align
 from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from . import options as given
-from .options import expand_groups
 
 if TYPE_CHECKING:  # --help does without
     from ..scale.journal import Journal
@@ -37,17 +37,8 @@ HEADER = ("shard", "state", "done", "failed", "left", "audio", "credits", "start
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --output-dir of `transcribe`.")]
 
 
-@expand_groups
-def status(
-    context: typer.Context,
-    *,
-    directory: Directory,
-    format: given.Listing = "table",
-    verbosity: given.VerbosityOptions,
-) -> None:
+def status(*, directory: Directory, format: given.Listing = "table") -> None:
     """Show how far the runs in an output directory are."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = format == "json"
     from ..scale.journal import Journal
     from ..scale.run_status import read_status
 
@@ -63,7 +54,7 @@ def status(
     if format == "json":
         write_json(_report(found, directory, journal))
     else:
-        write_stdout("".join(f"{line}\n" for line in _table(found, directory, journal)))
+        write_stdout("\n".join(_table(found, directory, journal)) + "\n")
     if found.failed:
         raise typer.Exit(Exit.FAILED)
 
@@ -100,7 +91,8 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
     yield f"{one_line(directory)}: {_counts(found)}"
     yield ", ".join(_figures(found))
     yield ""
-    yield from _align([HEADER, *(_row(run) for run in found.runs[:MAX_RUNS])])
+    numbers = range(HEADER.index("done"), HEADER.index("started"))
+    yield from align([HEADER, *(_row(run) for run in found.runs[:MAX_RUNS])], right=numbers)
     if len(found.runs) > MAX_RUNS:
         yield f"… and {len(found.runs) - MAX_RUNS} more (-f json has all)"
     if found.failed:
@@ -152,17 +144,6 @@ def _row(run: RunStatus) -> tuple[str, ...]:
         time.strftime("%Y-%m-%d %H:%M", time.localtime(run.start.time)),
         one_line(run.start.host or "?"),
     )
-
-
-def _align(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    numbers = range(HEADER.index("done"), HEADER.index("started"))
-    for row in rows:
-        cells = [
-            cell.rjust(width) if number in numbers else cell.ljust(width)
-            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
 
 
 def _duration(seconds: float) -> str:

@@ -13,9 +13,7 @@ import typer
 from ..errors import NetworkError, OutputError
 from ..output.console import Reporter
 from . import options as given
-from .batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
 from .live import options as live_given
-from .options import expand_groups
 
 if TYPE_CHECKING:
     from ..audio.files import OnFormat
@@ -51,63 +49,48 @@ Channel = Annotated[
 ]
 
 
-@expand_groups
 def stream_file(
     context: typer.Context,
+    reporter: Reporter,
     *,
     file: File,
-    session_options: live_given.SessionOptions,
-    finalize: Finalize = None,
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
     speed: Speed = 1.0,
     channel: Channel = None,
-    stream_options: live_given.StreamOptions,
-    output_options: OutputOptions,
-    format_options: FormatOptions,
-    subtitle_options: SubtitleOptions,
-    backend_options: given.BackendOptions,
-    verbosity: given.VerbosityOptions,
+    finalize: Finalize = None,
+    options: live_given.LiveOptions,
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
-    from ..output.sanitize import title
+    from ..audio.pacing import RealtimeSource, limit_source
+    from ..audio.wav_writer import TeeSource
     from . import backend
     from .batch.inputs import Input, check_not_url
     from .batch.stdin import STDIN
     from .live import session as live_session
 
-    reporter = verbosity.apply_to(context.obj)
-    formats = output_options.formats(selects_rows=format_options.selects_rows)
-    reporter.as_json = not {"json", "ndjson"}.isdisjoint(formats)
-    layout = format_options.layout(subtitle_options)
+    plan, layout = options.plan(), options.layout()
     check_not_url(file)
-    choice = backend_options.resolve(context, reporter)
-    given.checked_encoding(encoding, sample_rate)
-    endpoint = session_options.endpoint(finalize)
-    by_level = endpoint.name == "manual" and finalize != "none"
-    options = session_options.request(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
-    path, name = Path(file), Path("stdin" if file == STDIN else Path(file).name)
-    targets = output_options.plan(formats).targets([Input(file, path, name)])[0]
-    stream_options.check((file, session_options.keyterms), targets.values(), force=output_options.force)
-    wire, own = stream_options.wire_format(replay=True), list[tuple[str, int]]()
-    backend.report_engine(choice, backend_options.local_model, options.language, reporter, live_model=options.model)
-    captions = context.with_resource(stream_options.captions(title(file), reporter))
-    view = context.with_resource(live_session.live_view(reporter))
+    choice = options.backend.resolve(context, reporter)
+    given.checked_encoding(encoding)
+    stream, wire = options.stream, options.stream.wire_format(replay=True)
+    name = Path("stdin" if file == STDIN else Path(file).name)
+    source = Input(file, Path(file), name)
+    config, view = live_session.prepare(
+        context, reporter, options, choice, plan, layout, source, finalize=finalize, replays=True
+    )
+    own: list[tuple[str, int]] = []
     blocks, seconds = _recording(
         file, encoding, sample_rate, channel, reporter,
         rate=None if wire is None else wire[1], on_format=lambda encoding, rate: own.append((encoding, rate)),
     )  # fmt: skip
     wire_encoding, rate = wire or own[0]
-    options = replace(options, encoding=wire_encoding, sample_rate=rate)
-    if stream_options.duration is not None:
-        seconds = stream_options.duration if seconds is None else min(stream_options.duration, seconds)
+    if stream.duration is not None:
+        seconds = stream.duration if seconds is None else min(stream.duration, seconds)
+    request = replace(config.options, encoding=wire_encoding, sample_rate=rate)
+    config = replace(config, options=request, speed=speed, seconds=seconds)
     if speed != 1.0:
         reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
-
-    from ..audio.pacing import RealtimeSource, limit_source
-    from ..audio.wav_writer import TeeSource
-    from .live.config import SessionConfig
-
     recorders: list[LatencyRecorder] = []
     recordings: list[TeeSource] = []
 
@@ -120,60 +103,35 @@ def stream_file(
 
         paced = RealtimeSource(
             blocks,
-            stream_options.chunk_ms / 1000,
+            stream.chunk_ms / 1000,
             rate=rate,
             speed=speed,
             on_late=recorder.late,
             on_gap=gap,
             on_silence=cache(lambda: reporter.info(f"no data from {name}: sending silence until it continues")),
         )
-        source = limit_source(paced, stream_options.duration, rate)
-        if stream_options.save_audio is None:
+        source = limit_source(paced, stream.duration, rate)
+        if stream.save_audio is None:
             return source
-        recordings.append(TeeSource(source, stream_options.save_audio, rate))
+        recordings.append(TeeSource(source, stream.save_audio, rate))
         return recordings[0]
 
-    config = SessionConfig(
-        source=file,
-        endpoint=endpoint,
-        options=options,
-        endpointing=session_options.endpointing(),
-        finalize=by_level,
-        stream_options=stream_options,
-        speed=speed,
-        targets=targets,
-        layout=layout,
-        captions=captions,
-        seconds=seconds,
-        force=output_options.force,
-    )
     try:
-        with backend.open_live_server(
-            choice, options.model, backend_options.local_model, reporter, options.language
-        ) as server:
+        with backend.open_live_server(choice, request, options.backend.local_model, reporter) as server:
             live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
-            headerless = () if encoding is None else ("--encoding", encoding, "--sample-rate", str(sample_rate))
             from .batch.shell_commands import recovery_command
 
-            command = recovery_command(
-                file,
-                session_options.language,
-                output_options,
-                format_options,
-                subtitle_options,
-                backend_options,
-                extra=headerless,
-            )
+            command = recovery_command(context, file, "transcribe")
             error.hint = "; or ".join(filter(None, (error.hint, f"to transcribe all of it at once: {command}")))
         raise
     except OutputError as error:
         error.hint = error.hint or "choose another output file"
         raise
     finally:
-        if stream_options.save_audio is not None and not any(recording.was_opened for recording in recordings):
-            reporter.info(f"nothing was recorded: {stream_options.save_audio} was not written")
+        if stream.save_audio is not None and not any(recording.was_opened for recording in recordings):
+            reporter.info(f"nothing was recorded: {stream.save_audio} was not written")
 
 
 def _recording(

@@ -9,10 +9,8 @@ from contextlib import ExitStack
 import typer
 
 from ..errors import Exit
-from . import options as given
-from .batch.options import InputOptions, RecordingOptions, RunOptions, SendingOptions, TranscribeOptions
-from .batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
-from .options import expand_groups
+from ..output.console import Reporter
+from .batch.options import TranscribeOptions
 
 EXAMPLES = """
 cartesia-cli transcribe talk.mp3
@@ -24,34 +22,11 @@ ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 """
 
 
-@expand_groups
-def transcribe(
-    context: typer.Context,
-    *,
-    input_options: InputOptions,
-    output_options: OutputOptions,
-    run_options: RunOptions,
-    format_options: FormatOptions,
-    subtitle_options: SubtitleOptions,
-    recording_options: RecordingOptions,
-    backend_options: given.BackendOptions,
-    sending_options: SendingOptions,
-    verbosity: given.VerbosityOptions,
-) -> None:
+def transcribe(context: typer.Context, reporter: Reporter, *, options: TranscribeOptions) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
     from .batch.transcribe_run import TranscribeRun
 
-    options = TranscribeOptions(
-        input=input_options,
-        output=output_options,
-        run=run_options,
-        format=format_options,
-        subtitles=subtitle_options,
-        recording=recording_options,
-        backend=backend_options,
-        sending=sending_options,
-    )
     with ExitStack() as stack:
-        failed = TranscribeRun(context, options, verbosity.apply_to(context.obj), stack).run()
+        failed = TranscribeRun(context, options, reporter, stack).run()
     if failed:
         raise typer.Exit(Exit.FAILED)

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from ..output.console import Reporter
 from . import options as given
 from .live import options as live_given
-from .options import expand_groups
 
 EXAMPLES = """
 cartesia-cli vad talk.wav
@@ -27,9 +27,8 @@ SHORT_PAUSE_QUANTILE = 0.25
 """The quantile of the pauses between utterances that the suggested silence is derived from."""
 
 
-@expand_groups
 def vad(
-    context: typer.Context,
+    reporter: Reporter,
     *,
     file: Annotated[
         str,
@@ -41,11 +40,8 @@ def vad(
         int | None, typer.Option(metavar="N", min=1, help="Use this channel only; by default all are mixed.")
     ] = None,
     format: given.Listing = "table",
-    verbosity: given.VerbosityOptions,
 ) -> None:
     """List the utterances and the noise level in a recording, and flags that suit it."""
-    reporter = verbosity.apply_to(context.obj)
-    reporter.as_json = format == "json"
     from ..audio.files import decode_file, decode_pipe
     from ..audio.pcm import divide_into_rows
     from ..audio.probing import probe

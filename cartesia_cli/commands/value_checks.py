@@ -75,10 +75,10 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from .live.options import check_order
 
             check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
-        case {"encoding": encoding, "sample_rate": rate}:
+        case {"encoding": encoding, "sample_rate": _}:
             from .options import checked_encoding
 
-            checked_encoding(encoding, rate)
+            checked_encoding(encoding)
         case {"wire_encoding": _}:
             from .live.options import StreamOptions
 

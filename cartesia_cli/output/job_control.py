@@ -17,23 +17,29 @@ SignalHandler = Callable[[int, FrameType | None], None]
 def job_control(on_stop: Callable[[], None], on_continue: Callable[[], None]) -> Iterator[None]:
     """While the block runs, call `on_stop` before Ctrl-Z suspends the program and `on_continue` after it resumes.
 
-    Where Ctrl-Z is ignored it stays ignored. Must be entered in the main thread; both are called by signal handlers.
+    In blocks within each other, the inner one stops first and continues last. Where Ctrl-Z is ignored it stays ignored.
+    Must be entered in the main thread; both are called by signal handlers.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
         on_stop()
-        installed = signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        # Execution resumes here; without a job-control shell the program was never suspended.
-        signal.signal(number, installed)
+        if callable(outer := before["SIGTSTP"]):
+            outer(number, frame)
+        else:
+            installed = signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            # Execution resumes here; without a job-control shell the program was never suspended.
+            signal.signal(number, installed)
         on_continue()
 
     def resume(number: int, frame: FrameType | None) -> None:
+        if callable(outer := before["SIGCONT"]):
+            outer(number, frame)
         on_continue()
 
     handlers: dict[str, SignalHandler] = {"SIGTSTP": stop, "SIGCONT": resume}
-    replaced = [name for name in _known(handlers) if signal.getsignal(signal.Signals[name]) is signal.SIG_DFL]
-    with signal_handlers({name: handlers[name] for name in replaced}):
+    before = {name: signal.getsignal(signal.Signals[name]) for name in _known(handlers)}
+    with signal_handlers({name: handlers[name] for name, outer in before.items() if outer is not signal.SIG_IGN}):
         yield
 
 

@@ -140,7 +140,7 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
     chosen = config.backend
     try:
         return backend.choose_backend(
-            configured(None, None), local=chosen.base_url is None, cloud=False, base_url=chosen.base_url,
+            configured({}), local=chosen.base_url is None, cloud=False, base_url=chosen.base_url,
             insecure_http=True, insecure_http_key=config.sends_key, api_version=chosen.api_version,
         )  # fmt: skip
     except AuthError as error:

@@ -1,6 +1,6 @@
 """The options of `transcribe`, in groups, and what they mean together.
 
-Annotations aren't postponed here: see `expand_groups`.
+Annotations aren't postponed here: see `as_callback`.
 """
 
 from pathlib import Path
@@ -126,7 +126,7 @@ class RecordingOptions(NamedTuple):
             model=self.model,
             language=given.language_for_server(self.language, base_url, reporter),
             word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
-            encoding=given.checked_encoding(self.encoding, self.sample_rate),
+            encoding=given.checked_encoding(self.encoding),
             sample_rate=self.sample_rate,
         )
         given.warn_of_unknown_values(reporter, options, self.keyterm, models_of=base_url)

@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -194,6 +194,22 @@ def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: b
 
 def input_overwrite_error(file: Path) -> UsageError:
     return UsageError(f"{file} is an input and must not be overwritten", hint="choose another file")
+
+
+def check_distinct(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Raises UsageError for an output that is an input, or that is there twice, under whatever names. None is stdout or
+    nothing; devices and pipes don't count.
+    """
+    read = {file_identity(file) for file in inputs if file is not None}
+    taken: set[object] = set()
+    for file in filter(None, outputs):
+        if (own := file_identity(file)) is None:
+            continue
+        if own in read:
+            raise input_overwrite_error(file)
+        if own in taken:
+            raise UsageError(f"{file} would be written twice", hint="name another file")
+        taken.add(own)
 
 
 def file_identity(file: str | Path) -> object:

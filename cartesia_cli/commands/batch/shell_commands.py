@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...remote_url import display_url, is_remote
-from ..option_sources import CHOSEN, negation
-from ..options import NUMBERED
+from ..option_sources import CHOOSING, FOUND, negation, options
+from ..options import NUMBERED, ServerOptions
+from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 from .stdin import STDIN
 
 if TYPE_CHECKING:
     import typer
 
     from .job import Job
-    from .output_options import OutputOptions
 
 MAX_NAMED = 20
 """Inputs that a suggested command names one by one."""
 
 MAX_COMMAND = 4000
 """Characters of a command in a journal."""
+
+RECOVERY_OPTIONS = frozenset({
+    *OutputOptions._fields, *FormatOptions._fields, *SubtitleOptions._fields, *ServerOptions._fields, *CHOOSING,
+    "local_model", "language", "encoding", "sample_rate",
+})  # fmt: skip
+"""Parameters of a live session that also concern the transcription of its recording."""
 
 
 def rest_command(
@@ -67,60 +73,38 @@ def _operands(names: Sequence[str]) -> list[str]:
     return [*dashes, *names]
 
 
-def to_argv(*values: Any) -> list[str]:
-    """The options of these groups as command-line arguments, without those that have their default values."""
-    words: list[str] = []
-    for value in values:
-        hints = get_type_hints(type(value), include_extras=True)
-        for field, given in value._asdict().items():
-            if given != value._field_defaults[field]:
-                option = hints[field].__metadata__[0]
-                declared = (option.default, *(option.param_decls or ()))  # in annotations, Typer has the first there
-                long = [name for name in declared if isinstance(name, str) and name.startswith("--")]
-                name = long[0] if long else f"--{field.replace('_', '-')}"
-                switch = {True: name, False: f"--no-{name.removeprefix('--')}"}
-                words += [switch[given]] if isinstance(given, bool) else [name, str(given)]
-    return words
-
-
-def recovery_command(
-    file: str,
-    language: str | None,
-    output_options: OutputOptions,
-    *groups: Any,
-    command: Sequence[str] = ("transcribe",),
-    extra: Sequence[str] = (),
-) -> str:
+def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     """The shell command that transcribes the recording of a lost session with the options of the session. It may
     overwrite what the session has written so far.
 
-    file     the recording
-    groups   option groups of the session
-    extra    further arguments
+    file      the recording
+    command   words before the recording
     """
-    spoken = [] if language is None else ["--language", language]
-    taken = output_options.output is not None or output_options.output_dir is not None
-    arguments = to_argv(output_options._replace(force=output_options.force or taken), *groups)
-    return shlex.join(["cartesia-cli", *command, file, *spoken, *extra, *arguments])
+    found = {name: setting for name, setting in context.meta[FOUND].items() if not setting.general}
+    named = [name for name, option in options(context.command).items() if option.name in RECOVERY_OPTIONS]
+    values = {name: found[name].value for name in named if name in found}
+    if not values.keys().isdisjoint(("output", "output_dir")):
+        values["force"] = True
+    return shlex.join(["cartesia-cli", *command, file, *_arguments(context, values)])
 
 
 def typed_options(context: typer.Context) -> list[str]:
     """The options that were given on the command line of the running command, as command-line arguments."""
+    found = context.meta[FOUND]
+    return _arguments(context, {name: setting.value for name, setting in found.items() if setting.layer == "flag"})
+
+
+def _arguments(context: typer.Context, values: Mapping[str, Any]) -> list[str]:
+    """Options of the running command, by their long names with underscores, as command-line arguments."""
     words: list[str] = []
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.param_type_name != "option" or source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[parameter.name or ""]
-        name = next((name for name in parameter.opts if name.startswith("--")), parameter.opts[0])
+    for name, option in options(context.command).items():
+        flag = f"--{name.replace('_', '-')}"
+        value = values.get(name)
         for one in value if isinstance(value, list | tuple) else [value]:
-            if one is False:
-                words += [negation(parameter) or name]
-            elif name == "--speakers-by-channel":  # a word after it is a value only if it has a comma
-                words += [name if one == NUMBERED else f"{name}={one}"]
-            else:
-                words += [name] if one is True else [name, str(one)]
-    for name, chosen in context.meta.get(CHOSEN, {}).items():
-        if chosen.layer == "flag" and f"--{name}" not in words:  # it stood before the command
-            words += [f"--{name}", chosen.value]
+            if isinstance(one, bool):
+                words.append(flag if one else negation(option) or flag)
+            elif flag == "--speakers-by-channel" and one is not None:  # a word after it is one only if it has a comma
+                words.append(flag if one == NUMBERED else f"{flag}={one}")
+            elif one is not None:
+                words += [flag, str(one)]
     return words

@@ -60,7 +60,6 @@ class TranscribeRun:
         self._context, self._options, self._reporter, self._stack = context, options, reporter, stack
         output, sending = options.output, options.sending
         self._formats = output.formats(selects_rows=options.format.selects_rows)
-        reporter.as_json = not {"json", "ndjson"}.isdisjoint(self._formats)
         layout = options.format.layout(options.subtitles)
         sends_here = sending.dask is None or options.input.sample  # the workers of a cluster have keys of their own
         self._backend_config = options.backend.resolve(

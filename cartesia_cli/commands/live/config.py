@@ -5,40 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ...audio.vad import VadSettings
 from ...output import Layout
 from ...protocol.realtime import Endpoint, RealtimeOptions
-from ...transcript import Update
+from ...transcript import Segment
 from ..batch.output_plan import Targets
+from .interaction import KeyActions
 from .options import StreamOptions
 
-
-class MicrophoneSwitch(Protocol):
-    """Whether the user has the microphone on or paused."""
-
-    @property
-    def on_air(self) -> bool:
-        """Whether the microphone's audio is sent."""
-
-    @property
-    def resume_hint(self) -> str:
-        """Which key resumes it."""
-
-    @property
-    def prompt(self) -> str:
-        """A line that the user is typing, with what it is for; empty if there is none."""
-
-
-class CaptionSink(Protocol):
-    """Shows the text somewhere else. Its methods must return at once."""
-
-    def update(self, update: Update) -> None:
-        """Show what was heard."""
-
-    def undo(self) -> None:
-        """Drop the last segment."""
+if TYPE_CHECKING:  # only --page needs its server
+    from ...output.live_page import Captions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +31,11 @@ class SessionConfig:
     seconds        expected length of the audio; None if it is unknown
     force          whether existing files may be overwritten
     append         file that gets a line for each segment, or None
+    on_segment     called with each settled segment, or None
     copy           whether the text is copied to the clipboard
     stop_after_silence   seconds of silence after speech that end the session, or None
     captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
-    microphone     state of the microphone; None for a file
+    microphone     what keys have done to the microphone; None for a file
     speed          seconds of audio that the source delivers per second
     captions       where a page gets the text from, or None
     """
@@ -72,9 +51,10 @@ class SessionConfig:
     seconds: float | None = None
     force: bool = False
     append: Path | None = None
+    on_segment: Callable[[Segment], None] | None = None
     copy: bool = False
     stop_after_silence: float | None = None
     captured: Callable[[], float] | None = None
-    microphone: MicrophoneSwitch | None = None
+    microphone: KeyActions | None = None
     speed: float = 1.0
-    captions: CaptionSink | None = None
+    captions: Captions | None = None

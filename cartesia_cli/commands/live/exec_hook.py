@@ -1,7 +1,8 @@
 """`--exec`: runs a command for each settled segment, one after the other, while the session continues.
 
 The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGMENT. The command's output is shown line
-by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved.
+by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved, and the
+command's environment has no key.
 
     give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
 
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ...errors import UsageError
+from ...output.console import SECRET_VARIABLES
 from ...transcript import Segment
 
 SEGMENT_SECONDS = 10.0
@@ -42,9 +44,6 @@ TRAILING_SECONDS = 0.2
 
 MAX_VARIABLE_BYTES = 100_000
 """Bytes of JSON in an environment variable: systems limit the size of the environment."""
-
-SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
-"""Variables that the command doesn't get."""
 
 
 def parse_command(text: str) -> list[str]:

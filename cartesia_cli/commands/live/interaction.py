@@ -45,7 +45,7 @@ class PausableSource:
     While it is paused, manual mode sends nothing. Auto mode sends silence at the same rate, which is billed: its server
     would otherwise wait for audio forever, and turns end by silence (docs: stt/troubleshooting).
 
-    paused          whether the microphone is off
+    paused          whether the microphone is off, at first and as keys have it later
     sends_silence   whether silence is sent while it is off
     on_first        called when the first audio arrives
     rate            sample rate in Hz
@@ -58,9 +58,10 @@ class PausableSource:
         on_first: Callable[[], None],
         *,
         sends_silence: bool,
+        paused: bool = False,
         rate: int = RATE,
     ) -> None:
-        self.paused = False
+        self.paused = paused
         self._source, self._warn, self._on_first, self._sends_silence = source, warn, on_first, sends_silence
         self._rate = rate
 
@@ -122,19 +123,28 @@ class _Prompt:
 class KeyActions:
     """Runs the actions of keys and signals in one session, which is shown by `view`.
 
+    microphone       what is paused and resumed
     manual           whether the endpoint has `finalize`; otherwise it has turn thresholds
     pushes           whether push-to-talk is on
     counts_silence   whether silence ends utterances
     billed           whether audio that is sent costs credits
     """
 
-    microphone: PausableSource
     _controls: Controls
 
     def __init__(
-        self, reporter: Reporter, view: LiveView, *, manual: bool, pushes: bool, counts_silence: bool, billed: bool
+        self,
+        microphone: PausableSource,
+        reporter: Reporter,
+        view: LiveView,
+        *,
+        manual: bool,
+        pushes: bool,
+        counts_silence: bool,
+        billed: bool,
     ) -> None:
-        self._reporter, self._view, self._manual, self._pushes = reporter, view, manual, pushes
+        self._microphone, self._reporter, self._view = microphone, reporter, view
+        self._manual, self._pushes = manual, pushes
         self._prompt: _Prompt | None = None
         self._limit_reported = False
         self._counts_silence, self._billed = counts_silence, billed
@@ -144,7 +154,7 @@ class KeyActions:
     @property
     def on_air(self) -> bool:
         """Whether the microphone's audio is sent."""
-        return not self.microphone.paused
+        return not self._microphone.paused
 
     @property
     def resume_hint(self) -> str:
@@ -213,7 +223,7 @@ class KeyActions:
             self._toggle_pause()
 
     def _toggle_pause(self) -> None:
-        microphone = self.microphone
+        microphone = self._microphone
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
             self._controls.send_command(Finalize())

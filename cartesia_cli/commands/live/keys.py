@@ -12,7 +12,6 @@ import codecs
 import errno
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from ...errors import Interrupted
-from ...output.job_control import SignalHandler, signal_handlers
+from ...output.job_control import SignalHandler, job_control, signal_handlers
 from ...session.interfaces import StopSignal
 
 if sys.platform != "win32":
@@ -33,10 +32,8 @@ ESCAPE_SECONDS = 0.1
 FOREGROUND_POLL_SECONDS = 0.5
 """Seconds between checks whether the program is in the foreground again: most shells send no signal."""
 
-TERMINATING_SIGNALS = ("SIGTERM", "SIGHUP")
-"""Signals that would end the program without restoring the terminal, if nothing else handles them."""
-
-STOP_SIGNALS = ("SIGINT", *TERMINATING_SIGNALS)
+STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+"""They would end the program without restoring the terminal, or writing anything."""
 
 HOTKEY_SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
 """Signal to action, for hot keys of a desktop."""
@@ -147,7 +144,7 @@ def read_keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = 
         yield False
         return
     reading = _TerminalReader(descriptor, handle, on_resume)
-    with signal_handlers(reading.signal_handlers()):
+    with job_control(reading.restore_mode, reading.resume):
         try:
             reading.update()
             yield True
@@ -214,7 +211,7 @@ class _TerminalReader:
         self._keyboard = KeyDecoder()
         self._mode = _CbreakMode(descriptor)
         self._watch: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._closed = self._is_resuming = False
 
     def update(self) -> None:
         """Start reading in the foreground; otherwise check again later."""
@@ -237,51 +234,28 @@ class _TerminalReader:
         self._loop.remove_reader(self._descriptor)
         if self._watch is not None:
             self._watch.cancel()
-        self._restore_mode()
+        self.restore_mode()
         self._closed = True
         os.close(self._descriptor)
 
-    def signal_handlers(self) -> dict[str, SignalHandler]:
-        """Handlers for signals that nothing else handles, and wrappers around those of `job_control`."""
-        handlers: dict[str, SignalHandler] = {"SIGCONT": lambda number, frame: self._resume()}
-        for name in ("SIGTSTP", "SIGCONT", *TERMINATING_SIGNALS):
-            before = signal.getsignal(signal.Signals[name])
-            if before is signal.SIG_DFL:
-                handlers.setdefault(name, self._default_action)
-            elif callable(before) and name not in TERMINATING_SIGNALS:
-                handlers[name] = self._wrapping(before)
-        return handlers
-
-    def _wrapping(self, other: SignalHandler) -> SignalHandler:
-        """Restore the terminal before, and read keys again after, another handler of SIGTSTP or SIGCONT."""
-
-        def handle(number: int, frame: FrameType | None) -> None:
-            if number == signal.SIGTSTP:
-                self._restore_mode()
-            other(number, frame)
-            self._resume()
-
-        return handle
-
-    def _default_action(self, number: int, frame: FrameType | None) -> None:
-        """Restore the terminal, then do what the signal does by default."""
-        self._restore_mode()
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-        # Execution resumes here; without a job-control shell the program was never suspended.
-        signal.signal(number, self._default_action)
-        _call_soon(self._loop, self.update)
+    def resume(self) -> None:
+        """Read keys again, in the loop; called by signal handlers: after Ctrl-Z by that of SIGCONT, too."""
+        if not self._is_resuming:
+            self._is_resuming = True
+            _call_soon(self._loop, self._resume)
 
     def _resume(self) -> None:
-        _call_soon(self._loop, self.update)
-        _call_soon(self._loop, self._on_resume)
+        self._is_resuming = False
+        self.update()
+        self._on_resume()
 
     def _poll_foreground(self) -> None:
         self.update()
         if self._watch is None:
             self._on_resume()
 
-    def _restore_mode(self) -> None:
+    def restore_mode(self) -> None:
+        """Leave the terminal as it was found."""
         # In the background, setting a mode would stop this program, and the mode belongs to another one.
         with suppress(OSError, termios.error):
             if not self._closed and self._in_foreground():

@@ -15,12 +15,15 @@ import typer
 
 from ...errors import UsageError
 from ...output.console import Reporter
-from ..options import Model, check_texts, language_for_server
+from ..batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
+from ..options import BackendOptions, Model, check_texts, language_for_server
 
 if TYPE_CHECKING:
     from ...audio.vad import VadSettings
+    from ...output import Layout
     from ...output.live_page import Captions
     from ...protocol.realtime import Endpoint, RealtimeOptions, TurnConfig
+    from ..batch.output_plan import OutputPlan
 
 endpointing_option = partial(typer.Option, rich_help_panel="Endpointing")
 turn_option = partial(typer.Option, rich_help_panel="Turns (auto mode)")
@@ -177,7 +180,8 @@ class SessionOptions(NamedTuple):
     def request(
         self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, by_level: bool
     ) -> "RealtimeOptions":
-        """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones.
+        """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones. Turn
+        options exclude the manual endpoint (see `precedence`).
 
         base_url   of the server; None: the local engine answers
         by_level   whether voice activity ends utterances
@@ -194,10 +198,6 @@ class SessionOptions(NamedTuple):
         turn = TurnConfig(*thresholds, self.turn_end_timeout_ms)
         keyterms, hints = self.all_keyterms(), tuple(self.language_hint or ())
         unknown_hints = ", ".join(hint for hint in hints if hint not in HINT_LANGUAGES)
-        if turn.to_dict() and endpoint is MANUAL:
-            raise UsageError(
-                "turn thresholds apply to --mode auto only", hint="in manual mode --vad-silence-ms ends utterances"
-            )
         check_order(turn)
         texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
         check_texts(*texts, *(("keyterm", term) for term in keyterms))
@@ -378,26 +378,35 @@ class StreamOptions(NamedTuple):
         force    whether existing files may be overwritten
         """
         from ..batch.output_checks import check_output
-        from ..batch.output_plan import file_identity, input_overwrite_error
+        from ..batch.output_plan import check_distinct
 
         if self.control is not None:
             from .control_file import check_control
 
             check_control(self.control)
-        mine = [file for file in (self.save_audio, self.raw_events, self.stats_svg) if file is not None]
-        read = {file_identity(file) for file in (*inputs, self.control) if file is not None}
-        taken: set[object] = set()
-        for file in (*filter(None, places), *mine):
-            if (own := file_identity(file)) is None:
-                continue
-            if own in read:
-                raise input_overwrite_error(file)
-            if own in taken:
-                raise UsageError(f"{file} would be written twice", hint="name another file")
-            taken.add(own)
+        check_distinct((*places, self.save_audio, self.raw_events, self.stats_svg), (*inputs, self.control))
         if self.save_audio is not None:
             check_output(self.save_audio, force=force, content="wav", creates_folder=False)
         if self.raw_events is not None:
             check_output(self.raw_events, force=force, creates_folder=False)
         if self.stats_svg is not None:
             check_output(self.stats_svg, force=force)
+
+
+class LiveOptions(NamedTuple):
+    """What `listen` and `stream-file` have in common."""
+
+    session: SessionOptions
+    stream: StreamOptions
+    output: OutputOptions
+    format: FormatOptions
+    subtitles: SubtitleOptions
+    backend: BackendOptions
+
+    def plan(self) -> "OutputPlan":
+        """Where results go. Raises UsageError for unknown formats."""
+        return self.output.plan(self.output.formats(selects_rows=self.format.selects_rows))
+
+    def layout(self) -> "Layout":
+        """Raises UsageError as FormatOptions do."""
+        return self.format.layout(self.subtitles)

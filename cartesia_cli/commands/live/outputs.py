@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,10 @@ from .config import SessionConfig
 
 
 class LiveOutputs:
-    """What a session has heard so far, and where it goes: to stdout, files, `--append`, `--exec` and a page.
+    """What a session has heard so far, and where it goes: to stdout, files, `--append`, `--exec` and a page."""
 
-    on_segment   called with each settled segment, or None
-    """
-
-    def __init__(
-        self, config: SessionConfig, reporter: Reporter, view: LiveView, on_segment: Callable[[Segment], None] | None
-    ) -> None:
-        self._config, self._reporter, self._view, self._on_segment = config, reporter, view, on_segment
+    def __init__(self, config: SessionConfig, reporter: Reporter, view: LiveView) -> None:
+        self._config, self._reporter, self._view = config, reporter, view
         self._segments: list[Segment] = []
         self._notices: list[Notice] = []
         self._append_file = None if config.append is None else AppendFile(config.append, reporter.warn)
@@ -78,8 +73,8 @@ class LiveOutputs:
         if isinstance(update, Segment):
             if not self._is_on_screen and update.text.strip():
                 self._reporter.print_segment(update.text)
-            if self._on_segment is not None:
-                self._on_segment(update)
+            if self._config.on_segment is not None:
+                self._config.on_segment(update)
             if self._append_file is not None:
                 self._append_file.add(update.text)
 
@@ -95,7 +90,7 @@ class LiveOutputs:
         where = {
             "stdout": self._stdout_has_segments and not self._stdout_is_terminal,
             str(self._config.append): self._append_file is not None and not self._append_file.undo(),
-            "--exec": self._on_segment is not None,
+            "--exec": self._config.on_segment is not None,
         }
         holders = " and ".join(name for name, has_it in where.items() if has_it)
         return f"dropped: {dropped.text.strip()}" + (f" ({holders} already has it)" if holders else "")

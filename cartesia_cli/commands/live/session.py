@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from ...client import RetryPolicy
 from ...client.realtime import RealtimeConnection, connect, ignore
 from ...client.ws_connect import FrameTap
 from ...errors import ApiError, Exit, NetworkError, OutputError
+from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import StdoutClosed
 from ...output.frame_log import FrameLog
@@ -42,13 +44,16 @@ from ...session.reconnect import ReconnectPolicy
 from ...timestamps import clock_time
 from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ...transcript import Notice, Partial, Segment, Transcript, Update
-from ..backend import RunningServer
+from ..backend import BackendConfig, RunningServer, report_engine
+from ..batch.inputs import Input
 from ..batch.matches import report_no_matches
+from ..batch.output_plan import OutputPlan
 from ..batch.result_file import write_result
 from .catchup import batch_catch_up
 from .config import SessionConfig
 from .controls import Interaction
 from .keys import stop_on_signals
+from .options import LiveOptions
 from .outputs import LiveOutputs
 from .wait_status import STARTING, WaitStatus
 
@@ -74,11 +79,7 @@ MakeSource = Callable[[LatencyRecorder], Source]
 
 
 class LiveSession:
-    """Runs one session, and shows and writes what it hears (a Controls).
-
-    tap         sees the frames of all connections
-    on_segment  called with each settled segment
-    """
+    """Runs one session, and shows and writes what it hears (a Controls). `tap` sees the frames of all connections."""
 
     def __init__(
         self,
@@ -88,11 +89,10 @@ class LiveSession:
         view: LiveView,
         *,
         tap: FrameTap = ignore,
-        on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
         self._config, self._server, self._reporter, self._view = config, server, reporter, view
         self._tap = tap
-        self._outputs = LiveOutputs(config, reporter, view, on_segment)
+        self._outputs = LiveOutputs(config, reporter, view)
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
         self._host = urlsplit(server.base_url).netloc
@@ -265,7 +265,7 @@ class LiveSession:
 
     def _audio_arrived(self) -> None:
         """Called for each block of audio: redraws, and applies --stop-after-silence."""
-        self._wait_status.audio_arrived()
+        self._wait_status.has_audio = True
         limit, last = self._config.stop_after_silence, self._metrics.last_speech
         is_silent = not self._endpointer.in_speech
         if limit is not None and last is not None and is_silent and self._clock.sent - last >= limit:
@@ -281,7 +281,7 @@ class LiveSession:
     def _live_state(self, session: Session) -> LiveState:
         """The current state for the live view."""
         config, heard, microphone = self._config, self._endpointer, self._config.microphone
-        is_heard = microphone is not None and self._wait_status.is_listening and session.phase is Phase.STREAMING
+        is_heard = microphone is not None and self._wait_status.has_audio and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
         ends_in = heard.end_silence_left if config.finalize else 0.0
         return LiveState(
@@ -322,6 +322,53 @@ def live_view(reporter: Reporter) -> Iterator[LiveView]:
         yield view
 
 
+def prepare(
+    context: typer.Context,
+    reporter: Reporter,
+    options: LiveOptions,
+    choice: BackendConfig,
+    plan: OutputPlan,
+    layout: Layout,
+    source: Input,
+    *,
+    finalize: str | None,
+    push_to_talk: bool = False,
+    replays: bool = False,
+    append: Path | None = None,
+) -> tuple[SessionConfig, LiveView]:
+    """What a session streams to the chosen server, where its results go, and its live view, which is shown until the
+    command ends, as the page of `--page` is served. Raises UsageError for options that can't be used.
+
+    finalize       value of --finalize; None if it isn't given
+    push_to_talk   whether a key ends utterances instead of silence
+    replays        whether the source is a file, which no output may replace
+    append         file that gets a line for each segment, or None
+    """
+    endpoint = options.session.endpoint(finalize)
+    by_level = endpoint is MANUAL and finalize in (None, "vad", "both") and not push_to_talk
+    request = options.session.request(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
+    targets = plan.targets([source])[0]
+    read = (source.source if replays else None, options.session.keyterms)
+    options.stream.check(read, (*targets.values(), append), force=plan.force)
+    report_engine(choice, options.backend.local_model, request.language, reporter, live_model=request.model)
+    captions = context.with_resource(options.stream.captions(title(source.source), reporter))
+    view = context.with_resource(live_view(reporter))
+    config = SessionConfig(
+        source=source.source,
+        endpoint=endpoint,
+        options=request,
+        endpointing=options.session.endpointing(),
+        finalize=by_level,
+        stream_options=options.stream,
+        targets=targets,
+        layout=layout,
+        force=plan.force,
+        append=append,
+        captions=captions,
+    )
+    return config, view
+
+
 def run_session(
     config: SessionConfig,
     server: RunningServer,
@@ -330,7 +377,6 @@ def run_session(
     view: LiveView,
     *,
     interaction: Interaction = lambda controls: nullcontext(),
-    on_segment: Callable[[Segment], None] | None = None,
 ) -> None:
     """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
     with ExitStack() as stack:
@@ -338,7 +384,7 @@ def run_session(
         if config.stream_options.raw_events is not None:
             log = FrameLog(config.stream_options.raw_events, force=config.force, on_warning=reporter.info)
             tap = stack.enter_context(log).put
-        session = LiveSession(config, server, reporter, view, tap=tap, on_segment=on_segment)
+        session = LiveSession(config, server, reporter, view, tap=tap)
         try:
             _run_loop(session.run(make_source, interaction), reporter)
         except BaseException:

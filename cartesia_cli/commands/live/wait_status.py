@@ -20,18 +20,14 @@ class WaitStatus:
 
     host          host of the connections
     microphone    whether the source is a microphone: nothing is captured before it is open
+    has_audio     whether audio has arrived; the session sets it
     """
 
     def __init__(self, host: str, *, microphone: bool) -> None:
         self._host, self._microphone = host, microphone
-        self._is_open = self._has_been_open = self._has_audio = False
+        self._is_open = self._has_been_open = self.has_audio = False
         self._detail = ""
         self._kind, self._since = "", 0.0
-
-    @property
-    def is_listening(self) -> bool:
-        """Whether audio has arrived."""
-        return self._has_audio
 
     def connected(self) -> None:
         """A connection is open."""
@@ -41,10 +37,6 @@ class WaitStatus:
     def disconnected(self) -> None:
         """It has ended."""
         self._is_open = False
-
-    def audio_arrived(self) -> None:
-        """The source delivered audio."""
-        self._has_audio = True
 
     def set_detail(self, sentence: str) -> None:
         """Show a message about the connection attempt until it succeeds."""
@@ -62,7 +54,7 @@ class WaitStatus:
 
     def _describe(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
         """The kind of wait, and its descriptions from longest to shortest."""
-        early = "" if self._has_audio or not self._microphone else "not listening yet: "
+        early = "" if self.has_audio or not self._microphone else "not listening yet: "
         if not self._is_open and session.phase is not Phase.CATCHING_UP and not session.is_idle:
             if self._has_been_open:
                 brief = f"connection lost: reconnecting{behind}"
