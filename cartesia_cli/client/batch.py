@@ -17,9 +17,7 @@ from ..retry import RetryPolicy
 from .concurrency import ConcurrencyLimit, Slot
 from .deadlines import DeadlineExceeded, Deadlines, ProgressCallback, UploadProgress, run_with_deadline
 from .http_errors import (
-    HINTS,
     HTTP_ERRORS,
-    REQUEST_HINTS,
     Failure,
     connection_failure,
     invalid_http_failure,
@@ -238,9 +236,8 @@ class BatchClient:
             error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
         if response.status // 100 != 2:
-            hints = HINTS if progress.size else REQUEST_HINTS
             body = b"" if response.problem else response.body
-            return refusal_failure(response.status, response.headers, body, name, self._peer, progress.size, hints)
+            return refusal_failure(response.status, response.headers, body, name, self._peer, progress.size)
         request.on_response(response)
         if response.problem:
             return invalid_http_failure(response.problem, name, self._peer, maybe_billed=True, status=response.status)

@@ -126,13 +126,9 @@ class ConcurrencyLimit:
                 self._generation += 1
                 self._successes = 0
                 self._fruitless += 1
-            self.pause(max(retry_after or 0.0, backoff_seconds(max(1, self._fruitless), FIRST_PAUSE_SECONDS)))
+            pause = max(retry_after or 0.0, backoff_seconds(max(1, self._fruitless), FIRST_PAUSE_SECONDS))
+            self._pause_ends = max(self._pause_ends, time.monotonic() + pause)  # a longer one continues
             return RetryPause(self.pause_seconds, lowered)
-
-    def pause(self, seconds: float) -> None:
-        """Send no request for some time. A longer pause that has begun continues."""
-        with self._condition:
-            self._pause_ends = max(self._pause_ends, time.monotonic() + seconds)
 
     def close(self) -> None:
         """Send nothing any more: waiting requests get LimitClosed."""

@@ -162,15 +162,20 @@ def refusal_failure(
     name: str,
     peer: Peer,
     upload_bytes: int = 0,
-    hints: Mapping[int, str] = HINTS,
+    hints: Mapping[int, str] | None = None,
 ) -> Failure:
-    """A response whose status is not a success (2xx). `name`: what was asked for, as messages name it."""
+    """A response whose status is not a success (2xx).
+
+    name    what was asked for, as messages name it
+    hints   what to do about each status below 500; None: HINTS for an upload, otherwise REQUEST_HINTS
+    """
     if status == 407 and peer.proxy:
-        return proxy_failure(PROXY_PASSWORD, peer.proxy)
+        return Failure(proxy_error(PROXY_PASSWORD, peer.proxy))
     if status == 503 and peer.key_origin == RUNNING_SERVER:  # it is being stopped
         return Failure(NetworkError(f"{name}: the running server was stopped", hint=SERVE_ENDED))
     from ..protocol.events import decode_error  # start-up: it imports the realtime events, which only a refusal needs
 
+    hints = hints or (HINTS if upload_bytes else REQUEST_HINTS)
     error = refusal_error(decode_error(status, body), headers.get("x-request-id"), name, peer, hints)
     if status == 413 and upload_bytes:
         error.hint = f"a file of {upload_bytes / 1e6:.1f} MB is too large for the server: cut it, or compress it to mp3"
@@ -206,18 +211,14 @@ def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
     if (failure := tls_error(error, peer.host, peer.proxy)) is not None:
         return Failure(failure)
     if isinstance(error, httpcore.ProxyError):
-        return proxy_failure(why, peer.proxy)
+        return Failure(proxy_error(why, peer.proxy))
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
         return unreachable_failure(peer, why)
     return None
 
 
-def proxy_failure(reason: str, proxy: str | None) -> Failure:
-    """A proxy that refuses. `proxy`: the variable that sets it."""
-    return Failure(proxy_error(reason, proxy))
-
-
 def proxy_error(reason: str, proxy: str | None) -> NetworkError:
+    """The error for a proxy that refuses. `proxy`: the variable that sets it."""
     return NetworkError(f"the proxy refuses: {reason}", hint=f"check {proxy}, including its user and password")
 
 
@@ -297,9 +298,7 @@ def is_concurrency_refusal(error: CliError) -> bool:
     return isinstance(error, ApiError) and error.status == 429 and error.code == TOO_MANY_AT_ONCE
 
 
-def refusal_error(
-    error: "Error", header_id: str | None, name: str, peer: Peer, hints: Mapping[int, str] = HINTS
-) -> CliError:
+def refusal_error(error: "Error", header_id: str | None, name: str, peer: Peer, hints: Mapping[int, str]) -> CliError:
     """The exception for a refused request or an error event.
 
     Its code decides before its status, as in Cartesia's own dictation app. `header_id`: the request id of the

@@ -9,8 +9,7 @@ Uses httpcore, on which httpx is built: importing httpx, too, would take an eigh
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
@@ -75,17 +74,15 @@ class HttpResponse(NamedTuple):
     problem: str = ""
 
 
-class AbortHandle:
+class AbortHandle(TunnelTrace):
     """Aborts the connection of an exchange from another thread. Closing its socket would not wake a blocked read."""
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._aborted = False
-        self.tunnel = TunnelTrace()
 
-    def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        """httpcore reports each new connection here (httpcore docs: extensions, trace)."""
-        self.tunnel(name, info)
+    def __call__(self, name: str, info: Mapping[str, Any]) -> None:
+        super().__call__(name, info)
         if name.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             if self._aborted:
@@ -120,12 +117,6 @@ class HttpClient:
         self._pool = _open_pool(base_url)
         self._has_tunnel = base_url.startswith("https:") and isinstance(self._pool, httpcore.HTTPProxy)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
-
     def close(self) -> None:
         self._pool.close()
 
@@ -142,7 +133,7 @@ class HttpClient:
             try:
                 reply = self._exchange_once(build(), address, progress, abort_handle)
             except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
-                if self._has_tunnel and abort_handle.tunnel.is_awaited:
+                if self._has_tunnel and abort_handle.is_awaited:
                     raise httpcore.ConnectError(tunnel_problem(error)) from error
                 raise
             if reply.status not in (301, 302, 303, 307, 308):
@@ -158,7 +149,7 @@ class HttpClient:
             _to_ascii(address),
             headers=[*self._headers.items(), *request.headers.items()],
             content=request.body,
-            extensions={"timeout": TIMEOUTS, "trace": abort_handle.trace},
+            extensions={"timeout": TIMEOUTS, "trace": abort_handle},
         ) as response:
             headers: dict[str, str] = {}
             for raw_name, raw_value in response.headers:

@@ -10,7 +10,8 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -23,7 +24,6 @@ from .environment import PORTS, find_proxy
 from .http_errors import (
     CHECK_NETWORK,
     HTTP_ERRORS,
-    REQUEST_HINTS,
     Peer,
     connection_failure,
     describe_error,
@@ -134,8 +134,8 @@ def check_key(
     if reply is None or reply.status // 100 == 2:
         return answer
     name = f"{peer.host} refuses the key" if reply.status in (401, 403) else UNCHECKED
-    refusal = refusal_failure(reply.status, reply.headers, reply.body, name, peer, hints=REQUEST_HINTS).error
-    return Answer(refusal, answer.seconds, answer.status, answer.server_time, answer.local_time, answer.tls)
+    refusal = refusal_failure(reply.status, reply.headers, reply.body, name, peer).error
+    return replace(answer, error=refusal)
 
 
 class _TlsTrace(AbortHandle):
@@ -143,8 +143,8 @@ class _TlsTrace(AbortHandle):
 
     tls: Tls | None = None
 
-    def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        super().trace(name, info)
+    def __call__(self, name: str, info: Mapping[str, Any]) -> None:
+        super().__call__(name, info)
         if name.endswith("start_tls.complete"):
             # The last one counts: the first may be that with a proxy.
             self.tls = _describe_tls(info["return_value"].get_extra_info("ssl_object")) or self.tls
@@ -166,7 +166,7 @@ def _ask(
     began, local_time = time.monotonic(), datetime.now().astimezone()
     error: CliError | None = None
     reply: HttpResponse | None = None
-    with HttpClient(base_url, credential, api_version) as http:
+    with closing(HttpClient(base_url, credential, api_version)) as http:
         try:
             reply = run_with_deadline(
                 lambda: http.exchange(lambda: HttpRequest("GET"), address, progress, handle),

@@ -67,11 +67,11 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
         return Failure(failure)
     if isinstance(error, InvalidProxyStatus):
         status = f"{error.response.status_code} {error.response.reason_phrase}"
-        return http_errors.proxy_failure(peer.quote(status), peer.proxy)
+        return Failure(http_errors.proxy_error(peer.quote(status), peer.proxy))
     if isinstance(error, InvalidProxyMessage):
         return http_errors.unreachable_failure(peer, http_errors.tunnel_problem(error))
     if isinstance(error, ProxyError):
-        return http_errors.proxy_failure(peer.quote(describe_error(error)), peer.proxy)
+        return Failure(http_errors.proxy_error(peer.quote(describe_error(error)), peer.proxy))
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
         return Failure(NetworkError(message, hint=http_errors.name_proxy(CHECK_NETWORK, peer.proxy)), retryable=True)
