@@ -161,17 +161,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         else:
             super().keepalive_timeout()
 
-    # A message in fragments is collected in one buffer.
-
-    def handle_text(self, event: Any) -> None:
-        self._fragments.clear()
-        super().handle_text(event)
-
-    def handle_bytes(self, event: Any) -> None:
-        self._fragments.clear()
-        super().handle_bytes(event)
-
     def handle_cont(self, event: Any) -> None:
+        """Collect the fragments of a message after the first in one buffer. None begins before another is complete."""
         self._fragments += event.data
         if event.fin:
             self.frames.append(bytes(self._fragments))
