@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -252,16 +251,13 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
         warn(note)
 
 
-@contextmanager
-def open_ffmpeg(file: RangeReader) -> Iterator[InputContainer]:
-    """A container that FFmpeg reads, while the block runs. av.FFmpegError if it can't be opened."""
+def open_ffmpeg(file: RangeReader) -> InputContainer:
+    """A container that FFmpeg reads, to be closed by the caller. av.FFmpegError if it can't be opened."""
     import av
 
     file.seek(0)
     # A playlist may name other files and hosts. FFmpeg must not follow it there.
-    options = {"protocol_whitelist": "none"}
-    with av.open(file, mode="r", metadata_errors="replace", options=options) as container:
-        yield container
+    return av.open(file, mode="r", metadata_errors="replace", options={"protocol_whitelist": "none"})
 
 
 def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:

@@ -13,8 +13,8 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -199,27 +199,18 @@ def _format_devices(found: list[Device]) -> str:
     return ", ".join(f"{device.index} {device.name}" for device in found)
 
 
-@contextmanager
-def c_stderr_suppressed() -> Iterator[None]:
-    """Keep what C libraries print off the screen while the block runs; with glibc only, whose `stderr` can be set.
+def c_stderr_suppressed() -> AbstractContextManager[None]:
+    """Keep what C libraries print off the screen while a block runs; with glibc only, whose `stderr` can be set.
 
     PortAudio, ALSA and JACK print a line for every device that is missing, and PortAudio's thread one for a device that
     is unplugged, at any moment. They write to C's `stderr`, which Python never uses: that is pointed elsewhere, and
     file descriptor 2, on which other threads draw, stays as it is. Must never suppress a message of this program.
     """
-    stderr = _c_stderr()
-    if stderr is None:
-        yield
-        return
-    stderr.add_users(1)
-    try:
-        yield
-    finally:
-        stderr.add_users(-1)
+    return _c_stderr() or nullcontext()
 
 
 class _CStderr:
-    """C's `stderr`, and how many users want it suppressed. Neither stream is ever closed: a thread may be writing."""
+    """Suppresses C's `stderr` while one or more blocks run. Neither stream is ever closed: a thread may be writing."""
 
     def __init__(self) -> None:
         libc = ctypes.CDLL(None)
@@ -228,7 +219,13 @@ class _CStderr:
         self._original, self._null = self._variable.value, libc.fopen(os.fsencode(os.devnull), b"w")
         self._users, self._lock = 0, threading.Lock()
 
-    def add_users(self, count: int) -> None:
+    def __enter__(self) -> None:
+        self._add_users(1)
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._add_users(-1)
+
+    def _add_users(self, count: int) -> None:
         with self._lock:
             self._users += count
             self._variable.value = self._null if self._users and self._null else self._original
