@@ -6,6 +6,7 @@ Pure: samples in, sentences out. Must never change audio, nor know what it is us
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from math import log10
 
 import numpy as np
@@ -54,41 +55,35 @@ class InputMonitor:
         self._rest = known[whole:]
         return [text for window in known[:whole].reshape(-1, self._size) for text in self._check_window(window)]
 
-    def _check_window(self, window: Samples) -> list[str]:
-        found = []
+    def _check_window(self, window: Samples) -> Iterator[str]:
         energy = float(np.vecdot(window, window)) / self._size
         if self._muted.update(energy == 0):
-            found.append(
-                "the microphone delivers only zeros: is it muted, or does this program lack microphone permission?"
-            )
+            yield "the microphone delivers only zeros: is it muted, or does this program lack microphone permission?"
         if energy > 0:
-            found += self._check_faint(energy)
-        found += self._check_clipping(window)
-        return found
+            yield from self._check_faint(energy)
+        yield from self._check_clipping(window)
 
-    def _check_faint(self, energy: float) -> list[str]:
+    def _check_faint(self, energy: float) -> Iterator[str]:
         """Digital silence is left out: it has its own warning."""
         if 10 * log10(energy) > FAINT_DBFS:
             self._faint = _Persistence(PAUSE_SECONDS)
             self._loudest = 0.0
-            return []
+            return
         self._loudest = max(self._loudest, energy)
-        if not self._faint.update(True):
-            return []
-        return [
-            f"almost silent for {self._faint.seconds:.0f} s, nothing above {10 * log10(self._loudest):.0f} dBFS: "
-            "is this the right microphone, and is its volume up?"
-        ]
+        if self._faint.update(True):
+            yield (
+                f"almost silent for {self._faint.seconds:.0f} s, nothing above {10 * log10(self._loudest):.0f} dBFS: "
+                "is this the right microphone, and is its volume up?"
+            )
 
-    def _check_clipping(self, window: Samples) -> list[str]:
+    def _check_clipping(self, window: Samples) -> Iterator[str]:
         self._clipped.append(float(np.mean(np.abs(window) >= CLIPPED_LEVEL)))
         if self._clean.update(self._clipped[-1] == 0):
             self._too_loud = False
         share = sum(self._clipped) * WINDOW_SECONDS
-        if self._too_loud or share < CLIPPED_SHARE:
-            return []
-        self._too_loud = True
-        return [f"too loud: {share:.0%} of the last second is clipped at 0 dBFS: turn the microphone down"]
+        if share >= CLIPPED_SHARE and not self._too_loud:
+            self._too_loud = True
+            yield f"too loud: {share:.0%} of the last second is clipped at 0 dBFS: turn the microphone down"
 
 
 class _Persistence:

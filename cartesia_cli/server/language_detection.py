@@ -47,8 +47,7 @@ class SpokenLanguages:
         if heard is None:
             return last.language if last else DEFAULT_LANGUAGE
         confidence = heard.confidence or 0.0
-        changes = last is None or (heard.language != last.language and confidence >= MIN_CONFIDENCE_TO_CHANGE)
-        if last is None or changes:
+        if last is None or (heard.language != last.language and confidence >= MIN_CONFIDENCE_TO_CHANGE):
             self._runs.append(_Run(heard.language, start, self._end, seconds, seconds * confidence))
             return heard.language
         last.end = self._end
