@@ -92,6 +92,20 @@ def test_a_server_without_a_list_gives_what_was_known_at_release(run: Run, answe
     assert [row["id"] for row in found["models"]] == [model.id for model in MODELS_AT_RELEASE]
 
 
+@pytest.mark.parametrize("fault", ["closes_after_upload", "closes_during_answer", "breaks_chunks"])
+def test_a_lost_list_is_asked_for_again_and_costs_nothing(run: Run, fault: str) -> None:
+    with FaultServer(fault, fault, answers(ROWS)) as server:
+        for source, notices in (("server", 2), ("server", 0)):
+            ended = run("models", "-f", "json", "--base-url", server.base_url, env=KEY)
+            assert (json.loads(ended.stdout)["source"], ended.stderr.count(b"trying again")) == (source, notices)
+            assert b"billed" not in ended.stderr
+    with FaultServer(fault) as server:
+        ended = run("models", "-f", "json", "--base-url", server.base_url, env=KEY)
+        assert len(server.requests) == 3
+    assert json.loads(ended.stdout)["source"] == "release"
+    assert b"\nhint: " in ended.stderr and b"billed" not in ended.stderr
+
+
 def test_without_a_key_no_server_is_asked(run: Run) -> None:
     ended = run("models", "-f", "json")
     assert ended.returncode == 0

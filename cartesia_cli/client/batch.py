@@ -7,7 +7,7 @@ is attempted; `http_transport` carries out one attempt, and `http_errors` decide
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol.batch import BatchOptions, BatchResponse, decode_batch, encode_batch
@@ -127,10 +127,8 @@ class BatchClient:
         metadata = {"language": response.language, "request_id": response.request_id}
         redact = self._peer.redactor.redact
         leaking = {name: value for name, value in metadata.items() if value and redact(value) != value}
-        usable = {name: None if name in leaking else value for name, value in metadata.items()}
-        return response._replace(
-            language=usable["language"], request_id=usable["request_id"], extra={**response.extra, **leaking}
-        )
+        discarded: dict[str, Any] = dict.fromkeys(leaking)
+        return response._replace(**discarded, extra={**response.extra, **leaking})
 
     def redact_body(self, body: bytes, response: BatchResponse | None = None) -> bytes:
         """The body of a response, verbatim unless it repeats the credential.
@@ -240,9 +238,11 @@ class BatchClient:
             return refusal_failure(response.status, response.headers, body, name, self._peer, progress.size)
         request.on_response(response)
         if response.problem:
-            return invalid_http_failure(response.problem, name, self._peer, maybe_billed=True, status=response.status)
+            problem, status = response.problem, response.status
+            return invalid_http_failure(problem, name, self._peer, maybe_billed=request.costs, status=status)
         if not response.complete:
-            return truncated_response_failure(response.status, name, self._peer.host)
+            host = self._peer.host
+            return truncated_response_failure(response.status, name, host, maybe_billed=request.costs)
         try:
             if not progress.uploaded:
                 raise ProtocolError("it came before the whole file was sent")

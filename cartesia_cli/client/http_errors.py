@@ -260,10 +260,11 @@ def invalid_http_reason(error: BaseException) -> str | None:
     return str(cause).partition(": bytearray(")[0].partition(": b'")[0]
 
 
-def truncated_response_failure(status: int, name: str, host: str) -> Failure:
+def truncated_response_failure(status: int, name: str, host: str, *, maybe_billed: bool) -> Failure:
     """A success whose body ended before it was complete. The server has done the work, so it may have billed it."""
-    message = f"{name}: the response of {host} was cut short"
-    return Failure(ProtocolError(message, hint=MAYBE_BILLED, status=status), retryable=True, maybe_billed=True)
+    hint = MAYBE_BILLED if maybe_billed else CHECK_NETWORK
+    error = ProtocolError(f"{name}: the response of {host} was cut short", hint=hint, status=status)
+    return Failure(error, retryable=True, maybe_billed=maybe_billed)
 
 
 def invalid_response_failure(

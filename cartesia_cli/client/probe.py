@@ -134,7 +134,8 @@ def check_key(
     if reply is None or reply.status // 100 == 2:
         return answer
     name = f"{peer.host} refuses the key" if reply.status in (401, 403) else UNCHECKED
-    refusal = refusal_failure(reply.status, reply.headers, reply.body, name, peer).error
+    body = b"" if reply.problem else reply.body
+    refusal = refusal_failure(reply.status, reply.headers, body, name, peer).error
     return replace(answer, error=refusal)
 
 

@@ -7,7 +7,6 @@ httpx's own multipart reads 64 KiB at a time (1.5 times as long as curl for a Gi
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +59,9 @@ class MultipartBody:
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
         remaining = self.file_bytes
-        with _open(self._upload) as file:
+        with _os_errors_as_input_errors(self._upload):
+            file = self._upload.path.open("rb", buffering=0)
+        with file:
             # Of a file that grows, such as a recording in progress, only the announced length is sent.
             while remaining:
                 with _os_errors_as_input_errors(self._upload):
@@ -80,11 +81,6 @@ def file_size(upload: Upload) -> int:
     """The current size of the file in bytes. Raises InputError when it is gone."""
     with _os_errors_as_input_errors(upload):
         return os.stat(upload.path).st_size
-
-
-def _open(upload: Upload) -> FileIO:
-    with _os_errors_as_input_errors(upload):
-        return upload.path.open("rb", buffering=0)
 
 
 @contextmanager
