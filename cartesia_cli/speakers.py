@@ -114,9 +114,7 @@ def _sentences(channel: Transcript) -> list[Segment]:
     segments, own = channel.segments, channel.words_by_segment()
     if not segments:
         return []
-    if own is None:  # the channel's words or segments don't make up its text: it stays whole
-        whole = Segment(segments[0].start, segments[-1].end, channel.text, "estimated", speaker=segments[0].speaker)
-        segments, own = (whole,), [channel.words or ()]
+    assert own is not None  # words and segments of a response make up its text
     if len(segments) == 1 and all(word.start is None for word in own[0]):
         segments = (segments[0]._replace(timing="estimated"),)
     return [each._replace(words=words) for each, words in zip(segments, own, strict=True) if each.text.strip()]

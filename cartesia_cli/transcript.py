@@ -195,7 +195,7 @@ class Transcript(NamedTuple):
     def word_times(self) -> list[WordTimes]:
         """When each of `words` is said. Times that are missing or can't be true are estimated."""
         words = self.words or ()
-        fit = _plausible_word_spans(words, self.duration)
+        fit = plausible_part_spans(words, self.duration)
         guesses = fit
         if not all(fit):
             known = [span or (None, None) for span in rising_spans(fit)] if any(fit) else self._segment_bounds()
@@ -417,16 +417,16 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
 
     A word keeps both its times or neither. Idempotent.
     """
-    spans = _plausible_word_spans(words, duration)
+    spans = plausible_part_spans(words, duration)
     return tuple(
         word._replace(start=None, end=None) if span is None else word for word, span in zip(words, spans, strict=True)
     )
 
 
-def _plausible_word_spans(words: Sequence[Word], duration: float | None) -> list[Span | None]:
-    return plausible_spans_by_speaker(
-        [(word.start, word.end) for word in words], [word.speaker for word in words], duration
-    )
+def plausible_part_spans(parts: Sequence[Word] | Sequence[Segment], duration: float | None) -> list[Span | None]:
+    """The times of words or segments that can be true together, in milliseconds; None in place of the others."""
+    times = [(part.start, part.end) for part in parts]
+    return plausible_spans_by_speaker(times, [part.speaker for part in parts], duration)
 
 
 def plausible_segments(segments: Sequence[Segment], duration: float | None) -> tuple[Segment, ...]:

@@ -261,6 +261,26 @@ def test_names_that_only_the_utterances_of_assemblyai_have_are_those_of_their_wo
     assert [segment.speaker for segment in transcript.segments] == ["Ben", "Anna"]
 
 
+def test_older_answers_of_aws_name_speakers_apart_from_their_words() -> None:
+    items = [{name: value for name, value in item.items() if name != "speaker_label"} for item in aws_items()]
+    times = [{"start_time": item["start_time"]} for item in items if item["type"] == "pronunciation"]
+    labels = {
+        "segments": [{"speaker_label": "spk_0", "items": times[:3]}, {"speaker_label": "spk_1", "items": times[3:]}]
+    }
+    found = only({"results": {"items": items, "transcripts": [{"transcript": TEXT}], "speaker_labels": labels}})
+    assert [word.speaker for word in found.words or ()] == ["spk_0"] * 3 + ["spk_1"] * 3
+
+
+def test_stretches_of_hugging_face_are_segments() -> None:
+    chunks = [
+        {"text": text, "timestamp": [start, end]} for start, end, text in ((0, 2.5, "Hi Anna."), (3, 4.0, " Bye."))
+    ]
+    found = only({"text": "Hi Anna. Bye.", "chunks": chunks})
+    assert [(part.start, part.end, part.text) for part in found.segments] == [(0, 2.5, "Hi Anna."), (3, 4, " Bye.")]
+    chunks[1]["timestamp"] = [3, None]  # cut off: words, of which the last has no times
+    assert only({"text": "Hi Anna. Bye.", "chunks": chunks}).words is not None
+
+
 def test_channels_of_elevenlabs_become_one_conversation() -> None:
     def part(k: int) -> dict[str, Any]:
         own = [

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, count, repeat
 from typing import TextIO
 
@@ -29,25 +29,6 @@ TASKBAR_SECONDS = 1.0
 
 CLOSE_SECONDS = 1.0
 """How long the end of a batch waits for the thread: longer only if the terminal doesn't take what is written."""
-
-
-@dataclass(slots=True)
-class _Job:
-    """A recording in progress. `row` is its place in the list, `seconds` its duration, if that is known."""
-
-    row: int
-    name: str
-    seconds: float | None
-    began: float
-    what: str = ""
-    done: float = 0.0
-    total: float | None = None
-
-    @property
-    def transcribed_seconds(self) -> float:
-        if self.what != "transcribing" or not self.total or self.seconds is None:
-            return 0.0
-        return self.seconds * min(self.done / self.total, 1.0)
 
 
 def line_intervals() -> Iterator[float]:
@@ -80,7 +61,7 @@ class BatchProgress(BatchObserver):
         self._counts = BatchState(all_found=False, credits=None if local else 0.0)  # but what only `state` knows
         self._unusable = 0
         self._began: float | None = None
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[int, JobState] = {}
 
     def __enter__(self) -> BatchProgress:
         self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
@@ -113,7 +94,7 @@ class BatchProgress(BatchObserver):
                 self._began = now
             taken = {job.row for job in self._jobs.values()}
             row = next(row for row in count() if row not in taken)
-            self._jobs[key] = _Job(row, name, seconds, now)
+            self._jobs[key] = JobState(row=row, name=name, seconds=seconds, began=now)
 
     def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         with self._lock:
@@ -152,10 +133,7 @@ class BatchProgress(BatchObserver):
                 elapsed=0.0 if self._began is None else now - self._began,
                 audio_ended=counts.audio_ended + sum(job.transcribed_seconds for job in jobs),
                 pause=self._pause_seconds(),
-                jobs=tuple(
-                    JobState(name=job.name, what=job.what, done=job.done, total=job.total, elapsed=now - job.began)
-                    for job in jobs
-                ),
+                jobs=tuple(replace(job, elapsed=now - job.began) for job in jobs),
             )
 
     def _end(self, key: int) -> bool:

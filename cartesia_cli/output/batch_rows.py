@@ -31,22 +31,34 @@ MIN_SPEED_SECONDS = 3.0
 """Seconds of a run after which its speed is shown: the first ones are mostly connecting."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class JobState:
     """One recording in progress.
 
     name      of the recording, as the user knows it
+    row       its place among the others
+    seconds   of audio; None: unknown
     what      downloading, sending or transcribing
     done      how much of it is done; bytes, or seconds when transcribing
     total     of these; None: unknown
-    elapsed   seconds since this recording was begun
+    began     when it was begun, on the clock of the batch
+    elapsed   seconds since then
     """
 
     name: str
+    row: int = 0
+    seconds: float | None = None
     what: str = ""
     done: float = 0.0
     total: float | None = None
+    began: float = 0.0
     elapsed: float = 0.0
+
+    @property
+    def transcribed_seconds(self) -> float:
+        if self.what != "transcribing" or not self.total or self.seconds is None:
+            return 0.0
+        return self.seconds * min(self.done / self.total, 1.0)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from typing import Any, Self
 
 from ..transcript import Partial, Segment, Update
 from .page_server import PageHandler, PageServer
-from .player_files import fill, read, source_hash
+from .player_files import fill, policy, read
 from .sanitize import one_line
 
 MAX_LINES = 5000
@@ -251,12 +251,9 @@ class _Handler(PageHandler):
 def _page(source: str) -> tuple[str, str]:
     """The page, and its Content-Security-Policy."""
     style, script = read("live.css"), read("live.js")
-    policy = (
-        f"default-src 'none'; style-src {source_hash(style)}; script-src {source_hash(script)}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    allowed = policy(style, script, "connect-src 'self'", "img-src data:", "frame-ancestors 'none'")
     title = f"{source}: live" if source else "live"
-    return fill(read("live.html"), {"title": escape(one_line(title)), "style": style, "script": script}), policy
+    return fill(read("live.html"), {"title": escape(one_line(title)), "style": style, "script": script}), allowed
 
 
 def _end_of(text: str) -> str:

@@ -22,6 +22,12 @@ def fill(page: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda place: parts[place[1]], page)
 
 
-def source_hash(text: str) -> str:
+def policy(style: str, script: str, *others: str) -> str:
+    """The Content-Security-Policy of a page that has its own style and script only, and what `others` say."""
+    own = (f"style-src {_source_hash(style)}", f"script-src {_source_hash(script)}")
+    return "; ".join(("default-src 'none'", *own, *others, "base-uri 'none'", "form-action 'none'"))
+
+
+def _source_hash(text: str) -> str:
     """A style or a script as the source of a policy (CSP 3, 2.3.1)."""
     return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode('ascii')}'"

@@ -72,7 +72,8 @@ def table(transcript: Transcript, layout: Layout) -> str:
         "ch/s": [_format_speed(row) for row in found],
     }
     if transcript.has_speakers:
-        columns["speaker"] = _speaker_cells(found, None if layout.columns is None else MAX_SPEAKER_COLUMNS)
+        room = None if layout.columns is None else MAX_SPEAKER_COLUMNS
+        columns["speaker"] = [_fit_cell(one_line(row.speaker or ""), room) for row in found]
     if any(marks):
         columns[""] = marks
     texts = [row.text for row in found]
@@ -157,15 +158,6 @@ def _delimited(format: str, rows: Iterable[Sequence[str]]) -> str:
 def escape_formula(text: str) -> str:
     """A cell that no spreadsheet takes for a formula."""
     return f"'{text}" if _FORMULA.match(text) and not _HARMLESS.fullmatch(text) else text
-
-
-def _speaker_cells(found: Iterable[WordRow], columns: int | None) -> list[str]:
-    """The speaker of each row of a table, in at most so many columns."""
-    fitted: dict[str | None, str] = {}
-    for row in found:
-        if row.speaker not in fitted:
-            fitted[row.speaker] = _fit_cell(one_line(row.speaker or ""), columns)
-    return [fitted[row.speaker] for row in found]
 
 
 def _justify(name: str, cells: Iterable[str], size: int) -> list[str]:

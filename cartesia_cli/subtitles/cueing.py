@@ -18,8 +18,8 @@ from typing import NamedTuple
 from ..alignment import part_ends
 from ..speakers import speaker_label
 from ..text_width import text_width
-from ..timestamps import Span, interpolate_spans, plausible_spans_by_speaker
-from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript
+from ..timestamps import Span, interpolate_spans
+from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript, plausible_part_spans
 from .breaks import OPENING_MARKS
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
@@ -114,8 +114,8 @@ def _timed_texts(transcript: Transcript) -> list[_TimedText]:
     text, words, segments = transcript.text, transcript.words or (), transcript.segments
     text = text if text.isprintable() else CONTROLS.sub("", text)
     voices, segment_voices = [word.speaker for word in words], [segment.speaker for segment in segments]
-    word_spans = plausible_spans_by_speaker([(word.start, word.end) for word in words], voices, transcript.duration)
-    spans = plausible_spans_by_speaker([(s.start, s.end) for s in segments], segment_voices, transcript.duration)
+    word_spans = plausible_part_spans(words, transcript.duration)
+    spans = plausible_part_spans(segments, transcript.duration)
     sure = [segment.timing != "estimated" for segment in segments]
     sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool], Sequence[str | None]], ...] = (
         ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True), voices),

@@ -52,8 +52,7 @@ def segments(item: JsonObject) -> Draft:
 
 def chunks(item: JsonObject) -> Draft:
     """Chunks of Hugging Face's pipelines: words or stretches of text, each with its `timestamp`: [start, end]."""
-    texts: list[str] = []
-    spans: list[tuple[float | None, float | None]] = []
+    parts: list[Word] = []
     for chunk in item.objects("chunks"):
         pair = chunk.values.get("timestamp")
         if not isinstance(pair, list) or len(pair) != 2:
@@ -63,15 +62,13 @@ def chunks(item: JsonObject) -> Draft:
                 else chunk.missing("timestamp")
             )
         times = JsonObject({"start": pair[0], "end": pair[1]}, f"{chunk.place}timestamp.")
-        texts.append(chunk.required_text("text"))
-        spans.append((times.seconds("start"), times.seconds("end")))
-    text = item.text("text")
-    if any(len(part.split()) > 1 for part in texts) and all(None not in span for span in spans):
-        stretches = [
-            Segment(start or 0.0, end or 0.0, part, "server") for part, (start, end) in zip(texts, spans, strict=True)
-        ]
-        return Draft(text, segments=tuple(stretches))
-    return Draft(text, tuple(Word(part, *span) for part, span in zip(texts, spans, strict=True)))
+        parts.append(Word(chunk.required_text("text"), times.seconds("start"), times.seconds("end")))
+    if any(len(part.word.split()) > 1 for part in parts):
+        timed = [(part.start, part.end, part.word) for part in parts]
+        stretches = [Segment(a, b, text, "server") for a, b, text in timed if a is not None and b is not None]
+        if len(stretches) == len(parts):
+            return Draft(item.text("text"), segments=tuple(stretches))
+    return Draft(item.text("text"), tuple(parts))
 
 
 def whisper_cpp(item: JsonObject) -> Draft:
