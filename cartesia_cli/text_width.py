@@ -45,17 +45,17 @@ def character_width(character: str) -> int:
     return 1 if columns < 0 else columns  # a control character, which terminals show in some other way or not at all
 
 
-def shorten(text: str, width: int) -> str:
+def shorten(text: str, width: int, ellipsis: str = ELLIPSIS) -> str:
     """The beginning of `text` in at most `width` columns, followed by an ellipsis if something is missing.
 
     Combining marks stay with the character that they belong to.
     """
     if text_width(text) <= width:
         return text
-    left, end = width - 1, 0
+    left, end = width - len(ellipsis), 0
     while end < len(text) and (left := left - character_width(text[end])) >= 0:
         end += 1
-    return text[:end].rstrip("\u200d ") + ELLIPSIS if width > 0 else ""
+    return text[:end].rstrip("\u200d ") + ellipsis if width >= len(ellipsis) else ""
 
 
 def wrap(text: str, width: int) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from ..text_width import ELLIPSIS, shorten, text_width
+from ..text_width import ELLIPSIS, shorten
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line
 from .status_row import DIM, RED, YELLOW, RowPart, drop_parts, first_fitting, styled
@@ -141,6 +141,7 @@ class BatchRows:
     def __init__(self, encoding: str, *, colored: bool) -> None:
         self._encoding, self._colored = encoding, colored
         self._ascii = not can_encode(encoding, "▇·…×")
+        self._ellipsis = "..." if self._ascii else ELLIPSIS
 
     def rows(self, state: BatchState, columns: int, lines: int) -> list[str]:
         """The row of the batch, and rows of its recordings, on at most half of the terminal's lines."""
@@ -149,7 +150,7 @@ class BatchRows:
         shown = state.jobs if len(state.jobs) <= room else state.jobs[: max(room - 1, 0)]
         rows = [self._job_row(job, width) for job in shown]
         if room and (hidden := len(state.jobs) - len(shown)):
-            rows.append(self._shorten(f"  {'...' if self._ascii else ELLIPSIS} and {hidden} more", width))
+            rows.append(shorten(f"  {self._ellipsis} and {hidden} more", width, self._ellipsis))
         return [self._overall_row(state, width), *(styled(row, DIM, colored=self._colored) for row in rows)]
 
     def _overall_row(self, state: BatchState, width: int) -> str:
@@ -186,12 +187,7 @@ class BatchRows:
 
     def _job_row(self, job: JobState, width: int) -> str:
         name = one_line(job.name).encode(self._encoding, "replace").decode(self._encoding)
-        return self._shorten(f"  {_progress(job):<{STATE_COLUMNS}}  {name}", width)
-
-    def _shorten(self, row: str, width: int) -> str:
-        if not self._ascii or text_width(row) <= width:
-            return shorten(row, width)
-        return shorten(row, width - 2).removesuffix(ELLIPSIS) + "..." if width > 2 else ""
+        return shorten(f"  {_progress(job):<{STATE_COLUMNS}}  {name}", width, self._ellipsis)
 
 
 def progress_sentence(state: BatchState) -> str:
