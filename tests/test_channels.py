@@ -291,3 +291,16 @@ def test_segment_of_a_long_recording_takes_no_memory_for_the_rest(tmp_path: Path
     highest = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert highest < 4 << 20
+
+
+def test_recording_whose_number_of_channels_changes_is_refused(tmp_path: Path) -> None:
+    """An Ogg file may consist of several recordings."""
+    path = tmp_path / "chained.ogg"
+    with path.open("wb") as file:
+        for count in (2, 1):
+            part = tmp_path / f"{count}.ogg"
+            soundfile.write(part, np.stack([noise(0.5, -20, seed) for seed in range(count)], axis=1), RATE)
+            file.write(part.read_bytes())
+    with pytest.raises(InputError, match="has 2 channels at its beginning and 1 later"):
+        split_channels(path, tmp_path)
+    assert not [*tmp_path.glob("*.flac")]

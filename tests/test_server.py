@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, Resampler, Samples, decode_pcm
-from cartesia_cli.errors import EngineError, UsageError
+from cartesia_cli.errors import ApiError, EngineError, UsageError
 from cartesia_cli.protocol.batch import BatchOptions
 from cartesia_cli.protocol.constants import ENCODINGS
 from cartesia_cli.protocol.json_fields import Word
@@ -295,6 +295,22 @@ def test_calls_are_short_while_a_live_session_is_open() -> None:
     with executor.session():
         assert executor.batch_size == 1
     assert executor.batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("known", "language", "hint"),
+    [
+        ({"en"}, "de", r"install cartesia-cli\[multilingual\]"),
+        ({"en", "de"}, "de-CH", "use 'de'"),
+        ({"auto", "en", "de"}, "german", "name a language by its code"),
+        ({"en"}, "auto", "can't detect languages"),
+    ],
+)
+def test_refusal_of_a_language_says_what_to_do(known: set[str], language: str, hint: str) -> None:
+    engine = Echo()
+    engine.languages = frozenset(known)
+    with pytest.raises(ApiError, match=hint):
+        EngineExecutor(engine).check_language(language)
 
 
 def test_engine_exception_gets_500_in_json() -> None:
