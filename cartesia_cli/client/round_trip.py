@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..protocol.batch import BatchOptions
-from ..protocol.constants import API_VERSION, Credential
+from ..protocol.constants import API_VERSION, BATCH_MODEL, Credential
 from ..protocol.events import Delta, TurnEnd
 from ..protocol.realtime import AUTO, Close, Endpoint, RealtimeOptions
 from ..retry import RetryPolicy
@@ -21,7 +21,7 @@ from .deadlines import Deadlines
 from .realtime import connect
 from .upload import Upload
 
-BATCH_MODEL, REALTIME_MODEL = "ink-whisper", "ink-2"
+REALTIME_MODEL = "ink-2"
 
 BLOCK_SECONDS = 0.1
 

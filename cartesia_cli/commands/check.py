@@ -221,6 +221,7 @@ def _counts_to_dict(counts: Counter[str]) -> dict[str, int]:
 
 
 def _report_to_dict(report: FileReport) -> dict[str, Any]:
+    from ..output.text_json import without_none
     from ..subtitles.lint import RULES
 
     times = {cue.number: (cue.start, cue.end) for cue in report.subtitles.cues}
@@ -240,7 +241,7 @@ def _report_to_dict(report: FileReport) -> dict[str, Any]:
             "unit": RULES[finding.rule].unit or None,
             "text": finding.text or None,
         }
-        findings.append({name: value for name, value in facts.items() if value is not None})
+        findings.append(without_none(facts))
     return {
         "source": report.source,
         "format": report.subtitles.kind,

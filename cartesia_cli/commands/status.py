@@ -14,6 +14,7 @@ from ..errors import Exit, InputError, OutputError
 from ..output.columns import align
 from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
+from ..output.text_json import without_none
 from . import options as given
 
 if TYPE_CHECKING:  # --help does without
@@ -179,11 +180,11 @@ def _report(found: DirectoryStatus, directory: str, journal: Journal) -> dict[st
         "folder": rest and rest[1],
         "failures": [_failure_report(entry) for entry in _failures(journal)],
     }
-    return _without_none(report)
+    return without_none(report)
 
 
 def _run_report(run: RunStatus) -> dict[str, Any]:
-    return _without_none(
+    return without_none(
         {
             "run": run.start.run,
             "shard": run.shard and str(run.shard),
@@ -204,7 +205,7 @@ def _run_report(run: RunStatus) -> dict[str, Any]:
 
 
 def _failure_report(entry: Entry) -> dict[str, Any]:
-    return _without_none(
+    return without_none(
         {"recording": entry.recording, "source": entry.source, "time": _iso(entry.time), "error": entry.error}
     )
 
@@ -213,7 +214,3 @@ def _iso(seconds: float) -> str:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def _without_none(report: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in report.items() if value is not None}

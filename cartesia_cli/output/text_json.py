@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json as json_module
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..text_encoding import join_surrogates
@@ -74,11 +74,12 @@ def _match(excerpt: Sequence[WordRow], text: str) -> dict[str, Any]:
     ]
     speakers = {row.speaker for row in excerpt}
     speaker = speakers.pop() if len(speakers) == 1 else None
-    match = {**times, "text": text, "speaker": speaker, "words": [_drop_none(word) for word in words]}
-    return _drop_none(match)
+    match = {**times, "text": text, "speaker": speaker, "words": [without_none(word) for word in words]}
+    return without_none(match)
 
 
-def _drop_none(facts: dict[str, Any]) -> dict[str, Any]:
+def without_none(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The members that have a value."""
     return {name: value for name, value in facts.items() if value is not None}
 
 

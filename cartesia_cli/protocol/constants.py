@@ -23,7 +23,10 @@ HTTP_ROUTES = {"stt": "/stt", "openai": "/audio/transcriptions"}
 ENCODINGS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1, "pcm_alaw": 1}
 """Encodings of headerless audio, with their bytes per sample (batch, manual, turns)."""
 
-BATCH_MODELS = ("ink-whisper", "ink-whisper-2025-06-04")
+BATCH_MODEL = "ink-whisper"
+"""The model for recordings if none is named (docs: api-reference/stt/transcribe)."""
+
+BATCH_MODELS = (BATCH_MODEL, "ink-whisper-2025-06-04")
 MODELS = (*BATCH_MODELS, "ink-2", "ink-preview")
 
 

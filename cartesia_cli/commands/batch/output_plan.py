@@ -45,8 +45,6 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
 
     Raises UsageError for an unknown format or suffix.
     """
-    if as_json and names not in (None, "json"):
-        raise UsageError(f"--json and -f {names} ask for different formats")
     if names is None:
         return ("json",) if as_json else (_implied_format(output),)
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
@@ -90,8 +88,6 @@ class OutputPlan(NamedTuple):
         """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
         if stdout is closed. `find_owner` knows the results of earlier runs.
         """
-        if self.output is not None and self.output_dir is not None:
-            raise UsageError("-o and --output-dir exclude each other")
         if not self.to_bucket:
             check_output_url(self.output_dir)
         if len(self.formats) > 1 and self.output_dir is None:

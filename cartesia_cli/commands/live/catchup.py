@@ -13,13 +13,11 @@ from ...daemon_thread import start_daemon_thread_async
 from ...errors import OutputError
 from ...output.console import Reporter
 from ...protocol.batch import BatchOptions
+from ...protocol.constants import BATCH_MODEL
 from ...protocol.realtime import RealtimeOptions
 from ...session.interfaces import CatchUp
 from ...transcript import Segment, blank_between, from_batch
 from ..backend import MIN_LOCAL_SPEED, RunningServer
-
-MODEL = "ink-whisper"
-"""Model of the batch endpoint, whichever one the session uses (docs: api-reference/stt/transcribe)."""
 
 
 def batch_catch_up(
@@ -49,7 +47,7 @@ def batch_catch_up(
         return _join(text(), [segment.shifted(at) for segment in segments])
 
     def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
-        asked = BatchOptions(model=MODEL, language=options.language, word_timestamps=True)
+        asked = BatchOptions(model=BATCH_MODEL, language=options.language, word_timestamps=True)
         speed, headers = {"speed": MIN_LOCAL_SPEED} if server.local else {}, dict[str, str]()
         if server.local:
             from ...server.observer import RECORDING_HEADER
@@ -68,7 +66,7 @@ def batch_catch_up(
                 deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
                 headers=headers,
             )
-        return from_batch(response, source="", model=MODEL, measured_duration=seconds).segments
+        return from_batch(response, source="", model=BATCH_MODEL, measured_duration=seconds).segments
 
     return catch_up
 

@@ -20,7 +20,7 @@ from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
 from ...protocol.batch import BatchOptions
-from ...protocol.constants import is_loopback
+from ...protocol.constants import BATCH_MODEL, is_loopback
 from ...protocol.languages import AUTO_LANGUAGE, api_language
 from ...transcript import Segment, Transcript
 from ..backend import Backend, BackendConfig, open_backend
@@ -31,9 +31,6 @@ from ..batch.output_plan import OutputPlan
 from ..batch.transcriber import transcribe_job
 from ..batch.write_results import write_results
 from .append_file import AppendFile
-
-BATCH_MODEL = "ink-whisper"
-"""Model of the batch endpoint, whichever model the session used."""
 
 
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
