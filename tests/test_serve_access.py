@@ -570,9 +570,11 @@ def test_serve_verbose_logs_each_exchange_without_the_key(environment: dict[str,
         (("--allow-origin", "app.example"), "is not an origin"),
         (("--allow-origin", "https://a.example/path"), "is not an origin"),
         (("--allow-host", "http://mybox"), "is not a host name"),
+        (("--host", "ü" * 300), "can't listen on"),
+        (("--host", "nowhere.invalid"), "--host takes an address of this machine"),
     ],
 )
-def test_invalid_allow_origin_and_allow_host_are_usage_errors(run: Any, options: tuple[str, ...], message: str) -> None:
+def test_invalid_hosts_and_origins_are_usage_errors(run: Any, options: tuple[str, ...], message: str) -> None:
     done = run("serve", "--port", "0", *options)
     assert done.returncode == 2
     assert message in done.stderr.decode()

@@ -98,7 +98,8 @@ def serve(
         listener = runner.bind(host, port)
     except UsageError as error:
         cause = error.__cause__
-        is_host = isinstance(cause, socket.gaierror | UnicodeError) or getattr(cause, "errno", 0) == EADDRNOTAVAIL
+        is_unknown = isinstance(cause, socket.gaierror | UnicodeError | TypeError)
+        is_host = is_unknown or getattr(cause, "errno", 0) == EADDRNOTAVAIL
         hint = "--host takes an address of this machine: 127.0.0.1, or 0.0.0.0 for all" if is_host else FREE_PORT
         raise UsageError(error.message, hint=hint) from error
     loopback = runner.bind_loopback(listener)

@@ -35,7 +35,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
         listener.listen(BACKLOG)  # from here on, clients can connect
-    except (OSError, OverflowError, UnicodeError) as error:
+    except (OSError, OverflowError, UnicodeError, TypeError) as error:  # TypeError: for a name that is too long
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"can't listen on {host} port {port}: {reason}") from error
