@@ -161,8 +161,6 @@ class BatchView(TerminalRows):
     lock      held by whoever writes to the terminal
     """
 
-    wraps_messages = False
-
     def __init__(
         self,
         stream: TextIO,

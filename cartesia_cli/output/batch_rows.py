@@ -151,10 +151,8 @@ class BatchRows:
         rows = [self._job_row(job, width) for job in shown]
         if room and (hidden := len(state.jobs) - len(shown)):
             rows.append(shorten(f"  {self._ellipsis} and {hidden} more", width, self._ellipsis))
-        return [self._overall_row(state, width), *(styled(row, DIM, colored=self._colored) for row in rows)]
-
-    def _overall_row(self, state: BatchState, width: int) -> str:
-        return first_fitting(drop_parts(list(self._overall_parts(state))), width, colored=self._colored)
+        overall = first_fitting(drop_parts(list(self._overall_parts(state))), width, colored=self._colored)
+        return [overall, *(styled(row, DIM, colored=self._colored) for row in rows)]
 
     def _overall_parts(self, state: BatchState) -> Iterator[RowPart]:
         yield RowPart(5, f"{self._bar(state.share)} ")

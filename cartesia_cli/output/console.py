@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
@@ -22,6 +22,7 @@ from .status_row import DIM, RED, styled
 
 if TYPE_CHECKING:
     from .live_view import LiveView
+    from .terminal_rows import TerminalRows
 
 SECRET_VARIABLES = ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN")
 """Variables whose values are never shown, whichever server is used."""
@@ -31,19 +32,6 @@ MAX_TRACEBACK_LINE = 1000
 
 MIN_WRAP_COLUMNS = 10
 """Narrower terminals break lines themselves."""
-
-
-class View(Protocol):
-    """What is shown at the bottom of a terminal. `wraps_messages`: whether messages above it are wrapped at words."""
-
-    active: bool
-    wraps_messages: bool
-
-    def clear(self) -> None: ...
-
-    def redraw(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Reporter:
@@ -64,7 +52,7 @@ class Reporter:
         self._secrets = [environ[name] for name in SECRET_VARIABLES if environ.get(name)]
         self._redactor = Redactor(*filter(is_long, self._secrets))
         self._lock = threading.RLock()  # signal handlers print, too
-        self._view: View | None = None
+        self._view: TerminalRows | None = None
         self.quiet = self.verbose = self.as_json = self.debug = self.help_requested = False
         self.color = "auto"
         self.options: Collection[str] | None = None
@@ -186,7 +174,7 @@ class Reporter:
             yield progress
 
     @contextmanager
-    def _showing(self, view: View) -> Iterator[None]:
+    def _showing(self, view: TerminalRows) -> Iterator[None]:
         self._view = view
         try:
             yield

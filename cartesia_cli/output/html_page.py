@@ -15,7 +15,6 @@ from itertools import chain
 from typing import Any
 
 from .. import subtitles
-from ..subtitles.profiles import STANDARD
 from ..timestamps import clock_time, known_time
 from ..transcript import Transcript
 from . import Layout, Media, SaveTarget
@@ -82,7 +81,7 @@ def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) ->
     corrections   what saving takes, as `page_corrections` has it, or null
     """
     media = layout.media or Media()
-    cues = subtitles.cues(transcript, layout.rules or STANDARD)
+    cues = subtitles.cues(transcript, layout.rules)
     document: dict[str, Any] = {
         "duration": known_time(transcript.duration) or max((cue.end / 1000 for cue in cues), default=0),
         "words": [list(chain(*words)) for words in _words(transcript, found)],

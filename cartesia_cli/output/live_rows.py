@@ -111,7 +111,10 @@ class LiveRows:
         """At most MAX_TEXT_ROWS + 1 rows, and always one less than the terminal has lines."""
         width = max(columns - 1, 0)  # terminals differ in what they do after the last column
         text = self._text_rows(state.text, width, min(MAX_TEXT_ROWS, lines - 2))
-        last = self._prompt_row(state.prompt, width) if state.prompt else self._status_row(state, width)
+        if state.prompt:
+            last = self._prompt_row(state.prompt, width)
+        else:
+            last = first_fitting(self._candidates(state), width, colored=self._colored)
         return [*(styled(row, DIM, colored=self._colored) for row in text), last]
 
     def legend(self, *, counts_silence: bool, costs: bool) -> list[tuple[str, str]]:
@@ -152,9 +155,6 @@ class LiveRows:
         safe = printable(prompt, keep="").encode(self._encoding, "replace").decode(self._encoding)
         columns = [*accumulate(map(character_width, reversed(safe)))]
         return _without_loose_marks(safe[len(safe) - bisect_right(columns, width) :])
-
-    def _status_row(self, state: LiveState, width: int) -> str:
-        return first_fitting(self._candidates(state), width, colored=self._colored)
 
     def _candidates(self, state: LiveState) -> Iterator[list[RowPart]]:
         """Status rows, from the longest to the shortest."""

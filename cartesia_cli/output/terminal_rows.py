@@ -23,9 +23,12 @@ ERASE = f"\r {TO_THE_END}\r{REST_OF_ROW}"
 class TerminalRows:
     """The rows at the bottom of the terminal `stream`.
 
-    active    whether they are shown; if not, all methods do nothing
-    size      returns the current size of the terminal
+    active           whether they are shown; if not, all methods do nothing
+    size             returns the current size of the terminal
+    wraps_messages   whether messages above the rows are wrapped at words
     """
+
+    wraps_messages = False
 
     def __init__(
         self, stream: TextIO, *, active: bool = True, size: Callable[[], os.terminal_size] | None = None
@@ -57,6 +60,9 @@ class TerminalRows:
         if self._shown is not None:
             self._shown = None
             self._write(ERASE)
+
+    def redraw(self) -> None:
+        """Show the rows again, after something else was written: subclasses know them."""
 
     def restore(self) -> None:
         """Draw next at the cursor: the program was suspended, and others have used the terminal."""

@@ -41,11 +41,11 @@ def text(transcript: Transcript, layout: Layout) -> str:
 
 
 def json(transcript: Transcript, layout: Layout) -> str:
-    return _transcript_json(transcript, layout, indent=2)
+    return to_json(_document(transcript, layout), indent=2)
 
 
 def ndjson(transcript: Transcript, layout: Layout) -> str:
-    return _transcript_json(transcript, layout, indent=None)
+    return to_json(_document(transcript, layout))
 
 
 def matches_document(transcript: Transcript, selection: Selection) -> dict[str, Any]:
@@ -87,11 +87,9 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _transcript_json(transcript: Transcript, layout: Layout, indent: int | None) -> str:
-    if layout.selection is not None:
-        return to_json(matches_document(transcript, layout.selection), indent)
-    # Words included, so that a saved transcript can become any other format without another request.
-    return to_json(transcript.to_dict(), indent)
+def _document(transcript: Transcript, layout: Layout) -> dict[str, Any]:
+    """What was selected, or everything: with its words, a saved transcript can become any other format."""
+    return transcript.to_dict() if layout.selection is None else matches_document(transcript, layout.selection)
 
 
 def to_json(document: object, indent: int | None = None) -> str:

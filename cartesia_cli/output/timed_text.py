@@ -33,13 +33,13 @@ _BRACKETS = str.maketrans("[]", "()")
 
 
 def srt(transcript: Transcript, layout: Layout) -> str:
-    return subtitles.srt(subtitles.cues(transcript, layout.rules or STANDARD, labels=True), crlf=layout.crlf)
+    return subtitles.srt(subtitles.cues(transcript, layout.rules, labels=True), crlf=layout.crlf)
 
 
 def vtt(transcript: Transcript, layout: Layout) -> str:
     """WebVTT, whose first comments name the recording and the model, and repeat the notices."""
     comments = (f"{title(transcript.source)}, {transcript.model}", *map(notice_text, transcript.notices))
-    cues = subtitles.cues(transcript, layout.rules or STANDARD)
+    cues = subtitles.cues(transcript, layout.rules)
     return subtitles.vtt(cues, comments, highlight_words=layout.highlight_words)
 
 

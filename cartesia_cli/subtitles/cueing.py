@@ -29,15 +29,17 @@ _OPENING_PUNCTUATION = re.compile(r"(?:(?<!\S)(?:[^\w\s]+|[«„“‘‹(\[{¿�
 """Punctuation that belongs to the word after it: after a space, and touching that word or opening something."""
 
 
-def cues(transcript: Transcript, rules: Rules = STANDARD, *, labels: bool = False) -> list[Cue]:
+def cues(transcript: Transcript, rules: Rules | None = None, *, labels: bool = False) -> list[Cue]:
     """The cues of a transcript, in order, without overlap. None has the words of two speakers.
 
     Times come from the words, or else from the segments. Without any, the text is spread over the
     duration; without even a duration, from 0 at CHARACTERS_PER_SECOND of `timestamps`.
 
+    rules    None: the standard ones
     labels   whether the text of a cue begins with the name of its speaker where another one spoke before: for formats
              that have no other place for it
     """
+    rules = rules or STANDARD
     texts = _timed_texts(transcript)
     if labels:
         texts = _add_labels(texts, rules.max_line_width)
