@@ -93,9 +93,7 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """The value of a header, None without it. It must not be there twice."""
-        values = [value for found, value in self.headers if found.lower() == name.lower()]
-        assert len(values) < 2, f"{name} was sent {len(values)} times"
-        return values[0] if values else None
+        return only(name, [value for found, value in self.headers if found.lower() == name.lower()])
 
     @property
     def parts(self) -> list[Part]:
@@ -104,6 +102,26 @@ class Request:
     def part(self, name: str) -> Part:
         (only,) = (part for part in self.parts if part.name == name)
         return only
+
+
+def only(name: str, values: list[str]) -> str | None:
+    """The only value of a header or a parameter, None without it."""
+    assert len(values) < 2, f"{name} was sent {len(values)} times"
+    return values[0] if values else None
+
+
+def read_head(connection: socket.socket) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Read the head of a request: its first line, its headers, and what has come after them."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        block = connection.recv(8192)
+        if not block or len(data) > MAX_HEAD_BYTES:
+            raise ConnectionError("no request")
+        data += block
+    head, _, rest = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    fields = [line.partition(":") for line in lines]
+    return first, [(name, value.strip()) for name, _, value in fields], rest
 
 
 def parse_form(content_type: str, body: bytes) -> list[Part]:
@@ -147,17 +165,8 @@ class Exchange:
 
     def head(self) -> Request:
         """Read the request line and the headers; from then on the request counts as received."""
-        while b"\r\n\r\n" not in self._buffer:
-            block = self.connection.recv(8192)
-            if not block or len(self._buffer) > MAX_HEAD_BYTES:
-                raise ConnectionError("no request")
-            self._buffer += block
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
+        first, self.got.headers, self._buffer = read_head(self.connection)
         self.got.method, self.got.target, _ = first.split(" ")
-        for line in lines:
-            name, _, value = line.partition(":")
-            self.got.headers.append((name, value.strip()))
         self.server.received(self.got)
         return self.got
 

@@ -38,7 +38,7 @@ from functools import cached_property
 from types import TracebackType
 from urllib.parse import parse_qsl
 
-from .fault_server import MAX_HEAD_BYTES, REQUEST_ID, SOON, Headers, head, refusal
+from .fault_server import REQUEST_ID, SOON, Headers, head, only, read_head, refusal
 
 MANUAL = "/stt/websocket"
 TURNS = "/stt/turns/websocket"
@@ -114,11 +114,11 @@ class ConnectionRecord:
 
     def parameter(self, name: str) -> str | None:
         """The value of a query parameter, None without it. It must not be there twice."""
-        return _only(name, [value for found, value in self.query if found == name])
+        return only(name, [value for found, value in self.query if found == name])
 
     def header(self, name: str) -> str | None:
         """The value of a header, None without it. It must not be there twice."""
-        return _only(name, [value for found, value in self.headers if found.lower() == name.lower()])
+        return only(name, [value for found, value in self.headers if found.lower() == name.lower()])
 
     @property
     def seconds(self) -> float:
@@ -133,11 +133,6 @@ class ConnectionRecord:
 
     def payloads(self, opcode: int) -> list[bytes]:
         return [frame.payload for frame in self.frames if frame.opcode == opcode]
-
-
-def _only(name: str, values: list[str]) -> str | None:
-    assert len(values) < 2, f"{name} was sent {len(values)} times"
-    return values[0] if values else None
 
 
 class ServerConnection:
@@ -169,17 +164,9 @@ class ServerConnection:
 
     def handshake(self) -> None:
         """Read the request. Breach where it isn't an opening handshake (RFC 6455 4.2.1)."""
-        while b"\r\n\r\n" not in self._buffer:
-            block = self._connection.recv(8192)
-            if not block or len(self._buffer) > MAX_HEAD_BYTES:
-                raise ConnectionError("no request")
-            self._buffer += block
-        request, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        first, *lines = request.decode("latin-1").split("\r\n")
+        first, self.record.headers, rest = read_head(self._connection)
+        self._buffer += rest
         method, self.record.target, version = first.split(" ")
-        for line in lines:
-            name, _, value = line.partition(":")
-            self.record.headers.append((name, value.strip()))
         self.record.began = self._heard_at = time.monotonic()
         self._server.called(self.record)
         header = self.record.header
