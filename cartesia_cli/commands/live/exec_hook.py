@@ -36,6 +36,9 @@ EXIT_SECONDS = 15.0
 MAX_LINES = 100
 """Lines of a command's output that are shown for one segment: endless output fills neither memory nor the screen."""
 
+SEGMENT_MARK = b"\0\n"
+"""The line between the output of one command and that of the next, in the pipe that they share."""
+
 MAX_LINE_BYTES = 4096
 """Bytes; longer lines are shown in pieces."""
 
@@ -81,8 +84,6 @@ class ExecHook:
         self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         """Lines to show; None after the last one."""
-        self._lines_left = 0
-        """Lines of output that will still be shown for this segment."""
         self._failures: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = threading.Thread(target=self._run_commands, name="exec", daemon=True)
@@ -125,13 +126,16 @@ class ExecHook:
         self._lines.put(None)
 
     def _read_output(self) -> None:
-        """Queue the output of commands."""
+        """Queue the output of commands, MAX_LINES of each."""
+        left = 0
         with open(self._source, "rb") as lines:
             while line := lines.readline(MAX_LINE_BYTES):
-                if text := line.decode("utf-8", "replace").rstrip():
-                    self._lines_left -= 1
-                    if self._lines_left >= 0:
-                        self._queue_line(text if self._lines_left else "--exec: the rest of its output is not shown")
+                if line == SEGMENT_MARK:
+                    left = MAX_LINES
+                elif text := line.decode("utf-8", "replace").rstrip():
+                    left -= 1
+                    if left >= 0:
+                        self._queue_line(text if left else "--exec: the rest of its output is not shown")
 
     def _queue_line(self, line: str) -> None:
         self._lines.put(line)
@@ -151,7 +155,7 @@ class ExecHook:
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
         if len(document.encode("utf-8", "replace")) <= MAX_VARIABLE_BYTES and "\0" not in document:
             environment["CARTESIA_SEGMENT"] = document
-        self._lines_left = MAX_LINES
+        os.write(self._sink, b"\n" + SEGMENT_MARK)
         process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
