@@ -75,6 +75,12 @@ def test_broken_configuration_file_is_named_and_the_rest_is_checked(run: Run, en
     failed(examine(run, "configuration", CARTESIA_LISTEN_FORMAT="srt,x"), "configuration", summary)
 
 
+def test_what_shows_text_in_another_order_is_escaped_in_json(run: Run, tmp_path: Path) -> None:
+    done = run("doctor", "configuration", "-f", "json", env={"CARTESIA_CONFIG": str(tmp_path / "a\u202eb.toml")})
+    assert "\u202e" not in done.stdout.decode()
+    assert "a\u202eb.toml does not exist" in json.loads(done.stdout)["checks"][0]["summary"]
+
+
 def test_unknown_profile_and_variable_are_named(run: Run, environment: dict[str, str]) -> None:
     failed(examine(run, "configuration", CARTESIA_PROFILE="home"), "configuration", "no profile 'home'")
     for choice in (("--profile", "home"), ("--config", "none.toml")):

@@ -1,6 +1,5 @@
 """`doctor`: checks what works on this machine and what doesn't, and says what to do."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +50,7 @@ def doctor(
     of speech is sent to each endpoint, which costs a few credits.
     """
     from ..output.files import write_stdout
+    from ..output.text_json import to_json
     from ..protocol.constants import is_loopback
     from .diagnosis import State, run_checks, select
     from .doctor_machine import MACHINE_CHECKS
@@ -73,7 +73,7 @@ def doctor(
             write_stdout(reporter.redact(_lines(check, result, width)))
     counts = Counter(result.state for _, result in results)
     if format == "json":
-        write_stdout(reporter.redact(json.dumps(_document(results, counts), ensure_ascii=False, indent=2)) + "\n")
+        write_stdout(reporter.redact(to_json(_document(results, counts), indent=2)))
     else:
         reporter.info(", ".join(f"{counts[state]} {_plural(state, counts[state])}" for state in State if counts[state]))
     if counts[State.FAILURE]:
