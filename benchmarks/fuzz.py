@@ -112,7 +112,7 @@ def targets(folder: Path) -> dict[str, Target]:
             for tracker in trackers:
                 list(tracker.process(found, clock.sent))
         for tracker in trackers:
-            list(tracker.end(complete=True))
+            list(tracker.settle_open(complete=True))
 
     def answer(data: bytes) -> None:
         try:

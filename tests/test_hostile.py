@@ -249,7 +249,7 @@ def test_any_session_keeps_its_text_and_is_written_in_every_format(
         for update in tracker.process(event, clock.sent):
             if isinstance(update, Partial | Segment | Notice):
                 write(update)
-    for update in tracker.end(complete=True):
+    for update in tracker.settle_open(complete=True):
         if isinstance(update, Partial | Segment | Notice):
             write(update)
     text = "".join(segment.text for segment in segments)

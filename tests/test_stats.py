@@ -93,7 +93,7 @@ class Day:
         self.recorder.rewound(position)
 
     def report(self) -> dict[str, Any]:
-        self.dispatcher.end(complete=True)
+        self.dispatcher.settle_open(complete=True)
         return self.recorder.report()
 
     def hear(self, *events: Event, after: float = 0.0) -> None:

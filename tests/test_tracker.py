@@ -41,7 +41,7 @@ def updates_of(facts: Iterable[Fact]) -> list[Update]:
 
 def reduced(tracker: Tracker, events: Iterable[Event]) -> list[Update]:
     updates = [update for event in events for update in said(tracker, event)]
-    return updates + updates_of(tracker.end(complete=True))
+    return updates + updates_of(tracker.settle_open(complete=True))
 
 
 def segments(updates: Iterable[Update]) -> list[Segment]:
@@ -377,7 +377,7 @@ def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
                 assert told == settled + current or (not is_whole and squeezed(told) == squeezed(settled + current))
                 settled, current = told, ""
             assert not (isinstance(step, FlushDone) and current.strip())
-    updates += updates_of(tracker.end(complete=is_whole))
+    updates += updates_of(tracker.settle_open(complete=is_whole))
     told = "".join(texts(updates))
     assert told == settled + current or (not is_whole and len(squeezed(told)) >= len(squeezed(settled + current)))
     assert all(0 <= update.start <= update.end for update in segments(updates))
@@ -537,7 +537,7 @@ def test_turns_cut_off_and_sent_again_are_settled_once(
         updates += [update for event in [*begun, *parts, end(text)] for update in said(tracker, event)]
     updates += [update for event in [START, *open_] for update in said(tracker, event)]
     tracker.rewind(0.0)  # and no other follows
-    updates += updates_of(tracker.end(complete=True))
+    updates += updates_of(tracker.settle_open(complete=True))
     rest = last(event.transcript for event in open_ if isinstance(event, TurnUpdate | TurnEagerEnd))
     expected = [text for _, _, text, _ in turns_said] + [rest] * bool(rest)
     assert [text.strip() for text in texts(updates)] == [text.strip() for text in expected]
@@ -565,7 +565,7 @@ def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[Manu
         list(said(tracker, event))
     tracker.finalized(0.0)
     assert list(tracker.replace_rest([])) == []
-    assert list(tracker.end(complete=True)) == []
+    assert list(tracker.settle_open(complete=True)) == []
 
 
 def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
@@ -618,7 +618,7 @@ def test_session_may_not_end_while_skipped_audio_may_have_no_answer() -> None:
     position = tracker.resume_position
     tracker.rewind(position)
     clock.rewind(position)
-    assert not tracker.check_end() and tracker.resume_position < position
+    assert not tracker.confirm_end() and tracker.resume_position < position
 
 
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
@@ -644,7 +644,7 @@ def test_utterance_is_reported_once_no_more_text_can_come() -> None:
     assert times_of(tracker.process(FlushDone(), 2.4)) == times_of(tracker.advance(12.0)) == []
     expected = UtteranceTimes(0.5, 1.5, 2.0, 2.0, finalized=2.1, flushed=2.4)
     assert times_of(tracker.advance(14.0)) == [expected]
-    assert times_of(tracker.end(complete=True)) == []
+    assert times_of(tracker.settle_open(complete=True)) == []
 
 
 def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
@@ -657,3 +657,12 @@ def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
         tracker.finalized(start + 1.5)
     facts = [fact for event in (FlushDone(), Delta(text="one"), FlushDone()) for fact in tracker.process(event, 4.0)]
     assert [(times.flushed, times.first_text, times.last_text) for times in times_of(facts)] == [(4.0, None, None)] * 2
+
+
+def test_turn_that_starts_again_after_an_eager_end_has_no_eager_end() -> None:
+    tracker, clock = tracking(TurnTracker)
+    clock.advance(1.0, 1.0)
+    for event in (START, eager(""), START):
+        list(tracker.process(event, 1.0))
+    (times,) = times_of(tracker.process(end("Hey"), 2.0))
+    assert (times.eager_end, times.ended) == (None, 2.0)

@@ -4,7 +4,8 @@
                                   ├─► tracker ─ facts ─┼─► observer      measured utterances
     receive loop ── events ───────┘                    └─► write         partials, segments and notices
 
-Never waits, and doesn't know which connection is in use.
+Never waits, and doesn't know which connection is in use. Errors of the server and the end of a connection don't get
+here: `client.realtime` raises them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .interfaces import SessionObserver
 from .send_buffer import SendBuffer
 
 Marker = VadEvent | Command
-"""What the send buffer holds between the audio."""
+"""What the send buffer holds in order with the audio."""
 
 
 class EventDispatcher:
@@ -29,10 +30,11 @@ class EventDispatcher:
     now            a clock, seconds
     write          receives every update, timed from the start of the session
     has_speech     whether the endpointer heard speech
-    has_text       whether the server sent any text but spaces
-    is_answered    whether the server has answered any audio on this connection
-    starts_over    whether the tracker needs a new connection
-    settled_at     when a segment was settled last, or `close` was sent
+    has_text       whether the server sent any text, white space aside
+    is_answered    whether the server has sent any event on this connection, besides the first one and unknown ones
+    settled_at     when a segment was settled last, or `close` was about to be sent
+
+    needs_new_connection   whether the tracker wants audio to be sent again, over another connection
     """
 
     def __init__(
@@ -46,26 +48,26 @@ class EventDispatcher:
     ) -> None:
         self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, tracker.timeline, now
         self._write, self._observer = write, observer
-        self.has_speech = self.has_text = self.is_answered = self.starts_over = False
+        self.has_speech = self.has_text = self.is_answered = self.needs_new_connection = False
         self.settled_at = 0.0
 
     @property
     def resume_offset(self) -> int:
-        """Where a new connection has to start, bytes."""
+        """Where a new connection has to start, bytes. The tracker doesn't know of audio that the buffer has dropped."""
         return max(self._buffer.position(self._tracker.resume_position), self._buffer.acknowledged)
 
     @property
     def unanswered_seconds(self) -> float:
-        """Length of the audio that the server may not have answered."""
+        """Length of the audio to which the server might not have answered."""
         return self._buffer.seconds(self._buffer.written - self.resume_offset)
 
     @property
-    def is_settled(self) -> bool:
-        """Whether all audio so far has been sent, and everything said in it has its text."""
-        return self._buffer.sent == self._buffer.written and self._tracker.is_settled
+    def is_all_answered(self) -> bool:
+        """Whether all audio so far has been sent, and all speech in it has its text."""
+        return self._buffer.sent == self._buffer.written and self._tracker.is_all_answered
 
     def audio_skipped(self, seconds: float) -> None:
-        """The source had no audio to send for this many seconds."""
+        """The source was paused, and nothing was sent, for this many seconds."""
         self._timeline.skip(self._buffer.seconds(self._buffer.written), seconds)
         self._apply(self._tracker.advance(self._now()))
         self._observer.audio_arrived(0)
@@ -78,11 +80,11 @@ class EventDispatcher:
         self._apply(self._tracker.advance(now))
 
     def marker_reached(self, marker: Marker) -> None:
-        """All audio before a marker in the send buffer has been sent."""
+        """All audio before a marker in the send buffer has been sent; what the marker stands for is about to be."""
         match marker:
             case VadEvent():
                 self._observer.vad_event(marker)
-                self._vad_event(marker)
+                self._update_timeline(marker)
             case Finalize():
                 self._tracker.finalized(self._now())
                 self._observer.finalize_sent()
@@ -94,10 +96,10 @@ class EventDispatcher:
         self.is_answered = self.is_answered or not isinstance(event, Connected | Unknown)
         self._apply(self._tracker.process(event, self._now()))
 
-    def rewind(self, *, is_resumed: bool = False) -> None:
-        """A new connection replaces a lost one: go back to what has no answer.
+    def rewind(self, *, was_idle: bool = False) -> None:
+        """A new connection replaces a lost one: send again what may have no answer.
 
-        is_resumed: the lost one was idle when it ended, so that there is nothing to report.
+        was_idle   the lost one was idle when it ended, so that there is nothing to report
         """
         resume, sent = self.resume_offset, self._timeline.sent
         position = self._buffer.seconds(resume)
@@ -106,25 +108,25 @@ class EventDispatcher:
         self._tracker.rewind(position)
         self._timeline.rewind(position)
         self._observer.rewound(position)
-        self.is_answered = self.starts_over = False
-        if not is_resumed:
+        self.is_answered = self.needs_new_connection = False
+        if not was_idle:
             self.notify("reconnected", f"reconnected: {max(0.0, sent - position):.1f} s of audio are sent again")
 
-    def check_end(self) -> bool:
-        """Whether the session may end with a connection that ended well; otherwise a new one has to answer some audio
-        again.
+    def confirm_end(self) -> bool:
+        """Whether the session may end with a connection that ended well. Otherwise audio was skipped that may have no
+        answer: a new connection has to start at `resume_offset`, which has changed.
         """
-        return self._tracker.check_end()
+        return self._tracker.confirm_end()
 
     def replace_rest(self, segments: Iterable[Segment]) -> None:
-        """Take `segments` for all audio from `resume_offset` on: it was transcribed by other means."""
+        """Take `segments` for all audio from `resume_offset` on: it was transcribed by a batch request."""
         self._settle_dropped()
         self._timeline.sent = self._buffer.seconds(self._buffer.written)
         self._publish(self._tracker.replace_rest([*segments]))
 
-    def end(self, *, complete: bool) -> None:
-        """The session is over: settle what is open. complete: the server answered everything."""
-        self._apply(self._tracker.end(complete=complete))
+    def settle_open(self, *, complete: bool) -> None:
+        """Settle what is open: its audio won't be answered any more. complete: the server has answered everything."""
+        self._apply(self._tracker.settle_open(complete=complete))
 
     def notify(self, event: str, message: str) -> None:
         """Write a notice."""
@@ -138,10 +140,10 @@ class EventDispatcher:
                 case FinalizeAnswered():
                     self._buffer.acknowledge_first(lambda marker: isinstance(marker, Finalize))
                 case StartOver():
-                    self.starts_over = True
+                    self.needs_new_connection = True
                 case UtteranceTimes():
                     self._observer.utterance_measured(fact)
-                case _:
+                case Partial() | Segment() | Notice():
                     self._publish([fact])
 
     def _publish(self, updates: Iterable[Update]) -> None:
@@ -169,9 +171,9 @@ class EventDispatcher:
     def _settle_dropped(self) -> None:
         """Settle the text of audio that was dropped: that audio can't be sent again."""
         if self._buffer.dropped:
-            self.end(complete=False)
+            self.settle_open(complete=False)
 
-    def _vad_event(self, event: VadEvent) -> None:
+    def _update_timeline(self, event: VadEvent) -> None:
         match event.kind:
             case "onset" | "resume":
                 self.has_speech = self.has_speech or event.kind == "onset"

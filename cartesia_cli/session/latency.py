@@ -35,8 +35,8 @@ from ..audio.vad import VadEvent
 from ..protocol.constants import ENCODINGS, realtime_credits
 from ..protocol.realtime import RealtimeOptions
 from ..tracker import UtteranceTimes
+from .activity_log import ActivityLog
 from .interfaces import SessionObserver
-from .time_line import TimeLine
 
 FIGURES = {
     "speech_to_finalize": ("stopped", "finalized"),
@@ -68,7 +68,7 @@ class LatencyRecorder(SessionObserver):
     on_audio      called for every block from the source
 
     last_speech   position in the audio of the latest known speech, in seconds; None before any
-    time_line     when audio was sent, and what else happened
+    activity_log  when audio was sent, and what else happened
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LatencyRecorder(SessionObserver):
         self._utterances: deque[dict[str, Any]] = deque(maxlen=MAX_LISTED)
         self._gaps, self._lost_seconds = 0, 0.0
         self.last_speech: float | None = None
-        self.time_line = TimeLine(clock)
+        self.activity_log = ActivityLog(clock)
 
     @property
     def seconds(self) -> float:
@@ -108,7 +108,7 @@ class LatencyRecorder(SessionObserver):
     def audio_sent(self, size: int) -> None:
         self._bytes += size
         self._samples_sent += size // 2
-        self.time_line.audio_sent(size / (2 * self._options.sample_rate))
+        self.activity_log.audio_sent(size / (2 * self._options.sample_rate))
         if self._captured is not None and size == self._frame_bytes:  # a shorter one was not waited for
             self.late(self._clock() - self._captured())
 
@@ -161,7 +161,7 @@ class LatencyRecorder(SessionObserver):
                                   first one's; gaps, and the gap_seconds lost in them together
         utterances                the last MAX_LISTED: start and end in seconds of audio, latency_ms by figure
         encoding, sample_rate     of what was sent, and bits_per_second
-        timeline                  as in TimeLine
+        timeline                  as in ActivityLog
         """
         options, seconds = self._options, self.seconds
         bytes_per_second = options.sample_rate * ENCODINGS[options.encoding]
@@ -183,7 +183,7 @@ class LatencyRecorder(SessionObserver):
             "encoding": options.encoding,
             "sample_rate": options.sample_rate,
             "bits_per_second": 8 * bytes_per_second,
-            "timeline": self.time_line.report(),
+            "timeline": self.activity_log.report(),
         }
 
 

@@ -138,7 +138,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether the source is paused, with nothing to send or to wait for: no connection is needed meanwhile."""
-        return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.is_settled
+        return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.is_all_answered
 
     async def run(self, stop: StopSignal) -> None:
         """Run to the end. Raises CliError if the session failed, Interrupted if the user forced it to stop. All updates
@@ -163,7 +163,7 @@ class Session:
         finally:
             await _cancel(running, self._reading, requested, forced)
             self._buffer.close()
-            self._dispatcher.end(complete=is_complete)
+            self._dispatcher.settle_open(complete=is_complete)
         if failure is not None:
             raise failure
         if not self._dispatcher.has_text:
@@ -238,7 +238,7 @@ class Session:
                         self._reading = asyncio.create_task(self._read_source())
                     if lost is not None:
                         self._limiter.restart(opened)
-                        self._dispatcher.rewind(is_resumed=was_idle)
+                        self._dispatcher.rewind(was_idle=was_idle)
                         self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
                     lost = await self._run_connection(connection)
             except CliError as error:
@@ -249,11 +249,11 @@ class Session:
                     return
             elif was_idle:
                 await self._wait_for_audio()
-                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.is_settled:
+                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.is_all_answered:
                     return
-            elif lost is None and self._dispatcher.check_end():
+            elif lost is None and self._dispatcher.confirm_end():
                 return
-            elif lost is None or self._dispatcher.starts_over:
+            elif lost is None or self._dispatcher.needs_new_connection:
                 lost = lost or NetworkError("the server didn't answer all of the resent audio")
             else:
                 await self._wait_to_reconnect(lost, self._now() - opened)
@@ -390,7 +390,7 @@ class Session:
                 self._config_refused(event.message or "the server refused a change of settings")
                 continue
             self._dispatcher.dispatch(event)
-            if self._dispatcher.starts_over:
+            if self._dispatcher.needs_new_connection:
                 raise NetworkError("the resent audio doesn't match what was transcribed before")
             if not isinstance(event, Unknown):  # the server is alive, but this doesn't bring any text nearer
                 self._extend_close_timeout()

@@ -1,11 +1,11 @@
-"""What a session has to send, in order: audio and the markers between it, kept until the server acknowledges it.
+"""What a session has to send, in order: audio and the markers between it, kept until it is acknowledged.
 
-A writer appends, a sender takes the next item, and acknowledged audio is dropped. After a lost connection the sender
-goes back to what is not acknowledged, so that nothing is lost and acknowledged audio is never resent. Positions
-are bytes of audio from the start of the session: its only clock.
+A writer appends, a sender takes the next item, and acknowledged audio is forgotten. For a new connection the sender
+goes back to where the session resumes, never to what is acknowledged. Positions are bytes of audio from the start of
+the session: its only clock.
 
-Never waits, and doesn't know why something counts as acknowledged. Must never end a session: if the disk is full, the
-oldest audio is dropped, and that is reported.
+Never waits for anything but the disk, and doesn't know why something counts as acknowledged. Must never end a session:
+if the disk is full, the oldest audio is dropped, and that is reported.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import IO, Generic, NamedTuple, TypeVar
 from ..audio.pcm import RATE, AudioBlock, AudioStore
 
 MAX_MEMORY_BYTES = 2 << 20
-"""Bytes held in memory, a minute of 16 kHz; older audio is on disk."""
+"""Bytes held in memory, a minute at 16 kHz; older audio is on disk."""
 
 MAX_HELD_BYTES = 512 << 20
-"""Upper limit in bytes (4.6 hours), so that the disk isn't filled."""
+"""Upper limit in bytes, 4.6 hours at 16 kHz, so that the disk isn't filled."""
 
 FILE_BYTES = 64 << 20
 """Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
@@ -37,13 +37,13 @@ class SendBuffer(Generic[MarkerT]):
     """Audio, and markers at positions in it.
 
     rate           samples per second
-    frame_bytes    of audio in an item; fewer only where a marker or the end follows
+    frame_bytes    of audio in an item; fewer only before a marker that cuts
     on_warning     called with a message, once, when audio was dropped that was not acknowledged
     written        end of all audio so far
     sent           position of the sender
-    acknowledged   position before which nothing is needed any more
-    dropped        bytes that had to be dropped since the last acknowledgement or rewind
-    changed        set whenever there is more to take
+    acknowledged   position before which nothing is kept: it is acknowledged, or was dropped
+    dropped        bytes that had to be dropped without being acknowledged, since the last acknowledgement or rewind
+    changed        set when something was appended, or is to be sent again
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class SendBuffer(Generic[MarkerT]):
         on_warning: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._bytes_per_second = 2 * rate
-        self._frame_bytes, self._memory, self._on_warning = frame_bytes, memory, on_warning
+        self._frame_bytes, self._memory_limit, self._on_warning = frame_bytes, memory, on_warning
         self._has_reported = False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
@@ -78,7 +78,7 @@ class SendBuffer(Generic[MarkerT]):
         try:
             self._audio.append(block)
         except OSError as error:
-            self._drop_oldest(size, self._memory, error.strerror or str(error))
+            self._drop_oldest(size, self._memory_limit, error.strerror or str(error))
             self._audio.append(block)
         self.written += size
         self.changed.set()
@@ -86,8 +86,8 @@ class SendBuffer(Generic[MarkerT]):
     def add_marker(self, marker: MarkerT, *, cuts: bool = True) -> None:
         """Append a marker after all audio so far.
 
-        It is taken as soon as that audio is, the last frame of which is cut short for it; without `cuts`, it is taken
-        before the frame in which it lies.
+        cuts   whether the frame before it is cut short, so that it follows exactly that audio; otherwise it is taken
+               before the frame in which its position lies
         """
         self._markers.append((self.written, marker, cuts))
         self.changed.set()
@@ -180,8 +180,8 @@ class _StoredRun(NamedTuple):
     """Audio that is contiguous in a store, in the same order as in the session.
 
     start    position of its first byte in the session; it ends where the next run starts
-    store    where it can be read again; None: nowhere
-    offset   to add to a position in the session for that in the store
+    store    where it can be read again; None: nowhere but here
+    offset   what to add to a position in the session to get the one in the store
     """
 
     start: int
@@ -223,7 +223,7 @@ class _HeldAudio:
     def read(self, position: int, size: int) -> bytes:
         """Raises OSError if a store or a file can't be read."""
         parts = []
-        for start, end, run in self._on_disk(position, min(position + size, self._memory_start)):
+        for start, end, run in self._pieces(position, min(position + size, self._memory_start)):
             if run.store is not None:
                 parts.append(run.store.read(start + run.offset, end - start))
             else:
@@ -256,7 +256,7 @@ class _HeldAudio:
         if size <= 0:
             return
         first = self._memory_start
-        for start, end, run in self._on_disk(first, first + size):
+        for start, end, run in self._pieces(first, first + size):
             if run.store is None:
                 number = start // FILE_BYTES
                 if number not in self._files:
@@ -266,7 +266,7 @@ class _HeldAudio:
         del self._memory[:size]
         self._memory_start += size
 
-    def _on_disk(self, start: int, end: int) -> Iterator[tuple[int, int, _StoredRun]]:
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, _StoredRun]]:
         """Pieces of the audio from `start` to `end`, each in one run and one temporary file."""
         index = bisect_right(self._runs, start, key=lambda run: run.start) - 1
         while start < end:

@@ -70,10 +70,10 @@ class Tracker(Protocol):
         """Where a new connection has to start if this one is lost now, seconds."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_all_answered(self) -> bool:
         """Whether all speech and every `finalize` has its answer."""
 
-    def check_end(self) -> bool:
+    def confirm_end(self) -> bool:
         """Whether the session may end with a connection that ended well. Otherwise audio was skipped that may have no
         answer: `resume_position` is set back to where everything before it is acknowledged.
         """
@@ -96,5 +96,5 @@ class Tracker(Protocol):
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         """The part of `segments`, a transcript of all audio from `resume_position` on, that has not settled before."""
 
-    def end(self, *, complete: bool) -> Iterator[Fact]:
-        """The session is over: settle what is open. complete: the server answered all audio."""
+    def settle_open(self, *, complete: bool) -> Iterator[Fact]:
+        """Settle what is open: its audio won't be answered any more. complete: the server has answered all audio."""

@@ -125,18 +125,18 @@ class ManualTracker:
         self._has_text = False  # final text came since the last answer
         self._has_new_text = False  # text came since the connection was lost
         self._flush: LateFlush | None = None
-        self._acknowledged = self._origin = 0.0
+        self._acknowledged = self._connection_start = 0.0
 
     @property
     def resume_position(self) -> float:
         return self._acknowledged
 
     @property
-    def is_settled(self) -> bool:
+    def is_all_answered(self) -> bool:
         awaits_text = self._flush is not None and self._flush.awaits_text
         return not self._due and not self._open.text and not awaits_text and self.timeline.is_quiet
 
-    def check_end(self) -> bool:
+    def confirm_end(self) -> bool:
         return True  # acknowledged positions are exact here
 
     def finalized(self, now: float) -> None:
@@ -149,7 +149,7 @@ class ManualTracker:
             yield from self._acknowledge_awaited()
             yield from self._report_flush()
             self._flush = None
-        if self.is_settled:
+        if self.is_all_answered:
             position = self.timeline.position_at(now - MAX_RESPONSE_SECONDS)
             if position > self._acknowledged:
                 yield from self._acknowledge(position)
@@ -157,7 +157,7 @@ class ManualTracker:
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         match event:
             case Delta(is_final=True):
-                self._open.add(event, self._origin, self.timeline.sent)
+                self._open.add(event, self._connection_start, self.timeline.sent)
                 self._note_time(event, now)
                 if event.text:
                     yield from self._text_grew(now)
@@ -172,7 +172,7 @@ class ManualTracker:
     def rewind(self, position: float) -> None:
         if self._open.length >= self._lost.length:
             self._lost = replace(self._open, first_at=None, last_at=None)
-        self._open, self._origin, self._flush, self._has_text = PendingText(), position, None, False
+        self._open, self._connection_start, self._flush, self._has_text = PendingText(), position, None, False
         self._has_new_text, self._is_first = False, True
         self._due.clear()
 
@@ -181,7 +181,7 @@ class ManualTracker:
         self._due.clear()
         yield from segments
 
-    def end(self, *, complete: bool) -> Iterator[Fact]:
+    def settle_open(self, *, complete: bool) -> Iterator[Fact]:
         yield from self._end(complete=complete, is_done=False)
 
     def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:

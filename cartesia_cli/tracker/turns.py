@@ -1,8 +1,8 @@
-"""Makes segments of the events of Cartesia's auto endpoint (`turn.*`), and drops text that a new connection repeats.
+"""The tracker of Cartesia's auto endpoint: makes segments of `turn.*` events, and drops repeated text.
 
 Within a turn, each text replaces the one before it; the turns of a connection are joined verbatim. The events drive
-this state machine, which also covers servers that omit or repeat some (docs: stt/turns). No transition takes settled
-text back.
+this state machine, which also covers servers that omit or repeat some (Cartesia's documentation: stt/turns). No
+transition takes settled text back.
 
     state      event       then
     idle       start       speaking
@@ -16,7 +16,8 @@ text back.
     any open   end         idle        closes the turn; an empty end keeps the last text
     others                             no change
 
-The text of a turn that is closed settles, unless it has to be held (see Repeats).
+Every event's text is taken, even if the state doesn't change. The text of a turn that is closed settles, unless it has
+to be held (see Repeats).
 
 Times. Cartesia's events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest
 speech not assigned to a previous turn, and the delay of the server tells where it stops. If `turn.end` has word times,
@@ -67,7 +68,7 @@ from .repeats import Repeat, repeated, text_after, tokenize, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
 MIN_TURN_SECONDS = 0.1
-"""Assumed length of a turn whose timing is unknown."""
+"""Assumed length of a turn of which the end isn't known to come after the start."""
 
 
 class SettledTurn(NamedTuple):
@@ -116,7 +117,9 @@ class OpenTurn:
 
 
 class EndedTurn(NamedTuple):
-    """A turn that is over. times: what was observed of it; None if not even its end was."""
+    """A turn that is over. times: what was observed of it; None if its end wasn't, or if part of its text had settled
+    before: then it has no latencies.
+    """
 
     segment: Segment
     times: UtteranceTimes | None
@@ -126,8 +129,8 @@ class EndedTurn(NamedTuple):
 class Replay:
     """Turns received again after a reconnect, held until compared with what was settled before.
 
-    settled_words    words settled before that the resent audio may repeat
-    expected_skips   how many of them it probably skips, judging by where their turns are
+    settled_words    words, settled before, that the resent audio may repeat
+    expected_skips   how many of the first of them it may skip, judging by where their turns are
     end              position of the sender when the last of them settled: everything after it is new
     skips_nothing    whether the audio is sent again from where everything before it is acknowledged
     pending          turns that may be repeats
@@ -154,37 +157,38 @@ class TurnTracker:
         self.timeline = timeline
         self._open = OpenTurn()
         # turns that are over
-        self._last_turn_text = ""
-        self._settled_text = ""  # of the last turn
-        self._is_first = True  # no turn of this connection has settled yet
+        self._last_turn_text = ""  # as it was received, to recognize a `turn.end` that comes twice
+        self._settled_text = ""  # of the last segment, without what was repeated
+        self._is_first = True  # whether no turn of this connection has settled yet
         self._turn_ended_at: float | None = None  # when the last turn of this connection ended
         self._settled: deque[SettledTurn] = deque()
         self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
         self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
-        self._has_new_text = False  # a turn has settled since a connection was lost
+        self._has_new_text = False  # whether a turn has settled since a connection was lost
         self._acknowledged = 0.0
-        self._origin = 0.0  # the position from which audio is resent if this connection is lost before a turn ends
+        self._fallback_position = 0.0  # where to resume if this connection is lost before a turn of it has ended
         self._connection_start = 0.0  # the position where this connection began: word times count from there
 
     @property
     def resume_position(self) -> float:
         if self._turn_ended_at is None or (self._replay is not None and not self._replay.is_repeat):
-            return max(self._acknowledged, self._origin)
+            return max(self._acknowledged, self._fallback_position)
         timeline = self.timeline
         answered = timeline.position_at(self._turn_ended_at - self._delay.longest - DELAY_JITTER_SECONDS)
         position = timeline.quiet_before(timeline.speech_before(answered))
+        # Without settled words to compare with, nothing would tell whether audio was skipped that has no text.
         return max(self._acknowledged, position) if self._settled_words_since(position)[0] else self._acknowledged
 
     @property
-    def is_settled(self) -> bool:
+    def is_all_answered(self) -> bool:
         return False  # pauses are sent as silence here, so that the session is never idle
 
-    def check_end(self) -> bool:
+    def confirm_end(self) -> bool:
         if self._replay is None or self._replay.skips_nothing:
             return True
-        self._origin = self._acknowledged
+        self._fallback_position = self._acknowledged
         return False
 
     def finalized(self, now: float) -> None:
@@ -193,7 +197,7 @@ class TurnTracker:
     def advance(self, now: float) -> Iterator[Fact]:
         replay = self._replay
         if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.end:
-            yield from self._release(replay)
+            yield from self._settle_held(replay)
         if self._open.state == "idle" and self._replay is None:
             yield from self._acknowledge(now)
 
@@ -203,6 +207,7 @@ class TurnTracker:
                 if self._open.text:
                     yield from self._close_turn(now, is_end=False)
                 self._open_turn("speaking", now)
+                self._open.eager_end_at = None
             case TurnUpdate():
                 yield self._update_turn("speaking", event, now)
                 self._open.eager_end_at = None
@@ -221,21 +226,21 @@ class TurnTracker:
                     yield from self._acknowledge(now)
 
     def rewind(self, position: float) -> None:
-        if len(words_of(self._open.text)) >= len(words_of(self._lost_text)):
+        if len(words_of(self._open.text)) >= len(words_of(self._lost_text)):  # the longer one got further
             self._lost_text, self._lost_sent_at_end = self._open.text, self.timeline.sent
         words, expected_skips = self._settled_words_since(position)
         skips_nothing = position <= self._acknowledged
         end = self._settled[-1].sent_at_end if words else position
         self._replay = Replay(words, expected_skips, end, skips_nothing, []) if words else None
         self._open, self._turn_ended_at, self._last_turn_text = OpenTurn(), None, ""
-        self._origin, self._has_new_text, self._is_first = position, False, True
+        self._fallback_position, self._has_new_text, self._is_first = position, False, True
         self._connection_start = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
         yield from drop_repeated(segments, *self._settled_words_since(self.resume_position))
         self._open, self._replay, self._lost_text = OpenTurn(), None, ""
 
-    def end(self, *, complete: bool) -> Iterator[Fact]:
+    def settle_open(self, *, complete: bool) -> Iterator[Fact]:
         if self._open.text:
             last = EndedTurn(self._open.segment(*self.timeline.end_utterance(), "audio"), None)
             if self._replay is not None:
@@ -244,7 +249,7 @@ class TurnTracker:
                 yield from self._settle(last)
         self._open = OpenTurn()
         if self._replay is not None:
-            yield from self._release(self._replay)
+            yield from self._settle_held(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
             settled = [word for turn in self._settled for word in turn.words]
             lost = Segment(*self.timeline.end_utterance(), self._lost_text, "estimated")
@@ -309,12 +314,12 @@ class TurnTracker:
         repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
         replay.is_repeat = repeat is not None
         if repeat is None and not replay.skips_nothing:
-            self._origin = self._acknowledged
+            self._fallback_position = self._acknowledged
             yield StartOver()
         elif repeat is not None and repeat.reaches_end:
-            yield from self._release(replay, repeat)
+            yield from self._settle_held(replay, repeat)
 
-    def _release(self, replay: Replay, repeat: Repeat | None = None) -> Iterator[Fact]:
+    def _settle_held(self, replay: Replay, repeat: Repeat | None = None) -> Iterator[Fact]:
         """Settle the pending turns without the part that repeats. repeat: that part, if it is known."""
         self._replay = None
         if repeat is None:
@@ -371,7 +376,7 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
     have times."""
     for segment in segments:
         tokens = tokenize(segment.text)
-        if 0 < count >= len(tokens):
+        if count and count >= len(tokens):
             count -= len(tokens)
         elif count:
             at = tokens[count - 1].end

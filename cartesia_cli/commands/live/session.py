@@ -260,7 +260,7 @@ class LiveSession:
 
     def _publish(self, update: Update) -> None:
         """Add an update to the measurements, the transcript and every output."""
-        self._metrics.time_line.updated(update)
+        self._metrics.activity_log.updated(update)
         self._outputs.write(update)
 
     def _audio_arrived(self) -> None:

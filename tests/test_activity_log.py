@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cartesia_cli.output.stats_chart import LANES, render_time_line, svg
-from cartesia_cli.session.time_line import MAX_STEPS, TimeLine
+from cartesia_cli.session.activity_log import MAX_STEPS, ActivityLog
 from cartesia_cli.transcript import Notice, Partial, Segment
 from tests import golden
 
@@ -22,10 +22,10 @@ class Clock:
         return self.now
 
 
-def recorded(seconds: float = 20.0) -> TimeLine:
+def recorded(seconds: float = 20.0) -> ActivityLog:
     """Audio in real time, a partial a second, a segment every five, and no connection from 8 to 12."""
     clock = Clock()
-    line = TimeLine(clock)
+    line = ActivityLog(clock)
     for tenth in range(round(seconds * 10)):
         clock.now = tenth / 10
         if not 8 <= clock.now < 12:
@@ -50,7 +50,7 @@ def test_time_line_counts_what_happened_when() -> None:
 
 def test_memory_of_a_long_session_is_bounded() -> None:
     clock = Clock()
-    line = TimeLine(clock)
+    line = ActivityLog(clock)
     for minute in range(60 * 24):
         clock.now = 60.0 * minute
         line.audio_sent(60.0)

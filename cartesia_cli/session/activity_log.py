@@ -18,7 +18,7 @@ MAX_STEPS = 2000
 MAX_OUTAGES = 1000
 
 
-class TimeLine:
+class ActivityLog:
     """What happened when, in seconds since the recorder was made. `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
