@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -282,6 +283,44 @@ def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
     journal.close()
     assert lines(out)[: len(before)] == before
     assert len(failures) == 1
+
+
+def test_lines_stay_and_locks_hold_if_there_is_no_room_to_rewrite_the_journal(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    first = begin()
+    for _ in range(9):
+        first.add(FAILED)
+    first.close()
+    before = lines(out)
+
+    def no_room(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("cartesia_cli.scale.journal.write_atomically", no_room)
+    told: list[str] = []
+    journal = Journal(out, on_detail=told.append)
+    journal.start()
+    assert lines(out)[:-1] == before and told == []
+    journal.close()
+
+
+def test_events_of_the_last_run_stay_together_though_runs_were_mixed(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    first, second = Journal(out), Journal(out)
+    for journal in (first, second):
+        journal.start()
+    for _ in range(9):
+        first.add(FAILED)
+    first.finish()
+    second.finish()
+    later = begin()
+    assert [(event.run, event.event) for event in later.events()] == [
+        (second.run, "started"), (second.run, "finished"), (later.run, "started")
+    ]  # fmt: skip
 
 
 def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,13 +146,13 @@ def test_short_runs_print_no_progress_to_a_file(transcribe: Transcribe) -> None:
 
 def test_summary_of_a_long_run_says_how_long_it_took() -> None:
     summary = BatchSummary()
-    summary.total, summary.written, summary.audio_seconds, summary.billed_seconds = 30, 28, 3734.0, 3734.0
+    summary.total, summary.written, summary.audio_seconds, summary.requested_seconds = 30, 28, 3734.0, 3734.0
     assert summary.to_text() == "28 of 30 transcribed, 1:02:14 of audio, 1,867.0 credits"
     summary.elapsed_seconds = 83.0
     assert summary.to_text() == (
         "28 of 30 transcribed, 1:02:14 of audio, 1,867.0 credits, in 1:23 (45.0 times real time)"
     )
-    summary.from_cache, summary.billed_seconds = 28, 0.0
+    summary.from_cache, summary.requested_seconds = 28, 0.0
     assert summary.to_text() == "28 of 30 transcribed, 1:02:14 of audio, from cache, 0 credits, in 1:23"
 
 

@@ -232,7 +232,7 @@ class BatchTranscriber:
         )
 
     def stop(self) -> int:
-        self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
+        self._transcriber.is_stopping = self._transcriber.aborts_uploads = True
         self._limit.close()
         return len(self._transcriber.billable_jobs)
 

@@ -28,7 +28,7 @@ TASKBAR_SECONDS = 1.0
 """How often the terminal's own progress is sent, changed or not: Ghostty hides it after 15 s without any."""
 
 CLOSE_SECONDS = 1.0
-"""How long the end of a batch waits for the thread: longer only if the terminal doesn't take what is written."""
+"""How long the end of a batch waits for the thread, which may be busy writing to a terminal."""
 
 
 def line_intervals() -> Iterator[float]:
@@ -58,7 +58,7 @@ class BatchProgress(BatchObserver):
         self._show, self._intervals = show, intervals
         self._pause_seconds, self._clock = pause_seconds, clock
         self._lock, self._stop = threading.Lock(), threading.Event()
-        self._counts = BatchState(all_found=False, credits=None if local else 0.0)  # but what only `state` knows
+        self._counts = BatchState(all_found=False, credits=None if local else 0.0)  # without what `state` works out
         self._unusable = 0
         self._began: float | None = None
         self._jobs: dict[int, JobState] = {}
@@ -122,6 +122,7 @@ class BatchProgress(BatchObserver):
 
     def state(self) -> BatchState:
         """How far the batch is at this moment."""
+        pause = self._pause_seconds()
         with self._lock:
             now, counts = self._clock(), self._counts
             jobs = sorted(self._jobs.values(), key=lambda job: job.row)
@@ -132,12 +133,12 @@ class BatchProgress(BatchObserver):
                 failed=counts.failed + self._unusable,
                 elapsed=0.0 if self._began is None else now - self._began,
                 audio_ended=counts.audio_ended + sum(job.transcribed_seconds for job in jobs),
-                pause=self._pause_seconds(),
+                pause=pause,
                 jobs=tuple(replace(job, elapsed=now - job.began) for job in jobs),
             )
 
     def _end(self, key: int) -> bool:
-        """Take a job out of work. False if it has ended before."""
+        """Remove a running job. False if it has ended before."""
         if (job := self._jobs.pop(key, None)) is None:
             return False
         self._counts.ended += 1
@@ -158,7 +159,7 @@ class BatchView(TerminalRows):
     """The rows of a batch at the bottom of a terminal, and the progress that the terminal shows itself.
 
     colored   whether text may be dim, red or yellow
-    lock      held by whoever writes to the terminal
+    lock      held by whoever writes to the terminal; reentrant
     """
 
     def __init__(
@@ -195,14 +196,14 @@ class BatchView(TerminalRows):
             self._send_taskbar(self._state)
 
     def suspend(self) -> None:
-        """Show nothing until `resume`: the program is about to be stopped."""
+        """Show nothing until `resume`: Ctrl-Z is about to suspend the program."""
         with self._lock:
             self._is_suspended = True
             self.clear()
             self._remove_taskbar()
 
     def resume(self) -> None:
-        """Show the state again, at the cursor: others have used the terminal."""
+        """Let the next state be shown, from the cursor on: other programs have used the terminal."""
         with self._lock:
             self.restore()
             self._is_suspended = False

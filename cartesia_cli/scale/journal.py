@@ -9,7 +9,8 @@ what runs with other shards have done. Of several lines about a recording, or ab
 - A recording is claimed before work on it begins, so that no two runs transcribe it at the same time, where the file
   system has locks. The claim is a record lock (see `record_locks`): it ends with its process. After a claim, lines that
   others have appended since are read.
-- A file of which more than half is outdated is rewritten when a run begins, if no other run uses the directory.
+- A file of which more than half is outdated, and that isn't small, is rewritten when a run begins, if no other run uses
+  the directory. Of the events of runs, those of the last one are kept.
 
 Must never fail a run: a journal that can't be used is reported; results that aren't in it are found by their files.
 """
@@ -56,7 +57,10 @@ CLAIMS = range(1 << 32, 1 << 40)
 
 class Journal:
     """The journal of one output directory, and one run that uses it. May be used by several threads. What other runs
-    have written is read at once; nothing is created before `start`.
+    have written is read when it is opened; nothing is created before `start`.
+
+    For each recording: `claim`, then `outcome_elsewhere`, in case another run has just done it; the work; `add`, and
+    only then `release`.
 
     directory   where results go; need not exist yet
     shard       of the run; None if it has all recordings
@@ -213,7 +217,7 @@ class Journal:
                     self._locks.release(_byte(CLAIMS, recording))
 
     def outcome_elsewhere(self, recording: str) -> Entry | None:
-        """The outcome of a recording in another run since this one has started; None if there is none."""
+        """The outcome of a recording that another run has added since the journal was opened; None if there is none."""
         with self._mutex:
             if key_of(recording) not in self._changed:
                 return None
@@ -259,12 +263,13 @@ class Journal:
                     path.chmod(path.stat().st_mode | stat.S_IWGRP)
 
     def _enter(self) -> None:
-        """Lock the byte of this run. While no other run does, this run's file may be rewritten."""
+        """Lock the byte of this run. If no other run has locked one, this run's file may be rewritten first."""
         self._locks = RecordLocks(self._folder / LOCK_NAME)
         try:
             self._locks.wait(OPENING)
             if self._locks.acquire(RUNS.start, len(RUNS)):
-                self._compact()
+                with suppress(OSError):  # such as a full disk: the outdated lines stay
+                    self._compact()
                 self._locks.release(RUNS.start, len(RUNS))
             self._locks.acquire(_byte(RUNS, self.run))
             self._locks.release(OPENING)
@@ -278,21 +283,22 @@ class Journal:
         if current is None:
             return
         kept: list[bytes] = []
-        last_run: list[bytes] = []
-        run = ""
+        events: dict[str, list[bytes]] = {}
+        last_run = ""
         with (self._folder / self._own).open("rb") as file:
             for offset, line in read_lines(file, 0):
                 if offset in current:
                     kept.append(line)
                 elif isinstance(parsed := decode(line), RunEvent):
-                    last_run = [*last_run, line] if parsed.run == run else [line]
-                    run = parsed.run
-        write_atomically(self._folder / self._own, b"".join([*kept, *last_run]))
+                    last_run = parsed.run
+                    events.setdefault(last_run, []).append(line)
+        write_atomically(self._folder / self._own, b"".join([*kept, *events.get(last_run, [])]))
         self._read_anew()
 
     def _read_anew(self, changed: set[int] | None = None) -> None:
-        """Read all files from the start, because one was rewritten. `changed` gets the recordings of runs that weren't
-        known before.
+        """Read all files from the start, because one was rewritten.
+
+        changed   gets the recordings of which runs have written that weren't known when the files were last read
         """
         known_runs = self._index.runs
         self._index.close()
@@ -352,11 +358,12 @@ class Journal:
                 self._locks.release(byte)
 
     def _no_locks(self, error: OSError) -> None:
+        """Do without locks from now on. Recordings that are claimed can then be claimed by other runs, too."""
         if self._locks is not None:
             self._locks.close()
             self._locks = None
         self._on_detail(
-            f"{self.directory}: locks can't be used ({error.strerror}): "
+            f"{self.directory}: locks can't be used ({error.strerror or error}): "
             "another run there may transcribe the same recordings"
         )
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # imported only where they are needed, because they import ev
 class BatchConfig(NamedTuple):
     """What all recordings of a batch have in common.
 
-    timeout      seconds for one recording; None: as long as its size needs
+    timeout      seconds for each request with all its attempts, without the wait until it may begin; None: as long as
+                 the size of the recording needs
     cache        responses of the same server; None: neither read nor written
     matches      writes the selected rows of each transcript; None: whole transcripts are written
     manifest     lists the results; None: no manifest is written

@@ -290,7 +290,7 @@ class BatchRun:
         paid for. A second Ctrl-C ends that, too.
         """
         self._is_interrupted = True
-        self._transcriber.is_stopping = self._transcriber.gives_up_uploads = True
+        self._transcriber.is_stopping = self._transcriber.aborts_uploads = True
         self._close_limit()
         if self._alone or not (sent := len(self._transcriber.billable_jobs)):
             return
@@ -341,7 +341,7 @@ class BatchRun:
         item, transcript = job.input, done.transcript
         with self._lock:
             self.summary.audio_seconds += transcript.duration or 0.0
-            self.summary.billed_seconds += done.billed_seconds
+            self.summary.requested_seconds += done.requested_seconds
             self.summary.from_cache += done.from_cache
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)

@@ -21,18 +21,18 @@ class BatchSummary:
     elsewhere                inputs that another run has transcribed meanwhile
     from_cache               inputs whose response came from the cache
     audio_seconds            of all transcripts
-    billed_seconds           of those whose response didn't come from the cache
+    requested_seconds        of those whose response didn't come from the cache
     elapsed_seconds          since the run began
     """
 
     total = written = elsewhere = from_cache = 0
-    audio_seconds = billed_seconds = elapsed_seconds = 0.0
+    audio_seconds = requested_seconds = elapsed_seconds = 0.0
 
     def __init__(self, free_place: str | None = None) -> None:
         self.free_place = free_place
 
     def to_text(self) -> str:
-        price = f"on {self.free_place}" if self.free_place else f"{batch_credits(self.billed_seconds):,.1f} credits"
+        price = f"on {self.free_place}" if self.free_place else f"{batch_credits(self.requested_seconds):,.1f} credits"
         if self.from_cache:
             free = self.from_cache == self.written
             price = "from cache, 0 credits" if free else f"{self.from_cache} from cache, {price}"
@@ -46,6 +46,6 @@ class BatchSummary:
         """How long a run took that took long, and how much faster than real time it was."""
         if self.elapsed_seconds < LONG_RUN_SECONDS:
             return ""
-        speed = self.billed_seconds / self.elapsed_seconds
+        speed = self.requested_seconds / self.elapsed_seconds
         times = f" ({speed:,.1f} times real time)" if speed else ""
         return f", in {clock_time(self.elapsed_seconds)}{times}"

@@ -1,8 +1,8 @@
 """Gets the transcripts of recordings: from the cache, from a server, or from a cluster.
 
-Writes the cache, response bodies (`--keep-json`) and temporary files; results are written by `write_results`.
-Must never send a recording whose response is in the cache; with a cache, of equal recordings that are requested at the
-same time only one is sent.
+Writes the cache, temporary files, and the bodies of responses that can't be used (`--keep-json`); results are written
+by `write_results`. Must never send a recording whose response is in the cache; with a cache, of equal recordings that
+are requested at the same time only one is sent.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ PARTIAL_SUFFIX = ".part"
 class TranscribedJob(NamedTuple):
     """The transcript of a recording.
 
-    job              as it was sent: downloaded and probed, if it wasn't before
-    body             of the response; None if there are several, one for each channel
-    billed_seconds   of audio; 0 if the response came from the cache
-    local            whether an offline engine has transcribed it, here or on a cluster: it cost nothing
-    from_cache       whether all responses came from the cache
-    audio            fingerprint of the recording, if a worker of a cluster has downloaded it
+    job                 as it was sent: downloaded and probed, if it wasn't before
+    body                of the response; None if there are several, one for each channel
+    requested_seconds   of audio in requests, here or on a cluster; 0 if all responses came from the cache
+    local               whether an offline engine has transcribed it, here or on a cluster: it cost nothing
+    from_cache          whether all responses came from the cache
+    audio               fingerprint of the recording, if a worker of a cluster has downloaded it
     """
 
     job: Job
     transcript: Transcript
     body: bytes | None
-    billed_seconds: float
+    requested_seconds: float
     local: bool
     from_cache: bool
     audio: Fingerprint | None = None
@@ -64,7 +64,7 @@ class TranscribedJob(NamedTuple):
     @property
     def credits(self) -> float | None:
         """What it cost; None for what was transcribed locally."""
-        return None if self.local else batch_credits(self.billed_seconds)
+        return None if self.local else batch_credits(self.requested_seconds)
 
 
 class JobResponse(NamedTuple):
@@ -76,8 +76,11 @@ class JobResponse(NamedTuple):
     from_cache: bool = True
     local: bool = False
 
-    def billed_seconds(self, usable: BatchResponse, job: Job) -> float:
-        """Seconds of audio that it was billed for. `usable`: what can be used of it."""
+    def requested_seconds(self, usable: BatchResponse, job: Job) -> float:
+        """Seconds of audio in the request, if there was one. `usable`: what can be used of the response.
+
+        A budget counts what may have been billed instead, which can be more.
+        """
         return 0.0 if self.from_cache else usable.duration or job.seconds or 0.0
 
 
@@ -124,16 +127,17 @@ class SameRequests:
 class JobTranscriber:
     """Gets transcripts, of one recording in each call. Thread-safe.
 
-    connect     called whenever something has to be sent; must return the same backend each time
+    connect     the backend, called before each request: it opens one the first time, and returns the same afterwards
     budget      what the recordings may cost
     observer    shows progress; `number` is that of a job
     temporary   for what is downloaded, cut or converted
     remote      saves recordings that are elsewhere
     cluster     transcribes the recordings; None: this process does
 
-    is_stopping        whether jobs have to give up what is not being sent yet
-    gives_up_uploads   whether they have to give up what isn't sent completely, too
-    billable_jobs      numbers of the jobs whose recordings are sent, and have to be paid for
+    is_stopping      set by the caller: jobs give up downloads, and what waits for its turn to be sent
+    aborts_uploads   set by the caller: they give up what isn't sent completely, too
+    billable_jobs    numbers of jobs whose recordings were sent completely, and may have to be paid for: when a run is
+                     stopped, its caller waits for these, and removes those that are done
     """
 
     def __init__(
@@ -151,24 +155,29 @@ class JobTranscriber:
         self._budget, self._observer, self._temporary = budget, observer, temporary
         self._remote, self._cluster = remote, cluster
         self._same, self._connect_lock = SameRequests(), threading.Lock()
-        self.is_stopping = self.gives_up_uploads = False
+        self.is_stopping = self.aborts_uploads = False
         self.billable_jobs: set[int] = set()
 
     def materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
-        """The job with its recording as a local file, unless it is given to a cluster."""
+        """The job with its recording as a local file, for `transcribe`: it is downloaded if it is elsewhere, unless the
+        job is given to a cluster. Raises Stopped if the run is being stopped.
+        """
         if self._cluster is not None:
             return nullcontext(job)
         show = partial(self._show, number)
         return materialize(job, self._config.options, self._temporary, show, self._remote)
 
     def _show(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """Show what a job does before anything of it is sent. Raises Stopped if the run is being stopped."""
+        """Show how far a download is. Raises Stopped if the run is being stopped."""
         if self.is_stopping:
             raise Stopped
         self._observer.update(number, what, done, total)
 
     def transcribe(self, number: int, job: Job) -> TranscribedJob:
-        """The transcript of a recording: by the response in the cache, or else by that of the server."""
+        """The transcript of a job from `materialized`: by the response in the cache, or else by that of the server.
+
+        Raises CliError if it fails; Stopped or LimitClosed if the run is being stopped.
+        """
         if self._cluster is not None:
             done = self._transcribe_on_cluster(number, job, self._cluster)
         elif self._config.speakers is not None:
@@ -195,7 +204,7 @@ class JobTranscriber:
             model=self._config.options.model,
             measured_duration=job.seconds,
         )
-        billed = found.billed_seconds(usable, job)
+        billed = found.requested_seconds(usable, job)
         return TranscribedJob(job, transcript, found.response.body, billed, found.local, found.from_cache)
 
     def _transcribe_channels(self, number: int, job: Job, names: Sequence[str]) -> TranscribedJob:
@@ -217,7 +226,7 @@ class JobTranscriber:
                 for one, channel in zip(found, conversation.jobs, strict=True)
             ]
             transcript = conversation.merge(responses, self._config.options.model)
-            billed = sum(map(JobResponse.billed_seconds, found, responses, conversation.jobs))
+            billed = sum(map(JobResponse.requested_seconds, found, responses, conversation.jobs))
         from_cache = bool(found) and all(one.from_cache for one in found)
         return TranscribedJob(job, transcript, None, billed, any(one.local for one in found), from_cache)
 
@@ -242,7 +251,7 @@ class JobTranscriber:
         def show(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
                 self.billable_jobs.add(number)
-            elif self.gives_up_uploads:
+            elif self.aborts_uploads:
                 raise Stopped
             if not progress.uploaded:
                 update("sending", progress.sent, progress.size)
@@ -322,7 +331,7 @@ class JobTranscriber:
             done = cluster.transcribe(job)
             self.billable_jobs.add(number)
             if not (done.local or done.from_cache):
-                reservation.billed_seconds = max(done.billed_seconds, seconds)
+                reservation.billed_seconds = max(done.requested_seconds, seconds)
         return done._replace(job=job._replace(media=done.job.media))
 
     def _open_backend(self) -> Backend:
@@ -407,8 +416,8 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
 
 
 def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
-    """Write a response body to its file, if it has one, and isn't empty. Returns the error of a file that can't be
-    written.
+    """Write a response body to the job's file for it, if there is one and the body isn't empty. Returns the error of a
+    file that can't be written.
 
     is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
                   a response, and another attempt finds its own name free
