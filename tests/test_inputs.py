@@ -156,7 +156,6 @@ def test_colliding_results_keep_the_suffix_of_their_input() -> None:
     ("wrong", "words"),
     [
         (plan("text", "srt"), "need a folder"),
-        (plan("text", output="a", output_dir="b"), "exclude"),
         (plan("json", several=True, output="-"), "to one file"),
         (plan("text", several=True, output="all.txt"), "to one file"),
         (plan("text", output="a.wav", force=True), "is an input"),
@@ -180,5 +179,3 @@ def test_formats_come_from_options_or_the_output_suffix() -> None:
     assert parse_formats("text, srt,text", False, None) == ("text", "srt")
     with pytest.raises(UsageError, match="unknown format 'docx'"):
         parse_formats("text,docx", False, None)
-    with pytest.raises(UsageError, match="different formats"):
-        parse_formats("srt", True, None)
