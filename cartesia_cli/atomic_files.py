@@ -9,6 +9,7 @@ Must never delete a file that it didn't create: a name doesn't prove who created
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -25,11 +26,14 @@ TEMPORARY_NAME = re.compile(r"\.cartesia-cli\.[0-9a-f]{8}\.tmp")
 COPY_BYTES = 1 << 20
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, data: bytes, *, mode: int = 0o666, durable: bool = True, replaces: bool = True
+) -> None:
     """Make `data` the whole content of `path`; its directory is created if it is missing.
 
-    mode      permissions of a new file, less the umask; a file that is replaced passes on its own
-    durable   whether to wait until the disk has the data (fsync), so that it survives a power cut
+    mode       permissions of a new file, less the umask; a file that is replaced passes on its own
+    durable    whether to wait until the disk has the data (fsync), so that it survives a power cut
+    replaces   whether a file that exists is replaced; False: FileExistsError
 
     Raises OSError if it can't be written; an existing file is then unchanged.
     """
@@ -42,7 +46,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666, durable: boo
     if not _write_unnamed(temporary, data, mode, replaced, durable):
         with _new_file(temporary, mode) as file:
             _write(file, data, replaced, durable)
-    _move(temporary, target)
+    _move(temporary, target, replaces=replaces)
 
 
 @contextmanager
@@ -97,8 +101,17 @@ def _temporary_name(target: Path) -> Path:
     return target.with_name(f".cartesia-cli.{os.urandom(4).hex()}.tmp")
 
 
-def _move(temporary: Path, target: Path) -> None:
+def _move(temporary: Path, target: Path, *, replaces: bool = True) -> None:
     try:
+        if not replaces:
+            try:
+                os.link(temporary, target)
+                return
+            except FileExistsError:
+                raise
+            except OSError as error:  # a file system without links
+                if target.exists():
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)  # also where both are names of one file: then replacing does nothing

@@ -54,6 +54,29 @@ def test_new_file_has_the_requested_mode(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("system")
+@pytest.mark.parametrize("has_links", [True, False])
+def test_file_that_has_appeared_stays_unless_it_may_be_replaced(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def no_link(source: object, target: object, **options: object) -> None:
+        if has_links or options:  # with options, an unnamed file gets its name
+            link(source, target, **options)  # type: ignore[arg-type]
+        else:
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    path = tmp_path / "a.txt"
+    write_atomically(path, b"first", replaces=False)
+    with pytest.raises(FileExistsError):
+        write_atomically(path, b"second", replaces=False)
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"first", [path])
+    write_atomically(path, b"third")
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"third", [path])
+
+
+@pytest.mark.usefixtures("system")
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_failed_write_changes_nothing(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:

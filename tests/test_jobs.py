@@ -301,6 +301,28 @@ def test_ctrl_c_waits_until_responses_that_have_come_are_written(talks: Talks, s
     assert [file.name for file in (tmp_path / "talks" / "out").glob("*.txt")] == ["talk000.txt"]
 
 
+def test_files_that_appear_during_the_run_are_kept(
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks(1)
+    there = [tmp_path / "talks" / "a.txt", tmp_path / "talks" / "kept" / "talk000.json"]
+
+    def text(name: str) -> str:
+        for path in there:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("mine")
+        return f"This is {name}."
+
+    monkeypatch.setattr(service, "text", text)
+    command = ("talk000.wav", "-o", "a.txt", "--keep-json", "kept", "--no-cache")
+    done = transcribe(*command)
+    assert (done.returncode, done.stdout) == (1, "This is talk000.wav.\n")
+    assert "a.txt exists by now" in done.stderr
+    assert [path.read_text() for path in there] == ["mine", "mine"]
+    assert transcribe(*command, "--force").returncode == 0
+    assert there[0].read_text() == "This is talk000.wav.\n"
+
+
 def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
     service.refused, service.delays = {*names}, {names[0]: 0.5}

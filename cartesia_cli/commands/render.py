@@ -88,7 +88,10 @@ def render(
             if "html" in files:
                 recording = find_recording(audio, item.path, transcript.source)
                 media = PageMedia(recording, reporter, linked=True, embed=embed_audio)
-            write_results(transcript, files, layout, reporter, name=item.source, matches=matches, media=media)
+            write_results(
+                transcript, files, layout, reporter, name=item.source, matches=matches, media=media,
+                replaces=output_options.force,
+            )  # fmt: skip
         except CliError as error:
             if len(items) == 1:
                 raise

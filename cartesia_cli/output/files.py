@@ -47,10 +47,15 @@ def write_json(document: object) -> None:
     write_stdout(to_json(document, indent=2))
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Make `content` the whole content of a file, and replace what was there. Raises OutputError if that fails."""
+def write_file(path: Path, content: str | bytes, *, replaces: bool = True) -> None:
+    """Make `content` the whole content of a file. Raises OutputError if that fails.
+
+    replaces   whether a file that exists is replaced; False: it may have appeared since that was checked, and stays
+    """
     try:
-        write_atomically(path, content if isinstance(content, bytes) else _encoded(content))
+        write_atomically(path, content if isinstance(content, bytes) else _encoded(content), replaces=replaces)
+    except FileExistsError as error:
+        raise OutputError(f"{path} exists by now", hint="--force overwrites it") from error
     except OSError as error:
         failure = OutputError(f"{path}: can't be written: {error.strerror}")
         failure.stops_batch = error.errno in FULL

@@ -26,6 +26,7 @@ class BatchConfig(NamedTuple):
                  None: recordings are transcribed as a whole
     bucket       writes the results as objects; None: they are files
     embed_audio  whether pages carry a copy of their recording
+    replaces     whether files of results that have appeared meanwhile are replaced
     """
 
     options: BatchOptions
@@ -38,3 +39,4 @@ class BatchConfig(NamedTuple):
     speakers: tuple[str, ...] | None = None
     bucket: BucketResults | None = None
     embed_audio: bool = False
+    replaces: bool = True

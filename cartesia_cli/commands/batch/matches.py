@@ -58,6 +58,7 @@ class MatchWriter:
     output     a file, or None for stdout
     several    whether results have the names of their files
     speakers   whether rows of several inputs have a column for speakers
+    replaces   whether a file that has appeared meanwhile is replaced
     """
 
     def __init__(
@@ -69,11 +70,12 @@ class MatchWriter:
         *,
         several: bool,
         speakers: bool = False,
+        replaces: bool = True,
     ) -> None:
         assert layout.selection is not None
         self._layout = layout if output is None else layout._replace(columns=None)
         self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
-        self._several, self._speakers = several, speakers
+        self._several, self._speakers, self._replaces = several, speakers, replaces
         has_columns = several and format in ROW_COLUMNS
         self._header = row_header(format, file=True, speakers=speakers) if format is not None and has_columns else ""
         self._separator = "\n" if several and format == "table" else ""
@@ -117,7 +119,7 @@ class MatchWriter:
             self._output is None or self._format is None or self.found_nothing
         ):  # a file without matches would look like a result
             return None
-        return write_result("".join(self._parts), self._output, self._reporter)
+        return write_result("".join(self._parts), self._output, self._reporter, replaces=self._replaces)
 
     def _write(self, text: str) -> None:
         if self._output is not None:

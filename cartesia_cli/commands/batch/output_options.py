@@ -113,11 +113,19 @@ class OutputOptions(NamedTuple):
         return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined, to_bucket)
 
     def matches(
-        self, layout: "Layout", formats: tuple[str, ...], reporter: "Reporter", *, several: bool, speakers: bool = False
+        self,
+        layout: "Layout",
+        formats: tuple[str, ...],
+        reporter: "Reporter",
+        *,
+        several: bool,
+        speakers: bool = False,
+        continues: bool = False,
     ) -> "MatchWriter | None":
         """The writer of selected rows; None if none are selected.
 
-        speakers   whether any transcript is known to have speakers
+        speakers    whether any transcript is known to have speakers
+        continues   whether an earlier run is continued, whose files may be replaced
         """
         if layout.selection is None:
             return None
@@ -127,7 +135,9 @@ class OutputOptions(NamedTuple):
         is_combined = len(formats) == 1 and formats[0] != "text" and self.output_dir is None
         format = formats[0] if is_combined else None
         output = None if self.output is None or str(self.output) == "-" else self.output
-        return MatchWriter(layout, format, output, reporter, several=several, speakers=speakers)
+        return MatchWriter(
+            layout, format, output, reporter, several=several, speakers=speakers, replaces=self.force or continues
+        )
 
 
 class SubtitleOptions(NamedTuple):

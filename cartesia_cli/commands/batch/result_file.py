@@ -26,9 +26,12 @@ def write_result(
     label: bool = False,
     print_text: Callable[[str], object] = write_stdout,
     bucket: BucketResults | None = None,
+    replaces: bool = True,
 ) -> OutputError | None:
     """Write a whole result to a file, or to stdout (None). Returns the error of a file that can't be written: then the
     result was printed on stdout, under the name of the file if it has a `label`.
+
+    replaces   whether a file that has appeared meanwhile is replaced
     """
     if file is None:
         print_text(text)
@@ -36,7 +39,7 @@ def write_result(
     shown = str(file)
     try:
         if bucket is None:
-            write_file(file, text)
+            write_file(file, text, replaces=replaces)
         else:
             shown = bucket.write(file, text)
     except OutputError as error:

@@ -345,13 +345,13 @@ class BatchRun:
             self.summary.from_cache += done.from_cache
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
-        write_error = None if done.body is None else save_body(done.body, job, reporter)
+        write_error = None if done.body is None else save_body(done.body, job, reporter, replaces=config.replaces)
         try:
             write_results(
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
                 print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
-                media=self._media(done, planned) if "html" in job.targets else None,
+                media=self._media(done, planned) if "html" in job.targets else None, replaces=config.replaces,
             )  # fmt: skip
         except OutputError as error:
             write_error = error

@@ -87,6 +87,7 @@ class TranscribeRun:
             speakers=speakers,
             bucket=bucket,
             embed_audio=options.run.embed_audio,
+            replaces=output.force or options.run.continues,
         )
         if options.run.retry_failed and folder is not None and not has_journal(folder):
             raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
@@ -113,8 +114,9 @@ class TranscribeRun:
         if options.run.output_manifest is not None:
             manifest = self._open_manifest(options.run.output_manifest, names)
         matches = options.output.matches(
-            config.layout, self._formats, reporter, several=several, speakers=config.speakers is not None
-        )
+            config.layout, self._formats, reporter,
+            several=several, speakers=config.speakers is not None, continues=options.run.continues,
+        )  # fmt: skip
         self._config = config = config._replace(manifest=manifest, matches=matches)
         output_plan = options.output.plan(
             self._formats,

@@ -308,7 +308,9 @@ class JobTranscriber:
         except CliError:
             if responses:
                 body, is_complete = backend.client.redact_body(responses[-1].body), responses[-1].complete
-                if write_error := save_body(body, job, self._reporter, is_complete=is_complete):
+                if write_error := save_body(
+                    body, job, self._reporter, is_complete=is_complete, replaces=config.replaces
+                ):
                     self._reporter.error(write_error)
             raise
         body = backend.client.redact_body(responses[-1].body, response)
@@ -415,12 +417,15 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
     return usable
 
 
-def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True) -> OutputError | None:
+def save_body(
+    body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True, replaces: bool = True
+) -> OutputError | None:
     """Write a response body to the job's file for it, if there is one and the body isn't empty. Returns the error of a
     file that can't be written.
 
     is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
                   a response, and another attempt finds its own name free
+    replaces      whether a file that has appeared meanwhile is replaced
     """
     file = job.response_file
     if file is None or not body:
@@ -430,7 +435,7 @@ def save_body(body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = 
         numbered = (file.with_name(f"{name}{number}" if number > 1 else name) for number in count(1))
         file = next(one for one in numbered if not os.path.lexists(one))
     try:
-        write_file(file, body)
+        write_file(file, body, replaces=replaces)
     except OutputError as error:
         return error
     reporter.info(f"wrote {file}" if is_complete else f"wrote {file}, which is incomplete")

@@ -35,6 +35,7 @@ def write_results(
     write_rows: Callable[[SelectedRows], object] | None = None,
     bucket: BucketResults | None = None,
     media: PageMedia | None = None,
+    replaces: bool = True,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
@@ -46,6 +47,7 @@ def write_results(
     write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
     bucket       writes the files as objects; None: they are files
     media        the recording, for a page that plays it
+    replaces     whether files that have appeared meanwhile are replaced
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
@@ -64,8 +66,9 @@ def write_results(
         if format == "html" and media is not None:
             chosen = chosen._replace(media=media.beside(file))
         text = writer(format)(transcript, chosen)
-        write_error = (
-            write_result(text, file, reporter, label=label, print_text=print_text, bucket=bucket) or write_error
+        failure = write_result(
+            text, file, reporter, label=label, print_text=print_text, bucket=bucket, replaces=replaces
         )
+        write_error = failure or write_error
     if write_error is not None:
         raise write_error

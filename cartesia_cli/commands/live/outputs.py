@@ -124,7 +124,7 @@ class LiveOutputs:
                 with suppress(StdoutClosed):
                     stream.close(transcript, facts)
         for file, parts in self._file_parts.items() if has_connected else ():
-            failure = write_result("".join(parts), file, self._reporter) or failure
+            failure = write_result("".join(parts), file, self._reporter, replaces=config.force) or failure
         if self._append_file is not None:
             failure = self._append_file.flush() or failure
         if config.copy and transcript.text.strip():

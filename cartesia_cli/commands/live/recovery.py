@@ -144,7 +144,7 @@ def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: Recov
             reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
             try:
                 transcript = _transcribe(recording, item, wanted, connect, reporter)
-                write_results(transcript, files, wanted.layout, reporter, name=item.source)
+                write_results(transcript, files, wanted.layout, reporter, name=item.source, replaces=wanted.plan.force)
                 texts.append(transcript.text.strip())
                 for segment in transcript.segments:
                     if wanted.on_segment is not None:

@@ -222,7 +222,7 @@ class LiveSession:
             self._reporter.print_lines(partial(render_statistics, figures))
         if streaming.stats_svg is not None and self._has_connected:
             chart = svg(figures, f"{title(config.source)}, {config.options.model}")
-            failure = write_result(chart, streaming.stats_svg, self._reporter) or failure
+            failure = write_result(chart, streaming.stats_svg, self._reporter, replaces=config.force) or failure
         sent = self._metrics.seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
         price = "on this machine" if self._server.local else f"{credits:.0f} credits"
