@@ -276,6 +276,27 @@ def test_recordings_that_another_run_does_meanwhile_get_their_lines(
     assert sorted(service.names) == [f"{number}.wav" for number in range(10)]
 
 
+def test_second_run_with_the_same_manifest_sends_nothing(
+    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
+) -> None:
+    service.holds = {"0.wav": threading.Event()}
+    command = ["transcribe", "wavs", "--no-cache", "--output-manifest", "m.jsonl"]
+    with start_program([*command, "--jobs", "1"], env=env, cwd=tmp_path) as first:
+        while service.names != ["0.wav"]:
+            assert first.poll() is None
+        refused = [transcribe(*command[1:], *extra) for extra in ([], ["--resume"], ["--force"])]
+        assert service.names == ["0.wav"]
+        service.holds["0.wav"].set()
+        first.wait()
+    for second in refused:
+        assert second.returncode == Exit.USAGE
+        assert second.stderr.startswith("error: another run is writing m.jsonl\n")
+        assert "wait until it has ended, or name another manifest" in second.stderr
+    assert first.returncode == Exit.DONE
+    assert len(documents(tmp_path / "m.jsonl")) == 10
+    assert not (tmp_path / "m.jsonl.part").exists()
+
+
 SEGMENTS = ((0, 2.5), (2.5, 4), (6.5, None))
 """Offsets and durations of parts of the sample."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cartesia_cli.errors import OutputError
+from cartesia_cli.errors import OutputError, UsageError
 from cartesia_cli.scale.output_manifest import OutputManifest, describe_result, partial_path
 
 
@@ -151,3 +151,48 @@ def test_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="can't be written"):
         OutputManifest(tmp_path / "file" / "m.jsonl", resume=False)
+
+
+def test_manifest_that_another_run_is_writing_is_refused_until_that_ends(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    with subprocess.Popen([sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(process.stdout)
+        partial_path(path).open("rb").close()  # as a search for recordings does: it must not release the lock
+        for resume in (True, False):
+            with pytest.raises(UsageError, match=r"^another run is writing .*m\.jsonl$"):
+                OutputManifest(path, resume=resume)
+        process.send_signal(signal.SIGKILL)
+        process.stdout.read()
+    with OutputManifest(path, resume=True) as manifest:
+        assert manifest.earlier("0.wav", {})
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "appended_to"])
+def test_partial_file_that_another_program_changes_is_an_output_error(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "m.jsonl"
+    with OutputManifest(path, resume=False) as manifest:
+        manifest.add(0, line("a.wav", "a"))
+        if change == "appended_to":
+            with partial_path(path).open("ab") as file:
+                file.write(b"x")
+        else:
+            partial_path(path).unlink()
+        if change == "replaced":
+            partial_path(path).write_text("theirs")
+        for write in (manifest.finish, lambda: manifest.add(1, line("b.wav", "b"))):
+            with pytest.raises(OutputError, match="was changed or removed by another program"):
+                write()
+    assert not path.exists()
+    assert partial_path(path).exists() == (change != "removed")
+
+
+def test_partial_file_without_lines_is_removed_and_one_with_lines_stays(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    with OutputManifest(path, resume=False) as manifest:
+        assert not manifest.has_lines
+    assert list(tmp_path.iterdir()) == []
+    partial_path(path).write_text("former")
+    with OutputManifest(path, resume=False) as manifest:
+        assert not manifest.has_lines
+    assert partial_path(path).read_text() == "former"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
 
@@ -25,7 +26,7 @@ SUFFIXES = (".jsonl", ".json", ".ndjson")
 
 
 def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, force: bool) -> None:
-    """Raises UsageError for a manifest that can't be written, or whose name belongs to an input or an unfinished run.
+    """Raises UsageError for a manifest that can't be written, or whose name belongs to an input.
 
     names   the arguments that name inputs
     """
@@ -34,11 +35,6 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
     if path.exists() and file_identity(path) in [file_identity(name) for name in names if name != STDIN]:
         raise input_overwrite_error(path)
     check_output(path, force=resume or force)
-    partial = partial_path(path)
-    if partial.exists() and not (resume or force):
-        raise UsageError(
-            f"{partial} is left of a run that was stopped", hint="--resume continues it, --force starts anew"
-        )
 
 
 def path_of_shard(path: Path, shard: Shard) -> Path:
@@ -50,15 +46,22 @@ class ManifestResults:
     """The manifest of a run, as a context. Any thread may use it; raises OutputError if it can't be written.
 
     If the block ends without an exception, the manifest is put into place. Otherwise its lines stay in the partial
-    file. Neither file is touched before the first recording is done.
+    file. Lines of earlier runs stay until the first recording is done.
+
+    resume   whether this run continues an earlier one
+    force    whether files of an earlier run are replaced
+
+    To begin the block, and `reserve`, raise UsageError if another run is writing the manifest, or has left it.
     """
 
-    def __init__(self, path: Path, *, resume: bool, reporter: Reporter) -> None:
-        self._path, self._resume, self._reporter = path, resume, reporter
+    def __init__(self, path: Path, *, resume: bool, force: bool, reporter: Reporter) -> None:
+        self._path, self._resume, self._force, self._reporter = path, resume, force, reporter
         self._lock = Lock()
         self._opened: OutputManifest | None = None
 
     def __enter__(self) -> ManifestResults:
+        if partial_path(self._path).exists():
+            self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -67,8 +70,15 @@ class ManifestResults:
                 count = manifest.finish()
             self._reporter.info(f"wrote {self._path}: {count} {'recording' if count == 1 else 'recordings'}")
         elif self._opened is not None:
-            with self._opened:
-                self._reporter.info(f"{partial_path(self._path)} has the results so far, for --resume")
+            with self._opened as manifest:
+                if manifest.has_lines:
+                    self._reporter.info(f"{partial_path(self._path)} has the results so far, for --resume")
+
+    def reserve(self) -> None:
+        """Keep other runs from writing the manifest. To be called before anything is sent, but after folders have been
+        searched, where the partial file would be found.
+        """
+        self._open()
 
     def add(self, item: Input, text: str, duration: float | None) -> None:
         """Write the line of a recording. `duration`: in seconds, as measured."""
@@ -108,8 +118,21 @@ class ManifestResults:
     def _open(self) -> OutputManifest:
         with self._lock:
             if self._opened is None:
-                self._opened = OutputManifest(self._path, resume=self._resume)
+                with ExitStack() as stack:
+                    opened = stack.enter_context(OutputManifest(self._path, resume=self._resume))
+                    self._check_vacant()
+                    stack.pop_all()
+                self._opened = opened
             return self._opened
+
+    def _check_vacant(self) -> None:
+        """Raises UsageError for files of an earlier run, which may have ended just now, unless they may be replaced."""
+        check_output(self._path, force=self._resume or self._force)
+        partial = partial_path(self._path)
+        if partial.stat().st_size and not (self._resume or self._force):
+            raise UsageError(
+                f"{partial} is left of a run that was stopped", hint="--resume continues it, --force starts anew"
+            )
 
     def _audio(self, item: Input) -> str:
         if item.source == STDIN or item.remote is not None:

@@ -144,6 +144,8 @@ class TranscribeRun:
 
             failed += print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
         else:
+            if manifest is not None:
+                manifest.reserve()
             self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
@@ -210,7 +212,8 @@ class TranscribeRun:
             self._formats = ()
         if options.input.dry_run:
             return None
-        return self._stack.enter_context(ManifestResults(path, resume=keeps_lines, reporter=self._reporter))
+        results = ManifestResults(path, resume=keeps_lines, force=force, reporter=self._reporter)
+        return self._stack.enter_context(results)
 
     def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedFiles) -> BatchPlan:
         """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
