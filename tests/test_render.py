@@ -46,6 +46,18 @@ def test_page_of_a_transcript_that_names_no_recording_does_not_play_the_transcri
     assert b'"link":"foreign.json"' not in done.stdout
 
 
+def test_cues_out_of_order_keep_their_times(run: Run, tmp_path: Path) -> None:
+    first, second = "00:00:01,000 --> 00:00:03,000\nFirst.\n", "00:00:10,000 --> 00:00:12,000\nSecond sentence here.\n"
+    (tmp_path / "a.srt").write_text(f"1\n{second}\n2\n{first}")
+    done = run("render", "a.srt", "-f", "json")
+    assert done.returncode == 0
+    assert done.stderr.decode().count("out of order") == 1
+    segments = json.loads(done.stdout)["segments"]
+    assert [(segment["start"], segment["end"], segment["timing"]) for segment in segments] == [
+        (1, 3, "server"), (10, 12, "server")]  # fmt: skip
+    assert run("render", "a.srt", "-f", "srt").stdout.decode() == f"1\n{first}\n2\n{second}"
+
+
 # Equal to transcribe ---------------------------------------------------------------------------------------
 
 

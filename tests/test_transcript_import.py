@@ -416,6 +416,26 @@ def test_a_cue_that_ends_before_it_begins_keeps_its_start_and_an_estimated_end()
     assert 3.0 < transcript.segments[1].end < 5.0
 
 
+def test_cues_out_of_order_are_sorted_with_one_warning() -> None:
+    """By their starts alone: two that start together, or overlap, stay as they are, and their voices, too."""
+    cues = [(10, 12, "Five."), (1, 5, "<v Ann>One. <v Bob>Two."), (2, 3, "Three."), (2, 2.5, "Four.")]
+    text = "WEBVTT\n" + "".join(f"\n00:{start:02}.000 --> 00:{end:06.3f}\n{said}\n" for start, end, said in cues)
+    warnings: list[str] = []
+    (transcript,) = load_transcripts(text, "a.vtt", warnings.append)
+    assert warnings == ["a.vtt: the cues were out of order: they are sorted by their start times"]
+    assert [(s.start, s.end, s.text.strip(), s.timing) for s in transcript.segments] == [
+        (1, 5, "One.", "server"), (1, 5, "Two.", "server"), (2, 3, "Three.", "server"), (2, 2.5, "Four.", "server"),
+        (10, 12, "Five.", "server")]  # fmt: skip
+
+
+def test_cues_that_overlap_in_order_are_not_out_of_order() -> None:
+    cues = "1\n00:00:01,000 --> 00:00:05,000\nOne.\n\n2\n00:00:02,000 --> 00:00:03,000\nTwo.\n"
+    warnings: list[str] = []
+    (transcript,) = load_transcripts(cues, "a.srt", warnings.append)
+    assert [(s.start, s.end) for s in transcript.segments] == [(1, 5), (2, 3)]
+    assert warnings == []
+
+
 def test_milliseconds_after_a_colon_are_not_cue_times() -> None:
     with pytest.raises(InputError, match="line 3: times can't be read"):
         only("WEBVTT\n\n01:000 --> 00:02.000\nHello\n", "a.vtt")

@@ -121,7 +121,7 @@ def _load_transcripts(
             text, warning = decode_document(data, item.source)
             if warning:
                 reporter.warn(warning)
-            transcripts = load_transcripts(text, item.source)
+            transcripts = load_transcripts(text, item.source, reporter.warn)
         except InputError as error:
             if len(found) == 1:
                 raise

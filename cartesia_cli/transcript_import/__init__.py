@@ -66,13 +66,16 @@ def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
     raise InputError(f"{source} is not text in Unicode", hint=hint)
 
 
-def load_transcripts(text: str, source: str = "-") -> list[Transcript]:
+def load_transcripts(
+    text: str, source: str = "-", warn: Callable[[str], None] = lambda message: None
+) -> list[Transcript]:
     """Every transcript in a file, in order. InputError, with its place, for what isn't one.
 
     source   name of the file: for messages, and for transcripts that don't say where they come from
+    warn     is called with what the user should know of a file that can be read
     """
     if is_subtitle_file(text) or (kind_by_name(source) and text.strip()):
-        return [to_transcript(subtitle_file(text, source), source, f"{source}: ")]
+        return [to_transcript(subtitle_file(text, source, warn), source, f"{source}: ")]
     transcripts = list(_load_json(text.removeprefix("\ufeff"), source))
     if not transcripts:
         raise InputError(f"{source} is empty", hint=KNOWN_FORMATS)

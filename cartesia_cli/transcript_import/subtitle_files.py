@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from ..errors import InputError
 from ..subtitles.parser import Kind, parse
@@ -28,8 +29,12 @@ def is_subtitle_file(text: str) -> bool:
     return head.startswith("WEBVTT") or (head[:1] not in ("{", "[", '"') and _TIMES.search(head) is not None)
 
 
-def subtitle_file(text: str, source: str) -> Draft:
-    """The cues of a file. Raises InputError if times can't be read, so that no text is lost unnoticed."""
+def subtitle_file(text: str, source: str, warn: Callable[[str], None]) -> Draft:
+    """The cues of a file, in the order of their times. Raises InputError if times can't be read, so that no text is
+    lost unnoticed.
+
+    warn   is called if the cues were in another order
+    """
     sheet = parse(text, kind_by_name(source))
     for finding in sheet.findings:
         times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}
@@ -46,8 +51,13 @@ def subtitle_file(text: str, source: str) -> Draft:
         for finding in sheet.findings
         if finding.rule == "stray-text" and not finding.text.isdecimal()
     }
+    # Players show cues at their times, wherever they are in the file. In a transcript, times can't fall: those of cues
+    # out of order would be replaced by estimates.
+    cues = sorted(sheet.cues, key=lambda cue: cue.start)
+    if cues != [*sheet.cues]:
+        warn(f"{source}: the cues were out of order: they are sorted by their start times")
     segments: list[Segment] = []
-    for cue in sheet.cues:
+    for cue in cues:
         stray = [*filter(None, [astray.get(cue.number)])]
         said = [(cue.speaker, join_texts([*cue.lines, *stray]))]
         if len(cue.voices) > 1 and cue.speaker is None:
