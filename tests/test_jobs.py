@@ -323,6 +323,22 @@ def test_files_that_appear_during_the_run_are_kept(
     assert there[0].read_text() == "This is talk000.wav.\n"
 
 
+def test_status_counts_what_resume_must_not_overwrite_as_failed(
+    transcribe: Transcribe, talks: Talks, tmp_path: Path
+) -> None:
+    first, _ = talks(2)
+    folder = tmp_path / "talks"
+    assert transcribe(".", "--output-dir", "../out").returncode == 0
+    with (tmp_path / "out" / "talk000.txt").open("a") as result:
+        result.write("edited")
+    write_wav(folder / first, 4000)
+    for again in ("--resume", "--retry-failed"):
+        done = transcribe(".", "--output-dir", "../out", again)
+        assert done.returncode != 0 and "was edited since it was made" in done.stderr
+        told = run_program(["status", str(tmp_path / "out")], text=True)
+        assert told.returncode == 1 and "1 done, 1 failed, 0 left" in told.stdout
+
+
 def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
     service.refused, service.delays = {*names}, {names[0]: 0.5}

@@ -40,8 +40,8 @@ def pending(
     on_done: Callable[[Job], object] = lambda job: None,
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
-    is reported. Raises UsageError if the only one can't be done, or if results go to stdout, which leaves no record
-    of what is done.
+    is reported and recorded. Raises UsageError if the only one can't be done, or if results go to stdout, which leaves
+    no record of what is done.
 
     is_free   whether a job costs nothing, because its response is in the cache
     on_done   called with each job that is done; a UsageError of it means that the job can't be
@@ -64,6 +64,7 @@ def pending(
             if len(jobs) == 1:
                 raise
             reporter.error(error)
+            results.failed_before(job.input, config.options, error)
             failed += 1
     return waiting, failed
 
