@@ -231,8 +231,8 @@ def test_ctrl_c_twice_ends_a_session_at_once(mode: str, then: FaultKind, home: P
 # Two at once -----------------------------------------------------------------------------------------------
 
 
-def test_two_runs_into_one_file_leave_one_whole_result(home: Path) -> None:
-    """Both were started before there was a file; whoever is later replaces what the other wrote, as a whole."""
+def test_two_runs_into_one_file_keep_both_results(home: Path) -> None:
+    """Both were started before there was a file; whoever is later must not replace what the other wrote."""
     both = threading.Barrier(2, timeout=60)
 
     def together(exchange: Exchange) -> None:
@@ -246,6 +246,9 @@ def test_two_runs_into_one_file_leave_one_whole_result(home: Path) -> None:
         started(home, server.base_url, *command) as one,
         started(home, server.base_url, *command) as other,
     ):
-        assert [one.wait(60), other.wait(60)] == [0, 0]
-    assert (home / "said.txt").read_text().split() in (["0"] * 10_000, ["1"] * 10_000)
+        printed = [program.communicate(timeout=60) for program in (one, other)]
+        assert sorted([one.returncode, other.returncode]) == [0, 1]
+    (text,) = (stdout.decode() for stdout, _ in printed if stdout)
+    assert sorted([text.split(), (home / "said.txt").read_text().split()]) == [["0"] * 10_000, ["1"] * 10_000]
+    assert any(b"said.txt exists by now" in stderr for _, stderr in printed)
     assert sorted(path.name for path in home.iterdir() if not path.name.startswith(".")) == ["said.txt", "talk.wav"]
