@@ -288,8 +288,8 @@ def browsers() -> Iterator[list[Chrome]]:
 
 @pytest.fixture
 def browser(browsers: list[Chrome]) -> Iterator[Chrome]:
-    """Chromium without a window, the same for all tests, unless it stops answering: one of some thousand pages never
-    loads, whatever is in it. The test then fails within BROWSER_SECONDS, and the next one gets another browser.
+    """Chromium without a window, the same for all tests, unless it stops answering: now and then a page never loads,
+    whatever is in it. The test then fails within BROWSER_SECONDS, and the next one gets another browser.
     """
     from selenium.common import WebDriverException
     from urllib3.exceptions import HTTPError
@@ -300,7 +300,7 @@ def browser(browsers: list[Chrome]) -> Iterator[Chrome]:
     try:
         browsers[0].execute_script("return true")  # a POST, which is not sent again
     except (WebDriverException, HTTPError):
-        browsers.pop().service.process.terminate()
+        os.killpg(browsers.pop().service.process.pid, signal.SIGKILL)
 
 
 def _open_browser() -> Chrome:
@@ -313,6 +313,7 @@ def _open_browser() -> Chrome:
                    "--autoplay-policy=no-user-gesture-required", "--force-prefers-reduced-motion"):  # fmt: skip
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(need("chromedriver")))
+    service = Service(need("chromedriver"), popen_kw={"process_group": 0})  # the browser is in it, too
+    driver = Chrome(options=options, service=service)
     driver.command_executor.client_config.timeout = BROWSER_SECONDS
     return driver
