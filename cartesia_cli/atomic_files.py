@@ -50,16 +50,18 @@ def write_atomically(
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, replaces: bool = True) -> Iterator[BinaryIO]:
     """A file whose content replaces that of `path` at the end of the block, unless the block fails. For content that is
     too large for memory.
+
+    replaces   whether a file that exists is replaced; False: FileExistsError
     """
     target = Path(os.path.realpath(path))
     temporary = _temporary_name(target)
     with _new_file(temporary, 0o666) as file:
         yield file
         _write(file, b"", _mode(target), durable=True)
-    _move(temporary, target)
+    _move(temporary, target, replaces=replaces)
 
 
 @contextmanager

@@ -276,6 +276,33 @@ def test_recordings_that_another_run_does_meanwhile_get_their_lines(
     assert sorted(service.names) == [f"{number}.wav" for number in range(10)]
 
 
+def test_manifest_that_appears_during_the_run_is_kept_and_the_results_stay_for_resume(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.jsonl"
+    name_text = service.text
+
+    def text(name: str) -> str:
+        path.write_text("theirs")
+        return name_text(name)
+
+    monkeypatch.setattr(service, "text", text)
+    command = ("wavs", "--no-cache", "--output-manifest", "m.jsonl")
+    done = transcribe(*command)
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.endswith(
+        "m.jsonl.part has the results so far, for --resume\n"
+        "error: m.jsonl exists by now\n"
+        "hint: rename it, and run the command again with --resume: what is done is not sent again\n"
+    )
+    assert path.read_text() == "theirs"
+    path.rename(tmp_path / "theirs.jsonl")
+    assert transcribe(*command, "--resume").returncode == Exit.DONE
+    assert len(documents(path)) == len(service.names) == 10
+    assert transcribe(*command, "--force").returncode == Exit.DONE
+    assert len(documents(path)) == 10
+
+
 def test_second_run_with_the_same_manifest_sends_nothing(
     tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:

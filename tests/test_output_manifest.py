@@ -183,8 +183,28 @@ def test_partial_file_that_another_program_changes_is_an_output_error(tmp_path: 
         for write in (manifest.finish, lambda: manifest.add(1, line("b.wav", "b"))):
             with pytest.raises(OutputError, match="was changed or removed by another program"):
                 write()
+        assert manifest.has_lines == (change == "appended_to")
     assert not path.exists()
     assert partial_path(path).exists() == (change != "removed")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_manifest_that_another_program_creates_meanwhile_is_kept_without_force(tmp_path: Path, resume: bool) -> None:
+    path = tmp_path / "m.jsonl"
+    with OutputManifest(path, resume=resume) as manifest:
+        manifest.add(0, line("a.wav", "a"))
+        path.write_text("theirs")
+        with pytest.raises(OutputError, match=r"m\.jsonl exists by now$"):
+            manifest.finish()
+        assert manifest.has_lines
+    assert path.read_text() == "theirs"
+    assert documents(partial_path(path)) == [describe_result("a.wav", 1.5, "a", {})]
+    path.unlink()
+    with OutputManifest(path, resume=True, force=True) as manifest:
+        manifest.add(0, line("a.wav", "a"))
+        path.write_text("theirs")
+        assert manifest.finish() == 1
+    assert sorted(tmp_path.iterdir()) == [path]
 
 
 def test_partial_file_without_lines_is_removed_and_one_with_lines_stays(tmp_path: Path) -> None:

@@ -80,17 +80,18 @@ class OutputManifest:
     path     of the manifest
     resume   whether lines of earlier runs may be used: those of the manifest, and those in a partial file of a run that
              was killed. Otherwise both files are replaced: the partial one by the first line, the manifest at the end
+    force    whether a manifest that appears after it was opened is replaced, too
 
     Raises UsageError if another run is writing it; OutputError if a file can't be read or written, or if another
     program writes, replaces or removes the partial file.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path, *, resume: bool, force: bool = False) -> None:
         self._path, self._partial = path, partial_path(path)
         self._lock = Lock()
         self._offsets = array("q")
         """Of the lines in the partial file, by the numbers of their recordings; ABSENT for one without a line."""
-        self._replaces = not resume
+        self._replaces_partial = not resume
         """Whether the lines in the partial file are of no use: they stay until there is one of this run."""
         with output_errors(path), ExitStack() as stack:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +99,7 @@ class OutputManifest:
             files = [file for file in (self._partial, path) if resume and file.exists()]
             self._earlier = [_EarlierLines(stack.enter_context(file.open("rb"))) for file in files]
             self._size = self._file.seek(0, os.SEEK_END)
+            self._replaces_manifest = force or path.exists()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> OutputManifest:
@@ -112,7 +114,7 @@ class OutputManifest:
     @property
     def has_lines(self) -> bool:
         """Whether the partial file has lines that this run, or one that it continues, has written."""
-        return bool(self._size) and not self._replaces
+        return bool(self._size) and not self._replaces_partial and _is_at(self._file, self._partial)
 
     def earlier(self, audio: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The line of a recording in an earlier run (see `describe_result`), or None."""
@@ -124,9 +126,9 @@ class OutputManifest:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
         with self._lock, output_errors(self._partial):
             self._check_unchanged()
-            if self._replaces:
+            if self._replaces_partial:
                 self._file.truncate(self._file.seek(0))
-                self._replaces, self._size = False, 0
+                self._replaces_partial, self._size = False, 0
             missing = number + 1 - len(self._offsets)
             self._offsets.extend([ABSENT] * missing)
             # The line break before it ends a line of which a killed run has written only a part.
@@ -142,17 +144,21 @@ class OutputManifest:
 
     def finish(self) -> int:
         """Put the manifest into place, with all lines that were added, and delete the partial file. Returns their
-        number.
+        number. Raises OutputError if another program has created the manifest meanwhile: then the partial file stays.
         """
         count = 0
         with self._lock, output_errors(self._path):
             self._check_unchanged()
-            with replacing(self._path) as file:
-                for offset in self._offsets:
-                    if offset != ABSENT:
-                        self._file.seek(offset)
-                        file.write(self._file.readline().rstrip(b"\n") + b"\n")
-                        count += 1
+            try:
+                with replacing(self._path, replaces=self._replaces_manifest) as file:
+                    for offset in self._offsets:
+                        if offset != ABSENT:
+                            self._file.seek(offset)
+                            file.write(self._file.readline().rstrip(b"\n") + b"\n")
+                            count += 1
+            except FileExistsError as error:
+                hint = "rename it, and run the command again with --resume: what is done is not sent again"
+                raise OutputError(f"{self._path} exists by now", hint=hint) from error
             self._remove_partial()
         return count
 
@@ -172,6 +178,7 @@ class OutputManifest:
         if sys.platform == "win32":
             self._file.close()  # no open file can be removed there
         self._partial.unlink()
+        self._size = 0
         self._file.close()  # only now: it releases the lock, and then another run may have the partial file
 
 

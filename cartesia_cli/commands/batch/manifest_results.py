@@ -45,8 +45,8 @@ def path_of_shard(path: Path, shard: Shard) -> Path:
 class ManifestResults:
     """The manifest of a run, as a context. Any thread may use it; raises OutputError if it can't be written.
 
-    If the block ends without an exception, the manifest is put into place. Otherwise its lines stay in the partial
-    file. Lines of earlier runs stay until the first recording is done.
+    If the block ends without an exception, the manifest is put into place. Otherwise, or if that fails, its lines stay
+    in the partial file. Lines of earlier runs stay until the first recording is done.
 
     resume   whether this run continues an earlier one
     force    whether files of an earlier run are replaced
@@ -65,12 +65,15 @@ class ManifestResults:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            with self._open() as manifest:
-                count = manifest.finish()
-            self._reporter.info(f"wrote {self._path}: {count} {'recording' if count == 1 else 'recordings'}")
-        elif self._opened is not None:
-            with self._opened as manifest:
+        manifest = self._open() if kind is None else self._opened
+        if manifest is None:
+            return
+        with manifest:
+            try:
+                if kind is None:
+                    count = manifest.finish()
+                    self._reporter.info(f"wrote {self._path}: {count} {'recording' if count == 1 else 'recordings'}")
+            finally:
                 if manifest.has_lines:
                     self._reporter.info(f"{partial_path(self._path)} has the results so far, for --resume")
 
@@ -119,7 +122,7 @@ class ManifestResults:
         with self._lock:
             if self._opened is None:
                 with ExitStack() as stack:
-                    opened = stack.enter_context(OutputManifest(self._path, resume=self._resume))
+                    opened = stack.enter_context(OutputManifest(self._path, resume=self._resume, force=self._force))
                     self._check_vacant()
                     stack.pop_all()
                 self._opened = opened
