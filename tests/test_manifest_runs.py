@@ -64,6 +64,10 @@ def documents(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def status(folder: Path) -> str:
+    return run_program(["status", str(folder)], text=True).stdout
+
+
 def nemo(*numbers: int) -> list[dict[str, Any]]:
     return [
         {"id": n, "audio_filepath": f"wavs/{n}.wav", "duration": 9.25, "text": f"ü {n}", "x": {"a": [None]}}
@@ -193,25 +197,26 @@ def test_killed_run_is_resumed_without_uploading_again(
     assert not (tmp_path / "out.jsonl.part").exists()
 
 
-def test_results_that_were_done_before_get_their_lines_from_the_cache_or_json(
+def test_results_that_were_done_before_get_their_lines_from_the_cache_or_from_them(
     tmp_path: Path, transcribe: Transcribe, service: NamingService
 ) -> None:
     assert transcribe("wavs", "--output-dir", "text").returncode == Exit.DONE
     assert transcribe("wavs", "--output-dir", "json", "-f", "json", "--no-cache").returncode == Exit.DONE
+    assert transcribe("wavs", "--output-dir", "cues", "-f", "srt", "--no-cache").returncode == Exit.DONE
     before = len(service.names)
     assert transcribe("wavs", "--output-dir", "text", "--output-manifest", "1.jsonl", "--resume").returncode == 0
     arguments = ["wavs", "--no-cache", "--resume", "--output-manifest"]
     assert transcribe(*arguments, "2.jsonl", "--output-dir", "json", "-f", "json").returncode == 0
+    assert transcribe(*arguments, "3.jsonl", "--output-dir", "text").returncode == 0
     texts = [f"This is {number}.wav." for number in range(10)]
-    for name in ("1.jsonl", "2.jsonl"):
+    for name in ("1.jsonl", "2.jsonl", "3.jsonl"):
         assert [line["pred_text"] for line in documents(tmp_path / name)] == texts
-    done = transcribe(*arguments, "3.jsonl", "--output-dir", "text")
+    done = transcribe(*arguments, "4.jsonl", "--output-dir", "cues", "-f", "srt")
     assert done.returncode == Exit.FAILED
-    assert (
-        "wavs/0.wav has results, but its text for 3.jsonl is neither in the cache nor in a JSON result" in done.stderr
-    )
-    assert documents(tmp_path / "3.jsonl") == []
+    assert "wavs/0.wav has results, but its text for 4.jsonl is neither in the cache nor in them" in done.stderr
+    assert documents(tmp_path / "4.jsonl") == []
     assert len(service.names) == before
+    assert status(tmp_path / "cues").startswith(f"{tmp_path / 'cues'}: 10 done, 0 failed, 0 left")
 
 
 def test_interrupted_run_says_where_its_lines_are(
@@ -259,11 +264,12 @@ def test_retry_of_what_failed_keeps_the_other_lines(
     assert texts == [f"This is {number}.wav." for number in range(10) if number != 7]
 
 
-def test_recordings_that_another_run_does_meanwhile_get_their_lines(
-    tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
+@pytest.mark.parametrize("format", ["text", "srt"])
+def test_recordings_that_another_run_does_meanwhile_get_their_lines_if_their_text_is_known(
+    format: str, tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:
     service.holds = {"0.wav": threading.Event()}
-    command = ["transcribe", "wavs", "--output-dir", "out", "--resume", "--output-manifest"]
+    command = ["transcribe", "wavs", "--output-dir", "out", "-f", format, "--resume", "--no-cache", "--output-manifest"]
     with start_program([*command, "1.jsonl"], env=env, cwd=tmp_path) as first:
         while service.names != ["0.wav"]:
             assert first.poll() is None
@@ -271,9 +277,17 @@ def test_recordings_that_another_run_does_meanwhile_get_their_lines(
         timer.start()
         second = transcribe(*command[1:], "2.jsonl")
         first.wait()
-    assert (first.returncode, second.returncode) == (Exit.DONE, Exit.DONE), second.stderr
-    assert documents(tmp_path / "1.jsonl") == documents(tmp_path / "2.jsonl")
+    lines = [documents(tmp_path / name) for name in ("1.jsonl", "2.jsonl")]
+    if format == "text":
+        assert (first.returncode, second.returncode) == (Exit.DONE, Exit.DONE), second.stderr
+        assert lines[0] == lines[1] and len(lines[0]) == 10
+    else:
+        assert (first.returncode, second.returncode) == (Exit.FAILED, Exit.FAILED)
+        assert second.stderr.count("but its text for 2.jsonl is neither in the cache nor in them") == len(lines[0])
+        assert "10 of 10 transcribed" in second.stderr and "to try again" not in second.stderr
+        assert sorted(line["pred_text"] for line in lines[0] + lines[1]) == [f"This is {n}.wav." for n in range(10)]
     assert sorted(service.names) == [f"{number}.wav" for number in range(10)]
+    assert status(tmp_path / "out").startswith(f"{tmp_path / 'out'}: 10 done, 0 failed, 0 left")
 
 
 def test_manifest_that_appears_during_the_run_is_kept_and_the_results_stay_for_resume(
@@ -307,7 +321,7 @@ def test_second_run_with_the_same_manifest_sends_nothing(
     tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:
     service.holds = {"0.wav": threading.Event()}
-    command = ["transcribe", "wavs", "--no-cache", "--output-manifest", "m.jsonl"]
+    command = ["transcribe", "wavs", "--output-dir", "out", "--no-cache", "--output-manifest", "m.jsonl"]
     with start_program([*command, "--jobs", "1"], env=env, cwd=tmp_path) as first:
         while service.names != ["0.wav"]:
             assert first.poll() is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -48,14 +48,19 @@ class ManifestResults:
     If the block ends without an exception, the manifest is put into place. Otherwise, or if that fails, its lines stay
     in the partial file. Lines of earlier runs stay until the first recording is done.
 
-    resume   whether this run continues an earlier one
-    force    whether files of an earlier run are replaced
+    resume       whether this run continues an earlier one
+    force        whether files of an earlier run are replaced
+    texts_only   whether results in the format `text` are nothing but the text
+
+    missing      recordings with results that have no line, because their text isn't known: each is reported
 
     To begin the block, and `reserve`, raise UsageError if another run is writing the manifest, or has left it.
     """
 
-    def __init__(self, path: Path, *, resume: bool, force: bool, reporter: Reporter) -> None:
+    def __init__(self, path: Path, *, resume: bool, force: bool, texts_only: bool, reporter: Reporter) -> None:
         self._path, self._resume, self._force, self._reporter = path, resume, force, reporter
+        self._texts_only = texts_only
+        self.missing = 0
         self._lock = Lock()
         self._opened: OutputManifest | None = None
 
@@ -104,19 +109,23 @@ class ManifestResults:
                 self.keep(job.input)
 
     def keep_finished(self, job: Job, cached: ServerResponse | None) -> None:
-        """Write the line of a recording whose results an earlier run has written. Raises UsageError if its text is
-        neither in that run's manifest, nor in the cache, nor in a JSON result.
+        """Write the line of a recording whose results another run has written: its text is in that run's manifest, in
+        the cache, or in a result. Otherwise it is missing.
         """
         if self.keep(job.input):
             return
         source = job.input.source
-        text = from_batch(cached.parsed, source=source, model="").text if cached else _saved_text(job.targets)
-        if text is None:
-            raise UsageError(
-                f"{source} has results, but its text for {self._path} is neither in the cache nor in a JSON result",
-                hint="to transcribe it again, run the command with --force instead of --resume",
-            )
-        self.add(job.input, text, job.seconds)
+        text = _saved_text(job.targets, texts_only=self._texts_only)
+        if cached is not None:
+            text = from_batch(cached.parsed, source=source, model="").text
+        if text is not None:
+            self.add(job.input, text, job.seconds)
+            return
+        with self._lock:
+            self.missing += 1
+        message = f"{source} has results, but its text for {self._path} is neither in the cache nor in them"
+        hint = "to transcribe it again, run the command with --force instead of --resume"
+        self._reporter.error(UsageError(message, hint=hint))
 
     def _open(self) -> OutputManifest:
         with self._lock:
@@ -145,12 +154,14 @@ class ManifestResults:
         return audio_path(str(item.path), given, self._path)
 
 
-def _saved_text(targets: Targets) -> str | None:
-    """The text of the JSON document among the results of a recording, if there is one."""
-    file = targets.get("json")
-    try:
-        document = json.loads(file.read_bytes()) if file else None
-    except (OSError, ValueError):
-        return None
-    text = document.get("text") if isinstance(document, dict) else None
-    return text if isinstance(text, str) else None
+def _saved_text(targets: Targets, *, texts_only: bool) -> str | None:
+    """The text of the recording with these results, if one of them has it: the JSON document, or one line of text."""
+    if file := targets.get("json"):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            if isinstance(text := json.loads(file.read_bytes())["text"], str):
+                return text
+    if texts_only and (file := targets.get("text")):
+        with suppress(OSError, ValueError):
+            if "\n" not in (text := file.read_text("utf-8").rstrip("\n")):
+                return text
+    return None

@@ -152,7 +152,7 @@ class TranscribeRun:
             if plan.first or not plan.complete:
                 failed = self._transcribe(plan, names, remote)
         skipped.report(any_found=True)
-        return failed
+        return failed + (0 if manifest is None else manifest.missing)
 
     def _open_backend(self) -> Backend:
         opening = backend.open_backend(
@@ -212,7 +212,8 @@ class TranscribeRun:
             self._formats = ()
         if options.input.dry_run:
             return None
-        results = ManifestResults(path, resume=keeps_lines, force=force, reporter=self._reporter)
+        texts_only = self._config.speakers is None and self._config.layout.selection is None
+        results = ManifestResults(path, resume=keeps_lines, force=force, texts_only=texts_only, reporter=self._reporter)
         return self._stack.enter_context(results)
 
     def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedFiles) -> BatchPlan:
