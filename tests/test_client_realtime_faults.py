@@ -19,6 +19,7 @@ import trustme
 from cartesia_cli.client import RetryPolicy
 from cartesia_cli.client.realtime import RealtimeConnection, connect
 from cartesia_cli.errors import ApiError, AuthError, CliError, Exit, NetworkError, ProtocolError, UsageError
+from cartesia_cli.protocol.constants import RUNNING_SERVER, Credential
 from cartesia_cli.protocol.events import TurnEnd
 from cartesia_cli.protocol.realtime import AUTO, MANUAL, Config, Endpoint, RealtimeOptions
 
@@ -32,6 +33,7 @@ from .test_client_realtime import (
     Speak,
     cancel_at_once,
     converse,
+    nothing,
     send_on,
     session,
     some_audio,
@@ -501,6 +503,28 @@ def test_hanging_handshake_ends_at_its_timeout() -> None:
     with RealtimeServer(foreign.never_answers) as server:
         heard = converse(server, retry=ONCE, open_timeout=0.3, within=SOON / 3)
         failed(heard, NetworkError, "did not answer within 0.3 s")
+
+
+@pytest.mark.parametrize(
+    ("script", "speak", "silent"),
+    [
+        (foreign.never_answers, nothing, True),
+        (foreign.falls_silent, half, True),
+        (foreign.stops_reading, flood, True),
+        (foreign.closes_unanswered, nothing, False),
+        (foreign.drops, half, False),
+        (foreign.closes(1012), half, False),
+    ],
+)
+def test_a_serve_that_is_silent_is_told_from_one_that_has_ended(script: Script, speak: Speak, silent: bool) -> None:
+    with RealtimeServer(script, receive_buffer=4096) as server:
+        heard = converse(
+            server, speak=speak, retry=ONCE, credential=Credential(KEY, RUNNING_SERVER), open_timeout=0.3,
+            ping_interval=0.2, ping_timeout=0.5,
+        )  # fmt: skip
+    error = failed(heard, NetworkError, "the running server")
+    assert str(server.port) not in error.message
+    assert (error.hint or "").startswith("`serve` doesn't respond" if silent else "`serve` has ended")
 
 
 # Networks.

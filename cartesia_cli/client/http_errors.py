@@ -57,6 +57,7 @@ ASK_SUPPORT = "see https://docs.cartesia.ai, or ask Cartesia's support with the 
 NOT_CARTESIA = "is it really Cartesia's API? Check the base URL"
 OTHER_SERVER = "the key is not sent there; if that is the right server, make it the base URL"
 SERVE_ENDED = "`serve` has ended: run the same command again, which then loads the model itself"
+SERVE_SILENT = "`serve` doesn't respond: run the same command again, which then loads the model itself"
 
 THROUGH_PROXY = "check {}: requests go through this proxy"
 HUNG_UP = "the other side hung up"
@@ -91,7 +92,7 @@ MAX_EXCERPT_BYTES = 1 << 16
 class Peer:
     """The server at the other end of a connection, as error messages describe it.
 
-    host         name, and port where it isn't the default one
+    host         its name, as of `server_name`
     credential   what was sent to prove who asks, or None
     proxy        the variable that sets the proxy which requests go through; None without one
     unencrypted  whether it is reached over plain http, where a key is sent only if the user says so
@@ -213,7 +214,7 @@ def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
     if isinstance(error, httpcore.ProxyError):
         return Failure(proxy_error(why, peer.proxy))
     if isinstance(error, httpcore.ConnectError | httpcore.ConnectTimeout):
-        return unreachable_failure(peer, why)
+        return unreachable_failure(peer, why, is_silent=isinstance(error, httpcore.ConnectTimeout))
     return None
 
 
@@ -227,15 +228,24 @@ def name_proxy(hint: str, proxy: str | None) -> str:
     return f"{hint}; requests go through the proxy of {proxy}" if proxy else hint
 
 
-def unreachable_failure(peer: Peer, reason: str) -> Failure:
+def unreachable_failure(peer: Peer, reason: str, *, is_silent: bool = False) -> Failure:
     message = f"{peer.host} can't be reached: {reason}"
-    return Failure(NetworkError(message, hint=unreachable_hint(peer)), retryable=True)
+    return Failure(NetworkError(message, hint=unreachable_hint(peer, is_silent=is_silent)), retryable=True)
 
 
-def unreachable_hint(peer: Peer) -> str:
+def unreachable_hint(peer: Peer, *, is_silent: bool = False) -> str:
+    """What to do about a server that can't be reached. is_silent: nothing comes from it, which doesn't say that it has
+    ended.
+    """
+    through_proxy = THROUGH_PROXY.format(peer.proxy) if peer.proxy else "check the network and the base URL"
+    return lost_hint(peer, through_proxy, is_silent=is_silent)
+
+
+def lost_hint(peer: Peer, network_hint: str = CHECK_NETWORK, *, is_silent: bool = False) -> str:
+    """What to do about a connection that was lost: `network_hint`, unless it was one to a `serve` of this user."""
     if peer.key_origin == RUNNING_SERVER:
-        return SERVE_ENDED
-    return THROUGH_PROXY.format(peer.proxy) if peer.proxy else "check the network and the base URL"
+        return SERVE_SILENT if is_silent else SERVE_ENDED
+    return network_hint
 
 
 def invalid_http_failure(

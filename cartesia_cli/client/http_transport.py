@@ -16,7 +16,7 @@ import httpcore
 
 from .. import __version__
 from ..errors import ApiError, ProtocolError
-from ..protocol.constants import API_VERSION, Credential, is_unencrypted, request_headers
+from ..protocol.constants import API_VERSION, Credential, is_unencrypted, request_headers, server_name
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .environment import PORTS, find_proxy, tls_context
 from .http_errors import (
@@ -180,7 +180,7 @@ def peer_of(base_url: str, credential: Credential | None) -> Peer:
     """The server at this address, as error messages describe it. Raises UsageError for a proxy that can't be used."""
     proxy = find_proxy(base_url)
     origin = None if proxy is None else proxy.origin
-    return Peer(urlsplit(base_url).netloc, credential, origin, is_unencrypted(base_url))
+    return Peer(server_name(base_url, credential), credential, origin, is_unencrypted(base_url))
 
 
 def _to_ascii(address: str) -> str:

@@ -21,7 +21,7 @@ from websockets.http11 import Response
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
 from ..protocol.events import Error
 from . import http_errors
-from .http_errors import CHECK_NETWORK, NOT_CARTESIA, Failure, Peer, describe_error, tls_error
+from .http_errors import CHECK_NETWORK, NOT_CARTESIA, Failure, Peer, describe_error, lost_hint, tls_error
 
 MAX_EVENT_BYTES = 16 << 20
 """Largest event: many times the whole text of a session."""
@@ -74,10 +74,11 @@ def handshake_failure(error: Exception, peer: Peer, timeout_seconds: float) -> F
         return Failure(http_errors.proxy_error(peer.quote(describe_error(error)), peer.proxy))
     if isinstance(error, ConnectionClosed) or isinstance(error.__cause__, EOFError):
         message = f"{peer.host} hung up before it answered"
-        return Failure(NetworkError(message, hint=http_errors.name_proxy(CHECK_NETWORK, peer.proxy)), retryable=True)
+        hint = lost_hint(peer, http_errors.name_proxy(CHECK_NETWORK, peer.proxy))
+        return Failure(NetworkError(message, hint=hint), retryable=True)
     if isinstance(error, TimeoutError) and error.errno is None:
         message = f"{peer.host} did not answer within {timeout_seconds:g} s"
-        return Failure(NetworkError(message, hint=http_errors.unreachable_hint(peer)), retryable=True)
+        return Failure(NetworkError(message, hint=http_errors.unreachable_hint(peer, is_silent=True)), retryable=True)
     if isinstance(error, OSError):
         return http_errors.unreachable_failure(peer, peer.quote(describe_error(error)))
     cause = error.__cause__ if isinstance(error, InvalidMessage) and error.__cause__ else error
@@ -112,7 +113,8 @@ def already_closed_error(peer: Peer) -> NetworkError:
 
 def stalled_error(peer: Peer, request_id: str | None, seconds: float) -> NetworkError:
     """The error if audio didn't leave this machine for `seconds`. Pings are queued after it, so they can't tell."""
-    return NetworkError(f"{peer.host} accepted no audio for {seconds:g} s", hint=CHECK_NETWORK, request_id=request_id)
+    message = f"{peer.host} accepted no audio for {seconds:g} s"
+    return NetworkError(message, hint=lost_hint(peer, is_silent=True), request_id=request_id)
 
 
 def _response_failure(response: Response, peer: Peer) -> Failure:
@@ -134,7 +136,8 @@ def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds
     """An end without a close frame from the server: the connection was lost, or this client had to close it."""
     own_code = closed.sent.code if closed.sent else None
     if own_code == 1011:
-        return NetworkError(f"{peer.host} has not responded for {silence_seconds:g} s", hint=CHECK_NETWORK)
+        hint = lost_hint(peer, is_silent=True)
+        return NetworkError(f"{peer.host} has not responded for {silence_seconds:g} s", hint=hint)
     if own_code == 1000:
         return already_closed_error(peer)
     if closed.sent is not None:
@@ -142,7 +145,7 @@ def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds
         details = f"larger than {MAX_EVENT_BYTES >> 20} MiB" if own_code == 1009 else reason or f"code {own_code}"
         return ProtocolError(f"{peer.host} sent an invalid WebSocket frame: {details}", hint=NOT_CARTESIA)
     why = peer.quote(lost_reason(closed)) or "closed without a reason"
-    return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=CHECK_NETWORK)
+    return NetworkError(f"the connection to {peer.host} was lost: {why}", hint=lost_hint(peer))
 
 
 def _close_frame_error(code: int, reason: str, peer: Peer) -> CliError:
@@ -152,7 +155,7 @@ def _close_frame_error(code: int, reason: str, peer: Peer) -> CliError:
     quoted = peer.quote(reason)
     details = f"{name}: {quoted}" if quoted else name
     if code in RETRYABLE_CODES:
-        hint = "a server also hangs up when no audio comes for long" if code in (1000, 1001) else CHECK_NETWORK
+        hint = "a server also hangs up when no audio comes for long" if code in (1000, 1001) else lost_hint(peer)
         return NetworkError(f"{peer.host} ended the session early ({details})", hint=hint)
     hint = "check the options of the session: the server rejects them" if code == 1008 else http_errors.ASK_SUPPORT
     return ApiError(f"{peer.host} refused to continue ({details})", hint=hint)

@@ -20,6 +20,7 @@ from ..output.console import Reporter
 from ..protocol.constants import (
     API_VERSION,
     BASE_URL,
+    OWN_SERVER,
     RUNNING_SERVER,
     Credential,
     check_base_url,
@@ -367,7 +368,7 @@ def open_server(
     from ..server import app, runner
 
     engine = loading.result()
-    token = Credential(secrets.token_urlsafe(24), "this process")
+    token = Credential(secrets.token_urlsafe(24), OWN_SERVER)
     # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
     # is one too many.
     config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)

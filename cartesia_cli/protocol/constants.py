@@ -42,7 +42,18 @@ class Credential:
 
 
 RUNNING_SERVER = "the running server"
-"""The origin of the token of a `serve` of this user."""
+"""The origin of the token of a `serve` of this user, and what messages call it."""
+
+OWN_SERVER = "the local server"
+"""The same for a server in this process."""
+
+
+def server_name(base_url: str, credential: Credential | None) -> str:
+    """What messages call a server: its host, and its port where it isn't the default one. The servers that local
+    commands use have names: nobody knows their ports.
+    """
+    origin = None if credential is None else credential.origin
+    return origin if origin in (RUNNING_SERVER, OWN_SERVER) else urlsplit(base_url).netloc
 
 
 def batch_credits(seconds: float) -> float:

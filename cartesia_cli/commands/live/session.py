@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -33,7 +32,7 @@ from ...output.live_rows import LiveState, MicrophoneLevel
 from ...output.live_view import LiveView
 from ...output.sanitize import title
 from ...output.stats_chart import render_statistics, svg
-from ...protocol.constants import is_loopback, realtime_credits
+from ...protocol.constants import is_loopback, realtime_credits, server_name
 from ...protocol.json_fields import DetectedLanguage
 from ...protocol.realtime import MANUAL, Command, Config, Finalize
 from ...session import Session
@@ -95,7 +94,7 @@ class LiveSession:
         self._outputs = LiveOutputs(config, reporter, view)
         self._clock = SpeechTimeline()
         self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
-        self._host = urlsplit(server.base_url).netloc
+        self._host = server_name(server.base_url, server.credential)
         self._wait_status = WaitStatus(self._host, microphone=config.microphone is not None)
         self._stop_signal = StopSignal()
         self._session: Session | None = None
