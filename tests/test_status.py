@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +108,42 @@ def test_finished_run_is_summed_up(tmp_path: Path) -> None:
     assert found["runs"][0]["state"] == "finished" and found["runs"][0]["skipped"] == 2
     assert found["failures"] == [] and not {"command", "unfinished_shards", "seconds_left"} & set(found)
     text = status(tmp_path)
-    assert text.startswith(f"{tmp_path}: 4 done, 0 failed, 0 left\n40.0 s of audio, 20.0 credits, 10.0 x real time\n")
+    assert text.startswith(
+        f"{tmp_path}: 4 done, 0 failed, 0 left\n"
+        "results: 40.0 s of audio, 20.0 credits\n"
+        "last run: 10.0 x real time\n\n"
+        "shard  state     before  done  failed  left   audio  credits  started           host\n"
+        "all    finished       2     4       0     0  40.0 s     20.0  "
+    )
     assert "to do" not in text
+
+
+def test_second_run_from_the_cache_adds_neither_speed_nor_cost(tmp_path: Path) -> None:
+    write(tmp_path, *run_lines("1", 1000.0, "abcd", inputs=4))
+    cached = (line for line in run_lines("2", 2000.0, "ab", inputs=4, skipped=2))
+    write(
+        tmp_path,
+        *(
+            replace(line, credits=0.0, files={f"{line.recording}.srt": ""}) if isinstance(line, Entry) else line
+            for line in cached
+        ),
+    )
+    found = report(tmp_path)
+    assert (found["done"], found["duration"], found["credits"]) == (4, 40.0, 20.0)
+    assert "speed" not in found
+    (run,) = found["runs"]
+    assert (run["skipped"], run["done"], run["from_cache"], run["left"]) == (2, 2, 2, 0)
+    assert run["duration"] == run["credits"] == 0
+    assert "results: 40.0 s of audio, 20.0 credits\nlast run: nothing transcribed\n" in status(tmp_path)
+
+
+def test_speed_of_shards_counts_the_time_of_those_at_once_only_once(tmp_path: Path) -> None:
+    for number, began in ((1, 1000.0), (2, 1000.0), (3, 5000.0)):
+        names = "abcdefghijkl"[4 * number - 4 : 4 * number]
+        shard = Shard(number, 3)
+        write(tmp_path, *run_lines(str(number), began, names, inputs=4, shard=shard), shard=shard)
+    assert report(tmp_path)["speed"] == 15.0
+    assert "last run of each shard: 15.0 x real time" in status(tmp_path)
 
 
 def test_failures_are_listed_with_their_errors_and_the_command_for_the_rest(tmp_path: Path) -> None:
@@ -227,7 +262,8 @@ def test_time_left_follows_from_the_speed_so_far(tmp_path: Path) -> None:
         journal = Journal(tmp_path)
         run, began = journal.events()[0].run, journal.events()[0].time
         write(tmp_path, *(Entry(f"{k}", "done", "", run, began + k, seconds=30.0) for k in (1, 2)))
+        write(tmp_path, *(Entry(f"c{k}", "done", "", run, began + 2, seconds=30.0, credits=0.0) for k in (1, 2)))
         found = report(tmp_path)
         assert process.poll() is None
     assert found["speed"] == pytest.approx(30.0, rel=0.01)
-    assert found["seconds_left"] == pytest.approx(8.0, rel=0.01)
+    assert found["seconds_left"] == pytest.approx(6.0, rel=0.01)

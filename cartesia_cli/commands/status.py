@@ -33,7 +33,7 @@ MAX_FAILURES = 20
 MAX_RUNS = 100
 """Shards in the table. JSON has all of them."""
 
-HEADER = ("shard", "state", "done", "failed", "left", "audio", "credits", "started", "host")
+HEADER = ("shard", "state", "before", "done", "failed", "left", "audio", "credits", "started", "host")
 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --output-dir of `transcribe`.")]
 
@@ -90,9 +90,10 @@ def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
 
 def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator[str]:
     yield f"{one_line(directory)}: {_counts(found)}"
-    yield ", ".join(_figures(found))
+    yield f"results: {_duration(found.seconds)} of audio, {found.credits:.1f} credits"
+    yield f"last run{' of each shard' if found.shards else ''}: {_pace(found)}"
     yield ""
-    numbers = range(HEADER.index("done"), HEADER.index("started"))
+    numbers = range(HEADER.index("before"), HEADER.index("started"))
     yield from align([HEADER, *(_row(run) for run in found.runs[:MAX_RUNS])], right=numbers)
     if len(found.runs) > MAX_RUNS:
         yield f"… and {len(found.runs) - MAX_RUNS} more (-f json has all)"
@@ -124,20 +125,17 @@ def _counts(found: DirectoryStatus) -> str:
     return ", ".join(parts)
 
 
-def _figures(found: DirectoryStatus) -> Iterator[str]:
-    yield f"{_duration(found.seconds)} of audio"
-    yield f"{found.credits:.1f} credits"
-    if found.speed is not None:
-        yield f"{found.speed:.1f} x real time"
-    if found.seconds_left:
-        yield f"about {_duration(found.seconds_left)} to go"
+def _pace(found: DirectoryStatus) -> str:
+    pace = "nothing transcribed" if found.speed is None else f"{found.speed:.1f} x real time"
+    return f"{pace}, about {_duration(found.seconds_left)} to go" if found.seconds_left else pace
 
 
 def _row(run: RunStatus) -> tuple[str, ...]:
     return (
         str(run.shard or "all"),
         run.state,
-        str(run.skipped + run.done),
+        str(run.skipped),
+        str(run.done),
         str(run.failed),
         "?" if run.left is None else str(run.left),
         _duration(run.seconds),
@@ -196,6 +194,7 @@ def _run_report(run: RunStatus) -> dict[str, Any]:
             "inputs": run.inputs,
             "skipped": run.skipped,
             "done": run.done,
+            "from_cache": run.from_cache,
             "failed": run.failed,
             "left": run.left,
             "duration": round(run.seconds, 3),

@@ -181,6 +181,10 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """The latest outcome of each recording."""
+        return (entry for entry, is_last in self.entries_that_count() if is_last)
+
+    def entries_that_count(self) -> Iterator[tuple[Entry, bool]]:
+        """The outcomes that count, each with whether it is the latest of its recording, or only that of a result."""
         with self._mutex:
             yield from self._index.entries()
 

@@ -188,11 +188,12 @@ class JournalIndex:
         """Whether there is a recording of so many bytes."""
         return bool(self._query("SELECT 1 FROM size WHERE bytes = ?", size))
 
-    def entries(self) -> Iterator[Entry]:
-        """The last line of each recording."""
-        for (place,) in self._query("SELECT place FROM recording ORDER BY place"):
+    def entries(self) -> Iterator[tuple[Entry, bool]]:
+        """The lines that count, each with whether it is the last one of its recording, or only that of a result."""
+        query = "SELECT place, 1 AS last FROM recording UNION ALL SELECT place, 0 FROM file"
+        for place, last in self._query(f"SELECT place, MAX(last) FROM ({query}) GROUP BY place ORDER BY place"):
             if (entry := self._entry_at(place)) is not None:
-                yield entry
+                yield entry, bool(last)
 
     @property
     def is_broken(self) -> bool:

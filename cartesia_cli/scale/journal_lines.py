@@ -56,6 +56,11 @@ class Entry:
     credits: float | None = None
     error: Mapping[str, str] | None = None
 
+    @property
+    def is_from_cache(self) -> bool:
+        """Whether its transcript came from the cache, so that no time was spent on it, either."""
+        return self.credits == 0
+
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:

@@ -1,8 +1,8 @@
 """How far the runs in an output directory are, from their journal: what is done, failed, in progress and left.
 
-What counts is the newest run and, if it has a shard, the newest run of each shard of the same array; runs before are
-history. Whether a run is alive is known from its lock (see `record_locks`), which other machines see if the file system
-passes locks on.
+Recordings, their audio and the credits are counted over all runs. What is left, and how fast it goes, follows from the
+newest run or, if it has a shard, from the newest run of each shard of the same array. Whether a run is alive is known
+from its lock (see `record_locks`), which other machines see if the file system passes locks on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class RunStatus:
     skipped   those that were done before
     found     when all inputs were known
     done, failed   recordings since it began, by it or by another run with the same recordings
-    seconds   of audio of what it has done itself
+    from_cache     how many of those that are done came from the cache
+    seconds, credits   of what it has transcribed itself, without what came from the cache
     last      when it last was heard of
     ended     what the run says of its end
     """
@@ -44,6 +45,7 @@ class RunStatus:
     found: float | None = None
     done: int = 0
     failed: int = 0
+    from_cache: int = 0
     seconds: float = 0.0
     credits: float = 0.0
     ended: Literal["finished", "stopped"] | None = None
@@ -64,8 +66,9 @@ class RunStatus:
 class DirectoryStatus:
     """How far the runs in a directory are.
 
-    done, failed   recordings, of all runs there ever were
+    done, failed   recordings, by the latest outcome of each in all runs there ever were
     seconds        of audio that is done
+    credits        what the results cost that exist
     in_work        recordings that runs have claimed now; None if this system can't tell
     runs           the newest run, or that of each shard
     missing        shards of which there is no run
@@ -88,10 +91,15 @@ class DirectoryStatus:
 
     @property
     def speed(self) -> float | None:
-        """Seconds of audio in a second, of the runs that are running or else of all; None if nothing is done."""
+        """Seconds of audio that were transcribed in a second during the runs that are running or else all; None if they
+        have transcribed nothing.
+        """
         runs = [run for run in self.runs if run.state == "running"] or self.runs
-        speeds = [run.seconds / (run.last - run.start.time) for run in runs if run.last > run.start.time]
-        return sum(speeds) or None
+        elapsed, end = 0.0, 0.0
+        for run in sorted(runs, key=lambda run: run.start.time):  # shards may run at once, or one after the other
+            elapsed += max(0.0, run.last - max(run.start.time, end))
+            end = max(end, run.last)
+        return (sum(run.seconds for run in runs) / elapsed or None) if elapsed else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -100,9 +108,9 @@ class DirectoryStatus:
         for run in self.runs:
             if run.state != "running":
                 continue
-            if run.left is None or not run.done:
+            if run.left is None or run.done == run.from_cache:
                 return None
-            times.append(run.left * (run.last - run.start.time) / run.done)
+            times.append(run.left * (run.last - run.start.time) / (run.done - run.from_cache))
         return max(times, default=None)
 
     @property
@@ -123,13 +131,13 @@ def read_status(journal: Journal) -> DirectoryStatus:
     newest = _newest(runs)
     done = failed = 0
     seconds = credits = 0.0
-    for entry in journal.entries():
-        done += entry.state == "done"
-        failed += entry.state == "failed"
-        if entry.state == "done":
-            seconds += entry.seconds or 0.0
+    for entry, is_last in journal.entries_that_count():
         credits += entry.credits or 0.0
-        _count(entry, runs, newest)
+        if is_last:
+            done += entry.state == "done"
+            failed += entry.state == "failed"
+            seconds += entry.seconds or 0.0 if entry.state == "done" else 0.0
+            _count(entry, runs, newest)
     for run in newest:
         run.state = _state(run, journal)
     total = newest[0].shard.total if newest and newest[0].shard else 0
@@ -174,9 +182,10 @@ def _count(entry: Entry, runs: Mapping[str, RunStatus], newest: Sequence[RunStat
         return
     run.done += entry.state == "done"
     run.failed += entry.state == "failed"
+    run.from_cache += entry.is_from_cache
     if made_by is run:
         run.last = max(run.last, entry.time)
-        run.seconds += entry.seconds or 0.0
+        run.seconds += 0.0 if entry.is_from_cache else entry.seconds or 0.0
         run.credits += entry.credits or 0.0
 
 
