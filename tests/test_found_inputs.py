@@ -127,6 +127,20 @@ def test_encoding_makes_a_folder_search_find_headerless_samples(run: Run, tmp_pa
     assert b"2 files are not recordings" in done.stderr
 
 
+def test_input_that_is_named_twice_is_transcribed_once_and_that_is_said(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "link.wav").symlink_to("a.wav")
+    with FaultServer(fine) as server:
+        options = ("--base-url", server.base_url)
+        done = run("transcribe", "a.wav", "./a.wav", "link.wav", "-v", *options, env=KEY)
+        again = run("transcribe", "a.wav", ".", "--force", *options, env=KEY)
+        assert len(server.requests) == 1
+    assert (done.returncode, again.returncode, done.stdout) == (0, 0, b""), done.stderr
+    assert (tmp_path / "a.txt").exists() and not (tmp_path / "link.txt").exists()
+    assert b"link.wav: the same as another input: skipped\n2 inputs are the same as others: skipped\n" in done.stderr
+    assert b"2 inputs are the same as others: skipped (-v names them)\n" in again.stderr
+
+
 def test_globs_follow_no_link_loops_and_keep_subfolders(run: Run, tmp_path: Path) -> None:
     deep = tmp_path / "shows" / "one" / "two"
     deep.mkdir(parents=True)

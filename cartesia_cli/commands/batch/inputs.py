@@ -113,6 +113,7 @@ def find_inputs(
     remote: "RemoteFinder | None" = None,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
+    on_repeat: Callable[[str], object] = lambda source: None,
     with_fields: bool = False,
     with_repeats: bool = False,
 ) -> Iterator[Input | InputError]:
@@ -126,6 +127,7 @@ def find_inputs(
     remote       finds what URLs stand for; None: only local files are inputs, and no lists, manifests or pipes
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
+    on_repeat    called for each input that is left out because it was there before
     with_fields  whether recordings of a folder get the fields that its metadata files have for them
     with_repeats whether an input also counts where it is named again
     """
@@ -135,6 +137,8 @@ def find_inputs(
     for found in _expand_all(arguments, files_from, _Search(spooled, remote, headerless, on_skip, with_fields)):
         if isinstance(found, InputError) or seen.add(identity_of(found)) or with_repeats:
             yield found
+        else:
+            on_repeat(found.source)
 
 
 def identity_of(item: Input) -> tuple[object, ...]:

@@ -125,7 +125,7 @@ class TranscribeRun:
             combined=matches is not None and matches.combined,
             to_bucket=config.bucket is not None,
         )
-        skipped = SkippedFiles(reporter)
+        skipped = SkippedInputs(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
         found = find_inputs(
             recordings,
@@ -133,7 +133,8 @@ class TranscribeRun:
             files_from=options.input.files_from,
             remote=remote,
             headerless=options.recording.encoding is not None,
-            on_skip=skipped.add,
+            on_skip=skipped.add_file,
+            on_repeat=skipped.add_repeat,
             with_fields=manifest is not None,
         )
         plan = self._plan(found, output_plan, skipped)
@@ -216,7 +217,7 @@ class TranscribeRun:
         results = ManifestResults(path, resume=keeps_lines, force=force, texts_only=texts_only, reporter=self._reporter)
         return self._stack.enter_context(results)
 
-    def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedFiles) -> BatchPlan:
+    def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedInputs) -> BatchPlan:
         """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
         options, shard = self._options, self._shard
         if shard is not None:
@@ -311,22 +312,31 @@ class TranscribeRun:
         return failed + (matches is not None and matches.found_nothing)
 
 
-class SkippedFiles:
-    """Counts and reports the files of searched folders that are not recordings."""
+class SkippedInputs:
+    """Counts and reports the files of searched folders that are not recordings, and inputs that were there before."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._reporter, self._count = reporter, 0
+        self._reporter = reporter
+        self._files = self._repeats = 0
 
-    def add(self, path: Path) -> None:
-        self._count += 1
+    def add_file(self, path: Path) -> None:
+        self._files += 1
         self._reporter.detail(f"{path}: not a recording: skipped")
+
+    def add_repeat(self, source: str) -> None:
+        self._repeats += 1
+        self._reporter.detail(f"{source}: the same as another input: skipped")
 
     def report(self, *, any_found: bool) -> None:
         """Say how many were skipped since the last report."""
-        if self._count and any_found:
-            count = "1 file is not a recording" if self._count == 1 else f"{self._count} files are not recordings"
-            self._reporter.info(f"{count}: skipped" + ("" if self._reporter.verbose else " (-v names them)"))
-        self._count = 0
+        files = "1 file is not a recording" if self._files == 1 else f"{self._files} files are not recordings"
+        repeats = (
+            "1 input is the same as another" if self._repeats == 1 else f"{self._repeats} inputs are the same as others"
+        )
+        for count, sentence in ((self._files, files), (self._repeats, repeats)):
+            if count and any_found:
+                self._reporter.info(f"{sentence}: skipped" + ("" if self._reporter.verbose else " (-v names them)"))
+        self._files = self._repeats = 0
 
 
 def synthesize_sample(
