@@ -8,7 +8,7 @@ Must never write the file.
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,15 @@ from .protocol.constants import check_base_url
 SWITCHES = ("insecure_http", "insecure_http_key")
 GENERAL = ("base_url", "api_key_command", *SWITCHES)
 """Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
+
+
+Report = Callable[[UsageError], None]
+"""What is done with a mistake. If it returns, what is wrong is left out, and the rest is read."""
+
+
+def refuse(error: UsageError) -> None:
+    """Raise the first mistake."""
+    raise error
 
 
 class ChoiceError(UsageError):
@@ -80,25 +89,32 @@ def load(
     file: Path | None = None,
     profile: str | None = None,
     commands: Collection[str] = (),
+    report: Report = refuse,
 ) -> Settings:
-    """Read `config.toml` in a folder, or another `file`. Raises UsageError for any mistake in it.
+    """Read `config.toml` in a folder, or another `file`. Raises UsageError if it can't be read.
 
-    profile    the name of the profile that applies; raises UsageError if the file has no such profile
+    profile    the name of the profile that applies; it is a mistake if the file has no such profile
     commands   the names that tables may have
+    report     gets the mistakes in it
     """
     path = file or folder / "config.toml"
     text = _text(path, needed=file is not None)
     document = {} if text is None else _parsed(path, text)
-    reader = _Reader(path, _lines(text or ""), commands)
+    reader = _Reader(path, _lines(text or ""), commands, report)
     profiles = document.pop("profile", {})
-    if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
-        raise UsageError(f"{path}: a profile must be a table", hint="write [profile.NAME], and its keys below")
-    sections = {name: reader.section("profile", f"profile.{name}", table) for name, table in profiles.items()}
-    if profile is not None and profile not in profiles:
+    tables = (
+        {name: table for name, table in profiles.items() if isinstance(table, dict)}
+        if isinstance(profiles, dict)
+        else {}
+    )
+    if tables != profiles:
+        report(UsageError(f"{path}: a profile must be a table", hint="write [profile.NAME], and its keys below"))
+    sections = {name: reader.section("profile", f"profile.{name}", table) for name, table in tables.items()}
+    if profile is not None and profile not in sections:
         known = f"profiles: {', '.join(profiles)}" if profiles else f"no profiles yet: add [profile.{profile}]"
-        raise ChoiceError(f"{path} has no profile {profile!r}", hint=known)
+        report(ChoiceError(f"{path} has no profile {profile!r}", hint=known))
     rest = () if text is None else (reader.section("file", "", document),)
-    found = (sections[profile], *rest) if profile is not None else rest
+    found = (sections[profile], *rest) if profile in sections else rest
     base_url = _general(found, "base_url")
     return Settings(
         folder,
@@ -130,29 +146,34 @@ class _Reader(NamedTuple):
 
     lines      (table, key) to its line number, as far as that is known
     commands   the names that tables may have
+    report     gets unknown keys, and wrong values of general keys
     """
 
     path: Path
     lines: Mapping[tuple[str, str], int]
     commands: Collection[str]
+    report: Report
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
-        """The section of a table. Raises UsageError for unknown keys, and for general keys of another type."""
+        """The section of a table."""
         general: dict[str, Setting] = {}
         commands: dict[str, Mapping[str, Setting]] = {}
         for key, value in table.items():
-            if key in GENERAL:
-                general[key] = self._general(layer, name, key, value)
-            elif key not in self.commands:
-                raise self._unknown(name, key, value)
-            elif not isinstance(value, dict):
-                raise UsageError(f"{self._place(name, key)} must be a table", hint=f"write [{_dotted(name, key)}]")
-            else:
-                inner = _dotted(name, key)
-                commands[key] = {
-                    option.replace("-", "_"): Setting(given, layer, self._place(inner, option))
-                    for option, given in value.items()
-                }
+            try:
+                if key in GENERAL:
+                    general[key] = self._general(layer, name, key, value)
+                elif key not in self.commands:
+                    raise self._unknown(name, key, value)
+                elif not isinstance(value, dict):
+                    raise UsageError(f"{self._place(name, key)} must be a table", hint=f"write [{_dotted(name, key)}]")
+                else:
+                    inner = _dotted(name, key)
+                    commands[key] = {
+                        option.replace("-", "_"): Setting(given, layer, self._place(inner, option))
+                        for option, given in value.items()
+                    }
+            except UsageError as error:
+                self.report(error)
         return Section(layer, general, commands)
 
     def _general(self, layer: str, name: str, key: str, value: Any) -> Setting:

@@ -107,6 +107,35 @@ def test_mistakes_in_a_file_that_was_named_are_found_beside_other_checks(run: Ru
         assert checks["python"]["state"] == "ok"
 
 
+def test_every_mistake_is_named_with_its_line_in_all_profiles_and_overruled_or_not(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "bas_url = 'x'\n[transcribe]\nformat = 'srt,x'\noutput = 'a.foo'\nbase-url = 'ftp://x'\nfromat = 3\n"
+        "language = 5\noutput-manifest = 'results'\nencoding = 'mp3'\n[listen]\npage-token = 'short'\n"
+        "[models]\nbase-url = 'http://a.example'\n[eval]\noutput = ['a.json', 'b.foo']\n"
+        "[profile.a.render]\nmin-cue = 8.0\nmax-cue = 9.0\n"
+        "[profile.b.render]\ngrep = 'x'\noutput-dir = 'y'\n[profile.b.transcribe]\nmin-cue = 8.0\n"
+    )
+    lines = {
+        1: "bas_url is not a setting", 3: "unknown format 'x'", 4: "suffix .foo", 5: "'ftp://x' is not",
+        6: "fromat is not an option", 7: "must be a string", 8: "a manifest's suffix", 9: "unknown encoding 'mp3'",
+        11: "too easy to guess", 13: "unencrypted", 15: "b.foo: a report is", 20: "exclude each other", 23: "exceeds",
+    }  # fmt: skip
+    wrong = {"CARTESIA_TRANSCRIBE_FORMAT": "json", "CARTESIA_LISTEN_MODE": "x", "CARTESIA_TRANSCRIBE_NOPE": "1"}
+    for choice in ((), ("--profile", "a"), ("--profile", "b")):
+        found = examine(run, "configuration", "--config", str(file), *choice, **wrong)["configuration"]
+        first, *others = [found, *found["also"]]
+        assert "CARTESIA_LISTEN_MODE: 'x' is not one of" in first["summary"]
+        assert others.pop()["summary"] == "the variable CARTESIA_TRANSCRIBE_NOPE has no effect"
+        assert len(others) == len(lines), others
+        for finding, (line, words) in zip(others, lines.items(), strict=True):
+            assert f"config.toml, line {line}: " in finding["summary"] and words in finding["summary"]
+            assert finding["advice"]
+    shown = run("doctor", "configuration", "--config", str(file)).stdout.decode().splitlines()
+    assert len(shown) == 2 * len(lines)
+    assert shown[0].startswith("failure  Configuration  ") and shown[-1].startswith(" " * 24 + "hint: ")
+
+
 def test_unencrypted_server_is_named_unless_it_is_allowed_and_gets_no_key(run: Run, tmp_path: Path) -> None:
     plain = {"CARTESIA_BASE_URL": "http://a.example", **WITH_KEY}
     failed(examine(run, "configuration", "dns", **plain), "configuration", "http://a.example", "unencrypted")

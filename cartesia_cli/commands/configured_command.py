@@ -6,13 +6,15 @@ It accepts `--no-…` for every switch, and refuses what Typer would accept sile
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from typer.core import TyperCommand
 
+from ..directories import config_dir
 from ..errors import CliError, UsageError
-from ..settings import ChoiceError, Setting, Settings
+from ..protocol.constants import check_base_url, check_encryption
+from ..settings import SWITCHES, ChoiceError, Report, Setting, Settings, profile_names, refuse
 from .option_sources import (
     CHOOSING,
     FOUND,
@@ -28,7 +30,7 @@ from .option_sources import (
     read,
     read_as,
 )
-from .precedence import formats, resolve
+from .precedence import Layer, applicable, formats, resolve
 from .value_checks import check_settings, name_places
 
 PROBLEM = "cartesia_cli.problem"
@@ -116,9 +118,64 @@ def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dic
 
     given   options of the command line
     """
-    found = resolve(layers(command, given, settings))
-    check_settings(command.name, found)
+    return _effective(command.name, layers(command, given, settings), refuse)
+
+
+def _effective(name: str, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
+    """The settings of a command that apply. Reports those that it would refuse."""
+    kept = resolve(places, report)
+    found = applicable(kept)
+    check_settings(name, found, report)
+    for option in kept.keys() - found.keys():
+        check_settings(name, {option: kept[option]}, report)
     return found
+
+
+def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, unencrypted: bool) -> list[UsageError]:
+    """Everything that any command would refuse in the environment and in the configuration file, in the order of its
+    lines: in all profiles, and also what the environment or a profile overrules.
+
+    chosen        the file and the profile that are chosen
+    unencrypted   whether the command line allows servers that speak plain http
+    """
+    found: dict[str, UsageError] = {}
+
+    def report(error: UsageError) -> None:
+        found.setdefault(error.message, error)
+
+    try:
+        selected = configured(chosen, report)
+        names = [] if selected.file is None else profile_names(selected.file)
+        plain = {name: setting for name, setting in chosen.items() if name != "profile"}
+        others = [plain, *({**plain, "profile": Setting(name, "default", "")} for name in names)]
+        settings = [selected, *(configured(other, report) for other in others)]
+    except UsageError as error:
+        report(error)
+        settings = [Settings(config_dir())]
+    for one in settings:
+        for command in commands:
+            places = layers(command, {}, one, report)
+            in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
+            for counted in (places, in_file):
+                kept = _effective(command.name, counted, report)
+                if one is settings[0] and "base_url" in kept and "insecure_http" in options(command):
+                    allowed = unencrypted or any(kept[name].value for name in SWITCHES if name in kept)
+                    _check_server(kept["base_url"], report, allowed=allowed)
+    return sorted(found.values(), key=_line)
+
+
+def _line(error: UsageError) -> int:
+    """The line of the configuration file that an error names first, or 0."""
+    found = re.search(r", line (\d+): ", error.message)
+    return int(found[1]) if found else 0
+
+
+def _check_server(url: Setting, report: Report, *, allowed: bool) -> None:
+    """Report a server that speaks plain http, unless that is `allowed`."""
+    try:
+        check_encryption(check_base_url(url.value), allowed=allowed)
+    except UsageError as error:
+        report(UsageError(f"{url.origin}: {error.message}", hint=error.hint))
 
 
 def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:

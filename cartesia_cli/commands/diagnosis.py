@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError
@@ -30,12 +30,20 @@ class State(StrEnum):
     SKIPPED = "skipped"
 
 
+class Problem(NamedTuple):
+    """One thing that is wrong, and what to do about it."""
+
+    summary: str
+    advice: str
+
+
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """What a check found.
 
     summary    one line: what is there, or what is wrong
     advice     what to do about it, or None
+    also       what else is wrong
     facts      for programs, and for the checks that need this one
     seconds    how long it took
     """
@@ -44,6 +52,7 @@ class CheckResult:
     summary: str
     advice: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    also: tuple[Problem, ...] = ()
     seconds: float = 0.0
 
 

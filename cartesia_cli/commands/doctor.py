@@ -10,7 +10,7 @@ from ..errors import Exit, UsageError
 from ..output.console import Reporter
 from . import options as given
 from .configured_command import PROBLEM
-from .option_sources import SETTINGS
+from .option_sources import SETTINGS, choices
 
 if TYPE_CHECKING:  # --help does without
     from .diagnosis import Check, CheckResult, State
@@ -89,6 +89,7 @@ def _find_out(
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER
 
+    root: Any = context.find_root()
     problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, False
     if problem is None:
         settings = context.meta[SETTINGS]
@@ -102,7 +103,8 @@ def _find_out(
         sends_key = is_encrypted or is_switched_on(settings, "insecure_http_key", server.insecure_http_key)
     unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if address is None else None
     return Examined(
-        settings=settings, problem=problem, program=context.find_root().command, base_url=address,
+        settings=settings, problem=problem, commands=root.command.commands, base_url=address,
+        chosen=choices(context.params, root.params), allows_http=bool(server.insecure_http or server.insecure_http_key),
         api_version=server.api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
         reporter=reporter,
     )  # fmt: skip
@@ -113,11 +115,15 @@ def _plural(state: "State", count: int) -> str:
 
 
 def _lines(check: "Check[Any]", result: "CheckResult", width: int) -> str:
-    """The line of a check, and one with what to do."""
+    """The line of a check, one with what to do, and the same of what else it found."""
     from ..output.sanitize import one_line
 
-    line = f"{result.state:<7}  {check.title:<{width}}  {one_line(result.summary)}\n"
-    return line if result.advice is None else f"{line}{'':<7}  {'':<{width}}  hint: {one_line(result.advice)}\n"
+    lines = [f"hint: {result.advice}"] if result.advice is not None else []
+    for also in result.also:
+        lines += [also.summary, f"hint: {also.advice}"]
+    indent = " " * (7 + 2 + width + 2)
+    first = f"{result.state:<7}  {check.title:<{width}}  {one_line(result.summary)}\n"
+    return first + "".join(f"{indent}{one_line(line)}\n" for line in lines)
 
 
 def _document(results: "Sequence[tuple[Check[Any], CheckResult]]", counts: Counter[Any]) -> dict[str, Any]:
@@ -126,7 +132,13 @@ def _document(results: "Sequence[tuple[Check[Any], CheckResult]]", counts: Count
 
     rows = []
     for check, result in results:
-        row = {"check": check.name, "title": check.title, "state": str(result.state), "summary": result.summary}
+        row: dict[str, Any] = {
+            "check": check.name,
+            "title": check.title,
+            "state": str(result.state),
+            "summary": result.summary,
+        }
         row |= {} if result.advice is None else {"advice": result.advice}
+        row |= {"also": [also._asdict() for also in result.also]} if result.also else {}
         rows.append({**row, "seconds": round(result.seconds, 3), "facts": dict(result.facts)})
     return {"version": __version__, "counts": {str(state): counts[state] for state in State}, "checks": rows}

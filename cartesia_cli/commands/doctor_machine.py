@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 from ..errors import CliError
 from ..output.console import Reporter
 from ..protocol.constants import Credential
-from ..settings import Settings, suggestion
-from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
+from ..settings import Setting, Settings, suggestion
+from .diagnosis import Check, CheckResult, Found, Problem, State, failure, ok, skipped, warning
 
 PACKAGES = (
     "typer", "rich", "httpcore", "httpx", "certifi", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth",
@@ -45,7 +46,9 @@ class Examined:
     """What the checks look at.
 
     settings     None if the configuration can't be read: `problem` says why
-    program      the Typer app's command, with all commands
+    commands     all commands of the program, by their names
+    chosen       the configuration file and the profile that are chosen
+    allows_http  whether the command line allows servers that speak plain http
     base_url     of the server that recordings are sent to; None: this machine transcribes
     api_version  sent as `Cartesia-Version`
     sends_key    False for plain http to another machine, unless that is allowed by name
@@ -56,7 +59,9 @@ class Examined:
 
     settings: Settings | None
     problem: CliError | None
-    program: Any
+    commands: Mapping[str, Any]
+    chosen: Mapping[str, Setting]
+    allows_http: bool
     base_url: str | None
     api_version: str
     sends_key: bool
@@ -109,27 +114,44 @@ def check_packages(examined: Examined, found: Found) -> CheckResult:
 
 def check_configuration(examined: Examined, found: Found) -> CheckResult:
     """Everything that any command would take from the file and the environment, not only what this one does."""
-    from .configured_command import effective
-    from .option_sources import options, variable_name
+    from .configured_command import find_mistakes
 
+    mistakes = find_mistakes(examined.commands.values(), examined.chosen, unencrypted=examined.allows_http)
+    wrong = [Problem(error.message, error.hint or "") for error in mistakes]
+    findings = (*wrong, *sorted(_unknown_variables(examined.commands)))
+    settings, facts = examined.settings, dict[str, Any]()
+    if settings is not None:
+        facts = {"file": None if settings.file is None else str(settings.file), "profile": settings.profile}
+    if findings:
+        state = State.FAILURE if wrong else State.WARNING
+        return CheckResult(state, *findings[0], facts, also=findings[1:])
     if examined.problem is not None:
         raise examined.problem
-    assert examined.settings is not None
-    for command in examined.program.commands.values():
-        effective(command, {}, examined.settings)
-    known = {*GENERAL_VARIABLES, *SDK_VARIABLES}
-    for name, command in examined.program.commands.items():
-        known |= {variable_name(name, option) for option in options(command)}
-    unknown = [name for name in os.environ if name.startswith("CARTESIA_") and name not in known]
-    file = examined.settings.file
-    profile = "" if examined.settings.profile is None else f", profile {examined.settings.profile}"
-    facts: dict[str, Any] = {"file": None if file is None else str(file), "profile": examined.settings.profile}
-    if unknown:
-        meant = suggestion(unknown[0], known)
-        advice = f"did you mean {meant}?" if meant else "unset it, or see docs/configuration.md for the names"
-        return warning(f"the variable {unknown[0]} has no effect", advice, **facts)
-    place = f"no file ({examined.settings.folder / 'config.toml'})" if file is None else str(file)
+    assert settings is not None
+    profile = "" if settings.profile is None else f", profile {settings.profile}"
+    place = f"no file ({settings.folder / 'config.toml'})" if settings.file is None else str(settings.file)
     return ok(f"{place}{profile}; `cartesia-cli config show` lists all settings", **facts)
+
+
+def _unknown_variables(commands: Mapping[str, Any]) -> Iterator[Problem]:
+    """Variables that look like settings of the program, and are none."""
+    from .option_sources import options, variable_name
+
+    others = {*GENERAL_VARIABLES, *SDK_VARIABLES}
+    known = {name: {variable_name(name, option) for option in options(found)} for name, found in commands.items()}
+    for variable in os.environ.keys() - others.union(*known.values()):
+        if not variable.startswith("CARTESIA_"):
+            continue
+        command = next((name for name in commands if variable.startswith(variable_name(name, ""))), None)
+        if command is None:
+            meant = suggestion(variable, others.union(*known.values()))
+            hint = "unset it, or see docs/configuration.md for the names"
+        else:  # then only the option is misspelt
+            start = variable_name(command, "")
+            option = suggestion(variable.removeprefix(start), [name.removeprefix(start) for name in known[command]])
+            meant = option and start + option
+            hint = f"unset it: `cartesia-cli {command} --help` lists the options"
+        yield Problem(f"the variable {variable} has no effect", f"did you mean {meant}?" if meant else hint)
 
 
 def check_folders(examined: Examined, found: Found) -> CheckResult:

@@ -331,6 +331,14 @@ def _describe(recordings: Sequence[EvalRecording], systems: Sequence[System], co
 # The report ------------------------------------------------------------------------------------------------
 
 
+def report_formats(files: Iterable[Path]) -> dict[Path, str]:
+    """The files with the formats that their suffixes imply. Raises UsageError for one that implies none."""
+    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
+    if unknown := next((file for file, format in formats.items() if not format), None):
+        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
+    return formats
+
+
 def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
     """The output files with their formats. Raises UsageError for one that can't be written or is read, or whose suffix
     says no format.
@@ -338,9 +346,7 @@ def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -
     from .batch.output_checks import check_output
     from .batch.output_plan import check_distinct
 
-    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
-    if unknown := next((file for file, format in formats.items() if not format), None):
-        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
+    formats = report_formats(files)
     check_distinct(files, inputs)
     for file in files:
         check_output(file, force=force)

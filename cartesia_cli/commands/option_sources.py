@@ -17,7 +17,7 @@ import typer
 
 from ..directories import config_dir
 from ..errors import UsageError
-from ..settings import Setting, Settings, load, suggestion
+from ..settings import Report, Setting, Settings, load, refuse, suggestion
 from . import COMMANDS
 from .precedence import Layer
 
@@ -137,37 +137,43 @@ def choices(given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Set
     return found
 
 
-def configured(chosen: Mapping[str, Setting]) -> Settings:
-    """The user's configuration, or the file and the profile that are chosen."""
+def configured(chosen: Mapping[str, Setting], report: Report = refuse) -> Settings:
+    """The user's configuration, or the file and the profile that are chosen. Mistakes in it are reported."""
     file, profile = (chosen[name].value if name in chosen else None for name in CHOOSING)
-    return load(config_dir(), os.environ, file=file and Path(file), profile=profile, commands=COMMANDS)
+    return load(config_dir(), os.environ, file=file and Path(file), profile=profile, commands=COMMANDS, report=report)
 
 
-def layers(command: Any, given: Mapping[str, Any], settings: Settings) -> list[Layer]:
-    """The options of a command that are set in each layer, the strongest first."""
+def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse) -> list[Layer]:
+    """The options of a command that are set in each layer, the strongest first. Mistakes elsewhere than on the command
+    line are reported.
+    """
     known = {name: option for name, option in options(command).items() if name not in CHOOSING}
     typed = {name: _flag(command.name, name, known[name], value) for name, value in given.items() if name in known}
     if "local_model" in typed and "local" in known.keys() - typed.keys():
         # A local model implies this machine, whatever is configured.
         typed["local"] = Setting(True, "flag", "--local-model")
+    environment: dict[str, Setting] = {}
+    for name, option in known.items():
+        if text := os.environ.get(variable := variable_name(command.name, name)):
+            try:
+                environment[name] = _checked(
+                    option, Setting(_from_text(option, text, variable), "environment", variable)
+                )
+            except UsageError as error:
+                report(error)
     places: list[Layer] = [
-        typed,
-        {
-            name: _checked(known[name], Setting(_from_text(known[name], text, variable), "environment", variable))
-            for name in known
-            if (text := os.environ.get(variable := variable_name(command.name, name)))
-        },
-        {name: setting for name, setting in general_environment().items() if name in known},
-    ]
+        typed, environment, {name: setting for name, setting in general_environment().items() if name in known}
+    ]  # fmt: skip
     for section in settings.sections:
-        table = section.commands.get(command.name, {})
-        for name, setting in table.items():
-            if name not in known:
-                raise _unknown(command.name, name, setting, known)
-        places += [
-            {name: _checked(known[name], _typed(known[name], setting)) for name, setting in table.items()},
-            {name: setting for name, setting in section.general.items() if name in known},
-        ]
+        table: dict[str, Setting] = {}
+        for name, setting in section.commands.get(command.name, {}).items():
+            try:
+                if name not in known:
+                    raise _unknown(command.name, name, setting, known)
+                table[name] = _checked(known[name], _typed(known[name], setting))
+            except UsageError as error:
+                report(error)
+        places += [table, {name: setting for name, setting in section.general.items() if name in known}]
     return places
 
 

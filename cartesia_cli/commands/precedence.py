@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..settings import Setting
+from ..settings import Report, Setting, refuse
 
 Values = Mapping[str, Any]
 """Options that are set, by their long names with underscores, to their values."""
@@ -170,10 +170,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 )
 
 
-def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
-    """The settings that apply. Raises UsageError if one layer sets options that exclude each other.
+def resolve(layers: Sequence[Layer], report: Report = refuse) -> dict[str, Setting]:
+    """The settings that nothing overrules.
 
     layers   the strongest first
+    report   gets options in one layer that exclude each other
     """
     ranked: dict[str, tuple[int, Setting]] = {}
     for rank, layer in enumerate(layers):
@@ -183,8 +184,8 @@ def resolve(layers: Sequence[Layer]) -> dict[str, Setting]:
     for name, (rank, setting) in sorted(ranked.items(), key=lambda item: (item[1][0], item[0] not in MODIFIERS)):
         if not _overruled(name, rank, setting, kept):
             kept[name] = rank, setting
-    _refuse_conflicts(kept)
-    return _applicable({name: setting for name, (_, setting) in kept.items()})
+    _find_conflicts(kept, report)
+    return {name: setting for name, (_, setting) in kept.items()}
 
 
 def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[int, Setting]]) -> bool:
@@ -201,17 +202,18 @@ def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[
     )
 
 
-def _refuse_conflicts(kept: Mapping[str, tuple[int, Setting]]) -> None:
+def _find_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> None:
     values = {name: setting.value for name, (_, setting) in kept.items() if _is_set(setting)}
     for exclusion in EXCLUSIONS:
         if exclusion.one_way or exclusion.checked or not {exclusion.first, exclusion.second} <= values.keys():
             continue
         (rank, first), (other, second) = kept[exclusion.first], kept[exclusion.second]
         if rank == other and exclusion.when(values):
-            raise UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint)
+            report(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
 
 
-def _applicable(settings: dict[str, Setting]) -> dict[str, Setting]:
+def applicable(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Those that have what they need. Raises UsageError for one on the command line that doesn't."""
     values = {name: setting.value for name, setting in settings.items() if _is_set(setting)}
     waiting = set()
     for requirement in REQUIREMENTS:

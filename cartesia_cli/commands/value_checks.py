@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..settings import Setting
+from ..settings import Report, Setting, refuse
 from .precedence import CUE_TIMES, THRESHOLDS
 
 CHECKED = (
-    ("format", "json", "output"), ("grep",), ("from", "to"), CUE_TIMES, THRESHOLDS, ("encoding", "sample_rate"),
+    ("format", "json", "output"), ("grep",), ("from", "to"), CUE_TIMES, THRESHOLDS, ("encoding",),
     ("wire_encoding", "wire_rate"), ("model",), ("language",), ("language_hint",), ("keyterm",), ("base_url",),
     ("shard",), ("speakers_by_channel", "keep_json", "encoding", "dask", "max_credits"), ("page_token",), ("exec",),
-    ("compare",), ("allow_origin",), ("allow_host",),
+    ("output_manifest",), ("compare",), ("allow_origin",), ("allow_host",),
 )  # fmt: skip
 """Options that are checked together, by their long names with underscores."""
 
@@ -27,17 +27,18 @@ TRANSCRIPT_COMMANDS = ("transcribe", "render", "listen", "stream-file")
 LIVE_COMMANDS = ("listen", "stream-file")
 
 
-def check_settings(command: str, found: Mapping[str, Setting]) -> None:
-    """Raises UsageError, with its place, for a value in a file or the environment that the command would refuse."""
+def check_settings(command: str, found: Mapping[str, Setting], report: Report = refuse) -> None:
+    """Report, with their places, values in a file or the environment that the command would refuse."""
     for names in CHECKED:
         given = {name: found[name] for name in names if name in found and found[name].value not in (None, False, [])}
-        places = [setting.origin for setting in given.values() if setting.layer != "flag"]
-        if not places:
-            continue
-        try:
-            _check(command, {name: setting.value for name, setting in given.items()})
-        except UsageError as error:
-            raise UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint) from error
+        while any(setting.layer != "flag" for setting in given.values()):
+            if (error := _problem(command, given)) is None:
+                break
+            alone = (name for name in given if str(_problem(command, {name: given[name]})) == str(error))
+            causes = [cause] if (cause := next(alone, None)) else list(given)
+            blamed = [given.pop(name) for name in causes]
+            if places := [setting.origin for setting in blamed if setting.layer != "flag"]:
+                report(UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint))
 
 
 def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
@@ -52,6 +53,15 @@ def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
         error.hint = "; ".join(filter(None, (error.hint, f"it comes from {', '.join(places)}")))
 
 
+def _problem(command: str, given: Mapping[str, Setting]) -> UsageError | None:
+    """What is wrong with the values of one group of CHECKED, or None."""
+    try:
+        _check(command, {name: setting.value for name, setting in given.items()})
+    except UsageError as error:
+        return error
+    return None
+
+
 def _check(command: str, values: Mapping[str, Any]) -> None:
     """Raises UsageError for values of one group of CHECKED that the command would refuse."""
     match values:
@@ -61,6 +71,10 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             if command in TRANSCRIPT_COMMANDS:
                 file = Path(values["output"]) if "output" in values else None
                 OutputOptions(values.get("format"), bool(values.get("json")), file).formats()
+            elif command == "eval" and "output" in values:
+                from .eval import report_formats
+
+                report_formats(map(Path, values["output"]))
         case {"grep": _} | {"from": _} | {"to": _}:
             from .batch.output_options import FormatOptions, SubtitleOptions
 
@@ -75,7 +89,11 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from .live.options import check_order
 
             check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
-        case {"encoding": encoding, "sample_rate": _}:
+        case {"speakers_by_channel": _}:
+            from .batch.options import check_speakers
+
+            check_speakers(**values)
+        case {"encoding": encoding}:
             from .options import checked_encoding
 
             checked_encoding(encoding)
@@ -106,10 +124,6 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from ..scale.shards import parse_shard
 
             parse_shard(shard, {})
-        case {"speakers_by_channel": _}:
-            from .batch.options import check_speakers
-
-            check_speakers(**values)
         case {"page_token": token}:
             from .live.options import check_page_token
 
@@ -118,6 +132,10 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from .live.exec_hook import parse_command
 
             parse_command(command_line)
+        case {"output_manifest": file}:
+            from .batch.manifest_results import check_suffix
+
+            check_suffix(Path(file))
         case {"compare": modes}:
             from .eval import parse_modes
 

@@ -30,11 +30,16 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
 
     names   the arguments that name inputs
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: a manifest's suffix is one of {', '.join(SUFFIXES)}", hint="rename it")
+    check_suffix(path)
     if path.exists() and file_identity(path) in [file_identity(name) for name in names if name != STDIN]:
         raise input_overwrite_error(path)
     check_output(path, force=resume or force)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises UsageError for a manifest whose name doesn't say so."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: a manifest's suffix is one of {', '.join(SUFFIXES)}", hint="rename it")
 
 
 def path_of_shard(path: Path, shard: Shard) -> Path:
