@@ -52,15 +52,18 @@ def test_option_overrides_only_its_own_number_of_the_profile(name: str, value: A
 @pytest.mark.parametrize(
     ("profile", "numbers", "says"),
     [
-        (None, {"min_cue": 3.0, "max_cue": 2.0}, r"\(3 s\) exceeds the maximum \(2 s\)"),
-        (None, {"max_cue": 0.5}, r"\(0.833 s\) exceeds the maximum \(0.5 s\)"),
-        ("shorts", {"min_cue": 4.0}, r"\(4 s\) exceeds the maximum \(3 s\)"),
-        (None, {"min_gap": 8.0}, "gap between cues"),
+        (None, {"min_cue": 3.0, "max_cue": 2.0}, "--min-cue 3 exceeds --max-cue 2"),
+        (None, {"max_cue": 0.5}, "--min-cue 0.833 (the default) exceeds --max-cue 0.5"),
+        ("bbc", {"max_cue": 0.5}, "--min-cue 1 (of --subtitle-profile bbc) exceeds --max-cue 0.5"),
+        ("shorts", {"min_cue": 4.0}, "--min-cue 4 exceeds --max-cue 3 (of --subtitle-profile shorts)"),
+        (None, {"min_gap": 8.0}, "--min-gap 8 exceeds --max-cue 7 (the default)"),
+        (None, {"min_cue": 0.0, "max_cue": 0.05}, "--min-gap 0.083 (the default) exceeds --max-cue 0.05"),
     ],
 )
 def test_impossible_subtitle_rules_are_refused_with_a_hint(
     profile: str | None, numbers: dict[str, Any], says: str
 ) -> None:
-    with pytest.raises(UsageError, match=says) as refusal:
+    with pytest.raises(UsageError) as refusal:
         make_rules(profile, **numbers)
+    assert refusal.value.message == says
     assert refusal.value.hint

@@ -15,8 +15,6 @@ from ..errors import CliError
 OPTION_HINTS = {
     "allow more time": "--timeout SECONDS waits longer",
     "allow it to be overwritten": "--force overwrites it",
-    "give a shorter min_cue or a longer max_cue": "give a shorter --min-cue or a longer --max-cue",
-    "give a shorter min_gap or a longer max_cue": "give a shorter --min-gap or a longer --max-cue",
     "headerless samples need an encoding and a sample rate": "headerless samples need --encoding and --sample-rate",
     "name another file for the events": "--raw-events names another file",
     "the audio may have been billed: another attempt sends it again": (

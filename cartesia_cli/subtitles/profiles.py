@@ -78,16 +78,15 @@ def make_rules(profile: str | None = None, **numbers: Any) -> Rules:
     Raises UsageError for numbers that contradict each other.
     """
     found = replace(STANDARD if profile is None else PROFILES[profile], **numbers)
-    if found.min_cue > found.max_cue:
-        raise UsageError(
-            f"the minimum duration of a cue ({found.min_cue:.3g} s) exceeds the maximum ({found.max_cue:.3g} s)",
-            hint="give a shorter min_cue or a longer max_cue",
-        )
-    if found.min_gap > found.max_cue:
-        raise UsageError(
-            f"the gap between cues ({found.min_gap:g} s) must not exceed the longest cue ({found.max_cue:g} s)",
-            hint="give a shorter min_gap or a longer max_cue",
-        )
+    for name in ("min_cue", "min_gap"):
+        if getattr(found, name) > found.max_cue:
+            source = "the default" if profile is None else f"of --subtitle-profile {profile}"
+            least, most = (
+                f"--{one.replace('_', '-')} {round(getattr(found, one), 3):g}{'' if one in numbers else f' ({source})'}"
+                for one in (name, "max_cue")
+            )
+            hint = f"give a shorter --{name.replace('_', '-')} or a longer --max-cue"
+            raise UsageError(f"{least} exceeds {most}", hint=hint)
     return found
 
 
