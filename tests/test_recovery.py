@@ -10,7 +10,7 @@ import pytest
 import cartesia_cli
 from cartesia_cli.audio.wav_writer import WavWriter, open_private
 from tests.conftest import Run
-from tests.fault_server import FaultServer, answers, refuses
+from tests.fault_server import Exchange, FaultServer, answers, refuses
 
 SAMPLES = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()[44:]
 KEY = {"CARTESIA_API_KEY": "sk_car_test"}
@@ -66,6 +66,32 @@ def test_recover_keeps_a_recording_whose_result_cannot_be_written(
         done = run("listen", "--recover", *outputs, "--base-url", server.base_url, env=KEY)
     assert done.returncode in (1, 2), done.stderr
     assert left.exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        (["-o", "there.txt"], b"error: there.txt exists by now\n"),
+        (
+            ["--save-audio", "there.wav"],
+            b"error: there.wav: can't be written: it exists\nhint: the recording is kept",
+        ),
+    ],
+)
+def test_recover_keeps_files_that_appear_meanwhile_and_the_recording(
+    outputs: list[str], said: bytes, run: Run, folder: Path, tmp_path: Path
+) -> None:
+    left, there = add_recording(folder, 1), tmp_path / outputs[1]
+
+    def answer(exchange: Exchange) -> None:
+        there.write_text("theirs")
+        ANSWER(exchange)
+
+    with FaultServer(answer) as server:
+        done = run("listen", "--recover", *outputs, "--base-url", server.base_url, env=KEY)
+    assert (done.returncode, done.stdout) == (1, f"{TEXT}\n".encode())
+    assert said in done.stderr
+    assert there.read_text() == "theirs" and left.exists()
 
 
 def test_recover_sends_recordings_of_local_sessions_only_with_cloud(run: Run, folder: Path) -> None:

@@ -19,6 +19,7 @@ from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.transcript import from_batch
 from tests.conftest import Run
 from tests.fault_server import KEY, TRANSCRIPT, FaultServer, answers, write_wav
+from tests.fork_server import PIPE, start_program
 
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
 WORDS = (Word("One,", 0.0, 0.5), Word("two.", 0.5, 1.0), Word("Three!", 2.5, 3.0))
@@ -204,6 +205,21 @@ def test_unwritable_result_is_printed_on_stdout(run: Run, talk: Path, tmp_path: 
     done = run("render", talk, "-o", "full.txt")
     assert (done.returncode, done.stdout) == (1, b"One, two. Three!\n")
     assert b"No space left on device" in done.stderr
+
+
+def test_file_that_appears_meanwhile_is_kept(environment: dict[str, str], talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.json").write_text(json.dumps({"text": "long " * 100_000}))
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "long.txt")
+    command = ["render", "long.json", "talk.json", "--output-dir", "out"]
+    with start_program(command, env=environment, cwd=tmp_path, stdout=PIPE, stderr=PIPE, text=True) as program:
+        with (tmp_path / "out" / "long.txt").open() as pipe:  # it is being written, and fills the pipe
+            (tmp_path / "out" / "talk.txt").write_text("theirs")
+            pipe.read()
+        stdout, stderr = program.communicate(timeout=60)
+    assert (program.returncode, stdout) == (1, "==> out/talk.txt <==\nOne, two. Three!\n")
+    assert "error: out/talk.txt exists by now\n" in stderr
+    assert (tmp_path / "out" / "talk.txt").read_text() == "theirs"
 
 
 # Unusable inputs -------------------------------------------------------------------------------------------

@@ -451,6 +451,33 @@ def test_save_audio_and_raw_events_record_the_session_without_the_key(run: Run, 
     assert " --> " in (tmp_path / "out.srt").read_text()
 
 
+@pytest.mark.parametrize(
+    "outputs", [["-o", "out.srt"], ["-o", "out.txt", "--stats-svg", "chart.svg"], ["--save-audio", "saved.wav"]]
+)
+def test_files_that_appear_during_a_session_are_kept(outputs: list[str], run: Run, talk: Path, tmp_path: Path) -> None:
+    there = [tmp_path / name for name in outputs[1::2]]
+
+    def script(connection: ServerConnection) -> None:
+        for path in there:
+            path.write_bytes(b"RIFF, theirs")
+        manual()(connection)
+
+    command = ("stream-file", talk, "--mode", "manual", *outputs, *FAST)
+    with RealtimeServer(script, manual()) as server:
+        ended = run(*command, "--base-url", server.base_url, env=KEY)
+        assert {path.read_bytes() for path in there} == {b"RIFF, theirs"}
+        for path in there:
+            path.unlink()
+        server.faults.clear()
+        assert run(*command, "--base-url", server.base_url, env=KEY).returncode == 0
+    assert ended.returncode == 1
+    if "-o" in outputs:
+        assert b"exists by now" in ended.stderr and ended.stdout
+        assert (b" --> " in ended.stdout, b"<svg" in ended.stdout) == ("out.srt" in outputs, "chart.svg" in outputs)
+    else:
+        assert b"saved.wav: can't be written: File exists" in ended.stderr
+
+
 def test_headerless_and_wav_audio_on_stdin_are_sent_unchanged(run: Run, talk: Path) -> None:
     with wave.open(str(talk)) as file:
         data = file.readframes(file.getnframes())

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import FileIO
@@ -124,16 +124,14 @@ class SessionRecording:
             return self.path
         assert self._file is not None and self._writer is not None
         try:
-            self._writer.hide_comment()
-            os.fsync(self._file.fileno())
-            link_or_copy(self.path, target, overwrite=force)
-        except OSError as error:
+            with copy_errors(self.path, target):
+                self._writer.hide_comment()
+                os.fsync(self._file.fileno())
+                link_or_copy(self.path, target, overwrite=force)
+        except OutputError:
             with suppress(OSError):
                 self._writer.restore_comment()
-            reason = "it exists" if isinstance(error, FileExistsError) else error.strerror
-            raise OutputError(
-                f"{target}: can't be written: {reason}", hint=f"the recording is kept: {self.path}"
-            ) from error
+            raise
         self.discard()  # last: unlocked, it would look orphaned
         return target
 
@@ -172,6 +170,17 @@ class SessionRecording:
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
+
+
+@contextmanager
+def copy_errors(recording: Path, target: Path) -> Iterator[None]:
+    """Raise OutputError for an OSError in the block, in which a recording is copied to `target`."""
+    try:
+        yield
+    except OSError as error:
+        reason = "it exists" if isinstance(error, FileExistsError) else error.strerror
+        hint = f"the recording is kept: {recording}"
+        raise OutputError(f"{target}: can't be written: {reason}", hint=hint) from error
 
 
 def find_orphans(folder: Path) -> list[OrphanedRecording]:

@@ -46,19 +46,22 @@ class AudioSource(Protocol):
 
 
 class TeeSource:
-    """A source that also writes every block of another one to a file, at `rate` Hz. An existing file is replaced.
+    """A source that also writes every block of another one to a file, at `rate` Hz.
+
+    replaces     whether a file that exists is replaced
 
     was_opened   whether the file has been opened: not before the first block is asked for
     """
 
-    def __init__(self, source: AudioSource, path: Path, rate: int = RATE) -> None:
-        self._source, self._path, self._rate = source, path, rate
+    def __init__(self, source: AudioSource, path: Path, rate: int = RATE, *, replaces: bool = True) -> None:
+        self._source, self._path, self._rate, self._replaces = source, path, rate, replaces
         self.was_opened = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """The blocks of the source, each yielded after it was written. Raises OutputError if it can't be written."""
         with output_errors(self._path):
-            file = open_private(self._path, "wb")
+            may_open = self._replaces or not self._path.is_file()  # a device exists, and is written to
+            file = open_private(self._path, "wb" if may_open else "xb")
         self.was_opened = True
         with file:
             with output_errors(self._path):

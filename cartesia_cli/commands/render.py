@@ -90,7 +90,7 @@ def render(
                 media = PageMedia(recording, reporter, linked=True, embed=embed_audio)
             write_results(
                 transcript, files, layout, reporter, name=item.source, matches=matches, media=media,
-                replaces=output_options.force,
+                labelled=len(items) > 1, replaces=output_options.force,
             )  # fmt: skip
         except CliError as error:
             if len(items) == 1:

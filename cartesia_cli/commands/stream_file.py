@@ -113,7 +113,7 @@ def stream_file(
         source = limit_source(paced, stream.duration, rate)
         if stream.save_audio is None:
             return source
-        recordings.append(TeeSource(source, stream.save_audio, rate))
+        recordings.append(TeeSource(source, stream.save_audio, rate, replaces=config.force))
         return recordings[0]
 
     try:

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 
 from ...atomic_files import link_or_copy
-from ...audio.session_recording import OrphanedRecording, find_orphans
+from ...audio.session_recording import OrphanedRecording, copy_errors, find_orphans
 from ...client import is_account_error
 from ...directories import state_dir
-from ...errors import CliError, InputError, OutputError, UsageError
+from ...errors import CliError, InputError, UsageError
 from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
@@ -144,7 +144,10 @@ def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: Recov
             reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
             try:
                 transcript = _transcribe(recording, item, wanted, connect, reporter)
-                write_results(transcript, files, wanted.layout, reporter, name=item.source, replaces=wanted.plan.force)
+                write_results(
+                    transcript, files, wanted.layout, reporter,
+                    name=item.source, labelled=len(items) > 1, replaces=wanted.plan.force,
+                )  # fmt: skip
                 texts.append(transcript.text.strip())
                 for segment in transcript.segments:
                     if wanted.on_segment is not None:
@@ -197,10 +200,8 @@ def _session_language(recording: OrphanedRecording, base_url: str | None) -> str
 def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
     """Remove a recording whose text is written, or move it to `save_audio`."""
     if wanted.save_audio is not None:
-        try:
+        with copy_errors(recording.path, wanted.save_audio):
             link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)
-        except OSError as error:
-            raise OutputError(f"{wanted.save_audio}: can't be written: {error.strerror}") from error
         reporter.info(f"wrote {wanted.save_audio}")
     recording.remove()
 
