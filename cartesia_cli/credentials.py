@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from .atomic_files import write_atomically
 from .errors import AuthError, OutputError, UsageError
+from .output.console import SECRET_VARIABLES
 from .protocol.constants import Credential
 from .settings import Setting, Settings
 
@@ -44,7 +45,7 @@ KEYS_PAGE = "play.cartesia.ai/keys"
 
 def credential(settings: Settings, environ: Mapping[str, str] = os.environ) -> Credential | None:
     """The API key, or else an access token, or else None. Raises AuthError for what can't be a key."""
-    for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
+    for variable in SECRET_VARIABLES:
         if secret := environ.get(variable):
             return check_form(Credential(secret, f"the variable {variable}"))
     for source in _sources(settings):
@@ -61,7 +62,7 @@ def key_source(settings: Settings, environ: Mapping[str, str] = os.environ) -> S
     """Where `credential` would take the key from, with a description as its value. No command is run, and the keyring
     isn't opened.
     """
-    for variable in ("CARTESIA_API_KEY", "CARTESIA_ACCESS_TOKEN"):
+    for variable in SECRET_VARIABLES:
         if environ.get(variable):
             return Setting("present", "environment", variable)
     for source in _sources(settings):

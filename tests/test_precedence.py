@@ -399,6 +399,7 @@ def test_settings_of_a_command_override_general_ones() -> None:
         ({"grep": "a", "output": "-"}, ("table",)),
         ({"output": "a.SRT"}, ("srt",)),
         ({"output": "a.b/c"}, ("text",)),
+        ({"output": ".srt"}, ("text",)),
         ({"output": "a.srt", "format": "Text, JSON"}, ("text", "json")),
         ({"json": True, "format": "json"}, ("json",)),
     ],

@@ -8,6 +8,7 @@ Pure: values in, values out, whichever way options are declared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
@@ -29,11 +30,11 @@ Layer = Mapping[str, Setting]
 
 
 def formats(values: Values) -> tuple[str, ...]:
-    """The output formats that these options request."""
+    """The output formats that these options request, each once."""
     if values.get("json"):
         return ("json",)
-    if named := values.get("format"):
-        return tuple(name.strip().lower() for name in str(named).split(","))
+    if (named := values.get("format")) is not None:
+        return tuple(dict.fromkeys(name.strip().lower() for name in str(named).split(",")))
     implied = implied_format(values) or "text"
     rows = any(values.get(name) is not None for name in CHOOSE_ROWS)
     return ("table",) if rows and implied == "text" else (implied,)
@@ -43,8 +44,7 @@ def implied_format(values: Values) -> str | None:
     """The format that the suffix of --output implies, or None."""
     from ..output import EXTENSIONS
 
-    ending = str(values.get("output") or "").rpartition(".")
-    return EXTENSIONS.get(f".{ending[2].lower()}") if ending[1] else None
+    return EXTENSIONS.get(PurePath(str(values.get("output") or "")).suffix.lower())
 
 
 class Exclusion(NamedTuple):

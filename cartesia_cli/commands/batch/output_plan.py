@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 
 from ...errors import OutputError, UsageError
 from ...output import CONCATENABLE, EXTENSIONS, FORMATS, extension
+from .. import precedence
 from .inputs import Input
 from .output_checks import check_output, check_output_url
 from .stdin import STDIN
@@ -45,23 +46,16 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
 
     Raises UsageError for an unknown format or suffix.
     """
-    if names is None:
-        return ("json",) if as_json else (_implied_format(output),)
-    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names.split(",")))
-    if unknown := [name for name in chosen if name not in FORMATS]:
-        raise UsageError(f"unknown format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
-    return chosen
-
-
-def _implied_format(output: Path | None) -> str:
-    """The format that the suffix of -o implies."""
-    ending = output.suffix.lower() if output else ""
+    ending = output.suffix.lower() if output and names is None and not as_json else ""
     if ending and ending not in EXTENSIONS:
         raise UsageError(
             f"{output}: no transcript format has the suffix {ending}",
             hint=f"suffixes: {' '.join(EXTENSIONS)}; or name the format with -f",
         )
-    return EXTENSIONS[ending] if ending else "text"
+    chosen = precedence.formats({"format": names, "json": as_json, "output": output})
+    if unknown := [name for name in chosen if name not in FORMATS]:
+        raise UsageError(f"unknown format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
+    return chosen
 
 
 class OutputPlan(NamedTuple):
