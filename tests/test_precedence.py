@@ -15,7 +15,7 @@ from cartesia_cli import cli
 from cartesia_cli.commands import option_sources
 from cartesia_cli.commands.configured_command import PROBLEM
 from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
-from cartesia_cli.commands.precedence import EXCLUSIONS, REQUIREMENTS, formats, resolve
+from cartesia_cli.commands.precedence import CUE_RULES, EXCLUSIONS, REQUIREMENTS, formats, resolve
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.settings import Setting
@@ -60,8 +60,17 @@ COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
            "page_port": {"page": True}, "page_token": {"page": True},
            "list": {"recover": True}, "discard": {"recover": True}, "recording": {"recover": True},
            "baseline": {"max_regression": 0.1}, "max_regression": {"baseline": "a.json"},
-           "encoding": {"sample_rate": 8000}, "sample_rate": {"encoding": "pcm_s16le"}}  # fmt: skip
+           "encoding": {"sample_rate": 8000}, "sample_rate": {"encoding": "pcm_s16le"},
+           **{name: {"format": "srt"} for name in CUE_RULES}}  # fmt: skip
 """What an option needs to apply at all; for all layers, from the weakest."""
+
+
+def company_of(command: str, name: str) -> dict[str, Any]:
+    """What an option of this command needs to apply at all."""
+    is_needed = command != "check"  # which is about subtitles alone
+    return {
+        key: value for key, value in COMPANY.get(name, {}).items() if is_needed and key in options(COMMANDS[command])
+    }
 
 
 @pytest.fixture
@@ -149,7 +158,7 @@ def test_every_option_takes_the_value_of_the_strongest_layer(
     configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
     for name, option in options_of(command):
-        company = {key: value for key, value in COMPANY.get(name, {}).items() if key in options(COMMANDS[command])}
+        company = company_of(command, name)
         four = four_values(name, option)
         ways = [four, four[::-1]] if option.is_flag else [four]
         for values, chosen in itertools.product(ways, USED):
@@ -200,7 +209,7 @@ WRONG_VALUES = [
     ("stream-file", {"from": 5.0, "to": 1.0}, "--from 5 is not before --to 1"),
     ("render", {"grep": "("}, "is not a regular expression"),
     ("check", {"min_cue": 5.0, "max_cue": 3.0}, "--min-cue 5 exceeds --max-cue 3"),
-    ("listen", {"max_cue": 0.5}, "--min-cue 0.833 (the default) exceeds"),
+    ("listen", {"max_cue": 0.5, "format": "srt"}, "--min-cue 0.833 (the default) exceeds"),
     ("listen", {"turn_start_threshold": 0.5}, "must be above --turn-eager-end-threshold"),
     ("transcribe", {"encoding": "mp3", "sample_rate": 8000}, "unknown encoding 'mp3'"),
     ("listen", {"wire_encoding": "native"}, "native is for recordings"),
@@ -319,13 +328,14 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
             second = next(iter(formats))
         if known[exclusion.first].multiple:
             first = ["a.html"] if exclusion.first == "output" else [first]  # a report of eval
+        company = company_of(command, exclusion.first)
         # What is set outside of the command line is checked at once.
         wrong_alone = {
             name: exclusion.checked and not is_accepted(configure, command, {"file": {name: value}})
             for name, value in ((exclusion.first, first), (exclusion.second, second))
         }
         for one, other in itertools.product(LAYERS, repeat=2):
-            layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS}
+            layers: dict[str, dict[str, Any]] = {layer: {} for layer in LAYERS} | {"file": dict(company)}
             layers[one][exclusion.first] = first
             layers[other][exclusion.second] = second
             stands = LAYERS.index(one) < LAYERS.index(other)
@@ -359,10 +369,12 @@ def test_option_that_does_not_apply_is_an_error_as_a_flag_and_ignored_as_a_defau
     value = {
         "encoding": "pcm_s16le", "sample_rate": 8000, "context": 2, "page_port": 8710, "page_token": "t0ken" * 4,
         "recording": "a.wav", "baseline": "a.json", "max_regression": 0.1,
+        **{name: four_values(name, options(COMMANDS["transcribe"])[name])[0] for name in CUE_RULES},
     }.get(requirement.option, True)  # fmt: skip
-    company = {"paragraphs": {"format": "text"}, **COMPANY}[requirement.option]
-    needs_format = requirement.option in ("crlf", "highlight_words", "paragraphs")
-    elsewhere = {"format": "json"} if needs_format else {}
+    company = {**{name: {"format": "text"} for name in ("paragraphs", "word_timestamps")}, **COMPANY}[
+        requirement.option
+    ]
+    elsewhere = {"format": "lrc"} if "format" in company else {}
     with pytest.raises(UsageError) as caught:
         configure(command, {"flag": {requirement.option: value, **elsewhere}})
     assert caught.value.hint

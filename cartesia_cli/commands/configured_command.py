@@ -124,10 +124,9 @@ def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dic
 def _effective(name: str, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
     """The settings of a command that apply. Reports those that it would refuse."""
     kept = resolve(places, report)
-    found = applicable(kept)
+    found = applicable(name, kept)
     check_settings(name, found, report)
-    for option in kept.keys() - found.keys():
-        check_settings(name, {option: kept[option]}, report)
+    check_settings(name, {option: setting for option, setting in kept.items() if option not in found}, report)
     return found
 
 

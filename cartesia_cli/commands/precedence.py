@@ -24,6 +24,8 @@ TURNS = (*THRESHOLDS, "turn_end_timeout_ms")
 MODIFIERS = ("mode", "word_timestamps")
 """Options that decide whether others exclude each other, so they are resolved first."""
 CUE_TIMES = ("subtitle_profile", "min_cue", "max_cue", "min_gap")
+CUE_RULES = (*CUE_TIMES, "max_line_width", "max_line_count", "max_words_per_line", "max_cps")
+CUE_FORMATS = frozenset({"srt", "vtt", "ass", "html"})
 
 Layer = Mapping[str, Setting]
 """The options that are set in one place: the command line, the environment, a profile or the file."""
@@ -67,19 +69,29 @@ class Exclusion(NamedTuple):
 class Requirement(NamedTuple):
     """An option that needs other options: without them, it is an error on the command line and ignored elsewhere.
 
-    met   whether these values include what it needs
+    met     whether these values include what it needs
+    not_in   commands that don't need it
     """
 
     option: str
     message: str
     hint: str
     met: Callable[[Values], bool]
+    not_in: tuple[str, ...] = ()
 
 
 def _no_format_has_rows(values: Values) -> bool:
     """Whether rows are selected and none of the formats has rows."""
     wanted = set(formats(values))
     return not wanted & ROW_FORMATS and not ("text" in wanted and values.get("word_timestamps"))
+
+
+def _shows_words(values: Values) -> bool:
+    """Whether no format is named, or one with words only if they are asked for."""
+    from ..output import NEEDS_WORDS
+
+    named = any(name in values for name in ("format", "json")) or implied_format(values) is not None
+    return not named or not NEEDS_WORDS.issuperset(formats(values))
 
 
 def _output_decides(values: Values) -> bool:
@@ -143,10 +155,12 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
 )  # fmt: skip
 
 
-def _needs(option: str, other: str, met: Callable[[Values], bool], *, value: str = "") -> Requirement:
+def _needs(
+    option: str, other: str, met: Callable[[Values], bool], *, value: str = "", not_in: tuple[str, ...] = ()
+) -> Requirement:
     """`other` is the option that it needs, `value` what stands for its value in the hint."""
     flag = f"--{option.replace('_', '-')}"
-    return Requirement(option, f"{flag} needs {other}", f"add {other}{value}, or leave {flag} out", met)
+    return Requirement(option, f"{flag} needs {other}", f"add {other}{value}, or leave {flag} out", met, not_in)
 
 
 def _together(option: str, other: str) -> Requirement:
@@ -158,6 +172,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _needs("crlf", "-f srt", lambda values: "srt" in formats(values)),
     _needs("highlight_words", "-f vtt", lambda values: "vtt" in formats(values)),
     _needs("paragraphs", "-f text", lambda values: "text" in formats(values)),
+    _needs("word_timestamps", "-f text or json", _shows_words, not_in=("listen", "stream-file")),  # they ask for words
+    *(
+        _needs(
+            name,
+            "-f srt, vtt, ass or html",
+            lambda values: not CUE_FORMATS.isdisjoint(formats(values)),
+            not_in=("check",),
+        )
+        for name in CUE_RULES
+    ),
     _needs("context", "--grep", lambda values: "grep" in values, value=" REGEX"),
     _needs("ignore_case", "--grep", lambda values: "grep" in values, value=" REGEX"),
     _needs("page_port", "--page", lambda values: "page" in values),
@@ -212,12 +236,14 @@ def _find_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> 
             report(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
 
 
-def applicable(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+def applicable(command: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Those that have what they need. Raises UsageError for one on the command line that doesn't."""
     values = {name: setting.value for name, setting in settings.items() if _is_set(setting)}
     waiting = set()
     for requirement in REQUIREMENTS:
-        if requirement.option in values and not requirement.met(values):
+        if requirement.option not in values or command in requirement.not_in:
+            continue
+        if not requirement.met(values):
             if settings[requirement.option].layer == "flag":
                 raise UsageError(requirement.message, hint=requirement.hint)
             waiting.add(requirement.option)
