@@ -24,13 +24,13 @@ KINDS = ("open", "find", "use")
 def write(directory: Path, count: int) -> None:
     """A journal with this many recordings, each with two results."""
     from cartesia_cli.scale.journal import FOLDER, file_name
-    from cartesia_cli.scale.journal_lines import Entry, encode
+    from cartesia_cli.scale.journal_lines import RecordingOutcome, encode
 
     (directory / FOLDER).mkdir(parents=True)
     with (directory / FOLDER / file_name(None)).open("wb") as file:
         for number in range(count):
             name = f"lectures/{number:06}"
-            entry = Entry(
+            outcome = RecordingOutcome(
                 f"{name}.mp3", "done", f"/data/{name}.mp3", "0123abcd", 1.8e9 + number,
                 audio=os.urandom(32).hex(),
                 stat=(66, number, 86_444, 1_800_000_000_000_000_000, 1_800_000_000_000_000_000),
@@ -38,13 +38,13 @@ def write(directory: Path, count: int) -> None:
                 files={f"{name}.txt": os.urandom(32).hex(), f"{name}.srt": os.urandom(32).hex()},
                 seconds=10.8, credits=5.4,
             )  # fmt: skip
-            file.write(encode(entry))
+            file.write(encode(outcome))
 
 
 def measure(kind: str, directory: Path, count: int) -> float:
     """Seconds of CPU that it takes to open a journal, to find a result, or to use it for a recording."""
     from cartesia_cli.scale.journal import Journal
-    from cartesia_cli.scale.journal_lines import Entry
+    from cartesia_cli.scale.journal_lines import RecordingOutcome
 
     start = time.process_time()
     journal = Journal(directory)
@@ -55,10 +55,10 @@ def measure(kind: str, directory: Path, count: int) -> float:
     for number in range(min(USES, count)):
         name = f"lectures/{number * count // USES:06}"
         if kind == "find":
-            assert journal.find([directory / f"{name}.txt"])
+            assert journal.find_results([directory / f"{name}.txt"])
         else:
             assert journal.claim(name)
-            journal.add(Entry(name, "done", name, "", 0.0))
+            journal.add(RecordingOutcome(name, "done", name, "", 0.0))
             journal.release(name)
     return (time.process_time() - start) / USES
 

@@ -17,10 +17,10 @@ import pytest
 from cartesia_cli.scale import journal as journal_module
 from cartesia_cli.scale import journal_index
 from cartesia_cli.scale.journal import Journal, file_name
-from cartesia_cli.scale.journal_lines import Entry, RunEvent, decode, encode
+from cartesia_cli.scale.journal_lines import RecordingOutcome, RunEvent, decode, encode
 from cartesia_cli.scale.shards import Shard
 
-DONE = Entry(
+DONE = RecordingOutcome(
     "monday/talk.mp3",
     "done",
     "/data/monday/talk.mp3",
@@ -34,7 +34,7 @@ DONE = Entry(
     seconds=10.8,
     credits=5.4,
 )
-FAILED = Entry(
+FAILED = RecordingOutcome(
     "b.mp3", "failed", "/data/b.mp3", run="", time=0.0, error={"type": "network", "message": "connection refused"}
 )
 
@@ -67,9 +67,9 @@ def lines(out: Path, shard: Shard | None = None) -> list[bytes]:
     return (out / ".cartesia-cli" / file_name(shard)).read_bytes().splitlines(keepends=True)
 
 
-def same(entry: Entry | None) -> Entry | None:
-    """An entry as it was before it was added."""
-    return None if entry is None else replace(entry, run="", time=0.0)
+def same(outcome: RecordingOutcome | None) -> RecordingOutcome | None:
+    """An outcome as it was before it was added."""
+    return None if outcome is None else replace(outcome, run="", time=0.0)
 
 
 def test_recordings_are_found_by_name_by_result_and_by_content(begin: Open, out: Path) -> None:
@@ -78,14 +78,16 @@ def test_recordings_are_found_by_name_by_result_and_by_content(begin: Open, out:
     journal.add(FAILED)
     for again in (False, True):
         journal = begin() if again else journal
-        assert same(journal.entry("monday/talk.mp3")) == DONE
-        assert same(journal.entry("b.mp3")) == FAILED
-        assert journal.entry("monday/talk.txt") is None
-        found = journal.find([out / "monday" / "talk.srt", out / "talk.srt", out.parent / "monday" / "talk.txt"])
-        assert {name: same(entry) for name, entry in found.items()} == {str(out / "monday" / "talk.srt"): DONE}
-        assert [same(entry) for entry in journal.with_audio("a" * 64)] == [DONE]
+        assert same(journal.outcome("monday/talk.mp3")) == DONE
+        assert same(journal.outcome("b.mp3")) == FAILED
+        assert journal.outcome("monday/talk.txt") is None
+        found = journal.find_results(
+            [out / "monday" / "talk.srt", out / "talk.srt", out.parent / "monday" / "talk.txt"]
+        )
+        assert {name: same(outcome) for name, outcome in found.items()} == {str(out / "monday" / "talk.srt"): DONE}
+        assert [same(outcome) for outcome in journal.with_audio("a" * 64)] == [DONE]
         assert journal.with_audio("b" * 64) == []
-        assert [same(entry) for entry in journal.entries()] == [DONE, FAILED]
+        assert [same(outcome) for outcome in journal.outcomes()] == [DONE, FAILED]
 
 
 def test_last_line_about_a_recording_or_a_result_counts(begin: Open, out: Path) -> None:
@@ -95,12 +97,12 @@ def test_last_line_about_a_recording_or_a_result_counts(begin: Open, out: Path) 
     journal.add(replace(FAILED, recording=DONE.recording))
     for again in (False, True):
         journal = begin() if again else journal
-        entry = journal.entry(DONE.recording)
-        assert entry is not None and entry.state == "failed"
-        found = journal.find([out / "monday" / f"talk.{suffix}" for suffix in ("txt", "srt", "vtt")])
-        assert [entry.audio for entry in found.values()] == ["a" * 64, "a" * 64, "e" * 64]
+        outcome = journal.outcome(DONE.recording)
+        assert outcome is not None and outcome.state == "failed"
+        found = journal.find_results([out / "monday" / f"talk.{suffix}" for suffix in ("txt", "srt", "vtt")])
+        assert [outcome.audio for outcome in found.values()] == ["a" * 64, "a" * 64, "e" * 64]
         assert journal.with_audio("a" * 64) == journal.with_audio("e" * 64) == []
-        assert len(list(journal.entries())) == 1
+        assert len(list(journal.outcomes())) == 1
 
 
 def test_of_lines_in_several_shards_the_latest_counts(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +110,8 @@ def test_of_lines_in_several_shards_the_latest_counts(begin: Open, out: Path, mo
         for later in (100, 0):
             monkeypatch.setattr(journal_module.time, "time", lambda now=1000 + 10 * number + later: now)
             begin(shard).add(replace(state, recording="x", model=str(later)))
-    entry = begin().entry("x")
-    assert entry is not None and (entry.state, entry.model) == ("failed", "0")  # the last line of the last file
+    outcome = begin().outcome("x")
+    assert outcome is not None and (outcome.state, outcome.model) == ("failed", "0")  # the last line of the last file
     assert sorted(os.listdir(out / ".cartesia-cli")) == [
         "journal.1-of-2.jsonl", "journal.2-of-3.jsonl", "journal.jsonl", "lock",
     ]  # fmt: skip
@@ -118,8 +120,8 @@ def test_of_lines_in_several_shards_the_latest_counts(begin: Open, out: Path, mo
 def test_names_that_are_not_unicode_are_kept(begin: Open, out: Path) -> None:
     begin().add(replace(DONE, recording="a\udcff.mp3", files={"a\udcff ü.txt": "b" * 64}))
     journal = begin()
-    assert journal.entry("a\udcff.mp3") is not None
-    assert list(journal.find([out / "a\udcff ü.txt"])) == [str(out / "a\udcff ü.txt")]
+    assert journal.outcome("a\udcff.mp3") is not None
+    assert list(journal.find_results([out / "a\udcff ü.txt"])) == [str(out / "a\udcff ü.txt")]
     assert (out / ".cartesia-cli" / "journal.jsonl").read_bytes().isascii()
 
 
@@ -152,7 +154,7 @@ def test_lines_that_are_not_of_a_journal_are_ignored(garbage: bytes, begin: Open
     with (out / ".cartesia-cli" / "journal.jsonl").open("ab") as file:
         file.write(garbage)
     journal = begin()
-    assert [same(entry) for entry in journal.entries()] == [DONE, FAILED]
+    assert [same(outcome) for outcome in journal.outcomes()] == [DONE, FAILED]
     assert [event.event for event in journal.events()] == ["started"] * 3
 
 
@@ -163,9 +165,9 @@ def test_every_torn_last_line_is_ignored_and_closed(begin: Open, out: Path) -> N
     for length in range(0, len(torn), 7):
         (out / ".cartesia-cli" / "journal.jsonl").write_bytes(whole + torn[:length])
         journal = begin()
-        assert [same(entry) for entry in journal.entries()] == [FAILED]
+        assert [same(outcome) for outcome in journal.outcomes()] == [FAILED]
         journal.add(DONE)
-        assert [same(entry) for entry in begin().entries()] == [FAILED, DONE]
+        assert [same(outcome) for outcome in begin().outcomes()] == [FAILED, DONE]
         assert sum(decode(line) is None for line in lines(out)) == (length > 0)
 
 
@@ -175,7 +177,7 @@ def test_disk_that_is_full_leaves_no_half_line_and_is_reported_once(begin: Open,
 import resource, signal, sys
 from pathlib import Path
 from cartesia_cli.scale.journal import Journal
-from cartesia_cli.scale.journal_lines import Entry
+from cartesia_cli.scale.journal_lines import RecordingOutcome
 reports = []
 journal = Journal(Path(sys.argv[1]), on_failure=reports.append)
 journal.start()
@@ -183,13 +185,13 @@ size = (Path(sys.argv[1]) / ".cartesia-cli" / "journal.jsonl").stat().st_size
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
 for _ in range(2):
-    journal.add(Entry("b.mp3", "failed", "/b.mp3", "", 0.0))
+    journal.add(RecordingOutcome("b.mp3", "failed", "/b.mp3", "", 0.0))
 print(*reports, sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
     assert done.stdout.count("the journal can't be written") == 1
     assert all(decode(line) is not None for line in lines(out))
-    assert [same(entry) for entry in begin().entries()] == [DONE]
+    assert [same(outcome) for outcome in begin().outcomes()] == [DONE]
 
 
 def test_directory_that_cannot_be_written_is_reported_and_fails_nothing(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_directory_that_cannot_be_written_is_reported_and_fails_nothing(tmp_path
     journal.start()
     journal.add(DONE)
     assert journal.claim("a")
-    assert journal.entry(DONE.recording) is None
+    assert journal.outcome(DONE.recording) is None
     journal.finish()
     assert len(reports) == 1 and "Not a directory" in reports[0]
 
@@ -215,7 +217,7 @@ def test_who_may_write_results_may_write_the_journal(mode: int, begin: Open, out
 
 def test_reading_creates_nothing(out: Path) -> None:
     journal = Journal(out)
-    assert journal.entry("a") is None and journal.events() == [] and journal.count_claimed() == 0
+    assert journal.outcome("a") is None and journal.events() == [] and journal.count_claimed() == 0
     assert not out.exists()
 
 
@@ -234,9 +236,9 @@ def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
     for _ in range(20):
         begin().add(replace(FAILED, model="last"))
     assert len(lines(out)) < 40
-    entries = list(begin().entries())
-    assert len(entries) == 14 and same(entries[0]) == DONE
-    assert [entry.model for entry in entries if entry.recording == "b.mp3"] == ["last"]
+    outcomes = list(begin().outcomes())
+    assert len(outcomes) == 14 and same(outcomes[0]) == DONE
+    assert [outcome.model for outcome in outcomes if outcome.recording == "b.mp3"] == ["last"]
 
 
 def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
@@ -250,11 +252,11 @@ def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
     waiting = Journal(out)
     journal = begin()
     assert len(lines(out)) < 9
-    assert journal.entry(DONE.recording) is not None and journal.outcome_elsewhere(DONE.recording) is None
+    assert journal.outcome(DONE.recording) is not None and journal.outcome_elsewhere(DONE.recording) is None
     journal.add(replace(DONE, recording="c.mp3"))
     journal.finish()
     waiting.start()
-    assert waiting.entry(DONE.recording) is not None and waiting.outcome_elsewhere(DONE.recording) is None
+    assert waiting.outcome(DONE.recording) is not None and waiting.outcome_elsewhere(DONE.recording) is None
     found = waiting.outcome_elsewhere("c.mp3")
     assert found is not None and found.run == journal.run
     waiting.close()
@@ -330,7 +332,7 @@ def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatc
         begin().add(replace(FAILED, recording=DONE.recording))
     journal = begin()
     assert len(lines(out)) < 10
-    assert [entry.audio for entry in journal.find([out / "monday" / "talk.txt"]).values()] == [DONE.audio]
+    assert [outcome.audio for outcome in journal.find_results([out / "monday" / "talk.txt"]).values()] == [DONE.audio]
 
 
 def test_events_of_runs_are_kept_in_order(begin: Open) -> None:
@@ -355,7 +357,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from cartesia_cli.scale.journal import Journal
-from cartesia_cli.scale.journal_lines import Entry
+from cartesia_cli.scale.journal_lines import RecordingOutcome
 from cartesia_cli.scale.shards import Shard
 journal = Journal(Path(sys.argv[1]), on_failure=sys.exit, on_detail=sys.exit)
 journal.start()
@@ -366,7 +368,7 @@ for number in range(100):
     if journal.claim(name):
         if journal.outcome_elsewhere(name) is None:
             print(name, flush=True)
-            journal.add(Entry(name, "done", name, "", 0.0))
+            journal.add(RecordingOutcome(name, "done", name, "", 0.0))
         journal.release(name)
 """
 
@@ -385,7 +387,7 @@ def test_processes_divide_recordings_among_themselves(out: Path) -> None:
         process.stdin.flush()
     worked = [process.communicate(timeout=60)[0].split() for process in running]
     assert sorted(name for names in worked for name in names) == sorted(f"{number}.mp3" for number in range(100))
-    assert len([line for line in lines(out) if isinstance(decode(line), Entry)]) == 100
+    assert len([line for line in lines(out) if isinstance(decode(line), RecordingOutcome)]) == 100
 
 
 HOLDER = """
@@ -428,7 +430,7 @@ def test_index_without_room_for_temporary_files_finds_nothing_and_removes_nothin
     reports: list[str] = []
     journal = Journal(out, on_failure=reports.append)
     journal.start()
-    assert journal.entry("b.mp3") is None and list(journal.entries()) == [] and journal.with_audio("") == []
+    assert journal.outcome("b.mp3") is None and list(journal.outcomes()) == [] and journal.with_audio("") == []
     assert not journal.has_size(1) and journal.claim("a")
     journal.add(DONE)
     journal.finish()

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from cartesia_cli.scale.journal import FOLDER
-from cartesia_cli.scale.journal_lines import Entry, decode
+from cartesia_cli.scale.journal_lines import RecordingOutcome, decode
 from tests.fault_server import KEY, FaultServer, environment, write_wav
 from tests.fork_server import run_program
 from tests.killed_runs import transcribe_with_kills
@@ -73,13 +73,13 @@ def record(machine: Machine, *names: str) -> None:
         write_wav(machine.folder / "talks" / name, 3244 + 2 * number)
 
 
-def entries(machine: Machine) -> list[Entry]:
+def outcomes(machine: Machine) -> list[RecordingOutcome]:
     found = [
         decode(line)
         for file in sorted((machine.folder / "out" / FOLDER).glob("*.jsonl"))
         for line in file.read_bytes().splitlines()
     ]
-    return [line for line in found if isinstance(line, Entry)]
+    return [line for line in found if isinstance(line, RecordingOutcome)]
 
 
 @pytest.mark.parametrize("sharded", [True, False])
@@ -196,7 +196,7 @@ def test_journal_holds_costs_but_no_speech_and_no_key(machine: Machine, service:
     record(machine, "a.wav", "b.wav")
     service.refused = {"b.wav"}
     machine.transcribe(code=1)
-    done, failed = sorted(entries(machine), key=lambda entry: entry.state)
+    done, failed = sorted(outcomes(machine), key=lambda outcome: outcome.state)
     assert (done.seconds, done.credits, done.model) == (0.1, 0.05, "ink-whisper")
     assert failed.error is not None and "b.wav is noise" in failed.error["message"]
     text = "".join(path.read_text() for path in (machine.folder / "out" / FOLDER).iterdir())
@@ -207,7 +207,7 @@ def test_responses_from_the_cache_cost_nothing(machine: Machine) -> None:
     record(machine, "a.wav")
     machine("transcribe", "talks/a.wav")
     machine("transcribe", "talks", "--output-dir", "out")
-    assert [entry.credits for entry in entries(machine)] == [0.0]
+    assert [outcome.credits for outcome in outcomes(machine)] == [0.0]
 
 
 def test_dry_run_writes_no_journal(machine: Machine) -> None:

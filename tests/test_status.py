@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 
 from cartesia_cli.scale.journal import FOLDER, Journal, file_name
-from cartesia_cli.scale.journal_lines import Entry, RunEvent, encode
+from cartesia_cli.scale.journal_lines import RecordingOutcome, RunEvent, encode
 from cartesia_cli.scale.shards import Shard
 from tests.fork_server import run_program
 
 HOST = socket.gethostname()
 
 
-def write(out: Path, *lines: Entry | RunEvent, shard: Shard | None = None) -> None:
+def write(out: Path, *lines: RecordingOutcome | RunEvent, shard: Shard | None = None) -> None:
     """Append lines to a journal."""
     (out / FOLDER).mkdir(parents=True, exist_ok=True)
     with (out / FOLDER / file_name(shard)).open("ab") as file:
@@ -41,21 +41,25 @@ def run_lines(
     ended: str | None = "finished",
     shard: Shard | None = None,
     host: str = HOST,
-) -> list[Entry | RunEvent]:
+) -> list[RecordingOutcome | RunEvent]:
     """A run of recordings with one-letter names, each 10 s long, one a second."""
     command = "cartesia-cli transcribe talks --output-dir out --resume"
     command += f" --shard {shard}" if shard else ""
-    lines: list[Entry | RunEvent] = [
+    lines: list[RecordingOutcome | RunEvent] = [
         RunEvent(run, "started", began, host=host, pid=1, command=command, folder="/data", shard=shard and str(shard))
     ]
     for number, name in enumerate(names, 1):
         source, at = f"/data/talks/{name}.wav", began + number
         lines.append(
-            Entry(f"{name}.wav", "done", source, run, at, seconds=10.0, credits=5.0, files={f"{name}.txt": ""})
+            RecordingOutcome(
+                f"{name}.wav", "done", source, run, at, seconds=10.0, credits=5.0, files={f"{name}.txt": ""}
+            )
         )
     for name in failed:
         error = {"type": "api", "message": f"the server refused {name}\x1b[2J"}
-        lines.append(Entry(f"{name}.wav", "failed", f"/data/talks/{name}.wav", run, began + len(names), error=error))
+        lines.append(
+            RecordingOutcome(f"{name}.wav", "failed", f"/data/talks/{name}.wav", run, began + len(names), error=error)
+        )
     if inputs is not None:
         lines.append(RunEvent(run, "inputs", began + len(names), inputs=inputs, skipped=skipped))
     if ended == "finished" or ended == "stopped":
@@ -124,7 +128,9 @@ def test_second_run_from_the_cache_adds_neither_speed_nor_cost(tmp_path: Path) -
     write(
         tmp_path,
         *(
-            replace(line, credits=0.0, files={f"{line.recording}.srt": ""}) if isinstance(line, Entry) else line
+            replace(line, credits=0.0, files={f"{line.recording}.srt": ""})
+            if isinstance(line, RecordingOutcome)
+            else line
             for line in cached
         ),
     )
@@ -261,8 +267,11 @@ def test_time_left_follows_from_the_speed_so_far(tmp_path: Path) -> None:
     with running(tmp_path, "", "") as process:
         journal = Journal(tmp_path)
         run, began = journal.events()[0].run, journal.events()[0].time
-        write(tmp_path, *(Entry(f"{k}", "done", "", run, began + k, seconds=30.0) for k in (1, 2)))
-        write(tmp_path, *(Entry(f"c{k}", "done", "", run, began + 2, seconds=30.0, credits=0.0) for k in (1, 2)))
+        write(tmp_path, *(RecordingOutcome(f"{k}", "done", "", run, began + k, seconds=30.0) for k in (1, 2)))
+        write(
+            tmp_path,
+            *(RecordingOutcome(f"c{k}", "done", "", run, began + 2, seconds=30.0, credits=0.0) for k in (1, 2)),
+        )
         found = report(tmp_path)
         assert process.poll() is None
     assert found["speed"] == pytest.approx(30.0, rel=0.01)

@@ -35,7 +35,7 @@ from .backend import Backend, BackendConfig
 from .batch.budget import Budget
 from .batch.config import BatchConfig
 from .batch.job import Job
-from .batch.prepare import ShowProgress, TemporaryFolder, materialize
+from .batch.prepare import TemporaryFolder, UpdateProgress, materialize
 from .batch.remote_inputs import RemoteInputs
 from .batch.transcriber import JobTranscriber, Stopped
 from .batch.upload_audio import choose_upload
@@ -260,18 +260,18 @@ class LiveTranscriber:
     def transcribe(self, number: int, job: Job) -> Outcome:
         shared = self._shared
 
-        def show(what: str, done: float = 0.0, total: float | None = None) -> None:
+        def update(what: str, done: float = 0.0, total: float | None = None) -> None:
             if self._is_stopping:
                 raise Stopped
             shared.observer.update(number, what, done, total)
 
         request = BatchOptions(model=self._system.model)
         with (
-            materialize(job, request, shared.temporary, show, shared.remote) as ready,
-            choose_upload(ready, shared.temporary, show, shared.reporter, local=True) as recording,
+            materialize(job, request, shared.temporary, update, shared.remote) as ready,
+            choose_upload(ready, shared.temporary, update, shared.reporter, local=True) as recording,
         ):
             seconds = recording.media.duration
-            transcript, measured = self._replay(recording.upload.path, ready, seconds, show)
+            transcript, measured = self._replay(recording.upload.path, ready, seconds, update)
         if any(notice.event == "reconnected" for notice in transcript.notices):
             shared.reporter.warn("the connection was lost for a while", about=job.input.source)
         price = 0.0 if shared.config.local else realtime_credits(self._system.model, measured["seconds"])
@@ -284,7 +284,7 @@ class LiveTranscriber:
         )
 
     def _replay(
-        self, path: Path, job: Job, seconds: float | None, show: ShowProgress
+        self, path: Path, job: Job, seconds: float | None, update: UpdateProgress
     ) -> tuple[Transcript, dict[str, Any]]:
         """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
         from ..audio.files import decode_file
@@ -301,7 +301,7 @@ class LiveTranscriber:
         def make_source(recorder: LatencyRecorder) -> RealtimeSource:
             def on_late(late: float) -> None:
                 recorder.late(late)
-                show("transcribing", min(next(sent) * stream.chunk_ms / 1000, seconds or 0.0), seconds)
+                update("transcribing", min(next(sent) * stream.chunk_ms / 1000, seconds or 0.0), seconds)
 
             return RealtimeSource(
                 blocks, stream.chunk_ms / 1000, rate=RATE, speed=speed, on_late=on_late, on_gap=recorder.gap

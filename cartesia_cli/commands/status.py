@@ -19,7 +19,7 @@ from . import options as given
 
 if TYPE_CHECKING:  # --help does without
     from ..scale.journal import Journal
-    from ..scale.journal_lines import Entry
+    from ..scale.journal_lines import RecordingOutcome
     from ..scale.run_status import DirectoryStatus, RunStatus
 
 EXAMPLES = """
@@ -64,8 +64,8 @@ def _fail(sentence: str) -> NoReturn:
     raise OutputError(sentence, hint="set TMPDIR to another folder")
 
 
-def _failures(journal: Journal) -> Iterator[Entry]:
-    return (entry for entry in journal.entries() if entry.state == "failed")
+def _failures(journal: Journal) -> Iterator[RecordingOutcome]:
+    return (outcome for outcome in journal.outcomes() if outcome.state == "failed")
 
 
 def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
@@ -100,11 +100,12 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
     if found.failed:
         yield ""
         yield "failed:"
-        for number, entry in enumerate(_failures(journal)):
+        for number, outcome in enumerate(_failures(journal)):
             if number == MAX_FAILURES:
                 yield f"… and {found.failed - MAX_FAILURES} more (-f json has all)"
                 break
-            yield f"{one_line(entry.recording)}: {one_line(entry.error['message']) if entry.error else 'not known why'}"
+            reason = one_line(outcome.error["message"]) if outcome.error else "not known why"
+            yield f"{one_line(outcome.recording)}: {reason}"
     if found.unfinished_shards:
         yield ""
         yield f"shards to do: --array={_array(found)}"
@@ -176,7 +177,7 @@ def _report(found: DirectoryStatus, directory: str, journal: Journal) -> dict[st
         "unfinished_shards": _array(found) if found.shards else None,
         "command": rest and rest[0],
         "folder": rest and rest[1],
-        "failures": [_failure_report(entry) for entry in _failures(journal)],
+        "failures": [_failure_report(outcome) for outcome in _failures(journal)],
     }
     return without_none(report)
 
@@ -203,9 +204,9 @@ def _run_report(run: RunStatus) -> dict[str, Any]:
     )
 
 
-def _failure_report(entry: Entry) -> dict[str, Any]:
+def _failure_report(outcome: RecordingOutcome) -> dict[str, Any]:
     return without_none(
-        {"recording": entry.recording, "source": entry.source, "time": _iso(entry.time), "error": entry.error}
+        {"recording": outcome.recording, "source": outcome.source, "time": _iso(outcome.time), "error": outcome.error}
     )
 
 

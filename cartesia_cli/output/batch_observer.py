@@ -5,7 +5,7 @@ from __future__ import annotations
 
 class BatchObserver:
     """Shows how far the jobs of a batch are: subclasses override what they need. Called from the threads of the jobs;
-    `key` is the number of one.
+    `number` is that of a job.
     """
 
     def found(self, recordings: int, seconds: float | None) -> None:
@@ -17,16 +17,16 @@ class BatchObserver:
     def all_found(self) -> None:
         """No more will be found."""
 
-    def started(self, key: int, name: str, seconds: float | None) -> None:
+    def started(self, number: int, name: str, seconds: float | None) -> None:
         """A job begins. `seconds`: of audio, as in `found`."""
 
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+    def update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         """What a job is doing, such as "sending", and how much of it is done: bytes, or seconds when "transcribing".
         `total` None: unknown.
         """
 
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+    def finished(self, number: int, *, seconds: float, credits: float, from_cache: bool) -> None:
         """A job has its transcript, `seconds` long, which cost so many credits."""
 
-    def failed(self, key: int, *, given_up: bool = False) -> None:
+    def failed(self, number: int, *, given_up: bool = False) -> None:
         """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""

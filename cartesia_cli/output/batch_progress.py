@@ -87,23 +87,23 @@ class BatchProgress(BatchObserver):
         with self._lock:
             self._counts.all_found = True
 
-    def started(self, key: int, name: str, seconds: float | None) -> None:
+    def started(self, number: int, name: str, seconds: float | None) -> None:
         with self._lock:
             now = self._clock()
             if self._began is None:
                 self._began = now
             taken = {job.row for job in self._jobs.values()}
             row = next(row for row in count() if row not in taken)
-            self._jobs[key] = JobState(row=row, name=name, seconds=seconds, began=now)
+            self._jobs[number] = JobState(row=row, name=name, seconds=seconds, began=now)
 
-    def update(self, key: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+    def update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         with self._lock:
-            if (job := self._jobs.get(key)) is not None:
+            if (job := self._jobs.get(number)) is not None:
                 job.what, job.done, job.total = what, done, total
 
-    def finished(self, key: int, *, seconds: float, credits: float, from_cache: bool) -> None:
+    def finished(self, number: int, *, seconds: float, credits: float, from_cache: bool) -> None:
         with self._lock:
-            if not self._end(key):
+            if not self._end(number):
                 return
             self._counts.audio_done += seconds
             if self._counts.credits is not None:
@@ -113,12 +113,12 @@ class BatchProgress(BatchObserver):
             else:
                 self._counts.audio_requested += seconds
 
-    def failed(self, key: int, *, given_up: bool = False) -> None:
+    def failed(self, number: int, *, given_up: bool = False) -> None:
         with self._lock:
             if given_up:
-                self._jobs.pop(key, None)
+                self._jobs.pop(number, None)
             else:
-                self._counts.failed += self._end(key)
+                self._counts.failed += self._end(number)
 
     def state(self) -> BatchState:
         """How far the batch is at this moment."""
@@ -137,9 +137,9 @@ class BatchProgress(BatchObserver):
                 jobs=tuple(replace(job, elapsed=now - job.began) for job in jobs),
             )
 
-    def _end(self, key: int) -> bool:
+    def _end(self, number: int) -> bool:
         """Remove a running job. False if it has ended before."""
-        if (job := self._jobs.pop(key, None)) is None:
+        if (job := self._jobs.pop(number, None)) is None:
             return False
         self._counts.ended += 1
         if job.seconds is None:
@@ -192,7 +192,7 @@ class BatchView(TerminalRows):
                 return
             size = self.size()
             columns = min(size.columns, self._columns or size.columns)
-            self.show(self._renderer.rows(self._state, columns, size.lines), size)
+            self.replace_rows(self._renderer.rows(self._state, columns, size.lines), size)
             self._send_taskbar(self._state)
 
     def suspend(self) -> None:

@@ -160,16 +160,16 @@ class Reporter:
         from .batch_rows import progress_sentence
         from .job_control import job_control
 
-        show = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
+        progress_shown_by = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
         if not self._is_visible():
-            with show(lambda state: self.info(progress_sentence(state)), line_intervals()) as progress:
+            with progress_shown_by(lambda state: self.info(progress_sentence(state)), line_intervals()) as progress:
                 yield progress
             return
         view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
         with (
             job_control(view.suspend, view.resume),
             self._showing(view),
-            show(view.show_state, REDRAW_INTERVALS) as progress,
+            progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress,
         ):
             yield progress
 

@@ -44,7 +44,7 @@ class LiveView(TerminalRows):
         if is_early or not self.is_drawable():
             return
         size = self.size()
-        self.show(self.renderer.rows(state, size.columns, size.lines), size)
+        self.replace_rows(self.renderer.rows(state, size.columns, size.lines), size)
         self._drawn = now
 
     def redraw(self) -> None:

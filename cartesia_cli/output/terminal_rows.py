@@ -47,7 +47,7 @@ class TerminalRows:
         self._shown = None  # what is on the terminal now isn't ours to erase
         return False
 
-    def show(self, rows: Sequence[str], size: os.terminal_size) -> None:
+    def replace_rows(self, rows: Sequence[str], size: os.terminal_size) -> None:
         """Replace the rows by these, none of which may be wider than a terminal of this size."""
         if self.active and (rows, size) != self._shown:
             up = f"\033[{len(rows) - 1}A" if len(rows) > 1 else ""

@@ -31,7 +31,7 @@ from pathlib import Path
 from ..atomic_files import write_atomically
 from . import name_hash
 from .journal_index import FILE_NAME, JournalIndex, key_of, read_lines
-from .journal_lines import Entry, RunEvent, decode, encode
+from .journal_lines import RecordingOutcome, RunEvent, decode, encode
 from .record_locks import RecordLocks
 from .shards import Shard
 
@@ -87,7 +87,7 @@ class Journal:
         self._claimed: set[str] = set()
         self._changed: set[int] = set()  # recordings (`key_of`) about which other runs have appended lines
         self._mutex = threading.RLock()
-        self._early: list[Entry] = []
+        self._early: list[RecordingOutcome] = []
         self._is_started = self._writable = False
         self._read_all()
         self._check_index()
@@ -121,8 +121,8 @@ class Journal:
                 folder=folder,
             )
         )
-        for entry in self._early:
-            self._append(entry)
+        for outcome in self._early:
+            self._append(outcome)
         self._early.clear()
 
     def count_inputs(self, inputs: int, skipped: int) -> None:
@@ -142,34 +142,34 @@ class Journal:
                 self._locks.close()
                 self._locks = None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, outcome: RecordingOutcome) -> None:
         """Append the outcome of a recording, or keep it until `start`. `run` and `time` are filled in."""
-        complete = replace(entry, run=self.run, time=time.time())
+        complete = replace(outcome, run=self.run, time=time.time())
         if self._is_started:
             self._append(complete)
         else:
             self._early.append(complete)
 
-    def entry(self, recording: str) -> Entry | None:
+    def outcome(self, recording: str) -> RecordingOutcome | None:
         """The latest outcome of a recording; None if there is none."""
         with self._mutex:
             return self._index.find("recording", recording)
 
-    def find(self, files: Iterable[Path]) -> dict[str, Entry]:
+    def find_results(self, files: Iterable[Path]) -> dict[str, RecordingOutcome]:
         """Which of these files are results, by their absolute paths, links resolved: each with its recording."""
-        found: dict[str, Entry] = {}
+        found: dict[str, RecordingOutcome] = {}
         for file in files:
             real = os.path.realpath(file)
             name = self.relative(real)
             if name is None:
                 continue
             with self._mutex:
-                entry = self._index.find("file", name)
-            if entry is not None:
-                found[real] = entry
+                outcome = self._index.find("file", name)
+            if outcome is not None:
+                found[real] = outcome
         return found
 
-    def with_audio(self, digest: str) -> list[Entry]:
+    def with_audio(self, digest: str) -> list[RecordingOutcome]:
         """Recordings whose content had this SHA-256 when they were last transcribed."""
         with self._mutex:
             return self._index.with_audio(digest)
@@ -179,14 +179,14 @@ class Journal:
         with self._mutex:
             return self._index.has_size(size)
 
-    def entries(self) -> Iterator[Entry]:
+    def outcomes(self) -> Iterator[RecordingOutcome]:
         """The latest outcome of each recording."""
-        return (entry for entry, is_last in self.entries_that_count() if is_last)
+        return (outcome for outcome, is_last in self.current_outcomes() if is_last)
 
-    def entries_that_count(self) -> Iterator[tuple[Entry, bool]]:
+    def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:
         """The outcomes that count, each with whether it is the latest of its recording, or only that of a result."""
         with self._mutex:
-            yield from self._index.entries()
+            yield from self._index.current_outcomes()
 
     def events(self) -> list[RunEvent]:
         """What happened to runs, in the order of time."""
@@ -220,12 +220,12 @@ class Journal:
                 if self._locks is not None:
                     self._locks.release(_byte(CLAIMS, recording))
 
-    def outcome_elsewhere(self, recording: str) -> Entry | None:
+    def outcome_elsewhere(self, recording: str) -> RecordingOutcome | None:
         """The outcome of a recording that another run has added since the journal was opened; None if there is none."""
         with self._mutex:
             if key_of(recording) not in self._changed:
                 return None
-        found = self.entry(recording)
+        found = self.outcome(recording)
         return found if found is not None and found.run != self.run else None
 
     def count_claimed(self) -> int | None:
@@ -324,7 +324,7 @@ class Journal:
             if name == self._own or (not is_sibling and self._index.has_grown(name)):
                 self._index.read(name, self._changed)
 
-    def _append(self, line: Entry | RunEvent) -> None:
+    def _append(self, line: RecordingOutcome | RunEvent) -> None:
         with self._mutex:
             if not self._writable:
                 return

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from . import name_hash
-from .journal_lines import Entry, RunEvent, decode
+from .journal_lines import RecordingOutcome, RunEvent, decode
 
 if TYPE_CHECKING:
     import sqlite3
@@ -122,18 +122,18 @@ class JournalIndex:
                     parsed = [(offset, found) for offset, line in some if (found := decode(line)) is not None]
                     self._add(name, parsed)
                     if changed is not None:
-                        entries = (line for _, line in parsed if isinstance(line, Entry))
-                        changed |= {key_of(line.recording) for line in entries if line.run not in known_runs}
+                        outcomes = (line for _, line in parsed if isinstance(line, RecordingOutcome))
+                        changed |= {key_of(line.recording) for line in outcomes if line.run not in known_runs}
         except OSError:  # another user's, or gone
             pass
 
-    def add_written(self, name: str, offset: int, length: int, line: Entry | RunEvent) -> None:
+    def add_written(self, name: str, offset: int, length: int, line: RecordingOutcome | RunEvent) -> None:
         """Add a line that was just appended, so that it needn't be read."""
         self._add(name, [(offset, line)])
         if self._ends.get(name, 0) == offset:
             self._ends[name] = offset + length
 
-    def _add(self, name: str, lines: Iterable[tuple[int, Entry | RunEvent]]) -> None:
+    def _add(self, name: str, lines: Iterable[tuple[int, RecordingOutcome | RunEvent]]) -> None:
         """Lines of several files are ordered by time; those of one are in order, even if a clock was set back."""
         number = self._numbers.setdefault(name, len(self._numbers)) << FILE_BITS
         clock = self._times.get(name, 0)
@@ -167,33 +167,33 @@ class JournalIndex:
         except self._error:
             self.close()
 
-    def find(self, kind: Kind, name: str) -> Entry | None:
+    def find(self, kind: Kind, name: str) -> RecordingOutcome | None:
         """The last line about the recording, or the result, with this name."""
         rows = self._query(f"SELECT place FROM {kind} WHERE key = ?", key_of(name))
-        entry = self._entry_at(rows[0][0]) if rows else None
-        names = () if entry is None else (entry.recording,) if kind == "recording" else entry.files
-        return entry if name in names else None  # another's may have the same hash
+        outcome = self._outcome_at(rows[0][0]) if rows else None
+        names = () if outcome is None else (outcome.recording,) if kind == "recording" else outcome.files
+        return outcome if name in names else None  # another's may have the same hash
 
-    def with_audio(self, digest: str) -> list[Entry]:
+    def with_audio(self, digest: str) -> list[RecordingOutcome]:
         """The recordings whose last line has this SHA-256 of their content."""
         rows = self._query("SELECT place FROM audio WHERE key = ?", key_of(digest))
-        found = ((place, self._entry_at(place)) for (place,) in rows)
+        found = ((place, self._outcome_at(place)) for (place,) in rows)
         return [
-            entry
-            for place, entry in found
-            if entry is not None and entry.audio == digest and self._is_latest(place, entry)
+            outcome
+            for place, outcome in found
+            if outcome is not None and outcome.audio == digest and self._is_latest(place, outcome)
         ]
 
     def has_size(self, size: int) -> bool:
         """Whether there is a recording of so many bytes."""
         return bool(self._query("SELECT 1 FROM size WHERE bytes = ?", size))
 
-    def entries(self) -> Iterator[tuple[Entry, bool]]:
+    def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:
         """The lines that count, each with whether it is the last one of its recording, or only that of a result."""
         query = "SELECT place, 1 AS last FROM recording UNION ALL SELECT place, 0 FROM file"
         for place, last in self._query(f"SELECT place, MAX(last) FROM ({query}) GROUP BY place ORDER BY place"):
-            if (entry := self._entry_at(place)) is not None:
-                yield entry, bool(last)
+            if (outcome := self._outcome_at(place)) is not None:
+                yield outcome, bool(last)
 
     @property
     def is_broken(self) -> bool:
@@ -221,8 +221,8 @@ class JournalIndex:
             file.close()
         self._open.clear()
 
-    def _is_latest(self, place: int, entry: Entry) -> bool:
-        return self._query("SELECT place FROM recording WHERE key = ?", key_of(entry.recording)) == [(place,)]
+    def _is_latest(self, place: int, outcome: RecordingOutcome) -> bool:
+        return self._query("SELECT place FROM recording WHERE key = ?", key_of(outcome.recording)) == [(place,)]
 
     def _query(self, query: str, *values: int) -> list[Any]:
         if self._table is None:
@@ -233,7 +233,7 @@ class JournalIndex:
             self.close()
             return []
 
-    def _entry_at(self, place: int) -> Entry | None:
+    def _outcome_at(self, place: int) -> RecordingOutcome | None:
         number, offset = place >> FILE_BITS, place & ((1 << FILE_BITS) - 1)
         try:
             if number not in self._open:
@@ -245,7 +245,7 @@ class JournalIndex:
             line = decode(self._open[number].readline(MAX_LINE))
         except OSError:
             return None
-        return line if isinstance(line, Entry) else None
+        return line if isinstance(line, RecordingOutcome) else None
 
 
 def read_lines(file: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:

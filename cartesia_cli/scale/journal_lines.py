@@ -27,7 +27,7 @@ EventName = Literal["started", "inputs", "finished", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RecordingOutcome:
     """How a recording ended in a run.
 
     recording   its name: the path relative to the folder that was transcribed, with slashes, or a URL
@@ -87,7 +87,7 @@ class RunEvent:
     skipped: int | None = None
 
 
-def encode(line: Entry | RunEvent) -> bytes:
+def encode(line: RecordingOutcome | RunEvent) -> bytes:
     """A line with its line feed, in ASCII."""
     facts = {name: value for name, value in asdict(line).items() if value is not None and value != {}}
     facts |= {name: round(facts[name], 3) for name in ("seconds", "credits") if name in facts}
@@ -95,12 +95,12 @@ def encode(line: Entry | RunEvent) -> bytes:
     return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def decode(line: bytes) -> Entry | RunEvent | None:
+def decode(line: bytes) -> RecordingOutcome | RunEvent | None:
     """None for what isn't a whole line of a journal: half of one, or something else."""
     try:
         facts = json.loads(line)
         if "recording" in facts:
-            return Entry(**_parse(facts, ENTRY_FIELDS))
+            return RecordingOutcome(**_parse(facts, OUTCOME_FIELDS))
         return RunEvent(**_parse(facts, EVENT_FIELDS))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
@@ -156,7 +156,7 @@ def _error(facts: Mapping[str, str]) -> Mapping[str, str]:
     return {name: _text(facts[name]) for name in ("type", "message")}
 
 
-ENTRY_FIELDS: Mapping[str, Callable[[Any], object]] = {
+OUTCOME_FIELDS: Mapping[str, Callable[[Any], object]] = {
     "recording": _text,
     "state": partial(_choice, get_args(RecordingState)),
     "source": _text,

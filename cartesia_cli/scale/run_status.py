@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..errors import UsageError
 from .journal import Journal
-from .journal_lines import Entry, RunEvent
+from .journal_lines import RecordingOutcome, RunEvent
 from .shards import Shard, parse_shard
 
 RunState = Literal["running", "finished", "stopped", "killed", "unknown"]
@@ -131,13 +131,13 @@ def read_status(journal: Journal) -> DirectoryStatus:
     newest = _newest(runs)
     done = failed = 0
     seconds = credits = 0.0
-    for entry, is_last in journal.entries_that_count():
-        credits += entry.credits or 0.0
+    for outcome, is_last in journal.current_outcomes():
+        credits += outcome.credits or 0.0
         if is_last:
-            done += entry.state == "done"
-            failed += entry.state == "failed"
-            seconds += entry.seconds or 0.0 if entry.state == "done" else 0.0
-            _count(entry, runs, newest)
+            done += outcome.state == "done"
+            failed += outcome.state == "failed"
+            seconds += outcome.seconds or 0.0 if outcome.state == "done" else 0.0
+            _count(outcome, runs, newest)
     for run in newest:
         run.state = _state(run, journal)
     total = newest[0].shard.total if newest and newest[0].shard else 0
@@ -172,21 +172,21 @@ def _newest(runs: Mapping[str, RunStatus]) -> list[RunStatus]:
     return sorted(newest.values(), key=lambda run: run.shard.number if run.shard else 0)
 
 
-def _count(entry: Entry, runs: Mapping[str, RunStatus], newest: Sequence[RunStatus]) -> None:
+def _count(outcome: RecordingOutcome, runs: Mapping[str, RunStatus], newest: Sequence[RunStatus]) -> None:
     """Add a recording to the run that it belongs to."""
-    made_by = runs.get(entry.run)
+    made_by = runs.get(outcome.run)
     if made_by is None:
         return
     run = next((run for run in newest if run.shard == made_by.shard), None)
-    if run is None or not (made_by is run or (run.found is not None and entry.time >= run.found)):
+    if run is None or not (made_by is run or (run.found is not None and outcome.time >= run.found)):
         return
-    run.done += entry.state == "done"
-    run.failed += entry.state == "failed"
-    run.from_cache += entry.is_from_cache
+    run.done += outcome.state == "done"
+    run.failed += outcome.state == "failed"
+    run.from_cache += outcome.is_from_cache
     if made_by is run:
-        run.last = max(run.last, entry.time)
-        run.seconds += 0.0 if entry.is_from_cache else entry.seconds or 0.0
-        run.credits += entry.credits or 0.0
+        run.last = max(run.last, outcome.time)
+        run.seconds += 0.0 if outcome.is_from_cache else outcome.seconds or 0.0
+        run.credits += outcome.credits or 0.0
 
 
 def _state(run: RunStatus, journal: Journal) -> RunState:

@@ -19,7 +19,7 @@ from ...protocol.constants import batch_credits
 from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job
-from .prepare import ShowProgress, TemporaryFolder
+from .prepare import TemporaryFolder, UpdateProgress
 from .upload_audio import in_recording, named_errors
 
 
@@ -82,7 +82,7 @@ class Conversation:
 
 @contextmanager
 def split_job(
-    job: Job, names: Sequence[str], temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter
+    job: Job, names: Sequence[str], temporary: TemporaryFolder, update: UpdateProgress, reporter: Reporter
 ) -> Iterator[Conversation]:
     """A job of each channel of a materialized recording, whose files exist for the length of the block.
 
@@ -99,7 +99,7 @@ def split_job(
             f"{item.source} is a part of a recording, which can't be split into channels",
             hint="leave out --speakers-by-channel",
         )
-    show("splitting the channels of")
+    update("splitting the channels of")
     with temporary.subfolder() as folder:
         with named_errors(item):
             channels, seconds = split_channels(item.path, folder, warn=partial(reporter.warn, about=item.source))

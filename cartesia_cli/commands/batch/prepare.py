@@ -16,8 +16,8 @@ from .job import Job, probe_input
 from .remote_inputs import RemoteInputs
 
 
-class ShowProgress(Protocol):
-    """Shows what is being done, such as "downloading", and how much of it."""
+class UpdateProgress(Protocol):
+    """Says what is being done, such as "downloading", and how much of it."""
 
     def __call__(self, what: str, done: float = 0.0, total: float | None = None, /) -> None: ...
 
@@ -51,7 +51,7 @@ class TemporaryFolder:
 
 @contextmanager
 def materialize(
-    job: Job, options: BatchOptions, temporary: TemporaryFolder, show: ShowProgress, remote: RemoteInputs
+    job: Job, options: BatchOptions, temporary: TemporaryFolder, update: UpdateProgress, remote: RemoteInputs
 ) -> Iterator[Job]:
     """The job, with its recording as a local file that has been probed, for the length of the block. Raises InputError
     or NetworkError if that can't be done. `remote` saves recordings that are elsewhere.
@@ -60,7 +60,7 @@ def materialize(
         yield job
         return
     with temporary.subfolder() as folder:
-        item = remote.save(job.input, folder, lambda received, size: show("downloading", received, size))
+        item = remote.save(job.input, folder, lambda received, size: update("downloading", received, size))
         yield job._replace(input=item, media=probe_input(item, options))
 
 

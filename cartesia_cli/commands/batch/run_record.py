@@ -25,7 +25,7 @@ from .stdin import STDIN
 
 if TYPE_CHECKING:  # start-up: most runs have no journal
     from ...scale.journal import Journal
-    from ...scale.journal_lines import Entry, RecordingState
+    from ...scale.journal_lines import RecordingOutcome, RecordingState
     from ...scale.shards import Shard
     from .config import BatchConfig
     from .job import Job
@@ -154,7 +154,10 @@ class RunRecord:
         files = list(files)
         if self._journal is None:
             return self._results.find(files)
-        found = {file: self._result(self._journal, file, entry) for file, entry in self._journal.find(files).items()}
+        found = {
+            file: self._result(self._journal, file, outcome)
+            for file, outcome in self._journal.find_results(files).items()
+        }
         others = [file for file in files if os.path.realpath(file) not in found]
         return self._results.find(others) | found
 
@@ -186,10 +189,10 @@ class RunRecord:
             raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
         failed: list[Job] = []
         for job in jobs:
-            entry = self._journal.entry(recording_name(job.input))
-            if entry is None:
+            outcome = self._journal.outcome(recording_name(job.input))
+            if outcome is None:
                 self.untried += 1
-            elif entry.state == "failed":
+            elif outcome.state == "failed":
                 failed.append(job)
         return failed
 
@@ -244,11 +247,11 @@ class RunRecord:
         self.failed(item, options, error)
 
     def _add(self, item: Input, state: RecordingState, **facts: Any) -> None:
-        """Append a line to the journal. `facts`: fields of Entry."""
+        """Append a line to the journal. `facts`: fields of RecordingOutcome."""
         if self._journal is not None:
-            from ...scale.journal_lines import Entry
+            from ...scale.journal_lines import RecordingOutcome
 
-            self._journal.add(Entry(recording_name(item), state, source_of(item), run="", time=0.0, **facts))
+            self._journal.add(RecordingOutcome(recording_name(item), state, source_of(item), run="", time=0.0, **facts))
 
     def _in_journal(self, journal: Journal, recording: Path, folder: Path) -> list[Result]:
         try:
@@ -257,18 +260,18 @@ class RunRecord:
         except OSError:
             return []
         audio = fingerprint(recording)
-        entries: Sequence[Entry] = [] if audio is None else journal.with_audio(audio.digest)
-        files = ((journal.directory / name, entry) for entry in entries for name in entry.files)
-        return [self._result(journal, str(file), entry) for file, entry in files if file.parent == folder]
+        outcomes: Sequence[RecordingOutcome] = [] if audio is None else journal.with_audio(audio.digest)
+        files = ((journal.directory / name, outcome) for outcome in outcomes for name in outcome.files)
+        return [self._result(journal, str(file), outcome) for file, outcome in files if file.parent == folder]
 
     @staticmethod
-    def _result(journal: Journal, file: str, entry: Entry) -> Result:
+    def _result(journal: Journal, file: str, outcome: RecordingOutcome) -> Result:
         return Result(
             file,
-            entry.files[journal.relative(file) or ""],
-            entry.source,
-            entry.audio or "",
-            entry.stat or (),
-            entry.options,
-            name=entry.recording,
+            outcome.files[journal.relative(file) or ""],
+            outcome.source,
+            outcome.audio or "",
+            outcome.stat or (),
+            outcome.options,
+            name=outcome.recording,
         )

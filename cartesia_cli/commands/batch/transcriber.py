@@ -164,10 +164,10 @@ class JobTranscriber:
         """
         if self._cluster is not None:
             return nullcontext(job)
-        show = partial(self._show, number)
-        return materialize(job, self._config.options, self._temporary, show, self._remote)
+        update = partial(self._update, number)
+        return materialize(job, self._config.options, self._temporary, update, self._remote)
 
-    def _show(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
+    def _update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         """Show how far a download is. Raises Stopped if the run is being stopped."""
         if self.is_stopping:
             raise Stopped
@@ -248,7 +248,7 @@ class JobTranscriber:
         update("starting")  # a local engine takes seconds
         backend = self._open_backend()
 
-        def show(progress: UploadProgress, recognized_seconds: float) -> None:
+        def on_progress(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
                 self.billable_jobs.add(number)
             elif self.aborts_uploads:
@@ -264,7 +264,7 @@ class JobTranscriber:
         with self._budget.reserve(job.input.source, seconds) as reservation:
             with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
                 update("waiting")
-                response = self._upload(job, recording, backend, show)
+                response = self._upload(job, recording, backend, on_progress)
             if not backend.local:
                 self.billable_jobs.add(number)  # progress isn't reported if the response comes at once
                 reservation.billed_seconds = max(response.parsed.duration or 0.0, seconds)
@@ -289,7 +289,7 @@ class JobTranscriber:
         def send(client: BatchClient) -> BatchResponse:
             done = backend.track_recording()
 
-            def show(upload: UploadProgress) -> None:
+            def on_upload(upload: UploadProgress) -> None:
                 backend.check_server()
                 on_progress(upload, done.recognized_seconds)
 
@@ -299,7 +299,7 @@ class JobTranscriber:
                 endpoint=config.endpoint,
                 deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
                 headers=done.headers,
-                on_progress=show,
+                on_progress=on_upload,
                 on_response=responses.append,
             )
 

@@ -18,7 +18,7 @@ from ...protocol.batch import BatchResponse
 from ...transfer import size_text
 from .inputs import Input
 from .job import Job
-from .prepare import ShowProgress, TemporaryFolder
+from .prepare import TemporaryFolder, UpdateProgress
 from .stdin import STDIN
 
 
@@ -50,7 +50,7 @@ class UploadEstimate(NamedTuple):
 
 @contextmanager
 def choose_upload(
-    job: Job, temporary: TemporaryFolder, show: ShowProgress, reporter: Reporter, *, local: bool
+    job: Job, temporary: TemporaryFolder, update: UpdateProgress, reporter: Reporter, *, local: bool
 ) -> Iterator[PreparedUpload]:
     """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
@@ -63,7 +63,7 @@ def choose_upload(
         return
     with temporary.subfolder() as folder:
         with named_errors(item):
-            recording = _segment(job, folder, show) if item.segment else _sound(job, folder, show, reporter)
+            recording = _segment(job, folder, update) if item.segment else _sound(job, folder, update, reporter)
         yield recording
 
 
@@ -107,24 +107,24 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
-def _segment(job: Job, folder: Path, show: ShowProgress) -> PreparedUpload:
+def _segment(job: Job, folder: Path, update: UpdateProgress) -> PreparedUpload:
     """The part of a recording that a manifest names."""
     from ...audio.flac_writer import cut_segment
 
     item = job.input
     assert item.segment is not None
-    show("cutting")
+    update("cutting")
     path = cut_segment(item.path, *item.segment, folder)
     return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
-def _sound(job: Job, folder: Path, show: ShowProgress, reporter: Reporter) -> PreparedUpload:
+def _sound(job: Job, folder: Path, update: UpdateProgress, reporter: Reporter) -> PreparedUpload:
     """The sound of a film, or of a recording in a container that the API doesn't document."""
     from ...audio.soundtrack import extract_soundtrack
 
     item, media = job.input, job.media
     assert media is not None
-    show("extracting the sound of")
+    update("extracting the sound of")
     sound = extract_soundtrack(item.path, folder, warn=partial(reporter.warn, about=item.source))
     kind, size, whole = sound.path.suffix[1:], size_text(sound.media.bytes), size_text(media.bytes)
     if sound.video:
