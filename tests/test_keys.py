@@ -37,6 +37,7 @@ from cartesia_cli.commands.live.keys import read_keys, stop_on_signals
 from cartesia_cli.errors import Interrupted
 from cartesia_cli.session.interfaces import StopSignal
 
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # `make coverage` handles it
 if "session" in sys.argv:
     if os.fork():
         os.wait()
@@ -104,10 +105,8 @@ print("over", flush=True)
 """A shell with job control that, unlike others, doesn't restore the terminal mode after a job."""
 
 
-WITH_UNUSUAL_MODE = 'unset COVERAGE_PROCESS_CONFIG; stty -echoe min 7 time 3; echo set; read go; exec "$@"'
-"""Runs a command with an unusual terminal mode, so that a test notices if the default mode is set instead. Not measured
-by `make coverage`, which would handle SIGTERM in it.
-"""
+WITH_UNUSUAL_MODE = 'stty -echoe min 7 time 3; echo set; read go; exec "$@"'
+"""Runs a command with an unusual terminal mode, so that a test notices if the default mode is set instead."""
 
 
 class Terminal:
