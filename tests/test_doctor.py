@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import sys
@@ -20,6 +21,7 @@ from jsonschema import Draft202012Validator
 
 import cartesia_cli
 from cartesia_cli.commands.diagnosis import Check, CheckResult, State, ok, run_checks, select, warning
+from cartesia_cli.commands.doctor_machine import check_completions
 from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.credentials import KEY_COMMAND_SECONDS
 from cartesia_cli.errors import InputError
@@ -218,12 +220,14 @@ def test_folder_that_cannot_be_written_is_named(run: Run, tmp_path: Path, place:
 
 
 def test_full_disk_and_quota_are_named(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import collections, shutil\n"
-        "usage = collections.namedtuple('usage', 'total used free')\n"
-        "shutil.disk_usage = lambda path: usage(10**12, 10**12 - 5 * 10**7, 5 * 10**7)\n"
-    )
-    failed(examine(run, "folders", PYTHONPATH=str(tmp_path)), "folders", "0.1 GB free", "0.4 h", "free some space")
+    for megabytes, state, words in ((50, "failure", ("0.1 GB free", "0.4 h")), (500, "warning", ("0.5 GB", "4.3 h"))):
+        (tmp_path / "sitecustomize.py").write_text(
+            "import collections, shutil\n"
+            "usage = collections.namedtuple('usage', 'total used free')\n"
+            f"shutil.disk_usage = lambda path: usage(10**12, 10**12 - {megabytes}_000_000, {megabytes}_000_000)\n"
+        )
+        found = examine(run, "folders", PYTHONPATH=str(tmp_path))
+        failed(found, "folders", *words, "free some space", state=state)
     (tmp_path / "sitecustomize.py").write_text(
         "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
     )
@@ -239,6 +243,24 @@ def test_completions_are_found_where_the_shell_looks(run: Run, environment: dict
     checks = examine(run, "completions", **data)
     assert checks["completions"]["facts"]["script"] == str(script)
     assert examine(run, "completions", SHELL="/bin/tcsh")["completions"]["state"] == "skipped"
+
+
+def test_completions_in_a_startup_file_are_found_and_missing_ones_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    for name, value in {"SHELL": "/bin/bash", "HOME": str(tmp_path), "XDG_DATA_DIRS": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    examined: Any = None
+    startup = tmp_path / ".bashrc"
+    for content in (None, "alias ll='ls -l'\n"):
+        if content is not None:
+            startup.write_text(content)
+        missing = check_completions(examined, {})
+        assert (missing.state, missing.summary) == (State.WARNING, "not found for bash")
+    startup.write_text("source ~/cartesia-cli.bash\n")
+    assert check_completions(examined, {}).facts["script"] == str(startup)
 
 
 @pytest.mark.engine
@@ -303,6 +325,11 @@ def test_level_is_measured_and_clipping_named(run: Run, studio: Studio, amplitud
         assert "clipped" in found["summary"] and "turn the microphone down" in found["advice"]
 
 
+def test_what_the_computer_plays_is_not_taken_for_a_microphone(run: Run, studio: Studio) -> None:
+    checks = examine(run, "microphone", "--device", "monitor", **studio.environment)
+    failed(checks, "microphone", "it records what this computer plays", "--device", state="warning")
+
+
 def test_unknown_device_is_named(run: Run, studio: Studio) -> None:
     failed(examine(run, "microphone", "--device", "Headset", **studio.environment), "microphone", "'Headset'")
 
@@ -361,6 +388,23 @@ def test_unknown_authority_is_named_and_a_known_one_accepted(run: Run, tmp_path:
     failed(broken, "tls", "SSL_CERT_FILE")
     assert {check["state"] for check in checks.values()} == {"ok"}
     assert checks["tls"]["facts"]["version"] == "TLSv1.3" and checks["tls"]["facts"]["issuer"].startswith("trustme")
+
+
+def test_certificate_that_expires_soon_is_named(run: Run, tmp_path: Path, authority: trustme.CA) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    soon = datetime.now(UTC) + timedelta(days=3)
+    with FaultServer(VOICES, tls=tls_context(authority, not_after=soon)) as server:
+        variables = {"CARTESIA_BASE_URL": server.base_url, "SSL_CERT_FILE": str(tmp_path / "ca.pem"), **WITH_KEY}
+        checks = examine(run, "clock", **variables)
+    failed(checks, "tls", f"until {soon:%Y-%m-%d}", "expires soon", state="warning")
+    assert checks["clock"]["summary"] == "the server's response has no date"
+
+
+def test_server_without_voices_and_one_without_a_key_are_named(run: Run) -> None:
+    with FaultServer(refuses(404)) as server:
+        checks = examine(run, "access", CARTESIA_BASE_URL=server.base_url, **WITH_KEY)
+    failed(checks, "access", "has no /voices", "round trips", state="warning")
+    failed(examine(run, "key", CARTESIA_BASE_URL="https://speech.example"), "key", "none", "cartesia-cli login")
 
 
 @pytest.mark.parametrize(
@@ -465,6 +509,16 @@ def test_round_trips_on_all_endpoints_of_a_working_server(run: Run, whisper: dic
     for path in ("/stt ", "/audio/transcriptions ", "/stt/websocket ", "/stt/turns/websocket "):
         assert any(path in line and "transcript" in line for line in lines)
     assert done.stderr.decode().startswith(f"{len(lines)} ok")
+
+
+@pytest.mark.engine
+def test_checks_of_a_machine_in_order(run: Run) -> None:
+    checks = examine(run, SHELL="/bin/bash")
+    for name in ("python", "packages", "configuration", "folders", "completions", "engine", "weights", "processor"):
+        assert checks[name]["state"] == "ok", checks[name]
+    assert checks["weights"]["summary"] == "Whisper base, Whisper tiny.en, Moonshine tiny: as published"
+    assert checks["processor"]["facts"]["cores"] == len(os.sched_getaffinity(0))
+    assert checks["terminal"]["summary"] == "stderr is not a terminal"
 
 
 def test_unknown_check_is_a_usage_error_that_lists_all(run: Run) -> None:

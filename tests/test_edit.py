@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -80,7 +81,10 @@ def editing(folder: Path, environment: dict[str, str], *options: str, program: t
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        yield Page(process)
+        page = Page(process)
+        yield page
+        if process.poll() is None:
+            page.end()
     finally:
         process.kill()
         process.communicate()
@@ -444,6 +448,32 @@ def test_what_is_not_a_transcript_is_not_saved(folder: Path, environment: dict[s
     assert (folder / "talk.json").read_bytes() == content
 
 
+def test_faults_while_the_page_is_open_are_answered(run: Run, folder: Path, environment: dict[str, str]) -> None:
+    with editing(folder, environment, "--audio", "talk.wav") as page:
+        version = page.version()
+        half = HTTPConnection(page.host, timeout=20)
+        half.putrequest("PUT", f"/{page.token}/transcript")
+        half.putheader("Content-Length", "1000")
+        half.putheader("If-Match", version)
+        half.endheaders(b'{"source": ')
+        half.sock.shutdown(socket.SHUT_WR)
+        answer = half.getresponse()
+        assert (answer.status, answer.read()) == (400, b"Not saved: the transcript is not complete.")
+        (folder / "talk.wav").unlink()
+        answer = page.request("GET", f"/{page.token}/recording")
+        assert (answer.status, answer.read()) == (404, b"The recording can't be read: No such file or directory.")
+        body = (folder / "talk.json").read_bytes()
+        (folder / "talk.json").unlink()
+        (folder / "talk.json").mkdir()
+        answer = page.put(body, version)
+        assert (answer.status, answer.read()) == (500, b"Not saved: talk.json can't be written: Is a directory.")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (folder / "other.json").write_bytes(body)
+        done = run("edit", "other.json", "--port", taken.getsockname()[1])
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"can't be used: Address already in use" in done.stderr
+
+
 def test_recording_is_served_in_parts(folder: Path, environment: dict[str, str]) -> None:
     with editing(folder, environment) as page:
         for wanted, status, part, place in (
@@ -494,6 +524,10 @@ def test_open_starts_the_browser_with_the_page(folder: Path, environment: dict[s
     with editing(folder, environment | {"BROWSER": f"{script} %s"}, "--open") as page:
         wait_for(folder / "opened")
         assert (folder / "opened").read_text().strip() in ("", page.url)
+    bare = {name: value for name, value in environment.items() if name not in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")}
+    with editing(folder, bare | {"PATH": str(folder)}, "--open") as page:
+        assert page.process.stderr is not None and "open this page" in page.process.stderr.readline()
+        assert page.process.stderr.readline() == "warning: no browser could be started\n"
 
 
 def test_only_documents_of_this_program_can_be_corrected(run: Run, folder: Path) -> None:

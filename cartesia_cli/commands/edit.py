@@ -76,11 +76,11 @@ def edit(
         return html(read_document(data, name), Layout(media=media, save_target=save_target))
 
     with EditServer(port, saved, recording, page, reporter.internal_error) as server:
-        write_stdout(f"{server.url}\n")
-        reporter.info("open this page in a browser to correct the transcript; Ctrl-C ends")
-        if open_browser:
-            _open_page(server.url, reporter)
         try:
+            write_stdout(f"{server.url}\n")
+            reporter.info("open this page in a browser to correct the transcript; Ctrl-C ends")
+            if open_browser:
+                _open_page(server.url, reporter)
             server.serve_forever()
         except Interrupted as stop:
             saved.finish()
