@@ -13,8 +13,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
@@ -113,6 +115,13 @@ def pytest_configure(config: pytest.Config) -> None:
         pid = folder / "whisper.pid"
         if pid.exists():
             os.kill(int(pid.read_text()), signal.SIGTERM)
+            if "coverage" in sys.modules:  # what is measured is combined next
+                with suppress(ChildProcessError):
+                    os.waitpid(int(pid.read_text()), 0)
+                with suppress(ProcessLookupError):
+                    for _ in range(600):
+                        os.kill(int(pid.read_text()), 0)
+                        time.sleep(0.05)
         shutil.rmtree(folder)
 
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
