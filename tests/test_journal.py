@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -173,25 +174,20 @@ def test_every_torn_last_line_is_ignored_and_closed(begin: Open, out: Path) -> N
 
 def test_disk_that_is_full_leaves_no_half_line_and_is_reported_once(begin: Open, out: Path) -> None:
     begin().add(DONE)
-    code = """
-import resource, signal, sys
-from pathlib import Path
-from cartesia_cli.scale.journal import Journal
-from cartesia_cli.scale.journal_lines import RecordingOutcome
-reports = []
-journal = Journal(Path(sys.argv[1]), on_failure=reports.append)
-journal.start()
-size = (Path(sys.argv[1]) / ".cartesia-cli" / "journal.jsonl").stat().st_size
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, size + 20))
-for _ in range(2):
-    journal.add(RecordingOutcome("b.mp3", "failed", "/b.mp3", "", 0.0))
-print(*reports, sep="\\n")
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)
-    assert done.stdout.count("the journal can't be written") == 1
-    assert all(decode(line) is not None for line in lines(out))
-    assert [same(outcome) for outcome in begin().outcomes()] == [DONE]
+    failures: list[str] = []
+    journal = Journal(out, on_failure=failures.append)
+    journal.start()
+    before = lines(out)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(b"".join(before)) + 10, limits[1]))  # room for a part of a line
+    try:
+        journal.add(FAILED)
+        journal.add(FAILED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    journal.close()
+    assert lines(out) == before
+    assert len(failures) == 1 and "the journal can't be written: 10 of" in failures[0]
 
 
 def test_directory_that_cannot_be_written_is_reported_and_fails_nothing(tmp_path: Path) -> None:
@@ -452,3 +448,65 @@ def test_claims_work_without_locks(out: Path, monkeypatch: pytest.MonkeyPatch) -
     assert details == [
         f"{out}: locks can't be used (No locks available): another run there may transcribe the same recordings"
     ]
+
+
+def test_a_lock_that_fails_later_and_locks_that_cannot_be_looked_at(
+    out: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    details: list[str] = []
+    journal = Journal(out, on_failure=pytest.fail, on_detail=details.append)
+    journal.start()
+    assert journal.is_running("another") is False
+
+    def no_locks(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    monkeypatch.setattr("fcntl.fcntl", no_locks)
+    assert journal.is_running("another") is None and journal.count_claimed() is None
+    assert journal.claim("a") and not journal.claim("a") and journal.claim("b")
+    assert len(details) == 1 and "locks can't be used (No locks available)" in details[0]
+    journal.close()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / ".cartesia-cli").write_text("not a folder")
+    assert Journal(tmp_path / "elsewhere").is_running("another") is None
+
+
+def test_an_index_of_files_that_go_away_finds_what_it_can_still_read(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_index, "OPEN_FILES", 1)
+    begin(Shard(1, 2)).add(DONE)
+    begin(Shard(2, 2)).add(FAILED)
+    begin().close()
+    folder = out / ".cartesia-cli"
+    index = journal_index.JournalIndex(folder)
+    for name in index.files():
+        index.read(name)
+    assert [same(outcome) for outcome, _ in index.outcomes()] == [DONE, FAILED]
+    (folder / file_name(Shard(1, 2))).unlink()
+    assert [same(outcome) for outcome, _ in index.outcomes()] == [FAILED]
+    assert index.find("recording", DONE.recording) is None
+    assert not index.is_replaced() and not index.has_grown(file_name(Shard(1, 2)))
+    index.read(file_name(Shard(1, 2)))
+    index.close()
+
+
+def test_an_index_that_runs_out_of_room_finds_nothing_and_says_so(
+    begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin().close()
+    with (out / ".cartesia-cli" / "journal.jsonl").open("ab") as file:
+        file.writelines(encode(replace(DONE, recording=str(number))) for number in range(1000))
+    monkeypatch.setattr(journal_index, "SCHEMA", f"{journal_index.SCHEMA}; PRAGMA max_page_count = 5")
+    failures: list[str] = []
+    full = Journal(out, on_failure=failures.append)
+    assert full.outcome("1") is None and list(full.outcomes()) == []
+    assert len(failures) == 1 and "no room for temporary files" in failures[0]
+
+
+@pytest.mark.parametrize("facts", [{"recording": 7}, {"stat": [1, 2]}, {"stat": [1, 2, 3, 4, 1 << 70]}])
+def test_a_line_of_something_else_counts_as_none(facts: dict[str, object]) -> None:
+    good = json.loads(encode(replace(DONE, run="1")))
+    assert decode(json.dumps(good).encode()) is not None
+    assert decode(json.dumps(good | facts).encode()) is None
