@@ -483,9 +483,9 @@ def test_an_index_of_files_that_go_away_finds_what_it_can_still_read(
     index = journal_index.JournalIndex(folder)
     for name in index.files():
         index.read(name)
-    assert [same(outcome) for outcome, _ in index.outcomes()] == [DONE, FAILED]
+    assert [same(outcome) for outcome, _ in index.current_outcomes()] == [DONE, FAILED]
     (folder / file_name(Shard(1, 2))).unlink()
-    assert [same(outcome) for outcome, _ in index.outcomes()] == [FAILED]
+    assert [same(outcome) for outcome, _ in index.current_outcomes()] == [FAILED]
     assert index.find("recording", DONE.recording) is None
     assert not index.is_replaced() and not index.has_grown(file_name(Shard(1, 2)))
     index.read(file_name(Shard(1, 2)))
