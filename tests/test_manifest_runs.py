@@ -219,6 +219,23 @@ def test_results_that_were_done_before_get_their_lines_from_the_cache_or_from_th
     assert status(tmp_path / "cues").startswith(f"{tmp_path / 'cues'}: 10 done, 0 failed, 0 left")
 
 
+def test_resumed_run_keeps_a_file_that_is_no_manifest_of_results(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    command = ["wavs", "--output-dir", "out", "--no-cache", "--output-manifest"]
+    assert transcribe(*command, "1.jsonl").returncode == Exit.DONE
+    write_manifest(tmp_path / "2.jsonl", *documents(tmp_path / "1.jsonl"), *nemo(1))
+    before = (tmp_path / "2.jsonl").read_text()
+    done = transcribe(*command, "2.jsonl", "--resume")
+    assert done.returncode == Exit.USAGE
+    assert done.stderr == (
+        "error: 2.jsonl has lines that are not results, and must not be overwritten\n"
+        "hint: name another manifest, or replace it by --force instead of --resume\n"
+    )
+    assert (tmp_path / "2.jsonl").read_text() == before and not (tmp_path / "2.jsonl.part").exists()
+    assert len(service.names) == 10
+
+
 def test_interrupted_run_says_where_its_lines_are(
     tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:

@@ -98,6 +98,8 @@ class OutputManifest:
             self._file = stack.enter_context(_open_locked(self._partial, path))
             files = [file for file in (self._partial, path) if resume and file.exists()]
             self._earlier = [_EarlierLines(stack.enter_context(file.open("rb"))) for file in files]
+            self.has_other_lines = path in files and self._earlier[-1].has_others
+            """Whether a manifest of an earlier run has lines that are not results."""
             self._size = self._file.seek(0, os.SEEK_END)
             self._replaces_manifest = force or path.exists()
             self._stack = stack.pop_all()
@@ -183,10 +185,14 @@ class OutputManifest:
 
 
 class _EarlierLines:
-    """The lines of a file that an earlier run wrote, of which only an index is kept in memory."""
+    """The lines of a file that an earlier run wrote, of which only an index is kept in memory.
+
+    has_others   whether the file has lines that can't be used
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.has_others = False
         self._index = LineIndex(self._lines())
 
     def find(self, key: str) -> Mapping[str, Any] | None:
@@ -202,6 +208,8 @@ class _EarlierLines:
         for line in self._file:
             if (document := _parse(line)) is not None:
                 yield _key(document), offset
+            elif line.strip():
+                self.has_others = True
             offset += len(line)
 
 

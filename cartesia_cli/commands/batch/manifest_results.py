@@ -137,14 +137,17 @@ class ManifestResults:
             if self._opened is None:
                 with ExitStack() as stack:
                     opened = stack.enter_context(OutputManifest(self._path, resume=self._resume, force=self._force))
-                    self._check_vacant()
+                    self._check_vacant(opened)
                     stack.pop_all()
                 self._opened = opened
             return self._opened
 
-    def _check_vacant(self) -> None:
+    def _check_vacant(self, opened: OutputManifest) -> None:
         """Raises UsageError for files of an earlier run, which may have ended just now, unless they may be replaced."""
         check_output(self._path, force=self._resume or self._force)
+        if opened.has_other_lines and not self._force:
+            hint = "name another manifest, or replace it by --force instead of --resume"
+            raise UsageError(f"{self._path} has lines that are not results, and must not be overwritten", hint=hint)
         partial = partial_path(self._path)
         if partial.stat().st_size and not (self._resume or self._force):
             raise UsageError(

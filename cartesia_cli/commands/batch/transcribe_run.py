@@ -243,6 +243,7 @@ class TranscribeRun:
         manifest = config.manifest
         chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
         if manifest is not None:
+            manifest.reserve()
             manifest.keep_others(jobs, chosen)
             if not self._formats:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
