@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -30,7 +31,7 @@ from .output.files import StdoutClosed
 
 HELP = "Speech to text in the terminal: with Cartesia's API or, without a key, on this machine."
 EPILOG = """
-Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 interrupted.
+Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 and 143 stopped.
 
 Every switch has an opposite, to override a configuration file or the environment: --no-paragraphs, --no-json, ...
 """
@@ -45,6 +46,9 @@ ALIASES = {
 }
 """Spellings of Whisper's command line, for people who are used to them."""
 
+MIN_RICH_COLUMNS = 80
+"""In narrower terminals, the help of an option comes below it, as in a pipe: columns would cut names and choices."""
+
 WHOLE = ("config", "doctor")
 """Commands that look at the options of every command."""
 
@@ -55,7 +59,7 @@ BY_CHANNEL = "--speakers-by-channel"
 def build(only: str | None = None) -> typer.Typer:
     """The app with all commands or, to start faster, only one.
 
-    Help is rendered by rich for a terminal, or where FORCE_COLOR asks for it, and plain for a pipe.
+    Help is rendered by rich for a wide terminal, or where FORCE_COLOR asks for it, and plain otherwise.
     """
     app = typer.Typer(
         name="cartesia-cli",
@@ -79,7 +83,8 @@ def build(only: str | None = None) -> typer.Typer:
 def _wants_rich_help() -> bool:
     if os.environ.get("FORCE_COLOR") and not os.environ.get("NO_COLOR"):
         return True
-    return sys.stdout is not None and sys.stdout.isatty()
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return is_terminal and shutil.get_terminal_size().columns >= MIN_RICH_COLUMNS
 
 
 def main(arguments: list[str]) -> int:

@@ -14,6 +14,7 @@ import pytest
 from rich.text import Text
 from typer.main import get_command
 
+import cartesia_cli
 from cartesia_cli import cli
 from cartesia_cli.commands import COMMANDS
 from cartesia_cli.errors import Exit
@@ -107,6 +108,15 @@ def test_help_fits_a_narrow_terminal_and_COLUMNS() -> None:
         plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
         assert "Usage: cartesia-cli cache" in plain
         assert max(map(len, plain.splitlines())) <= 60
+
+
+def test_help_keeps_names_and_choices_in_one_piece_in_60_and_80_columns() -> None:
+    shown = [on_terminal(command, "--help", columns=60) for command in ("listen", "eval", "transcribe")]
+    shown += [page.read_text("utf-8") for page in (Path(cartesia_cli.__file__).parent / "help").iterdir()]
+    assert len(shown) > 30
+    for text in shown:
+        plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+        assert not re.search(r"--?[a-z][a-z-]*…|<[a-z]+\|[^>]*\n|[a-z]-[ │]*\n", plain)
 
 
 def test_help_honours_NO_COLOR_and_FORCE_COLOR() -> None:

@@ -78,6 +78,18 @@ class ConfiguredCommand(TyperCommand):
                 ctx.meta[PROBLEM] = error
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help, with names of options and choices in one piece."""
+        if self.rich_markup_mode is None:
+            from typer._click._textwrap import TextWrapper
+
+            TextWrapper.wordsep_re = TextWrapper.wordsep_simple_re  # at spaces, not at hyphens
+        else:
+            from typer import rich_utils
+
+            rich_utils.STYLE_OPTIONS_TABLE_PADDING = (0, 1, 0, 0)  # type: ignore[assignment]  # so 80 columns suffice
+        super().format_help(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
