@@ -184,7 +184,7 @@ class _Reader(NamedTuple):
         elif not isinstance(value, str):
             raise UsageError(f"{place} must be a string", hint=f'put the value in quotes: {key} = "…"')
         if value == "":
-            raise UsageError(f"{place} must not be empty", hint="give it a value, or remove it")
+            raise UsageError(f"{place} must not be empty", hint="give the setting a value, or remove it")
         if key == "base_url":
             try:
                 value = check_base_url(value)

@@ -43,6 +43,8 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 """First word of the name of an option's type, to what the configuration file must contain for it."""
 
+CORRECT_SETTING = "correct the setting, or remove it from the file"
+
 SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 Given = tuple[str, Any]
@@ -232,19 +234,19 @@ def _typed(option: Any, setting: Setting) -> Setting:
             str: "a string",
         }
         seen = names.get(type(setting.value), "a date or time")
-        raise UsageError(f"{setting.origin} must be {wanted}, not {seen}", hint="correct the configuration file")
+        raise UsageError(f"{setting.origin} must be {wanted}, not {seen}", hint=CORRECT_SETTING)
     return setting
 
 
 def _checked(option: Any, setting: Setting) -> Setting:
     """The setting with its value converted. Raises UsageError for a value that the option doesn't accept."""
-    where = "the variable" if setting.layer == "environment" else "the configuration file"
+    hint = f"correct {setting.origin}, or unset it" if setting.layer == "environment" else CORRECT_SETTING
     if "" in (setting.value if option.multiple else [setting.value]):
-        raise UsageError(f"{setting.origin} must not be empty", hint=f"correct {where}, or remove it")
+        raise UsageError(f"{setting.origin} must not be empty", hint=hint)
     try:
         value = _converted(option, setting.value)
     except typer.BadParameter as error:
-        raise UsageError(f"{setting.origin}: {error.message}", hint=f"correct {where}, or remove it") from error
+        raise UsageError(f"{setting.origin}: {error.message}", hint=hint) from error
     return Setting(value, setting.layer, setting.origin)
 
 
