@@ -303,6 +303,8 @@ class BatchRun:
         lost = self._output.lost
         unfinished = set(range(len(self._plan.first))) - self._done - lost
         untried = len(unfinished) - (not self._is_interrupted and not lost)
+        if self._alone and self._is_interrupted and unfinished:
+            self._reporter.warn(f"stopped: {self._plan.first[0].input.source} is not transcribed")
         if self._alone or (self._plan.complete and not untried and not lost):
             return ""
         self._update_elapsed()
