@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import subprocess
 import sys
@@ -11,11 +12,15 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from cartesia_cli.credentials import remove_key
+from cartesia_cli.errors import OutputError
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.server.script import parse_script
+from cartesia_cli.settings import Settings
 from tests.conftest import Run
 from tests.fault_server import KEY, FaultServer, answers, refuses
+from tests.fork_server import run_program
 
 OTHER = "sk_car_another_s3cr3t"
 
@@ -149,6 +154,36 @@ def test_folder_that_cannot_be_written_is_named(run: Run, folder: Path, base_url
     assert f"{folder / 'api-key'} can't be written" in text
 
 
+def store(folder: Path, content: bytes) -> None:
+    """Write a key file as `login` does."""
+    folder.mkdir(parents=True)
+    (folder / "api-key").write_bytes(content)
+    (folder / "api-key").chmod(0o600)
+
+
+def test_key_file_that_is_not_text_is_named(run: Run, folder: Path) -> None:
+    store(folder, b"\xff\xfe\x00")
+    text = said(run("transcribe", "--sample", "--cloud"), 4)
+    assert f"{folder / 'api-key'} can't be read: it is not text" in text
+
+
+def test_key_file_that_cannot_be_removed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    store(folder, KEY.encode())
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OutputError, match="api-key can't be removed: Permission denied"):
+        remove_key(Settings(folder))
+
+
+def test_stdin_that_cannot_be_read_is_named(environment: dict[str, str], folder: Path) -> None:
+    with open("/dev/null", "wb") as closed:
+        done = run_program(["login", "--with-key", "-", "--no-check"], env=environment, stdin=closed)
+    assert "stdin can't be read: Bad file descriptor" in said(done, 2)
+    assert not folder.exists()
+
+
 def test_profile_has_a_key_of_its_own(run: Run, folder: Path, base_url: str) -> None:
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text('[profile.work]\n[profile."../my own"]\n')
@@ -231,9 +266,7 @@ def test_keyring_that_does_not_work_is_reported_and_nothing_is_stored(run: Run, 
     text = said(run("login", "--with-key", "-", "--no-check", "--keyring", stdin=KEY.encode(), env=broken), 1)
     assert text.startswith("warning") and "the keyring can't be used" in text
     assert not folder.exists()
-    folder.mkdir(parents=True)
-    (folder / "api-key").write_text("keyring\n")
-    (folder / "api-key").chmod(0o600)
+    store(folder, b"keyring\n")
     text = said(run("transcribe", "--sample", "--cloud", env=broken), 4)
     assert "the keyring can't be read" in text
 
@@ -244,6 +277,21 @@ def test_missing_keyring_package_is_reported_with_its_command(run: Run, folder: 
     text = said(run("login", "--with-key", "-", "--no-check", "--keyring", stdin=KEY.encode(), env=without), 2)
     assert "pip install 'cartesia-cli[keyring]'" in text
     assert not folder.exists()
+    store(folder, b"keyring\n")
+    text = said(run("transcribe", "--sample", "--cloud", env=without), 4)
+    assert "in the keyring, but the package keyring is not installed" in text
+    assert "the key can't be removed from the keyring" in said(run("logout", env=without), 1)
+    assert (folder / "api-key").exists()
+
+
+def test_key_that_is_not_in_the_keyring_any_more_is_named_and_logout_removes_its_file(
+    run: Run, folder: Path, keyring: dict[str, str]
+) -> None:
+    store(folder, b"keyring\n")
+    text = said(run("transcribe", "--sample", "--cloud", env=keyring), 4)
+    assert "the API key is not in the keyring any more" in text
+    said(run("logout", env=keyring), 0)
+    assert list(folder.iterdir()) == []
 
 
 # The terminal
@@ -262,12 +310,16 @@ def test_key_is_asked_for_without_echo(environment: dict[str, str], folder: Path
     assert (folder / "api-key").read_text() == f"{KEY}\n"
 
 
-def test_ctrl_c_at_the_question_stores_nothing(environment: dict[str, str], folder: Path) -> None:
-    child = pexpect.spawn(sys.executable, ["-m", "cartesia_cli", "login"], env=environment, timeout=60)
+@pytest.mark.parametrize(("key", "code", "words"), [("\x03", 130, ""), ("\x04", 4, "no key was entered")])
+def test_ctrl_c_and_ctrl_d_at_the_question_store_nothing(
+    environment: dict[str, str], folder: Path, key: str, code: int, words: str
+) -> None:
+    command = ["-m", "cartesia_cli", "login"]
+    child = pexpect.spawn(sys.executable, command, env=environment, timeout=60, encoding="utf-8")
     child.expect("API key.*: ")
     child.waitnoecho()
-    child.sendintr()
+    child.send(key)
     child.expect(pexpect.EOF)
     child.close()
-    assert child.exitstatus == 130
+    assert child.exitstatus == code and words in child.before
     assert not folder.exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cartesia_cli import credentials
 from cartesia_cli.commands.backend import choose_backend
 from cartesia_cli.credentials import credential
 from cartesia_cli.errors import AuthError, UsageError
@@ -119,10 +120,12 @@ def test_key_file_readable_by_others_is_refused(tmp_path: Path) -> None:
         credential(Settings(tmp_path), {})
 
 
-def test_failing_key_command_is_reported_without_its_output(tmp_path: Path) -> None:
+def test_failing_key_command_is_reported_without_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "KEY_COMMAND_SECONDS", 2)
     for command, reason in {
         "/no/such/program": "it can't be started: No such file or directory",
         f"{sys.executable} -c 'print(\"sk_car_x\"); raise SystemExit(3)'": "it ended with exit status 3",
+        "sleep 60": "it took longer than 2 s",
         "'unbalanced": "it is not a command",
         "  ": "it is not a command",
     }.items():
