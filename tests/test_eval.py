@@ -20,7 +20,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from tests import speech
 from tests.conftest import Run
-from tests.fault_server import KEY, SOON, FaultServer, answers, fine, refuses
+from tests.fault_server import KEY, SOON, Exchange, FaultServer, answers, fine, refuses
 from tests.fork_server import start_program
 from tests.realtime_server import RealtimeServer, manual, turn, turns
 from tests.test_schema import check
@@ -68,7 +68,7 @@ def test_figures_are_those_of_jiwer(run: Run, server: CloudServer, tmp_path: Pat
     texts = {"one": "The quick brown fox!", "two": "the quick red fox jumps", "three": "a quick fox"}
     for name, text in texts.items():
         record(tmp_path, name, text)
-    report = evaluate(run, server.env, *(f"{name}.wav" for name in texts))
+    report = evaluate(run, server.env, *(f"{name}.wav" for name in texts), "-o", "r.html", "-o", "r.txt")
     normalize = EnglishTextNormalizer()
     said, heard = [normalize(text) for text in texts.values()], [normalize(HEARD)] * 3
     words = jiwer.process_words(said, heard)
@@ -82,6 +82,9 @@ def test_figures_are_those_of_jiwer(run: Run, server: CloudServer, tmp_path: Pat
         (f"{name}.wav", pytest.approx(jiwer.wer(one, heard[0]), abs=1e-6))
         for name, one in zip(texts, said, strict=True)
     ]
+    page, table = ((tmp_path / name).read_text() for name in ("r.html", "r.txt"))
+    assert 'class="range"' in page and "quick <ins>brown</ins> fox" in page and "fox <del>jumps</del>" in page
+    assert "quick {+brown+} fox" in table and "fox [-jumps-]" in table
 
 
 def test_references_of_manifests_are_used_and_beat_text_files(run: Run, server: CloudServer, tmp_path: Path) -> None:
@@ -112,6 +115,50 @@ def test_recording_with_two_texts_is_an_error_and_one_named_twice_is_not(
     assert (report["recordings"], report["wer"]) == (1, 0.0)
     (message,) = report["unusable"]
     assert message.endswith("one.wav is named again, with another text")
+
+
+def test_inputs_that_cannot_be_evaluated_are_named_once_and_the_others_count(
+    run: Run, server: CloudServer, tmp_path: Path
+) -> None:
+    record(tmp_path, "one", HEARD)
+    record(tmp_path, "three", None)
+    (tmp_path / "broken.wav").write_bytes((tmp_path / "three.wav").read_bytes())
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xff\xfe")
+    lines = [
+        {"audio_filepath": "three.wav", "text": 7},
+        {"audio_filepath": "three.wav", "offset": 0.1, "duration": 0.2},
+        {"audio_filepath": "one.wav", "text": HEARD},
+    ]
+    (tmp_path / "set.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "{\n")
+    report = evaluate(run, server.env, "none.wav", "broken.wav", "broken.wav", "set.jsonl", code=1)
+    assert (report["recordings"], report["wer"]) == (1, 0.0)
+    reasons = (
+        "none.wav does not exist",
+        "broken.txt is not text",
+        "text in the manifest is not a text",
+        "#t=0.1",
+        "not JSON",
+    )
+    for words in reasons:
+        assert sum(words in message for message in report["unusable"]) == 1, report["unusable"]
+    assert len(report["unusable"]) == len(reasons)
+    for arguments, words in ((["-"], b"eval doesn't read stdin"), (["one.wav", "-o", "r.pdf"], b"r.pdf: a report is")):
+        done = run("eval", *arguments, env=server.env)
+        assert (done.returncode, words in done.stderr) == (2, True)
+
+
+def test_report_that_appears_during_the_run_is_kept_and_stdout_has_the_new_one(run: Run, tmp_path: Path) -> None:
+    def heard_late(exchange: Exchange) -> None:
+        (tmp_path / "r.json").write_text("mine")
+        fine(exchange)
+
+    record(tmp_path, "one", HEARD)
+    with CloudServer(heard_late) as server:
+        done = run("eval", "one.wav", "-o", "r.json", env=server.env)
+    assert done.returncode == 1
+    assert b"error: r.json exists" in done.stderr
+    assert done.stdout.startswith(b"==> r.json <==\n{") and b"batch ink-whisper" in done.stdout
+    assert (tmp_path / "r.json").read_text() == "mine"
 
 
 def test_no_report_replaces_a_text_or_the_key_terms(run: Run, tmp_path: Path) -> None:
@@ -148,6 +195,11 @@ def test_cached_responses_cost_nothing(run: Run, server: CloudServer, tmp_path: 
         ),
         (["--baseline", "better.json", "--max-regression", "0.25"], 0, ""),
         (["--baseline", "other.json", "--max-regression", "0"], 3, "the baseline has none of the recordings"),
+        (
+            ["--compare", "batch,manual", "--baseline", "same.json", "--max-regression", "0"],
+            3,
+            "the baseline has no manual ink-2",
+        ),
         (["--baseline", "talk.txt", "--max-regression", "0"], 3, "talk.txt is not the JSON of an evaluation"),
         (["--baseline", "same.json", "--max-regression", "0", "-l", "de"], 3, "normalized by english, now by basic"),
         (["--keyterm", ""], 2, "--keyterm must not be empty"),
@@ -197,6 +249,10 @@ def test_recording_without_text_is_an_error_that_says_where_to_put_it(
 def test_recording_that_fails_is_reported_and_the_others_count(run: Run, tmp_path: Path) -> None:
     record(tmp_path, "one", HEARD)
     record(tmp_path, "two-two", HEARD)
+    with CloudServer(refuses(400)) as server:
+        alone = run("eval", "one.wav", env=server.env)
+    assert (alone.returncode, alone.stdout) == (5, b"")
+    assert alone.stderr.count(b"error:") == 1
     with CloudServer(refuses(400), fine) as server:
         report = evaluate(run, server.env, "one.wav", "two-two.wav", code=1)
     assert [row.get("error", {}).get("type") for row in report["rows"]] == ["api", None]
@@ -313,11 +369,18 @@ def test_latencies_are_measured_in_real_time_only(run: Run, tmp_path: Path) -> N
     script = manual([["Hel", "lo"]])
     with RealtimeServer(script) as server:
         measured = [
-            evaluate(run, cloud(server.base_url), "talk.wav", "--compare", "manual", "--speed", speed)["systems"][0]
+            evaluate(
+                run, cloud(server.base_url), "talk.wav", "--compare", "manual", "--speed", speed, "--max-wer", "9",
+                *("-o", f"{speed}.html", "-o", f"{speed}.txt"),
+            )["systems"][0]
             for speed in (1, 4)
-        ]
+        ]  # fmt: skip
     assert measured[0]["latency_ms"]["finalize_to_text"]["count"] >= 1
     assert "latency_ms" not in measured[1]
+    pages, tables = ([(tmp_path / f"{speed}.{name}").read_text() for speed in (1, 4)] for name in ("html", "txt"))
+    assert ["<h2>Latencies in milliseconds</h2>" in page for page in pages] == [True, False]
+    assert ["latency, ms" in table for table in tables] == [True, False]
+    assert all("<h2>Gates</h2>" in page and "<td>max_wer</td>" in page for page in pages)
 
 
 def test_model_is_only_tried_where_it_is_known_to_work(run: Run, server: CloudServer, tmp_path: Path) -> None:
@@ -326,6 +389,8 @@ def test_model_is_only_tried_where_it_is_known_to_work(run: Run, server: CloudSe
     assert [one["system"] for one in report["systems"]] == ["batch ink-whisper", "batch ink-whisper-2025-06-04"]
     forced = evaluate(run, server.env, "talk.wav", "-m", "ink-2")
     assert [one["system"] for one in forced["systems"]] == ["batch ink-2"]
+    compared = evaluate(run, server.env, "talk.wav", "--compare", "batch,auto,batch", "-m", "ink-whisper")
+    assert [one["system"] for one in compared["systems"]] == ["batch ink-whisper"]
     refused = run("eval", "talk.wav", "--compare", "batch,live", env=server.env)
     assert (refused.returncode, b"'live' is not a mode" in refused.stderr) == (2, True)
 

@@ -168,7 +168,7 @@ def eval(
         raise next(outcome.error for outcome in run.results[0].outcomes.values() if outcome.error)
     if stopped is None:
         report["gates"] = check_gates(report, gates)
-    _write(report, files, format, worst, reporter)
+    _write(report, files, format, worst, reporter, force=force)
     if stopped is not None:
         done = f"{len(report['rows'])} of {len(recordings) * len(systems)}"
         reporter.warn(f"stopped: {done} transcripts are in the report; gates are not checked")
@@ -362,14 +362,15 @@ def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]
         check_distinct(reports, (item.path.with_suffix(REFERENCE_SUFFIX) for item in items if item.remote is None))
 
 
-def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter) -> None:
+def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter, *, force: bool) -> None:
     """Write the report to its files, then to stdout. OutputError, after all of them, for one that can't be written."""
     from ..output.files import write_stdout
     from .batch.output_options import terminal_width
     from .batch.result_file import write_result
 
     failures = [
-        write_result(_render(report, one, worst, None), file, reporter, label=True) for file, one in files.items()
+        write_result(_render(report, one, worst, None), file, reporter, label=True, replaces=force)
+        for file, one in files.items()
     ]
     write_stdout(_render(report, format, worst, terminal_width()))
     if failure := next(filter(None, failures), None):
