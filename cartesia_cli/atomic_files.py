@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from typing import BinaryIO
 
 from .errors import OutputError
 
-TEMPORARY_NAME = re.compile(r"\.cartesia-cli\.[0-9a-f]{8}\.tmp")
+TEMPORARY_NAME = r"\.cartesia-cli\.[0-9a-f]{8}\.tmp"
 """Pattern of the temporary files that a killed run may leave."""
 
 COPY_BYTES = 1 << 20

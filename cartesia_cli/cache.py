@@ -16,7 +16,6 @@ import re
 import stat
 import time
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from . import directories
 from .atomic_files import TEMPORARY_NAME, write_atomically
 from .errors import ProtocolError
 from .fingerprint import Fingerprint, file_state, fingerprint, is_own
-from .protocol.batch import DEFAULT_LANGUAGE, BatchOptions, BatchResponse, decode_batch
+from .protocol.batch import DEFAULT_LANGUAGE, BatchOptions, ServerResponse, decode_batch
 from .protocol.constants import API_VERSION, HTTP_ROUTES, is_loopback
 
 MAX_BYTES = 200_000_000
@@ -41,7 +40,7 @@ SUFFIX = ".words"
 """Suffix of each file that a lookup may find. Version 0.1.0 also kept responses without word times, under the bare
 hash: they are counted and removed like the others, but not used."""
 
-RESPONSE_NAME = re.compile(r"[0-9a-f]{64}(\.words)?")
+RESPONSE_NAME = r"[0-9a-f]{64}(\.words)?"
 
 ENGINE_PACKAGES = (
     "cartesia-cli",
@@ -99,7 +98,7 @@ class Store:
                 digest, _, body = file.read().partition(b"\n")
         except OSError:
             return None
-        if digest != _digest(body):
+        if digest != _digest(body).encode():
             self.remove(name)
             return None
         return body, status.st_mtime
@@ -109,7 +108,7 @@ class Store:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.name == "posix" and stat.S_IMODE(self.directory.stat().st_mode) & 0o077:
             self.directory.chmod(0o700)
-        content = _digest(body) + b"\n" + body
+        content = _digest(body).encode() + b"\n" + body
         # After a power cut, the digest shows whether a file is incomplete: no need to wait for the disk.
         write_atomically(self.directory / name, content, mode=0o600, durable=False)
         if self._bytes is None:  # the directory is read once in a run: it may hold thousands
@@ -149,29 +148,16 @@ class Store:
             left -= entry.bytes
         return left
 
-    def _files(self, names: re.Pattern[str]) -> list[CacheFile]:
-        """The regular files with such names. Another process may remove one at any time."""
+    def _files(self, names: str) -> list[CacheFile]:
+        """The regular files whose names match a pattern. Another process may remove one at any time."""
         found = []
         with suppress(OSError), os.scandir(self.directory) as listing:
             for item in listing:
                 with suppress(OSError):
-                    if names.fullmatch(item.name) and item.is_file(follow_symlinks=False):
+                    if re.fullmatch(names, item.name) and item.is_file(follow_symlinks=False):
                         status = item.stat(follow_symlinks=False)
                         found.append(CacheFile(item.name, status.st_size, status.st_mtime))
         return found
-
-
-class ServerResponse(NamedTuple):
-    """A server's response to a recording, whether it has just come or is from the cache.
-
-    body          as the server sent it
-    parsed        what it says
-    received_at   in seconds since 1970
-    """
-
-    body: bytes
-    parsed: BatchResponse
-    received_at: float
 
 
 class Lookup(NamedTuple):
@@ -227,7 +213,7 @@ class Cache(NamedTuple):
         request = options._replace(word_timestamps=False, language=language)
         facts = {**request._asdict(), "audio": audio.digest, "server": self.server}
         facts |= {} if segment is None else {"segment": segment}
-        key = sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        key = _digest(json.dumps(facts, sort_keys=True).encode())
         return Lookup(self.store, key + SUFFIX, path, audio)
 
 
@@ -276,5 +262,7 @@ def engine_identity(model: str | None) -> str:
     return ", ".join(parts)
 
 
-def _digest(body: bytes) -> bytes:
-    return sha256(body).hexdigest().encode()
+def _digest(data: bytes) -> str:
+    from hashlib import sha256  # start-up: it loads OpenSSL
+
+    return sha256(data).hexdigest()

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote
 
-from .atomic_files import write_atomically
 from .errors import AuthError, OutputError, UsageError
 from .output.console import SECRET_VARIABLES
 from .protocol.constants import Credential
@@ -84,6 +83,8 @@ def store_key(settings: Settings, secret: str, *, in_keyring: bool) -> Path:
     Raises UsageError if the keyring is wanted but not installed; OutputError if the key can't be stored. A key that was
     stored before is unchanged then.
     """
+    from .atomic_files import write_atomically  # start-up: keys are rarely stored
+
     path = key_file(settings.folder, settings.profile)
     replaces_keyring = _is_in_keyring(path) and not in_keyring
     if in_keyring:

@@ -6,7 +6,6 @@ Must never return the hash of a file that was written to while it was read.
 import os
 import stat
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +78,8 @@ def untrusted(path: Path) -> str | None:
 
 @lru_cache(CACHED_FILES)
 def _read(path: Path, state: FileState) -> Fingerprint | None:
+    from hashlib import sha256  # start-up: it loads OpenSSL
+
     digest, block = sha256(), memoryview(bytearray(min(READ_BYTES, state[2] + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):

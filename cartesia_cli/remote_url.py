@@ -7,7 +7,6 @@ part of a file name. Pure. Must never ask a server.
 from __future__ import annotations
 
 import re
-from hashlib import sha256
 from urllib.parse import parse_qsl, unquote
 
 WEB_SCHEMES = frozenset({"http", "https"})
@@ -24,15 +23,15 @@ SIGNATURE_PARAMETER = r"(?i)x-(?:amz|goog)-.*|awsaccesskeyid|googleaccessid|sign
 AZURE_SIGNATURE_PARAMETER = r"(?i)s[a-z]{1,2}|sk[a-z]{1,3}|sig"
 """Parameters of a shared access signature of Azure: sv, se, sp, skoid, sig, …"""
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.DOTALL)
 # Not compiled here: start-up. Most inputs are files.
+_URL = r"(?s)([A-Za-z][A-Za-z0-9+.-]*)://(?:[^/?#]*@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?"
 _BUCKET_URL = r"(?is)(s3|gs|az)://([^/]+)/?(.*)"
 _UNSAFE = r"[\x00-\x1f\x7f-\x9f/\\\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 def url_scheme(text: str) -> str | None:
     """The scheme of a URL, in lower case; None if the text is not a URL."""
-    match = _URL.match(text)
+    match = re.match(_URL, text) if "://" in text else None
     return match[1].lower() if match else None
 
 
@@ -59,7 +58,7 @@ def display_url(url: str) -> str:
     """The URL without user name, password and query. A query becomes a hash, unless it only signs the URL, so that
     different recordings have different names.
     """
-    if is_bucket_url(url) or (match := _URL.match(url)) is None:
+    if is_bucket_url(url) or (match := re.match(_URL, url)) is None:
         return url
     mark = _query_hash(match[4])
     return f"{match[1].lower()}://{match[2]}{match[3]}{f'?…{mark}' if mark else ''}"
@@ -90,7 +89,7 @@ def _segments(url: str) -> list[str]:
     if is_bucket_url(url):
         _, host, path = split_bucket_url(url)
         return [safe_name(part) for part in (host, *path.split("/")) if part]
-    match = _URL.match(url)
+    match = re.match(_URL, url)
     assert match is not None, url
     parts = [safe_name(unquote(part)) for part in (match[2], *match[3].split("/")) if part]
     if (mark := _query_hash(match[4])) and parts:
@@ -109,4 +108,6 @@ def _query_hash(query: str | None) -> str:
 
 
 def _hash(text: str) -> str:
+    from hashlib import sha256  # start-up: it loads OpenSSL
+
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

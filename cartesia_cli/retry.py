@@ -7,7 +7,6 @@ response was lost. The audio may have been billed, so only an explicit number of
 Pure except for the jitter. Must never sleep or send anything.
 """
 
-import random
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +25,13 @@ def backoff_seconds(failures: float, first_seconds: float) -> float:
     return float(min(first_seconds * 2.0 ** min(failures - 1, 10), MAX_DELAY_SECONDS))
 
 
+def random_fraction() -> float:
+    """A random number from 0 to 1."""
+    from random import random  # start-up: few requests are repeated
+
+    return random()
+
+
 class RetryPolicy(NamedTuple):
     """How often a request is attempted.
 
@@ -36,7 +42,7 @@ class RetryPolicy(NamedTuple):
 
     max_retries: int | None = None
     max_seconds: float | None = None
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random_fraction
 
     def max_attempts(self, *, maybe_billed: bool) -> int:
         """The number of attempts, the first included. `maybe_billed`: the server may have served the last one."""

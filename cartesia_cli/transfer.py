@@ -5,10 +5,8 @@ How large something is, is said in the same words everywhere.
 """
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
@@ -40,6 +38,8 @@ class RemoteState(NamedTuple):
         """
         if self.version is None:
             return None
+        from hashlib import sha256  # start-up: it loads OpenSSL
+
         return 0, 0, self.bytes or 0, int(sha256(self.version.encode()).hexdigest()[:12], 16), 0
 
 
@@ -58,6 +58,8 @@ def new_file(folder: Path, suffix: str, name: str) -> Iterator[tuple[BinaryIO, P
 
     name   of the recording, for messages
     """
+    import tempfile  # start-up: few recordings are downloaded
+
     try:
         descriptor, path = tempfile.mkstemp(suffix=suffix, dir=folder)
         try:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 from unittest import mock
@@ -750,3 +751,11 @@ def test_mp4_with_unknown_duration(tmp_path: Path) -> None:
     file = tmp_path / "endless.m4a"
     file.write_bytes(box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(b"moov", movie + track) + box(b"mdat", bytes(5000)))
     assert probe(file).duration is None
+
+
+def test_readers_of_formats_exist() -> None:
+    """They are named by text, and imported when they are called."""
+    readers = [kind.reader.split(".") for kind in FORMATS.values() if kind.reader]
+    assert len(readers) > 10
+    for module, function in readers:
+        assert callable(getattr(import_module(f"cartesia_cli.audio.probing.{module}"), function))

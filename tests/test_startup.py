@@ -37,10 +37,12 @@ RARE = frozenset(
     "cartesia_cli.commands.batch.matches cartesia_cli.commands.batch.dry_run cartesia_cli.output.live_rows "
     "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
     "cartesia_cli.scale.manifests csv "
-    "cartesia_cli.audio.soundtrack cartesia_cli.client.download email platformdirs sqlite3 statistics "
+    "cartesia_cli.audio.soundtrack cartesia_cli.client.download cartesia_cli.audio.probing.mpeg cartesia_cli.cache "
+    "cartesia_cli.commands.batch.resume certifi email hashlib platformdirs random sqlite3 statistics tempfile "
     "urllib.request wcwidth".split()
 )
-"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, manifests, folders, films, URLs."""
+"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, manifests, folders, films, URLs; and
+what those with --no-cache over plain http do without."""
 
 ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
 
@@ -148,7 +150,7 @@ def test_live_help_imports_nothing_heavy() -> None:
 def test_transcription_to_stdout_imports_nothing_of_live_sessions_or_other_formats(tmp_path: Path) -> None:
     recording = write_wav(tmp_path / "talk.wav")
     with FaultServer("fine") as server:
-        modules = imported_by(["transcribe", str(recording)], **environment(tmp_path, server.base_url))
+        modules = imported_by(["transcribe", str(recording), "--no-cache"], **environment(tmp_path, server.base_url))
     assert len(server.requests) == 1
     assert "httpcore" in modules
     assert modules & (REALTIME | RARE | HEAVY - {"httpcore"}) == set()

@@ -7,15 +7,21 @@ defined in `protocol`; what the user sees, in `output`.
 
 import sys
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
 # httpx imports its own command line with rich and pygments, where they are installed: a third of its start-up.
 # It does without when that module can't be imported.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
 
 # httpcore imports trio and anyio, where they are installed: a third of its start-up. Synchronous clients do without.
-_ASYNC = [name for name in ("trio", "anyio") if sys.modules.setdefault(name, None) is None]  # type: ignore[arg-type]
+# It imports certifi, too, which plain http doesn't need.
+_CERTIFI = ModuleType("certifi")
+_CERTIFI.where = lambda: import_module("certifi").where()  # type: ignore[attr-defined]
+_LATER: dict[str, Any] = {"trio": None, "anyio": None, "certifi": _CERTIFI}
+_ADDED = [name for name in _LATER if sys.modules.setdefault(name, _LATER[name]) is _LATER[name]]
 import_module("httpcore")
-for name in _ASYNC:
+for name in _ADDED:
     del sys.modules[name]
 
 from ..retry import RetryPolicy

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from ..errors import CliError
 from ..redaction import Redactor, is_long
-from ..text_width import text_width, wrap
 from .batch_observer import BatchObserver
 from .sanitize import one_line, printable
-from .status_row import DIM, RED, styled
 
 if TYPE_CHECKING:
     from .live_view import LiveView
@@ -72,11 +70,14 @@ class Reporter:
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
+            from .status_row import DIM, styled
+
             self._print_redacted(styled(self._wrap_beside_view(one_line(sentence)), DIM, colored=self.is_colored()))
 
     def error(self, error: CliError) -> None:
         """Print what happened, and what to do next."""
         from .hints import fit_hint
+        from .status_row import RED, styled
 
         todo = fit_hint(error, self.options)
         if self.as_json:
@@ -125,6 +126,7 @@ class Reporter:
         """A line of text wrapped at words, if stderr is a terminal."""
         if not self._stream.isatty():
             return text
+        from ..text_width import text_width, wrap
         from .terminal_rows import terminal_size
 
         columns = terminal_size(self._stream).columns - 1  # terminals differ in what they do after the last one

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from ..atomic_files import write_atomically
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
 
@@ -52,6 +51,8 @@ def write_file(path: Path, content: str | bytes, *, replaces: bool = True) -> No
 
     replaces   whether a file that exists is replaced; False: it may have appeared since that was checked, and stays
     """
+    from ..atomic_files import write_atomically  # start-up: results often go to stdout
+
     try:
         write_atomically(path, content if isinstance(content, bytes) else _encoded(content), replaces=replaces)
     except FileExistsError as error:

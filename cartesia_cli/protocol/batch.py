@@ -43,6 +43,19 @@ class BatchResponse(NamedTuple):
     trailing: int = 0
 
 
+class ServerResponse(NamedTuple):
+    """A server's response to a recording, whether it has just come or is from the cache.
+
+    body          as the server sent it
+    parsed        what it says
+    received_at   in seconds since 1970
+    """
+
+    body: bytes
+    parsed: BatchResponse
+    received_at: float
+
+
 def decode_batch(body: bytes) -> BatchResponse:
     """Decode the body of a success. Raises ProtocolError when it has no text: it is never an empty transcript.
 

@@ -7,11 +7,10 @@ between, the delay doubles each time, and after a few attempts the session fails
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable
 
 from ..errors import CliError, NetworkError
-from ..retry import backoff_seconds, is_retryable_status
+from ..retry import backoff_seconds, is_retryable_status, random_fraction
 
 MAX_ATTEMPTS = 5
 """Connections in a row that may make no progress."""
@@ -33,7 +32,7 @@ class ReconnectPolicy:
     jitter   random numbers from 0 to 1
     """
 
-    def __init__(self, tries: int = MAX_ATTEMPTS, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(self, tries: int = MAX_ATTEMPTS, jitter: Callable[[], float] = random_fraction) -> None:
         self._tries, self._jitter = tries, jitter
         self._losses = 0.0
         self._reached = -1

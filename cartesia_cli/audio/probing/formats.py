@@ -3,10 +3,9 @@
 Must never decide what a file is: `sniff` does.
 """
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import NamedTuple
 
-from . import chunked_formats, mp4_matroska, mpeg, ogg_flac
 from .bounded_reader import BoundedReader, ProbeResult
 
 
@@ -16,64 +15,74 @@ class Format(NamedTuple):
     media_type   for uploads
     extensions   of its files; the first one completes a name that has none
     signature    pattern of its first bytes; None if it is recognized by its frames, or named by the user
-    measure      the reader that finds its duration
+    reader       the function that finds its duration, as "module.function"; "" if there is none. Imported when it is
+                 called: most runs need one module of four
     documented   whether it is one of the ten that the API documents
     """
 
     media_type: str
     extensions: tuple[str, ...] = ()
     signature: bytes | None = None
-    measure: Callable[[BoundedReader], ProbeResult] = lambda _: ProbeResult()
+    reader: str = ""
     documented: bool = True
 
+    def measure(self, file: BoundedReader) -> ProbeResult:
+        """Find the duration. Raises NoAudio and Undetermined."""
+        if not self.reader:
+            return ProbeResult()
+        module, _, function = self.reader.partition(".")
+        found: ProbeResult = getattr(import_module(f".{module}", __package__), function)(file)
+        return found
 
-def _undocumented(
-    media_type: str, extensions: str, signature: bytes | None = None, **more: Callable[[BoundedReader], ProbeResult]
-) -> Format:
+
+def _undocumented(media_type: str, extensions: str, signature: bytes | None = None, reader: str = "") -> Format:
     """A container that FFmpeg or libsndfile decode and the API doesn't document."""
-    return Format(media_type, tuple(extensions.split()), signature, documented=False, **more)
+    return Format(media_type, tuple(extensions.split()), signature, reader, documented=False)
 
 
 FORMATS = {
-    "w64": _undocumented("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", measure=chunked_formats.measure_wav),
+    "w64": _undocumented("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", "chunked_formats.measure_wav"),
     "wav": Format(
         "audio/wav",
         (".wav", ".wave", ".rf64", ".bwf"),
         rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE",
-        chunked_formats.measure_wav,
+        "chunked_formats.measure_wav",
     ),
-    "flac": Format("audio/flac", (".flac",), rb"fLaC", ogg_flac.measure_flac),
+    "flac": Format("audio/flac", (".flac",), rb"fLaC", "ogg_flac.measure_flac"),
     "ogg": Format(
-        "audio/ogg", (".ogg", ".oga", ".opus", ".spx", ".ogv", ".ogx", ".ogm"), rb"OggS\0", ogg_flac.measure_ogg
+        "audio/ogg", (".ogg", ".oga", ".opus", ".spx", ".ogv", ".ogx", ".ogm"), rb"OggS\0", "ogg_flac.measure_ogg"
     ),
-    "3gp": _undocumented("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", measure=mp4_matroska.measure_mp4),
-    "mov": _undocumented("video/quicktime", ".mov .qt", rb"\0.{3}ftypqt", measure=mp4_matroska.measure_mp4),
+    "3gp": _undocumented("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", "mp4_matroska.measure_mp4"),
+    "mov": _undocumented("video/quicktime", ".mov .qt", rb"\0.{3}ftypqt", "mp4_matroska.measure_mp4"),
     "mp4": Format(
         "audio/mp4",
         (".mp4", ".m4a", ".m4b", ".m4r", ".m4v", ".f4v", ".f4a"),
         rb"\0.{3}(?:ftyp|styp|moov|wide|free|skip)|.{4}mdat",
-        mp4_matroska.measure_mp4,
+        "mp4_matroska.measure_mp4",
     ),
     "webm": Format(
-        "audio/webm", (".webm", ".weba"), rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.{1,8}?webm", mp4_matroska.measure_matroska
+        "audio/webm",
+        (".webm", ".weba"),
+        rb"\x1a\x45\xdf\xa3.{1,60}?\x42\x82.{1,8}?webm",
+        "mp4_matroska.measure_matroska",
     ),
     "matroska": _undocumented(
-        "video/x-matroska", ".mkv .mka .mk3d", rb"\x1a\x45\xdf\xa3", measure=mp4_matroska.measure_matroska
+        "video/x-matroska", ".mkv .mka .mk3d", rb"\x1a\x45\xdf\xa3", "mp4_matroska.measure_matroska"
     ),
-    "mpeg": Format("video/mpeg", (".mpeg", ".mpg", ".vob"), rb"\0\0\x01[\xba\xb3]", mpeg.find_video),
-    "mp3": Format("audio/mpeg", (".mp3", ".mpga", ".mpeg", ".mp2", ".mp1", ".mpa", ".m2a"), None, mpeg.measure_mpeg),
+    "mpeg": Format("video/mpeg", (".mpeg", ".mpg", ".vob"), rb"\0\0\x01[\xba\xb3]", "mpeg.find_video"),
+    "mp3": Format("audio/mpeg", (".mp3", ".mpga", ".mpeg", ".mp2", ".mp1", ".mpa", ".m2a"), None, "mpeg.measure_mpeg"),
     "unknown": Format("application/octet-stream", documented=False),
     "raw": Format("application/octet-stream"),
-    "aac": _undocumented("audio/aac", ".aac .adts", measure=mpeg.measure_mpeg),
+    "aac": _undocumented("audio/aac", ".aac .adts", None, "mpeg.measure_mpeg"),
     "ac3": _undocumented("audio/ac3", ".ac3 .ec3 .eac3", rb"\x0b\x77"),
     "adx": _undocumented("audio/x-adx", ".adx", rb"\x80\0..[\x02-\x04]"),
-    "aiff": _undocumented("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", measure=chunked_formats.measure_aiff),
+    "aiff": _undocumented("audio/aiff", ".aiff .aif .aifc", rb"FORM.{4}AIF[FC]", "chunked_formats.measure_aiff"),
     "amr": _undocumented("audio/amr", ".amr .awb", rb"#!AMR"),
     "ape": _undocumented("audio/x-ape", ".ape", rb"MAC .[\x0e\x0f]"),
-    "au": _undocumented("audio/basic", ".au .snd", rb"\.snd\0\0", measure=chunked_formats.measure_au),
-    "avi": _undocumented("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", measure=chunked_formats.measure_avi),
+    "au": _undocumented("audio/basic", ".au .snd", rb"\.snd\0\0", "chunked_formats.measure_au"),
+    "avi": _undocumented("video/x-msvideo", ".avi", rb"RIFF.{4}AVI ", "chunked_formats.measure_avi"),
     "avr": _undocumented("audio/x-avr", ".avr", rb"2BIT"),
-    "caf": _undocumented("audio/x-caf", ".caf", rb"caff\0", measure=chunked_formats.measure_caf),
+    "caf": _undocumented("audio/x-caf", ".caf", rb"caff\0", "chunked_formats.measure_caf"),
     "dsf": _undocumented("audio/x-dsf", ".dsf", rb"DSD \x1c\0"),
     "dss": _undocumented("audio/x-dss", ".dss", rb"[\x02\x03]dss"),
     "dts": _undocumented("audio/vnd.dts", ".dts .dtshd", rb"\x7f\xfe\x80\x01|DTSHDHDR"),
@@ -101,7 +110,7 @@ FORMATS = {
     "voc": _undocumented("audio/x-voc", ".voc", rb"Creative Voice File\x1a"),
     "wavpack": _undocumented("audio/x-wavpack", ".wv", rb"wvpk"),
     "wma": _undocumented(
-        "audio/x-ms-wma", ".wma .wmv .asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", measure=chunked_formats.measure_asf
+        "audio/x-ms-wma", ".wma .wmv .asf", rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "chunked_formats.measure_asf"
     ),
     "wtv": _undocumented("video/x-wtv", ".wtv", rb"\xb7\xd8\x00\x20\x37\x49\xda\x11\xa6\x4e"),
 }

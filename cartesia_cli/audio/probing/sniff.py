@@ -11,7 +11,6 @@ import re
 from ...errors import InputError
 from .bounded_reader import SIGNATURE_BYTES, WINDOW_BYTES, BoundedReader
 from .formats import DOCUMENTED_EXTENSIONS, FORMATS
-from .mpeg import find_frames
 
 MAX_ID3_TAGS = 8
 """ID3v2 tags at the beginning of a file. One is usual, two occur."""
@@ -43,6 +42,8 @@ def sniff(reader: BoundedReader, *, trust_extension: bool) -> str | None:
     tagged = _skip_id3(reader)
     if found := sniff_head(reader.at(0, SIGNATURE_BYTES)):
         return found
+    from .mpeg import find_frames  # start-up: most recordings are found by their first bytes
+
     # Other data may contain three frames by chance: they are searched for only where there is a reason.
     run = find_frames(reader.at(0, WINDOW_BYTES), reader.size, reach=WINDOW_BYTES if tagged or trust_extension else 1)
     return run[0].container if run else "mp3" if tagged else None

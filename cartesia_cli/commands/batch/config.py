@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...cache import Cache
 from ...output import Layout
 from ...protocol.batch import BatchOptions
 
-if TYPE_CHECKING:  # imported only where they are needed, because they import every format
+if TYPE_CHECKING:  # start-up: a run may have no cache, and most need few formats
+    from ...cache import Cache
     from .bucket_results import BucketResults
     from .manifest_results import ManifestResults
     from .matches import MatchWriter

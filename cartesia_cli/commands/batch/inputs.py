@@ -5,7 +5,6 @@ Must never decide what is audio (`audio.probing` does), nor where results go (`o
 """
 
 import fnmatch
-import glob
 import os
 import re
 import stat
@@ -22,9 +21,6 @@ from ...remote_url import display_url, is_bucket_url, is_remote, result_path
 from ...scale import MANIFEST_SUFFIXES
 from ...transfer import RemoteState
 from .stdin import STDIN, stdin_stream
-
-URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
-"""The beginning of a URL. A scheme has more than one letter here, because C:/ is a drive on Windows."""
 
 DOWNLOAD_COMMANDS = {
     "http": "curl -sL '{url}'",
@@ -146,9 +142,17 @@ def identity_of(item: Input) -> tuple[object, ...]:
     return item.remote or os.path.realpath(item.path), item.segment
 
 
+def match_url(text: str) -> re.Match[str] | None:
+    """The beginning of a URL, of which group 1 is the scheme; None if the text is not a URL.
+
+    A scheme has more than one letter here, because C:/ is a drive on Windows.
+    """
+    return re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text) if ":/" in text else None
+
+
 def check_not_url(argument: str, *, remote: bool = False) -> None:
     """Raises UsageError for a URL, unless a file has that name. `remote`: except for those that can be read."""
-    match = URL.match(argument)
+    match = match_url(argument)
     if match is None or os.path.lexists(argument) or (remote and is_remote(argument)):
         return
     if match[1].lower() == "file":
@@ -209,9 +213,13 @@ def find_files(arguments: Sequence[str], spooled: Path | None) -> list[Input | I
     return [*map(folder_error, folders), *files]
 
 
+def _has_wildcard(text: str) -> bool:
+    return not frozenset("*?[").isdisjoint(text)
+
+
 def is_folder_or_glob(argument: str) -> bool:
     """Whether an argument may stand for several files."""
-    return os.path.isdir(argument) or (glob.has_magic(argument) and not os.path.lexists(argument))
+    return os.path.isdir(argument) or (_has_wildcard(argument) and not os.path.lexists(argument))
 
 
 def may_be_several(argument: str) -> bool:
@@ -416,7 +424,7 @@ def _unsearchable_error(error: OSError) -> InputError:
 def _expand_glob(pattern: str) -> Iterator[Input | InputError]:
     """Files that match a glob, sorted. `**` matches any number of folders, and follows no links."""
     parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    fixed = next(i for i, part in enumerate(parts) if _has_wildcard(part))
     base, denied = Path(*parts[:fixed]), list[OSError]()
     paths = sorted({path for path in _walk_glob(base, parts[fixed:], denied) if _is_file(path, denied)})
     yield from (Input(str(path), path, path.relative_to(base)) for path in paths)
@@ -440,7 +448,7 @@ def _walk_glob(folder: Path, parts: Sequence[str], denied: list[OSError]) -> Ite
         yield folder
         return
     first, rest = parts[0], parts[1:]
-    if not glob.has_magic(first):
+    if not _has_wildcard(first):
         yield from _walk_glob(folder / first, rest, denied)
         return
     try:

@@ -8,10 +8,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
 
-from ...cache import ServerResponse
 from ...errors import UsageError
 from ...output.console import Reporter
 from ...output.text_json import to_json
+from ...protocol.batch import ServerResponse
 from ...scale.manifests import PATH_FIELDS
 from ...scale.output_manifest import OutputManifest, audio_path, describe_result, partial_path
 from ...scale.shards import Shard

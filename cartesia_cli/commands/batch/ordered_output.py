@@ -7,11 +7,11 @@ one long recording at the beginning neither stops the others nor fills the memor
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from ...errors import OutputError
 
@@ -45,7 +45,6 @@ class OrderedOutput:
         self._held: dict[int, _Held] = {}
         self._next = 0
         self._is_broken = self._is_full = False
-        self._file = tempfile.SpooledTemporaryFile(MAX_HELD_BYTES, prefix="cartesia-cli-")  # noqa: SIM115  see `close`
 
     @property
     def lost(self) -> set[int]:
@@ -93,7 +92,15 @@ class OrderedOutput:
 
     def close(self) -> None:
         """Remove the temporary file."""
-        self._file.close()
+        if "_file" in vars(self):
+            self._file.close()
+
+    @cached_property
+    def _file(self) -> IO[bytes]:
+        """The temporary file of results that wait."""
+        from tempfile import SpooledTemporaryFile  # start-up: the result of a single recording waits for none
+
+        return SpooledTemporaryFile(MAX_HELD_BYTES, prefix="cartesia-cli-")
 
     def _hold(self, number: int, text: str, rows: Sequence[SelectedRows]) -> None:
         data = text.encode("utf-8", "surrogatepass")

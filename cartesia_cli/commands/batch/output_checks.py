@@ -11,7 +11,6 @@ import codecs
 import os
 import re
 import stat
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -21,7 +20,7 @@ from ...audio.probing.bounded_reader import SIGNATURE_BYTES
 from ...audio.probing.sniff import sniff_head
 from ...errors import UsageError
 from ...output import EXTENSIONS as TRANSCRIPTS
-from .inputs import URL
+from .inputs import match_url
 
 Content = Literal["text", "wav"]
 
@@ -71,7 +70,7 @@ def check_output(
 
 def check_output_url(path: Path | None) -> None:
     """Raises UsageError for a URL as an output path, which would become a folder named `s3:`."""
-    if path is not None and (match := URL.match(str(path))) and not os.path.lexists(path):
+    if path is not None and (match := match_url(str(path))) and not os.path.lexists(path):
         url = str(path).replace(":/", "://", 1)  # pathlib removes the second slash
         upload = f"write to stdout and upload that: … | aws s3 cp - '{url}'"
         raise UsageError(
@@ -109,8 +108,10 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
 @cache
 def _creation_problem(folder: Path) -> str | None:
     """Why no file can be created in a folder; None if one can. Permissions don't say so in all file systems."""
+    from tempfile import TemporaryFile  # start-up: results often go to stdout
+
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with TemporaryFile(dir=folder):
             return None
     except OSError as error:
         return error.strerror

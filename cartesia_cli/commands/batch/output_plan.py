@@ -10,7 +10,6 @@ import stat
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -164,6 +163,8 @@ def result_file(stem: Path, format: str) -> Path:
     suffix = extension(format)
     name = stem.name
     if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
+        from hashlib import sha256  # start-up: it loads OpenSSL
+
         mark = f"~{sha256(os.fsencode(name)).hexdigest()[:8]}{suffix}"
         while len(os.fsencode(name + mark)) > MAX_NAME_BYTES:
             name = name[:-1]

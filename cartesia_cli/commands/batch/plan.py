@@ -15,7 +15,6 @@ from ...audio.probing import MediaInfo
 from ...errors import CliError, InputError, OutputError, UsageError
 from ...output.console import Reporter
 from ...protocol.batch import BatchOptions
-from . import resume
 from .inputs import Input, SeenNames
 from .job import Job, probe_input
 from .output_plan import FindOwner, OutputPlan, Targets
@@ -131,11 +130,13 @@ class BatchPlan:
     def _with_targets(self, probed: Sequence[tuple[Input, MediaInfo | None]]) -> list[Job]:
         inputs = [item for item, _ in probed]
 
-        def find_owner(stem: Path, inputs: Sequence[Input]) -> object:
-            return resume.find_owner(stem, inputs, self._record)
+        def owner_of(stem: Path, inputs: Sequence[Input]) -> object:
+            from .resume import find_owner  # start-up: most names are free
 
-        targets = self._plan.targets(inputs, find_owner)
-        response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, find_owner)
+            return find_owner(stem, inputs, self._record)
+
+        targets = self._plan.targets(inputs, owner_of)
+        response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, owner_of)
         return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
 
     def _note_failure(self, item: Input | InputError, error: CliError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,8 +64,10 @@ def materialize(
 
 
 def _new_folder(parent: Path | None) -> Path:
+    from tempfile import mkdtemp  # start-up: most uploads are the recordings themselves
+
     try:
-        return Path(tempfile.mkdtemp(prefix="cartesia-cli-", dir=parent))
+        return Path(mkdtemp(prefix="cartesia-cli-", dir=parent))
     except OSError as error:  # also when the temporary folder is missing
         raise InputError(
             f"no temporary folder can be created: {error.strerror}", hint="set TMPDIR to another folder"

@@ -26,7 +26,6 @@ from ...fingerprint import Fingerprint, fingerprint
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
 from ..backend import Backend
-from . import resume
 from .budget import Budget
 from .config import BatchConfig
 from .job import Job
@@ -224,7 +223,11 @@ class BatchRun:
         """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
         if self._config.bucket is not None:
             return self._config.bucket.left(job)
-        return resume.unfinished(job, self._config, self._record) if self._record.is_changed(job.input) else job
+        if not self._record.is_changed(job.input):
+            return job
+        from .resume import unfinished  # start-up: other runs are rare
+
+        return unfinished(job, self._config, self._record)
 
     def _do_job(self, number: int, job: Job) -> None:
         if job.media is not None and job.media.note:

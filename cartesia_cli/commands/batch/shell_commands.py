@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +48,7 @@ def rest_command(
     elif not to_files and 0 < len(left) <= MAX_NAMED and "--files-from" not in typed:
         inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
-    return shlex.join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
+    return _join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
 
 
 def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
@@ -59,13 +58,19 @@ def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
     typed = [option for option in typed_options(context) if option not in ("--force", "--resume", "--retry-failed")]
     if _has_secret(names, typed):
         return None
-    command = shlex.join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
+    command = _join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
     return command if len(command) <= MAX_COMMAND else None
 
 
 def _has_secret(names: Sequence[str], typed: Sequence[str]) -> bool:
     """Whether a command line may contain a password or a signature, in a URL."""
     return any(is_remote(word) and display_url(word) != word for word in (*names, *typed))
+
+
+def _join(words: Sequence[str]) -> str:
+    from shlex import join  # start-up: few runs suggest a command
+
+    return join(words)
 
 
 def _operands(names: Sequence[str]) -> list[str]:
@@ -85,7 +90,7 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     values = {name: found[name].value for name in named if name in found}
     if not values.keys().isdisjoint(("output", "output_dir")):
         values["force"] = True
-    return shlex.join(["cartesia-cli", *command, file, *_arguments(context, values)])
+    return _join(["cartesia-cli", *command, file, *_arguments(context, values)])
 
 
 def typed_options(context: typer.Context) -> list[str]:

@@ -3,7 +3,6 @@
 import io
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -26,6 +25,8 @@ def spool_stdin(arguments: Sequence[str]) -> Iterator[Path | None]:
     if STDIN not in arguments:
         yield None
         return
+    import tempfile
+
     source = stdin_stream()
     with ExitStack() as stack:
         try:

@@ -9,13 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...cache import ServerResponse
 from ...errors import InputError, UsageError
 from ...output import Layout
 from ...output.console import Reporter
+from ...protocol.batch import ServerResponse
 from .. import backend
 from ..backend import Backend, BackendConfig
-from . import resume, shell_commands
+from . import shell_commands
 from .bucket_results import BucketResults, bucket_url
 from .budget import Budget
 from .config import BatchConfig
@@ -256,7 +256,9 @@ class TranscribeRun:
             if manifest is not None:
                 manifest.keep_finished(job, find_response(job))
 
-        return resume.pending(chosen, config, record, find_response, reporter, keep_in_manifest)
+        from .resume import pending  # start-up: results often go to stdout
+
+        return pending(chosen, config, record, find_response, reporter, keep_in_manifest)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""

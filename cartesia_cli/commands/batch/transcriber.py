@@ -16,10 +16,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from itertools import count
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ...alignment import count_missing_words
-from ...cache import Lookup, ServerResponse
 from ...client import BatchClient, HttpResponse, UploadProgress
 from ...daemon_thread import start_daemon_thread
 from ...errors import CliError, InputError, OutputError
@@ -27,7 +26,7 @@ from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import write_file
-from ...protocol.batch import BatchResponse, unusable_fields
+from ...protocol.batch import BatchResponse, ServerResponse, unusable_fields
 from ...protocol.constants import batch_credits
 from ...transcript import Transcript, drop_wrong_times, from_batch
 from ..backend import Backend
@@ -37,6 +36,9 @@ from .job import Job
 from .prepare import TemporaryFolder, materialize
 from .remote_inputs import RemoteInputs
 from .upload_audio import PreparedUpload, choose_upload, in_recording, with_sound_start
+
+if TYPE_CHECKING:  # start-up: a run may have no cache
+    from ...cache import Lookup
 
 PARTIAL_SUFFIX = ".part"
 """Added to the name of a response body that was cut off."""
@@ -389,11 +391,13 @@ def billable_seconds(job: Job, budget: Budget) -> float:
 
 def report_languages(response: BatchResponse, source: str, reporter: Reporter) -> None:
     """Say which languages were detected, if that was asked for: `detected language: German (97 %)`."""
+    if not response.languages:
+        return
     from ...protocol.languages import language_name
     from ...timestamps import clock_time
 
     found = list[str]()
-    for heard in response.languages or ():
+    for heard in response.languages:
         since = f"from {clock_time(heard.start)} " if found and heard.start is not None else ""
         sure = "" if heard.confidence is None else f" ({heard.confidence:.0%})".replace("%", " %")
         found.append(f"{since}{language_name(heard.language)}{sure}")
