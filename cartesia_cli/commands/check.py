@@ -81,7 +81,7 @@ def check(
     from ..subtitles.unavoidable import mark_unavoidable
 
     rules = subtitle_options.rules() or STANDARD
-    given = [name for name in subtitle_options._fields if getattr(subtitle_options, name) is not None]
+    given = [name for name in subtitle_options.names() if getattr(subtitle_options, name) is not None]
     limits, unlimited = lint_rules(subtitle_options.subtitle_profile, rules, given)
     words, found = _read_files(inputs, transcript)
     unreadable = [error for error in found if isinstance(error, InputError)]

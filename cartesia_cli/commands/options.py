@@ -1,14 +1,14 @@
-"""Options that several commands share, and `as_callback`, which turns named tuples of options into parameters.
+"""Options that several commands share, and `as_callback`, which turns groups of options into parameters.
 
 Typer reads the options of a command from the signature of its function. Commands that share twenty options would have
-to repeat them there; instead, the options are fields of a named tuple, declared once, whose methods say what they mean
-together, and `as_callback` replaces a parameter of that type by its fields. All commands have the CommonOptions.
+to repeat them there; instead, an OptionGroup declares them once, and its methods say what they mean together.
+`as_callback` replaces a parameter of that type by its options. All commands have the CommonOptions.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, dataclass_transform
 
 import typer
 
@@ -22,28 +22,61 @@ if TYPE_CHECKING:  # --help does without
     from .backend import BackendConfig
 
 
+@dataclass_transform(kw_only_default=True)
+class OptionGroup:
+    """Options of a command that belong together: each annotated attribute of a subclass is one, or another group.
+
+    Not a dataclass or named tuple, because a program that starts for each recording builds all groups of its command.
+    The module of a group must not postpone annotations (`from __future__ import annotations`): they would be strings.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        """Other attributes keep their defaults."""
+        vars(self).update(values)
+
+    @classmethod
+    def names(cls) -> Sequence[str]:
+        """The names of the options, and groups."""
+        return tuple(cls.__annotations__)
+
+    @classmethod
+    def parameters(cls) -> Iterator[inspect.Parameter]:
+        """The options as parameters, and those of the groups in it."""
+        for name, kind in cls.__annotations__.items():
+            if _is_group(kind):
+                yield from kind.parameters()
+            else:
+                default = getattr(cls, name)
+                yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> Self:
+        """A group of these values, which are taken out."""
+        kinds = cls.__annotations__.items()
+        return cls(**{name: kind.take(values) if _is_group(kind) else values.pop(name) for name, kind in kinds})
+
+
 def as_callback(command: Callable[..., None]) -> Callable[..., None]:
     """The function that Typer calls for a command: its parameters, all by keyword, become the options.
 
-    Each parameter whose type is a named tuple is replaced by the fields of it, which may be named tuples themselves.
-    Others are annotated for Typer, and have defaults unless they are required. Two aren't options: `context`, Typer's,
-    and `reporter`, which prints messages as the CommonOptions say. The module of a named tuple must not postpone
-    annotations (`from __future__ import annotations`): evaluating strings would take longer.
+    Each parameter whose type is an OptionGroup is replaced by the options in it. Others are annotated for Typer, and
+    have defaults unless they are required. Two aren't options: `context`, Typer's, and `reporter`, which prints
+    messages as the CommonOptions say.
     """
     parameters = inspect.signature(command, eval_str=True).parameters
-    groups: dict[str, Any] = {}
+    groups: dict[str, type[OptionGroup]] = {}
     options = [inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     for name, parameter in parameters.items():
-        if hasattr(parameter.annotation, "_fields"):
+        if _is_group(parameter.annotation):
             groups[name] = parameter.annotation
-            options += _fields(parameter.annotation)
+            options += parameter.annotation.parameters()
         elif name not in ("context", "reporter"):
             options.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     def run(context: typer.Context, **values: Any) -> None:
-        _group(CommonOptions, values).apply_to(context.obj)
+        CommonOptions.take(values).apply_to(context.obj)
         for name, group in groups.items():
-            values[name] = _group(group, values)
+            values[name] = group.take(values)
         if "context" in parameters:
             values["context"] = context
         if "reporter" in parameters:
@@ -51,24 +84,12 @@ def as_callback(command: Callable[..., None]) -> Callable[..., None]:
         command(**values)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
-    run.__signature__ = inspect.Signature([*options, *_fields(CommonOptions)])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([*options, *CommonOptions.parameters()])  # type: ignore[attr-defined]
     return run
 
 
-def _fields(group: Any) -> Iterator[inspect.Parameter]:
-    """The fields of a named tuple as parameters, and those of its fields that are named tuples."""
-    for name, kind in group.__annotations__.items():
-        if hasattr(kind, "_fields"):
-            yield from _fields(kind)
-        else:
-            default = group._field_defaults[name]
-            yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-
-
-def _group(group: Any, values: dict[str, Any]) -> Any:
-    """A named tuple of these values, which are taken out."""
-    return group(*(_group(kind, values) if hasattr(kind, "_fields") else values.pop(name)
-                   for name, kind in group.__annotations__.items()))  # fmt: skip
+def _is_group(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, OptionGroup)
 
 
 def _check_api_version(version: str | None) -> str | None:
@@ -161,7 +182,7 @@ ColorMode = Literal["auto", "always", "never"]
 Color = Annotated[ColorMode, message_option(help="When to use colour on stderr.")]
 
 
-class CommonOptions(NamedTuple):
+class CommonOptions(OptionGroup):
     """What every command has: how much is printed on stderr, whether in colour, and which configuration applies, which
     ConfiguredCommand reads before.
     """
@@ -179,7 +200,7 @@ class CommonOptions(NamedTuple):
         reporter.debug, reporter.color = self.debug, self.color
 
 
-class ServerOptions(NamedTuple):
+class ServerOptions(OptionGroup):
     """Which server is asked: one on this machine, Cartesia's API, or another one."""
 
     local: Local = False
@@ -193,10 +214,11 @@ class ServerOptions(NamedTuple):
         """The backend that these options and the configuration choose: see `backend.choose_backend`."""
         from .backend import choose_backend
 
-        return choose_backend(settings, **self._asdict(), needs_key=needs_key, optional_key=optional_key)
+        options = {name: getattr(self, name) for name in self.names()}
+        return choose_backend(settings, **options, needs_key=needs_key, optional_key=optional_key)
 
 
-class BackendOptions(NamedTuple):
+class BackendOptions(OptionGroup):
     """Which backend transcribes: a server, or this machine with which model."""
 
     server: ServerOptions

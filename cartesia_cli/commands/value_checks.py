@@ -70,7 +70,7 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
 
             if command in TRANSCRIPT_COMMANDS:
                 file = Path(values["output"]) if "output" in values else None
-                OutputOptions(values.get("format"), bool(values.get("json")), file).formats()
+                OutputOptions(format=values.get("format"), json=bool(values.get("json")), output=file).formats()
             elif command == "eval" and "output" in values:
                 from .eval import report_formats
 

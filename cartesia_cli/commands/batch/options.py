@@ -1,10 +1,10 @@
 """The options of `transcribe`, in groups, and what they mean together.
 
-Annotations aren't postponed here: see `as_callback`.
+Annotations aren't postponed here: see `options.OptionGroup`.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -81,7 +81,7 @@ Dask = Annotated[
 Notify = Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")]
 
 
-class InputOptions(NamedTuple):
+class InputOptions(given.OptionGroup):
     """What is transcribed."""
 
     inputs: Inputs = None
@@ -90,7 +90,7 @@ class InputOptions(NamedTuple):
     dry_run: DryRun = False
 
 
-class RunOptions(NamedTuple):
+class RunOptions(given.OptionGroup):
     """Which of the inputs are done, and what is written besides transcripts."""
 
     resume: Resume = False
@@ -106,7 +106,7 @@ class RunOptions(NamedTuple):
         return self.resume or self.retry_failed
 
 
-class RecordingOptions(NamedTuple):
+class RecordingOptions(given.OptionGroup):
     """What is known about the recordings, and who transcribes them."""
 
     model: given.Model = "ink-whisper"
@@ -133,7 +133,7 @@ class RecordingOptions(NamedTuple):
         return options
 
 
-class SendingOptions(NamedTuple):
+class SendingOptions(given.OptionGroup):
     """How recordings are sent."""
 
     endpoint: Endpoint = "stt"
@@ -146,7 +146,7 @@ class SendingOptions(NamedTuple):
     notify: Notify = False
 
 
-class TranscribeOptions(NamedTuple):
+class TranscribeOptions(given.OptionGroup):
     """All options of the command."""
 
     input: InputOptions

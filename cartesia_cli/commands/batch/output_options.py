@@ -5,11 +5,12 @@ import shutil
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ...errors import UsageError
+from ..options import OptionGroup
 
 if TYPE_CHECKING:  # --help does without
     from ...output import Layout, Selection
@@ -76,7 +77,7 @@ Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings 
 HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]
 
 
-class OutputOptions(NamedTuple):
+class OutputOptions(OptionGroup):
     """Formats, and the file or folder that results are written to."""
 
     format: Format = None
@@ -140,7 +141,7 @@ class OutputOptions(NamedTuple):
         )
 
 
-class SubtitleOptions(NamedTuple):
+class SubtitleOptions(OptionGroup):
     """Rules for subtitles: a profile, and numbers that replace those of the profile."""
 
     subtitle_profile: Profile = None
@@ -154,7 +155,7 @@ class SubtitleOptions(NamedTuple):
 
     def rules(self) -> "Rules | None":
         """None if no option is given. Raises UsageError for rules that contradict each other."""
-        asked = {name: value for name in self._fields if (value := getattr(self, name)) is not None}
+        asked = {name: value for name in self.names() if (value := getattr(self, name)) is not None}
         if not asked:
             return None
         from ...subtitles.profiles import make_rules
@@ -162,7 +163,7 @@ class SubtitleOptions(NamedTuple):
         return make_rules(asked.pop("subtitle_profile", None), **asked)
 
 
-class FormatOptions(NamedTuple):
+class FormatOptions(OptionGroup):
     """How text, word tables and subtitle files look, besides the rules for subtitles."""
 
     word_timestamps: WordTimestamps = False

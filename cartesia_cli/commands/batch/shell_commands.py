@@ -23,7 +23,7 @@ MAX_COMMAND = 4000
 """Characters of a command in a journal."""
 
 RECOVERY_OPTIONS = frozenset({
-    *OutputOptions._fields, *FormatOptions._fields, *SubtitleOptions._fields, *ServerOptions._fields, *CHOOSING,
+    *OutputOptions.names(), *FormatOptions.names(), *SubtitleOptions.names(), *ServerOptions.names(), *CHOOSING,
     "local_model", "language", "encoding", "sample_rate",
 })  # fmt: skip
 """Parameters of a live session that also concern the transcription of its recording."""

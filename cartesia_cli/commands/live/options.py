@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ...errors import UsageError
 from ...output.console import Reporter
 from ..batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
-from ..options import BackendOptions, Model, check_texts, language_for_server
+from ..options import BackendOptions, Model, OptionGroup, check_texts, language_for_server
 
 if TYPE_CHECKING:
     from ...audio.vad import VadSettings
@@ -143,7 +143,7 @@ NATIVE_ENCODING = "native"
 """Value of --wire-encoding for the recording's own encoding and sample rate."""
 
 
-class SessionOptions(NamedTuple):
+class SessionOptions(OptionGroup):
     """The model, the language, and how utterances or turns end."""
 
     mode: Mode = None
@@ -302,7 +302,7 @@ def check_order(turn: "TurnConfig") -> None:
             raise UsageError(f"{higher} must be above {lower}", hint="give both: start > eager end > end")
 
 
-class StreamOptions(NamedTuple):
+class StreamOptions(OptionGroup):
     """How audio is sent, how much of it, and what is kept."""
 
     duration: Duration = None
@@ -393,7 +393,7 @@ class StreamOptions(NamedTuple):
             check_output(self.stats_svg, force=force)
 
 
-class LiveOptions(NamedTuple):
+class LiveOptions(OptionGroup):
     """What `listen` and `stream-file` have in common."""
 
     session: SessionOptions
