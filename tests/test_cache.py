@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cartesia_cli
-from cartesia_cli import fingerprint as fingerprint_module
 from cartesia_cli.cache import Cache, Lookup, Store, engine_identity, server_identity
 from cartesia_cli.protocol.batch import BatchOptions, BatchResponse, encode_batch
 from cartesia_cli.protocol.json_fields import Word
@@ -251,11 +250,13 @@ def test_recording_that_changed_while_it_was_sent_is_not_stored(
 def test_recording_that_changes_while_it_is_read_has_no_lookup(
     store: Store, talk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sha256 = hashlib.sha256
+
     class Changing:
         """A digest in whose time the recording grows."""
 
         def __init__(self) -> None:
-            self._real = hashlib.sha256()
+            self._real = sha256()
             self._growths = 3
 
         def update(self, block: bytes) -> None:
@@ -268,7 +269,7 @@ def test_recording_that_changes_while_it_is_read_has_no_lookup(
         def hexdigest(self) -> str:
             return self._real.hexdigest()
 
-    monkeypatch.setattr(fingerprint_module, "sha256", Changing)
+    monkeypatch.setattr(hashlib, "sha256", Changing)
     assert Cache(store, "s").lookup(talk, PLAIN) is None
 
 
