@@ -109,8 +109,9 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     from cartesia_cli.transcript import Partial, Segment
 
     config = SessionConfig(
-        source="microphone", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), endpointing=VadSettings(),
-        finalize=True, stream_options=StreamOptions(), targets={form: Path("never.written") if into_file else None},
+        source="microphone", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), model="ink-2",
+        endpointing=VadSettings(), finalize=True, stream_options=StreamOptions(),
+        targets={form: Path("never.written") if into_file else None},
         layout=Layout(),
     )  # fmt: skip
     sizes: list[int] = []

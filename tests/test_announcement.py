@@ -258,7 +258,8 @@ def test_a_live_session_looks_for_a_running_server_two_seconds_and_for_others_as
         raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
     config = SessionConfig(
-        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), model="ink-whisper",
+        endpointing=VadSettings(),
         finalize=False, stream_options=StreamOptions(reconnect=60.0), targets={"text": None}, layout=Layout(),
     )  # fmt: skip
     monkeypatch.setattr(ws_connect, "_Connect", refuse)

@@ -76,7 +76,8 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
         return backlog
 
     config = SessionConfig(
-        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), endpointing=VadSettings(),
+        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), model="ink-whisper",
+        endpointing=VadSettings(),
         finalize=False, stream_options=StreamOptions(), targets={form: None}, layout=Layout(words=words),
         on_segment=backlog.on_segment,
     )  # fmt: skip

@@ -426,8 +426,16 @@ def test_each_of_several_local_models_is_a_system(run: Run, tmp_path: Path) -> N
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     done = run("eval", "talk.wav", "--local-model", "one,two")
-    assert b"batch ink-whisper one, batch ink-whisper two" in done.stderr
+    assert b"batch Whisper one, batch Whisper two" in done.stderr
     assert done.returncode == 1  # neither folder holds a model
+
+
+def test_systems_on_this_machine_are_called_by_the_models_that_do_the_work(run: Run, tmp_path: Path) -> None:
+    record(tmp_path, "talk", HEARD)
+    (tmp_path / "one").mkdir()
+    models = [option for model in ("ink-2", "ink-preview") for option in ("-m", model)]
+    done = run("eval", "talk.wav", "--local-model", "one", "--compare", "auto,manual", *models)
+    assert b"audio: auto Whisper one, manual Whisper one;" in done.stderr
 
 
 @pytest.mark.engine

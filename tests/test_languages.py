@@ -16,13 +16,16 @@ import soxr
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
+from cartesia_cli.commands.backend import BackendConfig, engine_name
+from cartesia_cli.commands.batch.config import BatchConfig
 from cartesia_cli.commands.batch.transcriber import report_languages
 from cartesia_cli.commands.live.options import SessionOptions
 from cartesia_cli.commands.local_extra import describe_engine
 from cartesia_cli.commands.options import language_for_server
 from cartesia_cli.errors import UsageError
+from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.protocol.batch import BatchResponse, decode_batch, encode_batch
+from cartesia_cli.protocol.batch import BatchOptions, BatchResponse, decode_batch, encode_batch
 from cartesia_cli.protocol.constants import BASE_URL
 from cartesia_cli.protocol.json_fields import DetectedLanguage, Word
 from cartesia_cli.protocol.languages import LANGUAGE_NAMES, LANGUAGES
@@ -170,13 +173,28 @@ def test_auto_endpoint_gets_a_language_on_this_machine_only() -> None:
         (None, "zh-Hant", True, "Whisper base (Chinese (traditional), MIT licence)"),
         (None, None, True, "Moonshine tiny (English, MIT licence)"),
         ("tiny.en", None, True, "Whisper tiny.en (English, MIT licence)"),
-        ("large-v3", "de", False, "large-v3 (German)"),
+        ("large-v3", "de", False, "Whisper large-v3 (German)"),
     ],
 )
 def test_engine_is_described_by_model_language_and_licence(
     model: str | None, language: str | None, live: bool, words: str
 ) -> None:
     assert describe_engine(model, language, live=live) == words
+
+
+def test_results_name_the_model_of_this_machine_and_no_other_server_s() -> None:
+    here = BackendConfig(None)
+    assert engine_name(here, None, None) == "Whisper base"
+    assert engine_name(here, None, None, live_model="ink-2") == "Moonshine tiny"
+    assert engine_name(here, None, "de", live_model="ink-2") == "Whisper base"
+    assert engine_name(here, None, None, live_model="ink-whisper") == "Whisper base"
+    assert engine_name(here, "models/large-de/", None, live_model="ink-2") == "Whisper large-de"
+    assert engine_name(BackendConfig("http://127.0.0.1:8000"), None, None) == ""
+    config = BatchConfig(BatchOptions("ink-whisper"), Layout(), "stt", None)
+    assert (config.model, config._replace(engine="Whisper base").model) == ("ink-whisper", "Whisper base")
+    assert (
+        BatchConfig(BatchOptions("ink-whisper"), Layout(), "stt", None, engine="Whisper base").model == "Whisper base"
+    )
 
 
 def say(voice: str, text: str) -> NDArray[np.float32]:

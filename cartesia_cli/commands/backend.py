@@ -405,8 +405,24 @@ def report_engine(
     """
     if choice.base_url is not None:
         return
-    engine = local_extra.describe_engine(
-        local_model, language, live=live_model is not None and not is_whisper(live_model)
-    )
+    engine = local_extra.describe_engine(local_model, language, live=_is_quick(live_model))
     what = f"{choice.reason or local_extra.LOCAL}{' with ' * bool(engine)}{engine}"
     (reporter.info if choice.reason else reporter.detail)(what)
+
+
+def engine_name(
+    choice: BackendConfig, local_model: str | None, language: str | None, *, live_model: str | None = None
+) -> str:
+    """The model of this machine that transcribes, as results name it; empty if another server does. Parameters are
+    those of `report_engine`.
+    """
+    return (
+        ""
+        if choice.base_url is not None
+        else local_extra.engine_name(local_model, language, live=_is_quick(live_model))
+    )
+
+
+def _is_quick(live_model: str | None) -> bool:
+    """Whether a live session with this model is one for Moonshine, if that can do it."""
+    return live_model is not None and not is_whisper(live_model)

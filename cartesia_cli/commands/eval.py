@@ -23,6 +23,7 @@ from .batch.output_options import Force, output_option
 from .live import options as live_given
 
 if TYPE_CHECKING:  # --help does without
+    from .backend import BackendConfig
     from .batch.inputs import Input
     from .eval_report import Report
     from .eval_run import EvalConfig, EvalRecording, Mode, System
@@ -139,6 +140,8 @@ def eval(
     files = _check_files(output or (), [*inputs, *([] if keyterms is None else [str(keyterms)])], force=force)
     choice = backend_options.resolve(context, reporter)
     systems = _systems(modes, model, _local_models(backend_options.local_model))
+    if choice.base_url is None:
+        systems = _local_systems(systems, choice, language)
     terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
     given.check_texts(("language", language), *product(["model"], model or ()), *product(["keyterm"], terms))
     config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
@@ -214,6 +217,22 @@ def _systems(modes: Sequence[Mode], models: Sequence[str] | None, local_models: 
         fitting = {model: [mode for mode in modes if _has_mode(model, mode)] or modes for model in models}
         pairs = [(mode, model) for mode in modes for model in fitting if mode in fitting[model]]
     return [System(mode, model, local_model) for local_model in local_models for mode, model in pairs]
+
+
+def _local_systems(systems: Sequence[System], choice: BackendConfig, language: str | None) -> list[System]:
+    """Systems on this machine, called by the models that do the work: several models of the API may mean the same."""
+    from .backend import engine_name
+
+    named: dict[str, System] = {}
+    for one in systems:
+        engine = (
+            f"Whisper {one.local_model}"
+            if one.local_model is not None
+            else engine_name(choice, None, language, live_model=one.model if one.is_live else None)
+        )
+        system = replace(one, engine=engine)
+        named.setdefault(system.name, system)
+    return list(named.values())
 
 
 def _has_mode(model: str, mode: Mode) -> bool:

@@ -113,7 +113,7 @@ def _counts_report(counts: ErrorCounts) -> Report:
 
 def _system_report(results: SystemResults, rows: Sequence[Report], config: EvalConfig) -> Report:
     system = results.system
-    report: Report = {"system": system.name, "mode": system.mode, "model": system.model}
+    report: Report = {"system": system.name, "mode": system.mode, "model": system.engine or system.model}
     report["engine"] = "local" if config.local else config.backend.base_url
     if system.local_model is not None:
         report["local_model"] = system.local_model

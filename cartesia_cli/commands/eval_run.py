@@ -60,16 +60,18 @@ class System:
 
     mode          the batch endpoint, or one of the two realtime ones
     local_model   a Whisper model of this machine, by its name or folder; None: the default
+    engine        the model of this machine that does the work; empty: that of the API does
     """
 
     mode: Mode
     model: str
     local_model: str | None = None
+    engine: str = ""
 
     @property
     def name(self) -> str:
         """As in "auto ink-2"."""
-        return " ".join(filter(None, (self.mode, self.model, self.local_model)))
+        return f"{self.mode} {self.engine or self.model}"
 
     @property
     def is_live(self) -> bool:
@@ -311,6 +313,7 @@ class LiveTranscriber:
             source=source,
             endpoint=self._endpoint,
             options=self._request,
+            model=self._system.model,
             endpointing=self._endpointing,
             finalize=self._finalizes,
             stream_options=stream,

@@ -27,6 +27,7 @@ class BatchConfig(NamedTuple):
     bucket       writes the results as objects; None: they are files
     embed_audio  whether pages carry a copy of their recording
     replaces     whether files of results that have appeared meanwhile are replaced
+    engine       the model of this machine that transcribes, as of `engine_name`; empty: that of the options
     """
 
     options: BatchOptions
@@ -40,3 +41,9 @@ class BatchConfig(NamedTuple):
     bucket: BucketResults | None = None
     embed_audio: bool = False
     replaces: bool = True
+    engine: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model that results name."""
+        return self.engine or self.options.model

@@ -225,7 +225,7 @@ class RunRecord:
             audio=None if audio is None else audio.digest,
             stat=None if audio is None else listed if job.input.remote else audio.state,
             options=wanted,
-            model=config.options.model,
+            model=config.model,
             files=files,
             seconds=seconds,
             credits=credits,

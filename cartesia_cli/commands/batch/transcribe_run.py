@@ -88,6 +88,7 @@ class TranscribeRun:
             bucket=bucket,
             embed_audio=options.run.embed_audio,
             replaces=output.force or options.run.continues,
+            engine=backend.engine_name(self._backend_config, options.backend.local_model, request.language),
         )
         if options.run.retry_failed and folder is not None and not has_journal(folder):
             raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")

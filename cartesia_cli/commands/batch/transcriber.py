@@ -203,7 +203,7 @@ class JobTranscriber:
         transcript = from_batch(
             in_whole,
             source=job.input.source,
-            model=self._config.options.model,
+            model=self._config.model,
             measured_duration=job.seconds,
         )
         billed = found.requested_seconds(usable, job)
@@ -227,7 +227,7 @@ class JobTranscriber:
                 usable_response(one.response.parsed, channel, self._reporter)
                 for one, channel in zip(found, conversation.jobs, strict=True)
             ]
-            transcript = conversation.merge(responses, self._config.options.model)
+            transcript = conversation.merge(responses, self._config.model)
             billed = sum(map(JobResponse.requested_seconds, found, responses, conversation.jobs))
         from_cache = bool(found) and all(one.from_cache for one in found)
         return TranscribedJob(job, transcript, None, billed, any(one.local for one in found), from_cache)

@@ -24,6 +24,7 @@ class SessionConfig:
     """What a session streams, to which endpoint, and where its results go.
 
     source         name of the source in results
+    model          the model that results name
     endpointing    settings of the endpointer that listens to everything that is sent
     finalize       whether the endpointer sends `finalize` at the end of an utterance
     stream_options how audio is sent
@@ -43,6 +44,7 @@ class SessionConfig:
     source: str
     endpoint: Endpoint
     options: RealtimeOptions
+    model: str
     endpointing: VadSettings
     finalize: bool
     stream_options: StreamOptions

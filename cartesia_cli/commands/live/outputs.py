@@ -37,7 +37,7 @@ class LiveOutputs:
                 uncut if file else config.layout,
                 self._to_stdout if file is None else self._file_parts.setdefault(file, []).append,
                 config.source,
-                config.options.model,
+                config.model,
                 live=file is None,
                 language=config.options.named_language,
             )
@@ -100,7 +100,7 @@ class LiveOutputs:
         return from_segments(
             self._segments,
             source=self._config.source,
-            model=self._config.options.model,
+            model=self._config.model,
             language=self._config.options.named_language,
             duration=round(duration, 3),
             request_id=request_id,

@@ -23,7 +23,7 @@ from ...protocol.batch import BatchOptions
 from ...protocol.constants import BATCH_MODEL, is_loopback
 from ...protocol.languages import AUTO_LANGUAGE, api_language
 from ...transcript import Segment, Transcript
-from ..backend import Backend, BackendConfig, open_backend
+from ..backend import Backend, BackendConfig, engine_name, open_backend
 from ..batch.config import BatchConfig
 from ..batch.inputs import Input
 from ..batch.job import Job, probe_input
@@ -181,7 +181,9 @@ def _transcribe(
         progress.found(1, job.seconds)
         progress.all_found()
         progress.started(0, item.relative_path.name, job.seconds)
-        done = transcribe_job(job, BatchConfig(options, wanted.layout, "stt", None), connect, reporter, progress)
+        engine = engine_name(wanted.backend, wanted.local_model, language)
+        config = BatchConfig(options, wanted.layout, "stt", None, engine=engine)
+        done = transcribe_job(job, config, connect, reporter, progress)
     if not done.transcript.text.strip():
         reporter.info(f"{item.source}: no speech found")
     return done.transcript

@@ -43,7 +43,7 @@ from ...session.reconnect import ReconnectPolicy
 from ...timestamps import clock_time
 from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ...transcript import Notice, Partial, Segment, Transcript, Update
-from ..backend import BackendConfig, RunningServer, report_engine
+from ..backend import BackendConfig, RunningServer, engine_name, report_engine
 from ..batch.inputs import Input
 from ..batch.matches import report_no_matches
 from ..batch.output_plan import OutputPlan
@@ -220,7 +220,7 @@ class LiveSession:
         if streaming.stats:
             self._reporter.print_lines(partial(render_statistics, figures))
         if streaming.stats_svg is not None and self._has_connected:
-            chart = svg(figures, f"{title(config.source)}, {config.options.model}")
+            chart = svg(figures, f"{title(config.source)}, {config.model}")
             failure = write_result(chart, streaming.stats_svg, self._reporter, replaces=config.force) or failure
         sent = self._metrics.seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
@@ -349,13 +349,15 @@ def prepare(
     targets = plan.targets([source])[0]
     read = (source.source if replays else None, options.session.keyterms)
     options.stream.check(read, (*targets.values(), append), force=plan.force)
-    report_engine(choice, options.backend.local_model, request.language, reporter, live_model=request.model)
+    local_model, model = options.backend.local_model, request.model
+    report_engine(choice, local_model, request.language, reporter, live_model=model)
     captions = context.with_resource(options.stream.captions(title(source.source), reporter))
     view = context.with_resource(live_view(reporter))
     config = SessionConfig(
         source=source.source,
         endpoint=endpoint,
         options=request,
+        model=engine_name(choice, local_model, request.language, live_model=model) or model,
         endpointing=options.session.endpointing(),
         finalize=by_level,
         stream_options=options.stream,
