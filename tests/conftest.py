@@ -95,9 +95,6 @@ os.environ.pop("PYTHONUNBUFFERED", None)  # otherwise programs write in smaller 
 ONE_JOB = {"CARTESIA_TRANSCRIBE_JOBS": "1"}
 """Environment of programs in tests where the order of requests and messages matters."""
 
-BROWSER_SECONDS = 20
-"""How long a browser may take for one command."""
-
 TINY_MODEL = {"CARTESIA_TRANSCRIBE_LOCAL_MODEL": "tiny.en"}
 """Environment of programs in tests where any model will do: the default one takes twice as long."""
 
@@ -287,32 +284,8 @@ def transcribe(tmp_path: Path, server: FaultServer) -> Transcribe:
 
 
 @pytest.fixture(scope="session")
-def browsers() -> Iterator[list[Chrome]]:
-    """The browser that is running, if there is one."""
-    running: list[Chrome] = []
-    yield running
-    for driver in running:
-        driver.quit()
-
-
-@pytest.fixture
-def browser(browsers: list[Chrome]) -> Iterator[Chrome]:
-    """Chromium without a window, the same for all tests, unless it stops answering: now and then a page never loads,
-    whatever is in it. The test then fails within BROWSER_SECONDS, and the next one gets another browser.
-    """
-    from selenium.common import WebDriverException
-    from urllib3.exceptions import HTTPError
-
-    if not browsers:
-        browsers.append(_open_browser())
-    yield browsers[0]
-    try:
-        browsers[0].execute_script("return true")  # a POST, which is not sent again
-    except (WebDriverException, HTTPError):
-        os.killpg(browsers.pop().service.process.pid, signal.SIGKILL)
-
-
-def _open_browser() -> Chrome:
+def browser() -> Iterator[Chrome]:
+    """Chromium without a window, the same for all tests of a worker."""
     from selenium.webdriver import Chrome, ChromeOptions
     from selenium.webdriver.chrome.service import Service
 
@@ -322,7 +295,6 @@ def _open_browser() -> Chrome:
                    "--autoplay-policy=no-user-gesture-required", "--force-prefers-reduced-motion"):  # fmt: skip
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(need("chromedriver"), popen_kw={"process_group": 0})  # the browser is in it, too
-    driver = Chrome(options=options, service=service)
-    driver.command_executor.client_config.timeout = BROWSER_SECONDS
-    return driver
+    driver = Chrome(options=options, service=Service(need("chromedriver")))
+    yield driver
+    driver.quit()
