@@ -167,14 +167,24 @@ class _Reader(NamedTuple):
                 elif not isinstance(value, dict):
                     raise UsageError(f"{self._place(name, key)} must be a table", hint=f"write [{_dotted(name, key)}]")
                 else:
-                    inner = _dotted(name, key)
-                    commands[key] = {
-                        option.replace("-", "_"): Setting(given, layer, self._place(inner, option))
-                        for option, given in value.items()
-                    }
+                    commands[key] = self._command(layer, _dotted(name, key), value)
             except UsageError as error:
                 self.report(error)
         return Section(layer, general, commands)
+
+    def _command(self, layer: str, name: str, table: Mapping[str, Any]) -> dict[str, Setting]:
+        """The options in the table of a command, whose names may be written with underscores or as on the command
+        line.
+        """
+        found: dict[str, Setting] = {}
+        for key, value in table.items():
+            place, option = self._place(name, key), key.replace("-", "_")
+            if option in found:
+                self.report(
+                    UsageError(f"{found[option].origin} and {place} set the same option", hint="remove one of them")
+                )
+            found[option] = Setting(value, layer, place)
+        return found
 
     def _general(self, layer: str, name: str, key: str, value: Any) -> Setting:
         place = self._place(name, key)

@@ -56,6 +56,11 @@ def test_profile_overrides_the_rest_of_the_file(tmp_path: Path) -> None:
         ("transcribe = 5", "transcribe must be a table", r"\[transcribe\]"),
         ("profile = 'a'", "a profile must be a table", r"\[profile.NAME\]"),
         ("[profile.a]\nbas_url = 'x'", r"line 2: \[profile.a\] bas_url is not a setting", "did you mean base_url?"),
+        (
+            "[listen]\nmin-cue = 1\nmin_cue = 2",
+            r"line 2: \[listen\] min-cue and .*line 3: \[listen\] min_cue set the",
+            "one",
+        ),
         ("base_url = true", "line 1: base_url must be a string", "quotes"),
         ("[base_url]", "base_url must be a string", "quotes"),
         ("api_key_command = ['x']", "line 1: api_key_command must be a string", "quotes"),
