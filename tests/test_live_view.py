@@ -455,3 +455,9 @@ def test_a_prompt_takes_the_place_of_the_status_and_shows_its_end() -> None:
 
 def test_detected_languages_are_in_the_status_row() -> None:
     assert rows(LiveState(elapsed=3.0, languages=("hi", "en"))) == ["○ 0:03, hi en"]
+
+
+def test_grapheme_that_is_wider_than_a_row_is_divided() -> None:
+    assert text_width("\U0001f468\u200d\U0001f469") == 4  # a man and a woman, joined
+    assert wrap("\U0001f468\u200d\U0001f469", 4) == ["\U0001f468\u200d\U0001f469"]
+    assert wrap("\U0001f468\u200d\U0001f469", 2) == ["\U0001f468\u200d", "\U0001f469"]

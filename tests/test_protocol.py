@@ -156,10 +156,18 @@ def test_malformed_text_raises_unreadable_text(kind: str, name: str, text: objec
         decode(json.dumps({"type": kind, name: text}))
 
 
+def test_text_behind_the_object_of_a_frame_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="not JSON"):
+        decode('{"type": "done"} {}')
+
+
 def test_number_of_any_length_does_not_lose_the_text() -> None:
     long = "9" * 5000
     event = decode(f'{{"type": "transcript", "text": "Hi", "duration": {long}, "later": -{long}}}')
     assert event == Delta(text="Hi", extra={"later": -math.inf})
+    large = "9" * 400  # more than a float can be
+    event = decode(f'{{"type": "transcript", "text": "Hi", "duration": {large}, "languages": ["en"]}}')
+    assert isinstance(event, Delta) and (event.text, event.duration, event.languages) == ("Hi", None, None)
     assert decode_batch(f'{{"text": "Hi", "duration": {long}}}'.encode()) == BatchResponse(
         text="Hi", extra={"duration": math.inf}
     )

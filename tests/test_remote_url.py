@@ -48,6 +48,12 @@ def test_safe_name_has_no_separators_control_characters_or_leading_dots(name: st
     assert safe_name(name) == safe
 
 
+def test_long_name_is_cut_to_what_file_systems_take_and_stays_different() -> None:
+    one, two = safe_name("ä" * 200 + "1"), safe_name("ä" * 200 + "2")
+    assert one != two and one.startswith("ä" * 80)
+    assert all(190 < len(name.encode()) <= 200 for name in (one, two))
+
+
 @given(st.text(max_size=400))
 def test_result_path_never_leaves_its_folder(text: str) -> None:
     path = result_path(f"https://example.com/{text}")

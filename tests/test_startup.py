@@ -45,11 +45,17 @@ RARE = frozenset(
 what those with --no-cache over plain http do without."""
 
 ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+"""Variables of `make coverage`, which imports more than the program does."""
 
 
 def piped(*arguments: str, **environment: str) -> str:
     done = subprocess.run(
-        [PROGRAM, *arguments], env=ENVIRONMENT | environment, capture_output=True, encoding="utf-8", check=True
+        [PROGRAM, *arguments],
+        env=ENVIRONMENT | MEASURED | environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     return done.stdout
 
@@ -57,7 +63,11 @@ def piped(*arguments: str, **environment: str) -> str:
 def on_terminal(*arguments: str, columns: int, **environment: str) -> str:
     """What the program prints on a terminal of so many columns."""
     child = pexpect.spawn(
-        str(PROGRAM), list(arguments), env={**ENVIRONMENT, **environment}, dimensions=(40, columns), encoding="utf-8"
+        str(PROGRAM),
+        list(arguments),
+        env={**ENVIRONMENT, **MEASURED, **environment},
+        dimensions=(40, columns),
+        encoding="utf-8",
     )
     printed = str(child.read())
     child.wait()

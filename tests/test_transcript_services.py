@@ -368,6 +368,27 @@ def test_answers_without_a_transcript_say_so() -> None:
     assert "gs://b/a.wav: No such object" in refusal(
         {"results": {"gs://b/a.wav": {"error": {"message": "No such object"}, "transcript": None}}}
     )
+    empty = copy.deepcopy(DEEPGRAM)
+    empty["results"]["channels"] = [{"alternatives": []}]
+    assert "no channel has an alternative" in refusal(empty)
+    assert "no results" in refusal({"results": {"gs://b/a.wav": {"transcript": {"results": []}}}})
+
+
+def test_times_of_aws_that_are_no_decimals_are_refused_and_an_opening_mark_at_the_end_is_kept() -> None:
+    items = [*aws_items()]
+    items[0]["start_time"] = "0,24"
+    results: dict[str, Any] = {"items": items, "transcripts": [{"transcript": TEXT}]}
+    assert 'start_time is a string, where seconds such as "4.87" belong' in refusal({"results": results})
+    opening = {"type": "punctuation", "alternatives": [{"content": "«"}]}
+    labels = {"segments": [{"speaker_label": "spk_0", "items": [{"start_time": None}]}]}
+    found = only({"results": {"items": [*aws_items(), opening], "speaker_labels": labels}})
+    assert found.words is not None and found.words[-1].word == "«"
+
+
+def test_chunks_and_tokens_without_their_times_are_refused() -> None:
+    assert "chunks[0].timestamp is missing" in refusal({"text": "a", "chunks": [{"text": "a"}]})
+    assert "chunks[0].timestamp is a number" in refusal({"text": "a", "chunks": [{"text": "a", "timestamp": 3}]})
+    assert "offsets is missing" in refusal({"systeminfo": "", "transcription": [{"text": "a"}]})
 
 
 def test_channels_become_one_conversation_in_order_of_time() -> None:

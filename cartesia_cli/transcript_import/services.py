@@ -162,10 +162,7 @@ def aws(item: JsonObject) -> Draft:
             drafts.append((label, Draft(None, own)))
         return replace(interleave(drafts), language=language)
     text = join_texts(each.required_text("transcript") for each in transcripts) if transcripts else None
-    words = _aws_words(items, speakers) if items else None
-    if text is None and words is None:
-        raise InputError(f"{item.place}no transcript: neither transcripts nor items", hint=KNOWN_FORMATS)
-    return Draft(text, words, language=language)
+    return Draft(text, _aws_words(items, speakers) if items else None, language=language)
 
 
 def is_aws(item: JsonObject) -> bool:
