@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cartesia_cli.audio import pulse
-from cartesia_cli.audio.devices import INSTALL_COMMANDS, Device, install_command, match_device
+from cartesia_cli.audio.devices import INSTALL_COMMANDS, Device, install_command, load_portaudio, match_device
 from cartesia_cli.commands.devices import describe, format_table
 from cartesia_cli.errors import InputError
 from tests.conftest import Run
@@ -157,3 +159,31 @@ def test_each_system_has_its_install_command(
     assert all(known in install_command({"ID": "nowhere"}) for known in INSTALL_COMMANDS.values())
     monkeypatch.setattr("sys.platform", "darwin")
     assert install_command(release) == "brew install portaudio"
+
+
+def test_hints_without_a_microphone_fit_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hints = []
+    for variables, cards in (({}, []), ({"SSH_CONNECTION": "1 2 3 4"}, []), ({}, [str(tmp_path / "pcmC0D0c")])):
+        monkeypatch.delenv("SSH_CONNECTION", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("glob.glob", lambda pattern, cards=cards: cards)
+        with pytest.raises(InputError) as caught:
+            match_device([], None)
+        hints.append(caught.value.hint)
+    assert [hint and hint.split()[0] for hint in hints] == ["plug", "over", "this"]
+
+
+def test_portaudio_that_is_missing_or_does_not_start_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def no_release() -> dict[str, str]:
+        raise FileNotFoundError("/etc/os-release")
+
+    monkeypatch.setattr(platform, "freedesktop_os_release", no_release)
+    for error, message in (("OSError", "PortAudio is required"), ("RuntimeError", "PortAudio doesn't start: broken")):
+        monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+        (tmp_path / "sounddevice.py").write_text(f"raise {error}('broken')\n")
+        with pytest.raises(InputError, match=message) as caught:
+            load_portaudio()
+        assert caught.value.hint

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from cartesia_cli.errors import Exit
+from cartesia_cli.output.console import Reporter
+from cartesia_cli.output.page_server import HOST, PageHandler, PageServer
 from tests import golden
 
 from .conftest import Run
@@ -487,7 +492,36 @@ def test_recording_is_served_in_parts(folder: Path, environment: dict[str, str])
         ):
             answer = page.request("GET", f"/{page.token}/recording", None, **({"Range": wanted} if wanted else {}))
             assert (answer.status, answer.read(), answer.getheader("Content-Range")) == (status, part, place)
-        assert page.request("HEAD", f"/{page.token}/recording").getheader("Content-Length") == "345928"
+        for path, length in (("recording", "345928"), ("nothing", "22")):
+            answer = page.request("HEAD", f"/{page.token}/{path}")
+            assert (answer.getheader("Content-Length"), answer.read()) == (length, b"")
+
+
+def test_fault_of_the_program_is_reported_and_the_server_goes_on() -> None:
+    class Failing(PageHandler):
+        def do_GET(self) -> None:
+            if self.route() == "fails":
+                raise ValueError("a fault")
+            self.answer(HTTPStatus.OK, "works")
+
+    said = io.StringIO()
+    reporter = Reporter(said)
+    reporter.debug = True
+    with PageServer(0, Failing, on_error=reporter.internal_error) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        for path, body in (("fails", None), ("", b"works")):
+            connection = HTTPConnection(HOST, server.server_port, timeout=20)
+            connection.request("GET", f"/{server.token}/{path}")
+            if body is None:
+                with pytest.raises(RemoteDisconnected):
+                    connection.getresponse()
+            else:
+                assert connection.getresponse().read() == body
+        server.shutdown()
+    first, *traceback = said.getvalue().splitlines()
+    assert first.startswith("internal error: ValueError: a fault; --debug shows where")
+    assert any("do_GET" in line for line in traceback)
 
 
 @pytest.mark.parametrize("call", ["link", "fsync", "replace"])

@@ -133,6 +133,18 @@ def test_broken_csv_row_is_an_error_with_its_number_and_the_others_are_read(tmp_
     assert (d.fields, e.fields) == ({"file_name": "d.wav"}, {"file_name": "e.wav", "text": "open\n"})
 
 
+def test_what_cannot_be_read_is_an_error_and_the_others_are_read(tmp_path: Path) -> None:
+    (error,) = read_manifest(tmp_path)
+    assert str(error) == f"{tmp_path} can't be read: Is a directory"
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(b'{"file_name": "a.wav"}\n{"file_name": "\xff.wav"}\n')
+    first, error = read_manifest(path)
+    assert isinstance(first, ManifestEntry) and str(error).startswith(f"{path}, line 2: not UTF-8")
+    path = write(tmp_path / "m.csv", "file_name,x", "a.wav,1\r2", "b.wav,2")
+    error, last = read_manifest(path)
+    assert str(error).startswith(f"{path}, line 2: not CSV: new-line character") and isinstance(last, ManifestEntry)
+
+
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_line_that_is_too_long_is_an_error_and_the_others_are_read(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

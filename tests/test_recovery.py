@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 import cartesia_cli
 from cartesia_cli.audio.wav_writer import WavWriter, open_private
+from cartesia_cli.commands.live.recovery import report_orphans
+from cartesia_cli.output.console import Reporter
 from tests.conftest import Run
 from tests.fault_server import Exchange, FaultServer, answers, refuses
 
@@ -142,3 +145,39 @@ def test_recover_lists_and_discards_recordings_without_a_key_or_server(run: Run,
     assert run("listen", "--recover", "--discard").returncode == 0
     assert list(folder.iterdir()) == []
     assert run("listen", "--list").returncode == 2
+
+
+def test_recover_copies_the_text_only_to_a_terminal_and_says_where_nothing_was_said(run: Run, folder: Path) -> None:
+    add_recording(folder, 1)
+    with FaultServer(ANSWER) as server:
+        done = run("listen", "--recover", "--copy", "--base-url", server.base_url, env=KEY)
+    assert (done.returncode, done.stdout.decode()) == (0, f"{TEXT}\n")
+    assert b"warning: not copied: stderr is not a terminal" in done.stderr
+    left = add_recording(folder, 2)
+    with FaultServer(answers({"text": ""})) as server:
+        done = run("listen", "--recover", "--base-url", server.base_url, env=KEY)
+    assert (done.returncode, done.stdout.strip()) == (0, b"")
+    assert f"{left}: no speech found" in done.stderr.decode()
+
+
+def test_recover_on_a_full_disk_or_to_one_file_for_two_keeps_recordings(run: Run, folder: Path, tmp_path: Path) -> None:
+    add_recording(folder, 1)
+    with FaultServer(ANSWER) as server:
+        done = run("listen", "--recover", "--append", "/dev/full", "--base-url", server.base_url, env=KEY)
+        assert done.returncode == 1, done.stderr
+        assert b"No space left on device" in done.stderr
+        add_recording(folder, 2)
+        done = run("listen", "--recover", "--save-audio", "all.wav", "--base-url", server.base_url, env=KEY)
+    assert done.returncode == 2
+    assert b"--save-audio takes one recording, not 2" in done.stderr
+    assert len(list(folder.iterdir())) == 2 and not (tmp_path / "all.wav").exists()
+
+
+def test_folder_of_recordings_that_cannot_be_read_disturbs_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").write_text("not a folder")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    said = io.StringIO()
+    report_orphans(Reporter(said))
+    assert said.getvalue() == ""

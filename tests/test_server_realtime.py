@@ -156,6 +156,19 @@ def test_manual_endpoint_answers_finalize_and_close() -> None:
     assert socket.response.headers["x-request-id"] == found[0]["request_id"]
 
 
+def test_message_in_fragments_is_heard_as_one_in_one_piece() -> None:
+    data = encode_s16le(talk())
+    texts = []
+    with serving() as url:
+        for message in (data, [data[at : at + 4001] for at in range(0, len(data), 4001)]):
+            with dial(url, MANUAL) as socket:
+                socket.send(message)
+                socket.send(["fina", "lize"])
+                socket.send("close")
+                texts.append([(event["type"], event.get("text")) for event in events(socket)])
+    assert texts[0] == texts[1] and ("flush_done", None) in texts[0]
+
+
 def test_ink_whisper_word_times_count_from_stream_start() -> None:
     with serving() as url, dial(url, MANUAL, TIMED) as socket:
         send(socket, speech.silence(5))
