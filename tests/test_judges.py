@@ -257,6 +257,21 @@ def test_valid_key_is_accepted_after_refusals(refusals: dict[str, Any], sdk: str
     assert refusals["silence"][sdk] == {"class": None, "text": ""}
 
 
+def test_openais_response_formats_are_json_or_refused(open_server: str) -> None:
+    outcomes = judge("response_formats", open_server)
+    for name, type in (
+        ("json", "Transcription"), ("verbose_json", "TranscriptionVerbose"), ("usual values", "Transcription"),
+    ):  # fmt: skip
+        found = outcomes.pop(name)
+        assert (found["class"], found["text"], found["language"], found["duration"]) == (type, "", "en", 0.5)
+        assert found["words"] == []
+    assert len(outcomes) == 8
+    for name, found in outcomes.items():
+        assert found["class"] == "BadRequestError", name
+        is_parameter = name in ("prompt", "temperature", "stream", "include")
+        assert (name if is_parameter else "must be 'json' or 'verbose_json'") in found["said"], found["said"]
+
+
 def test_server_stays_responsive_while_four_requests_are_answered(
     heard_and_waits: tuple[dict[str, Any], list[float]],
 ) -> None:

@@ -21,6 +21,18 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 384_000
 """Hz of headerless audio that the local server accepts. The documentation names 8000 to 48000, but no limits."""
 
 
+OPENAI_FIELDS = {
+    "response_format": ("json", "verbose_json"),
+    "prompt": (),
+    "temperature": ("0", "0.0"),
+    "stream": ("false", "False"),
+    "include": (),
+}
+"""Fields of OpenAI's endpoint that Cartesia's lacks (docs: migrate-from-open-ai), and their values that change nothing:
+its responses are always JSON.
+"""
+
+
 class BatchResponse(NamedTuple):
     """The successful response of the batch endpoint.
 
@@ -135,6 +147,15 @@ class BatchOptions(NamedTuple):
             raise api_error(
                 400, "Invalid timestamp granularity", f"Only 'word' is supported, not {excerpt(unknown[0])}."
             )
+        for field, value in form:
+            allowed = OPENAI_FIELDS.get(field.removesuffix("[]"))
+            if allowed is not None and value and value not in allowed:
+                wanted = (
+                    f"must be {' or '.join(map(repr, allowed))}, not {excerpt(value)}"
+                    if allowed
+                    else "is not supported"
+                )
+                raise api_error(400, "Unsupported parameter", f"{field!r} {wanted}.")
         if encoding is not None and encoding not in ENCODINGS:
             raise api_error(400, "Invalid encoding", f"{excerpt(encoding)} is not one of {', '.join(ENCODINGS)}.")
         return cls(
