@@ -316,8 +316,7 @@ def refusal_error(error: "Error", header_id: str | None, name: str, peer: Peer, 
     connection, for errors that carry none.
     """
     status, request_id = error.status_code or 0, peer.quote(error.request_id or header_id or "") or None
-    reason = peer.quote(": ".join(part for part in (error.title, error.message) if part))
-    message = f"{name}: {reason or 'the server gave no reason'}"
+    message = f"{name}: {refusal_reason(error, peer)}"
     if error.error_code in OUT_OF_CREDITS or status not in (401, 403):
         hint = TRY_LATER if status >= 500 else hints.get(status, ASK_SUPPORT)
         denial = ApiError(message, hint=hint, status=error.status_code, request_id=request_id)
@@ -330,6 +329,12 @@ def refusal_error(error: "Error", header_id: str | None, name: str, peer: Peer, 
     origin = f"the key came from {peer.key_origin}" if peer.key_origin else "no key was sent: set CARTESIA_API_KEY"
     hint = f"{origin}; keys are created at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)
+
+
+def refusal_reason(error: "Error", peer: Peer) -> str:
+    """Why a server refuses, in its words."""
+    reason = peer.quote(": ".join(part for part in (error.title, error.message) if part))
+    return reason or "the server gave no reason"
 
 
 def redirect_target(location: str) -> str:

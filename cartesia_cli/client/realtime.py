@@ -33,7 +33,7 @@ from ..protocol.events import (
 from ..protocol.realtime import Close, Command, Config, Endpoint, RealtimeOptions, encode_command
 from ..redaction import Redactor, is_long
 from ..retry import RetryPolicy
-from .http_errors import Peer
+from .http_errors import Peer, refusal_reason
 from .http_transport import peer_of
 from .ws_connect import CLOSE_TIMEOUT_SECONDS, FrameTap, Socket, describe_close, open_socket, redacting
 from .ws_errors import already_closed_error, close_error, error_from_event, response_headers, stalled_error
@@ -187,7 +187,7 @@ class RealtimeConnection:
                 error = error_from_event(event, self._peer, self.request_id)
                 if self._refuses_config(error):
                     self._config_refused_at = time.monotonic()
-                    return replace(event, title=None, message=error.message)
+                    return replace(event, title=None, message=refusal_reason(event, self._peer))
                 self._failure = self._most_severe(error)
             elif event is not None:
                 if event.kind == self._endpoint.final_event:

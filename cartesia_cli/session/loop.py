@@ -387,7 +387,7 @@ class Session:
         """Dispatch events until the connection ends."""
         async for event in connection:
             if isinstance(event, Error):
-                self._config_refused(event.message or "the server refused a change of settings")
+                self._config_refused(event.message or "")
                 continue
             self._dispatcher.dispatch(event)
             if self._dispatcher.needs_new_connection:
@@ -398,7 +398,8 @@ class Session:
     def _config_refused(self, reason: str) -> None:
         """The server refused a `config`: nothing has changed there, and later connections don't get it."""
         self._configs.refused()
-        self._dispatcher.notify("config_refused", f"{reason}: the session continues with its previous settings")
+        message = "the server refused a change of settings, and the session continues with the previous ones"
+        self._dispatcher.notify("config_refused", f"{message}: {reason}")
 
     def _begin_closing(self) -> None:
         self.phase = Phase.CLOSING
