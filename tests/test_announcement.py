@@ -14,10 +14,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -187,6 +188,10 @@ def test_running_server_gives_the_same_bytes_as_the_own_engine_even_if_it_ends(c
 
     with running_server(cache, "--require-key", "--max-bytes", "1") as server:
         using = f"using the running server (pid {server.pid})"
+        found = find("tiny.en")
+        assert found is not None
+        with closing(found), urlopen(f"{found.base_url}/") as answer:
+            assert json.load(answer)["engine"]["model"] == "tiny.en"
         done = subprocess.run([*command, "-f", "json"], env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and using in done.stderr, done.stderr
         both = [*command, other, "-j", "1", "-f", "json", "--output-dir", str(tmp_path / "out")]

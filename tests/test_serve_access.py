@@ -322,6 +322,9 @@ def test_identity_depends_on_engine_weights_and_script(tmp_path: Path) -> None:
         ServerIdentity.of("s.ndjson", None, ["b"]),
     ]
     assert len({one.id, *(other.id for other in others)}) == 7
+    assert identify_engines(None, Named("Whisper base"), Named("Moonshine tiny")).model == "base"
+    assert identify_engines("small", Named("small"), None).model == "small"
+    assert identify_engines(None, Named("Moonshine tiny"), None).model is None
 
 
 def test_message_over_4_mib_is_closed_with_1009() -> None:

@@ -371,7 +371,10 @@ def open_server(
     token = Credential(secrets.token_urlsafe(24), OWN_SERVER)
     # The token keeps other users of this machine out. For the user's own server, no file is too large and no request
     # is one too many.
-    config = app.ServerConfig(key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer)
+    config = app.ServerConfig(
+        key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer,
+        identity=app.identify_engines(local_model, engine, None),
+    )  # fmt: skip
     with runner.serve_in_background(app.create_app(engine, None, config)) as address:
         yield RunningServer(address, token, local=True)
 

@@ -202,8 +202,9 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
     announced = announcement.Announcement(config.observer)
     # What the options limit is the use by others.
     private = replace(
-        config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=origins.OriginPolicy(), observer=announced
-    )
+        config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=origins.OriginPolicy(), observer=announced,
+        identity=server.state.identity,
+    )  # fmt: skip
     with (
         runner.serve_in_background(app.share_engines(*executors, private)) as address,
         announced.publish(path, address, token),

@@ -38,6 +38,7 @@ from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
 from .origins import OriginCheck, OriginPolicy
+from .packaged_models import PACKAGED_MODELS
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
 from .responses import ServerIdentity, error_response
 from .script import Script
@@ -96,15 +97,16 @@ def share_engines(executor: EngineExecutor, live_executor: EngineExecutor, confi
     """A server with the engines of these executors, which other servers may use at the same time."""
     access = config.access_control()
     engine, live = executor.engine, None if live_executor is executor else live_executor.engine
+    identity = config.identity or identify_engines(None, engine, live)
     app = _build_app(
         BatchEndpoint(executor, access, config.uploads(), config.observer).answer,
         RealtimeEndpoint(executor, live_executor, access, idle_seconds=config.idle_seconds).answer,
         config,
         list_models(engine, live or engine),
-        identity=config.identity or identify_engines(None, engine, live),
+        identity=identity,
         new_id=lambda kind: str(uuid4()),
     )
-    app.state.executors = (executor, live_executor)
+    app.state.executors, app.state.identity = (executor, live_executor), identity
     return app
 
 
@@ -136,6 +138,7 @@ def identify_engines(model: str | None, engine: Engine, live: Engine | None) -> 
     model   what the user named: a folder, a name, or None
     """
     parts = [*([live.name] if live is not None else []), *identify_folder(model)]
+    model = model or next((one.name for one in PACKAGED_MODELS if one.title == engine.name), None)
     return ServerIdentity.of(engine.name if live is None else f"{engine.name} (live: {live.name})", model, parts)
 
 

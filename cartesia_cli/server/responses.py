@@ -19,7 +19,7 @@ class ServerIdentity:
     """Which server this is: the same id means the same responses to the same requests.
 
     name    for people: `Whisper tiny.en`
-    model   as `--local-model` names it, or None for the one that is installed with the program
+    model   as `--local-model` names it; None for a script, and for a server with Moonshine alone
     id      differs wherever engine, weights, script or program differ
     """
 
