@@ -183,6 +183,20 @@ def test_input_of_a_list_in_a_pipe_whose_result_exists_fails_alone(user: Home) -
     assert results == ["Of 3244 bytes.\n", "mine\n", "Of 3244 bytes.\n"]
 
 
+def test_dry_run_of_a_list_in_a_pipe_fails_if_an_input_is_unusable(user: Home) -> None:
+    recording(user.folder, "a.wav")
+    done = run_program(
+        ["transcribe", "--files-from", "-", "--dry-run"],
+        env=environment(user.home, user.server.base_url),
+        cwd=user.folder,
+        input="a.wav\nmissing.wav\n",
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "a.wav" in done.stdout and "missing.wav does not exist" in done.stderr
+
+
 def test_second_format_has_the_stem_of_the_first(user: Home) -> None:
     recording(user.folder, "talk.wav", 3244)
     user.uploads(".", "-f", "text")

@@ -170,6 +170,31 @@ def test_ctrl_c_waits_for_what_is_sent_and_names_the_command_for_the_rest(
     assert "--resume" in stderr
 
 
+@pytest.mark.parametrize(("options", "resumes"), [(["-f", "ndjson"], False), (["--output-dir", "out"], True)])
+def test_ctrl_c_while_a_list_comes_in_names_a_command_that_can_do_the_rest(
+    service: NamingService, talks: Talks, server: FaultServer, start: Start, options: list[str], resumes: bool
+) -> None:
+    names = talks(2)
+    process = start("--files-from", "-", *options, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write("\n".join(names) + "\n")
+    process.stdin.flush()
+    server.wait(lambda server: service.names)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    stderr = process.stderr.read()
+    process.stdin.close()
+    assert "to do the rest: cartesia-cli transcribe --files-from -" in stderr
+    assert ("--resume" in stderr) is resumes
+
+
+def test_resume_to_stdout_is_refused_once_for_a_list_that_comes_in(transcribe: Transcribe, start: Start) -> None:
+    process = start("--files-from", "-", "-f", "ndjson", "--resume", stdin=subprocess.PIPE)
+    _, stderr = process.communicate("a.wav\nb.wav\n", timeout=30)
+    assert process.returncode == 2
+    assert stderr.count("--resume needs results in files, and these go to stdout") == 1
+
+
 def test_max_credits_stops_before_they_are_exceeded(
     service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:

@@ -280,6 +280,12 @@ def test_shard_without_recordings_is_said_and_counts_as_finished(machine: Machin
     assert (found["left"], found["done"]) == (0, 1) and "command" not in found
 
 
+def test_shard_whose_inputs_are_unusable_is_not_called_empty(machine: Machine) -> None:
+    for name in ("a.wav", "b.wav"):
+        (machine.folder / "talks" / name).write_bytes(b"RIFF")
+    assert "no inputs in shard" not in machine.transcribe("--shard", "1/1", code=1)
+
+
 def test_wrong_shard_is_a_usage_error(machine: Machine) -> None:
     record(machine, "a.wav")
     for value, hint in [("9/8", "shards: 1/8 to 8/8"), ("auto", "--shard I/N, such as 3/8"), ("x", "auto, or auto/N")]:

@@ -82,14 +82,15 @@ class Row:
 def print_estimate(
     plan: BatchPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
 ) -> int:
-    """Write what `run.BatchRun` would do to stdout. Returns the number of inputs that turned out to be unusable; they
-    are reported. Raises CliError for the only input.
+    """Write what `run.BatchRun` would do to stdout. Returns the number of unusable inputs, each of which is reported.
+    Raises CliError for the only input.
 
     base_url   None: this machine, which costs nothing
     remote     asks for the sizes of recordings that are elsewhere
     """
     priced = base_url is not None
     rows, unusable = _estimate_rows(plan, config, remote, reporter, local=not priced)
+    unusable += plan.unusable  # which has grown: inputs beyond the first are planned for their rows
     duration = sum(row.upload.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
     unknown = sum(row.upload.duration is None for row in rows)

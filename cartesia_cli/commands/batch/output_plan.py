@@ -77,6 +77,11 @@ class OutputPlan(NamedTuple):
     combined: bool = False
     to_bucket: bool = False
 
+    @property
+    def to_stdout(self) -> bool:
+        """Whether results go to stdout."""
+        return bool(self.formats) and self._has_single_target() and self._output_file is None
+
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
         if stdout is closed. `find_owner` knows the results of earlier runs.
@@ -95,13 +100,17 @@ class OutputPlan(NamedTuple):
             _check_targets(planned, inputs, self.force)
         return planned
 
+    @property
+    def _output_file(self) -> Path | None:
+        return None if str(self.output) == STDIN else self.output
+
     def _has_single_target(self) -> bool:
         to_stdout = self.combined or not self.several or tuple(self.formats) == ("ndjson",)
         return self.output is not None or (self.output_dir is None and to_stdout)
 
     def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
-        file = None if self.output is None or str(self.output) == STDIN else self.output
+        file = self._output_file
         if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
             raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]

@@ -42,6 +42,7 @@ class BatchPlan:
     complete   whether those are all
     unusable   inputs that can't be transcribed, so far; each has been reported
     done       inputs so far that have their results already
+    to_stdout  whether results go to stdout
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class BatchPlan:
         self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
         self._response_folder, self._select = response_folder, select
         self._taken = SeenNames()
+        self.to_stdout = plan.to_stdout
         self.unusable = self.done = 0
         items: list[Input | InputError] = []
         if streamed:

@@ -40,14 +40,11 @@ def pending(
     on_done: Callable[[Job], object] = lambda job: None,
 ) -> tuple[list[Job], int]:
     """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
-    is reported and recorded. Raises UsageError if the only one can't be done, or if results go to stdout, which leaves
-    no record of what is done.
+    is reported and recorded. Raises UsageError if the only one can't be done.
 
     is_free   whether a job costs nothing, because its response is in the cache
     on_done   called with each job that is done; a UsageError of it means that the job can't be
     """
-    if any(file is None for job in jobs for file in job.targets.values()):
-        raise UsageError("--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR")
     waiting: list[Job] = []
     failed = 0
     for job in jobs:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...directories import state_dir
-from ...errors import CliError, UsageError
+from ...errors import CliError
 from ...fingerprint import Fingerprint, fingerprint
 from ...output import Selection
 from ...output.console import Reporter
@@ -184,9 +184,8 @@ class RunRecord:
         return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
 
     def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that --retry-failed is about. Raises UsageError without a journal."""
-        if self._journal is None:
-            raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
+        """The jobs that --retry-failed is about, by the journal."""
+        assert self._journal is not None
         failed: list[Job] = []
         for job in jobs:
             outcome = self._journal.outcome(recording_name(job.input))

@@ -90,8 +90,11 @@ class TranscribeRun:
             replaces=output.force or options.run.continues,
             engine=backend.engine_name(self._backend_config, options.backend.local_model, request.language),
         )
-        if options.run.retry_failed and folder is not None and not has_journal(folder):
-            raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
+        if options.run.retry_failed:
+            if folder is None:
+                raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
+            if not has_journal(folder):
+                raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
         self._record = open_record(folder, self._shard, reporter)
         self._limit = backend.concurrency_limit(
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
@@ -126,6 +129,10 @@ class TranscribeRun:
             combined=matches is not None and matches.combined,
             to_bucket=config.bucket is not None,
         )
+        if options.run.resume and output_plan.to_stdout:
+            raise UsageError(
+                "--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR"
+            )
         skipped = SkippedInputs(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
         found = find_inputs(
@@ -140,12 +147,12 @@ class TranscribeRun:
         )
         plan = self._plan(found, output_plan, skipped)
         self._report_done(plan)
-        failed = plan.unusable
         if dry_run:
             from .dry_run import print_estimate
 
-            failed += print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
+            failed = print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
         else:
+            failed = plan.unusable
             if manifest is not None:
                 manifest.reserve()
             self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
@@ -268,10 +275,8 @@ class TranscribeRun:
             rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
             what = "not to be tried again" if self._options.run.retry_failed else "already done"
             self._reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
-        elif self._shard is not None and plan.complete and not plan.first:
-            self._reporter.info(f"no inputs in shard {self._shard}")
         elif plan.complete and not plan.first and not plan.unusable:
-            self._reporter.info(EMPTY_LIST)
+            self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
 
     def _transcribe(self, plan: BatchPlan, names: Sequence[str], remote: RemoteInputs) -> int:
         """Transcribe what is planned. Returns the number of inputs that failed."""
@@ -283,7 +288,6 @@ class TranscribeRun:
             self._reporter.info(OFFLINE_CLUSTER)
         if plan.complete and config.speakers is None:
             self._limit.lower_maximum(len(plan.first))
-        to_files = all(file is not None for job in plan.first for file in job.targets.values())
         run = BatchRun(
             plan,
             config,
@@ -299,7 +303,7 @@ class TranscribeRun:
                 shell_commands.rest_command,
                 self._context,
                 names,
-                to_files=to_files,
+                to_files=not plan.to_stdout,
                 force=self._options.output.force,
             ),
         )
