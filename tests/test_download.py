@@ -8,6 +8,8 @@ import random
 import resource
 import socket
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from cartesia_cli.client.download import Downloader, WebPageError
 from cartesia_cli.errors import CliError, InputError, NetworkError
 from cartesia_cli.retry import RetryPolicy
-from tests.fault_server import Exchange, FaultServer, answers
+from tests.fault_server import Exchange, FaultServer, answers, refuses
 from tests.file_server import FileServer
 
 DATA = random.Random(1).randbytes(300_000)
@@ -248,3 +250,53 @@ def test_describe_gets_size_and_version_without_the_content() -> None:
         assert client.describe(f"{server.url}/a.mp3").bytes == len(DATA)
         with pytest.raises(InputError, match="Not Found"):
             client.describe(f"{server.url}/b.mp3")
+
+
+def test_answers_that_do_not_continue_a_lost_download_make_it_start_over(tmp_path: Path) -> None:
+    for status, headers in ((416, {}), (206, {"Content-Range": f"bytes 5-9/{len(DATA)}"})):
+        server = FileServer({"/talk.mp3": DATA})
+        answer = status, headers
+        server.drop = lambda number, server=server, answer=answer: number == 1 and not server.statuses.append(answer)
+        with server, downloader() as client:
+            assert client.download(f"{server.url}/talk.mp3", tmp_path).path.read_bytes() == DATA
+        assert [request.headers["Range"] for request in server.requests] == [None, "bytes=150000-", None]
+
+
+def test_download_that_hardly_moves_counts_as_lost(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer_slowly() -> None:
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(10_000)
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n" + bytes(1 << 20))
+                    while True:
+                        time.sleep(0.02)
+                        connection.sendall(b"x")
+
+        threading.Thread(target=answer_slowly, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.mp3"
+        with (
+            downloader(retries=0, stall_seconds=0.5) as client,
+            pytest.raises(NetworkError, match=r"the download hardly moved for 0\.5 s"),
+        ):
+            client.download(url, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_servers_and_proxies_that_cannot_be_talked_to_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FileServer({"/talk.mp3": DATA}, headers={"Content-Encoding": "gzip"}) as server:
+        assert "the server's response can't be read" in error_of(server, tmp_path).message
+        with downloader(retries=0) as client, pytest.raises(NetworkError, match="TLS"):
+            client.download(f"https://{server.host}/talk.mp3", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.mp3"
+    with downloader() as client, pytest.raises(NetworkError, match="can't be reached"):
+        client.describe(url, once=True)
+    with FaultServer(refuses(407)) as proxy, downloader(retries=0) as client:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.base_url)
+        with pytest.raises(CliError, match="407"):
+            client.download("https://a.example/talk.mp3", tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -290,29 +291,21 @@ def test_what_is_not_a_film_is_refused(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["film.mkv"]
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from cartesia_cli.audio.soundtrack import extract_soundtrack
-from cartesia_cli.errors import InputError
-
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    extract_soundtrack(Path(sys.argv[1]), Path(sys.argv[2]))
-except InputError as error:
-    print(error.message)
-"""
-
-
 @pytest.mark.parametrize("codec", ["aac", "ac3"])
 def test_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, codec: str) -> None:
     path, folder = film(tmp_path / "film.mkv", "-c:a", codec), tmp_path / "temporary"
     folder.mkdir()
-    command = [sys.executable, "-c", FULL_DISK, str(path), str(folder)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert f"{path}: its sound can't be saved in {folder}: " in said
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(InputError) as caught:
+            extract_soundtrack(path, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.message.startswith(f"{path}: its sound can't be saved in {folder}: ")
     assert list(folder.iterdir()) == []
+    with pytest.raises(InputError, match=r"its sound can't be saved in .*none: No such file or directory"):
+        extract_soundtrack(path, folder / "none")
 
 
 # Estimates ---------------------------------------------------------------------------------------------------
