@@ -57,6 +57,7 @@ from .fault_server import (
     Behaviour,
     Exchange,
     FaultServer,
+    Request,
     answers,
     early,
     environment,
@@ -1196,6 +1197,39 @@ SITUATIONS: dict[str, tuple[Behaviour | str, int, Callable[[FaultServer, Path], 
 }
 
 
+def test_an_interruption_ends_uploads_while_other_responses_are_awaited(home: Path) -> None:
+    """Otherwise what was given up is sent completely, and billed."""
+    write_wav(home / "unsent.wav", 24 << 20)
+
+    def is_large(request: Request) -> bool:
+        return int(request.header("Content-Length") or 0) > LARGE
+
+    def unsent(server: FaultServer) -> Request | None:
+        return next((request for request in server.requests if is_large(request)), None)
+
+    def behave(exchange: Exchange) -> None:
+        if is_large(exchange.head()):
+            while not exchange.body(len(exchange.got.body) + (1 << 16)).whole:
+                exchange.pause(0.02)
+        else:
+            exchange.body()
+            exchange.server.wait(lambda server: (large := unsent(server)) and (large.whole or large.gone.is_set()))
+        exchange.answer(200, json.dumps(TRANSCRIPT))
+
+    arguments = "talk.wav", "unsent.wav", "-f", "ndjson", "--jobs", "2"
+    with FaultServer(behave) as server, started(home, server, *arguments) as process:
+        server.wait(lambda server: len([request for request in server.requests if request.body]) == 2)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=LONGEST_RUN)
+        large = unsent(server)
+        assert large is not None and not large.whole
+    ended = Run(process.returncode, (home / "out").read_bytes(), (home / "err").read_bytes())
+    ended.kept_its_manners()
+    assert ended.code == 130 and json.loads(ended.out)["text"] == TEXT
+    assert any("waiting for 1 recording that is sent already" in line for line in ended.lines)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_interruption_ends_the_program_at_once(situation: str, number: int, code: int, home: Path) -> None:
@@ -1394,7 +1428,10 @@ class Watched:
 
         try:
             with pytest.raises(NetworkError) as caught:
-                run_with_deadline(over.wait, self.meter, deadlines, self.clock() + deadlines.total, watch, self.clock)
+                run_with_deadline(
+                    over.wait, self.meter, deadlines, self.clock() + deadlines.total, watch, over.set, self.clock
+                )
+            assert over.is_set()
         finally:
             over.set()
         return caught.value
@@ -1438,28 +1475,29 @@ def test_progress_restarts_the_stall_limit(watched: Watched) -> None:
 def test_run_with_deadline_returns_the_result_or_raises_the_error() -> None:
     clock = Clock()
     ends = clock() + 10
-    assert (
-        run_with_deadline(lambda: "done", UploadProgress(0, clock), patient(), ends, lambda meter: None, clock)
-        == "done"
-    )
+    aborted = threading.Event()
+    rest = UploadProgress(0, clock), patient(), ends, lambda meter: None, aborted.set, clock
+    assert run_with_deadline(lambda: "done", *rest) == "done"
     for error in (InputError("no"), ValueError("no"), Interrupted()):
 
         def fail(error: BaseException = error) -> None:
             raise error
 
         with pytest.raises(type(error)):
-            run_with_deadline(fail, UploadProgress(0, clock), patient(), ends, lambda meter: None, clock)
+            run_with_deadline(fail, *rest)
+    assert not aborted.is_set()
 
 
-def test_exception_in_on_progress_ends_the_wait() -> None:
+@pytest.mark.parametrize("kind", [Interrupted, ValueError])
+def test_exception_in_on_progress_ends_the_wait_and_the_work(kind: type[BaseException]) -> None:
     over = threading.Event()
 
     def interrupt(meter: UploadProgress) -> None:
-        raise Interrupted
+        raise kind
 
-    with pytest.raises(Interrupted):
-        run_with_deadline(over.wait, UploadProgress(0), patient(), time.monotonic() + 1000, interrupt)
-    over.set()
+    with pytest.raises(kind):
+        run_with_deadline(over.wait, UploadProgress(0), patient(), time.monotonic() + 1000, interrupt, over.set)
+    assert over.is_set()
 
 
 def test_upload_progress_restarts() -> None:

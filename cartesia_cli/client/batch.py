@@ -221,16 +221,15 @@ class BatchClient:
                 request.deadlines,
                 end_time,
                 request.on_progress,
+                abort_handle.abort,
             )
         except HTTP_ERRORS as error:
             uploaded = progress.uploaded if request.costs else None
             return connection_failure(error, name, self._peer, uploaded=uploaded)
         except DeadlineExceeded as error:
-            abort_handle.abort()
             error.message = f"{name}: {error.message}"
             return Failure(error, retryable=not error.final, maybe_billed=request.costs and progress.uploaded)
         except (NetworkError, ApiError) as error:
-            abort_handle.abort()  # it may be on_progress that raised it
             error.message = f"{name}: {self._peer.quote(error.message)}"
             raise
         if response.status // 100 != 2:

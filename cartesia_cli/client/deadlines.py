@@ -92,7 +92,7 @@ class UploadProgress:
 
 
 class ProgressCallback(Protocol):
-    """Called every TICK_SECONDS while a request is under way. What it raises ends the request."""
+    """Called every TICK_SECONDS while a request is under way. What it raises ends the exchange."""
 
     def __call__(self, progress: UploadProgress, /) -> object: ...
 
@@ -103,20 +103,26 @@ def run_with_deadline(
     deadlines: Deadlines,
     end_time: float,
     on_progress: ProgressCallback,
+    abort: Callable[[], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Run `work` in a thread until it is done, until `end_time` on the clock, or until nothing moves any more.
 
-    Raises DeadlineExceeded at a limit. The thread is then abandoned, and what it may still return is ignored.
+    Raises DeadlineExceeded at a limit. Whatever is raised before `work` is done, `abort` is called, which must end it
+    soon: nobody waits for the thread, and its result is ignored.
     """
     future = start_daemon_thread(work, "exchange")
-    while not wait({future}, timeout=TICK_SECONDS).done:
-        now = clock()
-        if now > end_time:
-            raise DeadlineExceeded(f"no complete response within {deadlines.total:g} s", final=True)
-        limit = deadlines.response if progress.uploaded else deadlines.stall
-        if now - progress.last_activity > limit:
-            what = "no response" if progress.uploaded else "the upload did not move"
-            raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
-        on_progress(progress)
+    try:
+        while not wait({future}, timeout=TICK_SECONDS).done:
+            now = clock()
+            if now > end_time:
+                raise DeadlineExceeded(f"no complete response within {deadlines.total:g} s", final=True)
+            limit = deadlines.response if progress.uploaded else deadlines.stall
+            if now - progress.last_activity > limit:
+                what = "no response" if progress.uploaded else "the upload did not move"
+                raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
+            on_progress(progress)
+    except BaseException:
+        abort()
+        raise
     return future.result()

@@ -175,11 +175,11 @@ def _ask(
                 Deadlines.of(seconds),
                 began + seconds,
                 lambda progress: None,
+                handle.abort,
             )
         except HTTP_ERRORS as failure:
             error = connection_failure(failure, name, peer, uploaded=None).error
         except DeadlineExceeded as late:
-            handle.abort()
             error = NetworkError(f"{name}: {peer.host}: {late.message}", hint=name_proxy(CHECK_NETWORK, peer.proxy))
         except ApiError as refusal:  # a redirect, or an endless answer
             refusal.message = f"{name}: {peer.quote(refusal.message)}"
