@@ -306,6 +306,15 @@ def test_keyterms_come_from_a_file(run: Run, recording: Path, tmp_path: Path) ->
     assert "keyterm=Ink%202" in server.records[0].query_string
 
 
+def test_keyterms_may_have_wide_spaces_and_joiners(run: Run, recording: Path, tmp_path: Path) -> None:
+    name, word = "山田\u3000太郎", "می\u200cخواهم"
+    terms = tmp_path / "terms.txt"
+    terms.write_text(word, "utf-8")
+    ended, server = stream(run, november, recording, "--keyterm", name, "--keyterms", terms)
+    assert ended.returncode == 0, ended.stderr
+    assert [value for key, value in server.records[0].query if key == "keyterm"] == [name, word]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

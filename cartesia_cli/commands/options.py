@@ -6,6 +6,7 @@ to repeat them there; instead, an OptionGroup declares them once, and its method
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, dataclass_transform
@@ -264,8 +265,15 @@ def check_texts(*texts: tuple[str, str | None]) -> None:
     for name, value in texts:
         if value is not None and not value.strip():
             raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
-        if value is not None and not value.isprintable():  # a lone surrogate is not, either
+        if value is not None and not can_be_sent(value):
             raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
+
+
+def can_be_sent(text: str) -> bool:
+    """False for text with control characters or lone surrogates. Others that aren't printable, such as wide spaces and
+    joiners, belong to words of some languages.
+    """
+    return text.isprintable() or re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text) is None
 
 
 def language_for_server(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:

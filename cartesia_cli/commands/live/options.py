@@ -16,7 +16,7 @@ import typer
 from ...errors import UsageError
 from ...output.console import Reporter
 from ..batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
-from ..options import BackendOptions, Model, OptionGroup, check_texts, language_for_server
+from ..options import BackendOptions, Model, OptionGroup, can_be_sent, check_texts, language_for_server
 
 if TYPE_CHECKING:
     from ...audio.vad import VadSettings
@@ -282,7 +282,7 @@ def _read_keyterms(path: Path) -> Iterator[str]:
         raise UsageError(f"--keyterms {path}: not UTF-8 text", hint="save it as UTF-8") from error
     for number, line in enumerate(text.split("\n"), 1):
         if term := line.strip():
-            if not term.isprintable():
+            if not can_be_sent(term):
                 hint = "remove the characters that are shown as \\x… or \\u…"
                 raise UsageError(f"--keyterms {path}, line {number}: {term!r} can't be sent", hint=hint)
             yield term
