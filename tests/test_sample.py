@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
+from cartesia_cli.scale.journal import FOLDER
 from tests.conftest import Run
 
-SOUND = (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()
+SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
+SOUND = SAMPLE.read_bytes()
 
 
 class Cartesia(BaseHTTPRequestHandler):
@@ -61,7 +63,31 @@ def test_sample_words_are_synthesized_saved_and_transcribed(run: Run, cartesia: 
     assert kept.read_bytes() == SOUND
     assert kept.name.encode() in done.stderr
     assert Cartesia.asked["transcript"] == "Hello there."
+    assert Cartesia.asked["language"] == "en"
     assert Cartesia.asked["output_format"] == {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000}
+
+
+def test_sample_words_are_spoken_in_their_language_into_files_of_their_own(
+    run: Run, cartesia: str, tmp_path: Path
+) -> None:
+    env = {"CARTESIA_BASE_URL": cartesia, "CARTESIA_API_KEY": "sk_car_x"}
+    for _ in range(2):  # in the same second, perhaps
+        assert run("transcribe", "--sample", "Guten", "Tag.", "-l", "de", env=env).returncode == 0
+    assert Cartesia.asked["language"] == "de"
+    assert len([*tmp_path.glob("stt_sample_*.wav")]) == 2
+
+
+@pytest.mark.parametrize("words", [[], ["Hello"]])
+def test_command_for_the_rest_names_the_sample_and_has_nothing_spoken(
+    run: Run, cartesia: str, tmp_path: Path, words: list[str]
+) -> None:
+    env = {"CARTESIA_BASE_URL": cartesia, "CARTESIA_API_KEY": "sk_car_x"}
+    done = run("transcribe", "--sample", *words, "--output-dir", "out", env=env)
+    assert done.returncode == 0, done.stderr
+    journal = next((tmp_path / "out" / FOLDER).glob("*.jsonl")).read_text()
+    command = json.loads(journal.splitlines()[0])["command"]
+    path = next((path.name for path in tmp_path.glob("stt_sample_*.wav")), SAMPLE)
+    assert command == f"cartesia-cli transcribe --output-dir out --resume {path}"
 
 
 def test_sample_words_without_key_are_a_usage_error(run: Run) -> None:

@@ -34,11 +34,11 @@ def rest_command(
 ) -> str:
     """The command that does the rest of a run that was stopped, with the options of its command line.
 
-    names      the run's inputs
+    names      the run's inputs, the sample among them
     left       the jobs that are left; none if they aren't known. More than MAX_NAMED are not named one by one
     to_files   whether results go to files
     """
-    typed = typed_options(context)
+    typed = _typed_options(context, without=("--sample",))
     resumes = to_files and not force
     if _has_secret(names, typed):
         return "the same command with --resume" if resumes else "the same command"
@@ -55,7 +55,7 @@ def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
     """The command that does what is left of a run with --output-dir, for its journal. None if it would be too long, or
     show a password or signature in a URL.
     """
-    typed = [option for option in typed_options(context) if option not in ("--force", "--resume", "--retry-failed")]
+    typed = _typed_options(context, without=("--sample", "--force", "--resume", "--retry-failed"))
     if _has_secret(names, typed):
         return None
     command = _join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
@@ -93,10 +93,14 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     return _join(["cartesia-cli", *command, file, *_arguments(context, values)])
 
 
-def typed_options(context: typer.Context) -> list[str]:
-    """The options that were given on the command line of the running command, as command-line arguments."""
+def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[str]:
+    """The options that were given on the command line of the running command, as command-line arguments.
+
+    without   switches to leave out
+    """
     found = context.meta[FOUND]
-    return _arguments(context, {name: setting.value for name, setting in found.items() if setting.layer == "flag"})
+    typed = _arguments(context, {name: setting.value for name, setting in found.items() if setting.layer == "flag"})
+    return [word for word in typed if word not in without]
 
 
 def _arguments(context: typer.Context, values: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ...errors import InputError, UsageError
 from ...output import Layout
 from ...output.console import Reporter
-from ...protocol.batch import ServerResponse
+from ...protocol.batch import DEFAULT_LANGUAGE, ServerResponse
 from .. import backend
-from ..backend import Backend, BackendConfig
+from ..backend import Backend
 from . import shell_commands
 from .bucket_results import BucketResults, bucket_url
 from .budget import Budget
@@ -199,13 +199,41 @@ class TranscribeRun:
                 "--dry-run sends nothing, so it can't have words spoken", hint="use --sample without words"
             )
         if given.sample:
-            return [str(synthesize_sample(given.inputs or (), self._backend_config, self._connect, self._reporter))]
+            if not given.inputs:
+                return [str(SAMPLE)]
+            return [str(self._speak(" ".join(given.inputs)))]
         names = given.inputs or []
         if not names and given.files_from is None:
             raise UsageError("nothing to transcribe", hint="name a file, a folder or -; or try --sample")
         if given.files_from == STDIN and STDIN in names:
             raise UsageError("stdin can't be a recording and a list of inputs", hint="name a file for one of them")
         return names
+
+    def _speak(self, words: str) -> Path:
+        """Have the server speak words. Returns the new recording in the working directory. Raises UsageError if this
+        machine transcribes, which can't speak.
+        """
+        from datetime import datetime
+
+        from ...client import Deadlines
+        from ...output.files import write_file
+
+        if self._backend_config.base_url is None:
+            raise UsageError(
+                "having words spoken needs Cartesia's API", hint="set CARTESIA_API_KEY; --sample alone needs none"
+            )
+        request = {
+            "model_id": "sonic-latest",
+            "transcript": words,
+            "voice": SAMPLE_VOICE,
+            "output_format": {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000},
+            "language": self._config.options.language or DEFAULT_LANGUAGE,
+        }
+        audio = self._connect().client.synthesize(request, deadlines=Deadlines(total=120.0))
+        path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S_%f}.wav")
+        write_file(path, audio, replaces=False)
+        self._reporter.info(f"saved the sample as {path}")
+        return path
 
     def _open_manifest(self, path: Path, names: Sequence[str]) -> ManifestResults | None:
         """The manifest of the results; None in a dry run. If no other output is asked for, there is none."""
@@ -345,33 +373,3 @@ class SkippedInputs:
             if count and any_found:
                 self._reporter.info(f"{sentence}: skipped" + ("" if self._reporter.verbose else " (-v names them)"))
         self._files = self._repeats = 0
-
-
-def synthesize_sample(
-    words: Sequence[str], backend_config: BackendConfig, connect: Callable[[], Backend], reporter: Reporter
-) -> Path:
-    """The path of the bundled sample or, given words, of a new recording of them in the working directory, synthesized
-    by Cartesia. Raises UsageError for words without the API.
-    """
-    if not words:
-        return SAMPLE
-    if backend_config.base_url is None:
-        raise UsageError(
-            "having words spoken needs Cartesia's API", hint="set CARTESIA_API_KEY; --sample alone needs none"
-        )
-    from datetime import datetime
-
-    from ...client import Deadlines
-    from ...output.files import write_file
-
-    request = {
-        "model_id": "sonic-latest",
-        "transcript": " ".join(words),
-        "voice": SAMPLE_VOICE,
-        "output_format": {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000},
-        "language": "en",
-    }
-    path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S}.wav")
-    write_file(path, connect().client.synthesize(request, deadlines=Deadlines(total=120.0)))
-    reporter.info(f"saved the sample as {path}")
-    return path
