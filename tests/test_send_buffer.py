@@ -145,6 +145,57 @@ def test_a_recording_that_can_not_be_read_costs_only_what_is_not_in_memory() -> 
     assert len(traffic.troubles) == 1 and "error" in traffic.troubles[0]
 
 
+@pytest.mark.parametrize("size", [320, 328, 334])
+def test_after_a_recording_that_can_not_be_read_all_that_is_in_memory_is_sent_in_whole_samples(size: int) -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for _ in range(50):
+            traffic.write(size, recorded=True)
+        on_disk = traffic.buffer._audio.memory_start
+        file._file.truncate(MEMORY)
+        traffic.send()
+        assert traffic.buffer.dropped == traffic.buffer.acknowledged == on_disk
+        assert traffic.buffer.sent % 2 == 0
+        assert traffic.unacknowledged == AUDIO[traffic.buffer.acknowledged : 50 * size]
+
+
+def test_on_a_full_disk_whole_samples_are_dropped_whatever_the_limit() -> None:
+    traffic = Traffic()
+    traffic.buffer = SendBuffer(CHUNK, memory=MEMORY + 8, on_warning=traffic.troubles.append)
+    with file_size_limit(0):
+        for _ in range(100):
+            traffic.write(CHUNK)
+            assert traffic.buffer.acknowledged % 2 == 0
+    traffic.send()
+    assert traffic.buffer.dropped > 0
+
+
+class ShortReads:
+    """A file of which a read returns less than it was asked for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)[: size // 2]
+
+
+def test_a_temporary_file_that_returns_too_little_shifts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = send_buffer.TemporaryFile
+    monkeypatch.setattr(send_buffer, "TemporaryFile", lambda **options: ShortReads(create(**options)))
+    traffic = Traffic()
+    for _ in range(100):
+        traffic.write(CHUNK)
+    with pytest.raises(OSError, match="error"):
+        assert traffic.unacknowledged
+    traffic.send()
+    assert traffic.buffer.dropped == 100 * CHUNK - len(traffic.unacknowledged) > 0
+    assert len(traffic.troubles) == 1 and "error" in traffic.troubles[0]
+
+
 @pytest.mark.parametrize("size", [0, 1000, MEMORY, MEMORY + 100, 3 * MEMORY])
 def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_once(size: int) -> None:
     traffic = Traffic()

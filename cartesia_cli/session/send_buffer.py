@@ -11,6 +11,8 @@ if the disk is full, the oldest audio is dropped, and that is reported.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -74,11 +76,11 @@ class SendBuffer(Generic[MarkerT]):
     def write(self, block: AudioBlock) -> None:
         """Append audio."""
         size = len(block.pcm)
-        self._drop_oldest(size, MAX_HELD_BYTES, "there is too much of it")
+        self._make_room(size, MAX_HELD_BYTES, "there is too much of it")
         try:
             self._audio.append(block)
         except OSError as error:
-            self._drop_oldest(size, self._memory_limit, error.strerror or str(error))
+            self._make_room(size, self._memory_limit, error.strerror or str(error))
             self._audio.append(block)
         self.written += size
         self.changed.set()
@@ -112,7 +114,7 @@ class SendBuffer(Generic[MarkerT]):
         try:
             frame = self._audio.read(self.sent, size)
         except OSError as error:
-            self._drop_oldest(0, self._audio.in_memory, error.strerror or str(error))
+            self._drop_oldest(self._audio.memory_start - self.acknowledged, error.strerror or str(error))
             return self.next_item()
         self.sent += size
         return frame
@@ -158,16 +160,19 @@ class SendBuffer(Generic[MarkerT]):
         self._markers.popleft()
         self._next = max(0, self._next - 1)
 
-    def _drop_oldest(self, size: int, limit: int, reason: str) -> None:
-        """Drop the oldest audio, sent or not, until `size` more bytes fit in `limit`. Drops an eighth of the limit
-        more, so that this isn't needed for each block.
+    def _make_room(self, size: int, limit: int, reason: str) -> None:
+        """Drop the oldest audio if `size` more bytes don't fit in `limit`. Drops an eighth of the limit more, so that
+        this isn't needed for each block.
         """
         excess = self.written + size - self.acknowledged - limit
-        if excess <= 0:
-            return
-        excess = min(excess + limit // 8, self.written - self.acknowledged)
-        self.dropped += excess
-        self.acknowledged += excess
+        if excess > 0:
+            self._drop_oldest(excess + limit // 8, reason)
+
+    def _drop_oldest(self, size: int, reason: str) -> None:
+        """Drop the oldest `size` bytes, sent or not, rounded up to whole samples."""
+        size = min(size + size % 2, self.written - self.acknowledged)
+        self.dropped += size
+        self.acknowledged += size
         self.sent = max(self.sent, self.acknowledged)
         self._drop_acknowledged()
         if not self._has_reported:
@@ -194,19 +199,16 @@ class _HeldAudio:
 
     Older audio is read from the store that has it already, the recording of the session. Audio that no store has is
     moved to temporary files.
+
+    memory_start   position from which all audio is in memory
     """
 
     def __init__(self, memory: int) -> None:
         self._limit = memory
         self._memory = bytearray()
-        self._memory_start = self._end = 0
+        self.memory_start = self._end = 0
         self._runs = [_StoredRun(0, None, 0)]
         self._files: dict[int, IO[bytes]] = {}  # by their number, counted from the start of the session
-
-    @property
-    def in_memory(self) -> int:
-        """Bytes held in memory, the newest ones."""
-        return len(self._memory)
 
     def append(self, block: AudioBlock) -> None:
         """Raises OSError if the disk is full; nothing has changed then."""
@@ -221,29 +223,31 @@ class _HeldAudio:
         self._end += len(block.pcm)
 
     def read(self, position: int, size: int) -> bytes:
-        """Raises OSError if a store or a file can't be read."""
+        """Raises OSError if a store or a file can't be read, or has less than `size` bytes."""
         parts = []
-        for start, end, run in self._pieces(position, min(position + size, self._memory_start)):
+        for start, end, run in self._pieces(position, min(position + size, self.memory_start)):
             if run.store is not None:
                 parts.append(run.store.read(start + run.offset, end - start))
             else:
                 file = self._files[start // FILE_BYTES]
                 file.seek(start % FILE_BYTES)
                 parts.append(file.read(end - start))
-        start = max(position, self._memory_start) - self._memory_start
-        parts.append(bytes(self._memory[start : max(start, position + size - self._memory_start)]))
-        return b"".join(parts)
+        start = max(position, self.memory_start) - self.memory_start
+        parts.append(bytes(self._memory[start : max(start, position + size - self.memory_start)]))
+        if len(data := b"".join(parts)) < size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
 
     def drop(self, position: int) -> None:
         """Forget what is before `position`."""
-        if position > self._memory_start:
-            del self._memory[: position - self._memory_start]
-            self._memory_start = position
+        if position > self.memory_start:
+            del self._memory[: position - self.memory_start]
+            self.memory_start = position
         while len(self._runs) > 1 and self._runs[1].start <= position:
             del self._runs[0]
         for number in [number for number in self._files if (number + 1) * FILE_BYTES <= position]:
             self._files.pop(number).close()
-        if position >= self._memory_start:
+        if position >= self.memory_start:
             self.close()
 
     def close(self) -> None:
@@ -255,7 +259,7 @@ class _HeldAudio:
         """Free the oldest bytes of the memory."""
         if size <= 0:
             return
-        first = self._memory_start
+        first = self.memory_start
         for start, end, run in self._pieces(first, first + size):
             if run.store is None:
                 number = start // FILE_BYTES
@@ -264,7 +268,7 @@ class _HeldAudio:
                 self._files[number].seek(start % FILE_BYTES)
                 _write_all(self._files[number], self._memory[start - first : end - first])
         del self._memory[:size]
-        self._memory_start += size
+        self.memory_start += size
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, _StoredRun]]:
         """Pieces of the audio from `start` to `end`, each in one run and one temporary file."""
