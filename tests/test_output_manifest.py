@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -145,6 +146,23 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert path.stat().st_size > 5_000_000
+
+
+def test_full_disk_is_an_output_error_and_what_was_written_before_stays(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with OutputManifest(path, resume=False) as manifest:
+        manifest.add(0, '{"text": "one"}')
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))  # room for a part of the second line
+        try:
+            with pytest.raises(OutputError, match="File too large"):
+                manifest.add(1, '{"text": "two"}')
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with OutputManifest(path, resume=True) as manifest:
+        manifest.add(1, '{"text": "two"}')
+        manifest.finish()
+    assert documents(path)[-1] == {"text": "two"}  # no line is torn
 
 
 def test_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:

@@ -202,7 +202,8 @@ def test_bucket_to_bucket(run: Run, api: FaultServer, storage: ObjectStorage) ->
 def test_missing_bucket_or_object_is_one_clear_line(run: Run, api: FaultServer, storage: ObjectStorage) -> None:
     env = user(api, **storage.environment)
     for url, said in (("s3://nowhere/a.wav", "there is no bucket 'nowhere'"), ("s3://lectures/x.wav", "does not exist"),
-                      ("s3://lectures/x/", "no recording in s3://lectures/x/")):  # fmt: skip
+                      ("s3://lectures/x/", "no recording in s3://lectures/x/"),
+                      ("s3:///a.wav", "s3:///a.wav names no bucket"), ("s3://nowhere/", "'nowhere'")):  # fmt: skip
         done = run("transcribe", url, env=env)
         assert done.returncode == 3, done.stderr
         error, hint = done.stderr.decode().splitlines()

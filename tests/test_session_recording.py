@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.files import decode_file
 from cartesia_cli.audio.pcm import AudioBlock
 from cartesia_cli.audio.probing import probe
-from cartesia_cli.audio.session_recording import SessionRecording, find_orphans
+from cartesia_cli.audio.session_recording import OrphanedRecording, SessionRecording, find_orphans
 from cartesia_cli.audio.wav_writer import TeeSource, WavWriter, encode_header, open_private, read_back
 from cartesia_cli.errors import InputError, OutputError
 
@@ -264,6 +264,12 @@ class TestWavWriter:
 
 
 @pytest.mark.waits
+def test_recording_that_cannot_be_removed_is_an_output_error(tmp_path: Path) -> None:
+    orphan = OrphanedRecording(tmp_path, datetime.now(UTC), 1.0, {})
+    with pytest.raises(OutputError, match="can't be removed: Is a directory"):
+        orphan.remove()
+
+
 class TestKilledProcess:
     @pytest.mark.parametrize("seed", range(6))
     def test_recording_of_killed_process_is_complete(self, seed: int, tmp_path: Path) -> None:
