@@ -123,6 +123,23 @@ def test_workers_use_their_own_key_and_cache(
     assert not (tmp_path / "home" / ".cache").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "sent", "said"),
+    [("--insecure-http", None, "no key is sent"), ("--insecure-http-key", f"Bearer {WORKER_KEY}", "with the key")],
+)
+def test_workers_send_their_key_over_plain_http_only_if_that_is_asked_for(
+    cluster: LocalCluster, transcribe: Transcribe, server: FaultServer, talks: list[str], option: str,
+    sent: str | None, said: str,
+) -> None:  # fmt: skip
+    elsewhere = f"http://0.0.0.0:{server.port}"  # not an address of this machine
+    before = len(server.requests)
+    done = transcribe(f"talks/{talks[0]}", "--dask", cluster.scheduler_address, "--base-url", elsewhere, option,
+                      "--no-cache")  # fmt: skip
+    assert done.returncode == Exit.DONE, done.stderr
+    assert [request.header("Authorization") for request in server.requests[before:]] == [sent]
+    assert f"unencrypted: {said}" in done.stderr
+
+
 def test_interrupt_cancels_what_is_not_begun_and_keeps_what_is(
     cluster: LocalCluster, transcribe: Transcribe, env: dict[str, str], service: NamingService, tmp_path: Path
 ) -> None:

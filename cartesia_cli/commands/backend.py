@@ -61,16 +61,18 @@ MAX_TURN_SECONDS = 120.0
 class BackendConfig(NamedTuple):
     """The chosen backend.
 
-    base_url      of the server; None: this machine
-    credential    what is sent to prove who asks
-    reason        why it was chosen, if the user should know
-    api_version   sent as `Cartesia-Version`
+    base_url          of the server; None: this machine
+    credential        what is sent to prove who asks
+    reason            why it was chosen, if the user should know
+    api_version       sent as `Cartesia-Version`
+    unencrypted_key   whether the user allows that a key is sent to this server without encryption
     """
 
     base_url: str | None
     credential: Credential | None = None
     reason: str = ""
     api_version: str = API_VERSION
+    unencrypted_key: bool = False
 
 
 class RunningServer(NamedTuple):
@@ -186,7 +188,7 @@ def choose_backend(
     key is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
 
     local               must not be combined with `cloud` or `base_url`
-    needs_key           False if nothing will be sent; then the key isn't read
+    needs_key           False if this process sends nothing; then the key isn't read
     optional_key        whether the server may be asked without a key
     insecure_http       whether plain http to another machine is allowed, without a key; None: as configured
     insecure_http_key   the same, with the key
@@ -201,7 +203,7 @@ def choose_backend(
         allowed = sends_key or is_switched_on(settings, "insecure_http", insecure_http)
         _check_encryption(address, settings if base_url is None else None, allowed=allowed)
         found = credential(settings) if sends_key and needs_key else None
-        return BackendConfig(address, found, api_version=version)
+        return BackendConfig(address, found, api_version=version, unencrypted_key=sends_key)
     if not needs_key and (cloud or address or key_source(settings)):
         return BackendConfig(address or BASE_URL, api_version=version)
     found = credential(settings) if needs_key else None

@@ -230,7 +230,7 @@ class BackendOptions(OptionGroup):
     ) -> "BackendConfig":
         """The backend that these options and the configuration choose. The reporter will never print its key.
 
-        needs_key      False if nothing will be sent; then the key isn't read
+        needs_key      False if this process sends nothing; then the key isn't read
         optional_key   whether the server may be asked without a key
         """
         from urllib.parse import urlsplit
@@ -246,7 +246,8 @@ class BackendOptions(OptionGroup):
                 f"using {urlsplit(choice.base_url).netloc} because of {origin}; --local transcribes on this machine"
             )
         if choice.base_url is not None and is_unencrypted(choice.base_url):
-            key = "with the key" if choice.credential is not None else "no key is sent"
+            sends_key = choice.credential is not None or (choice.unencrypted_key and not needs_key)
+            key = "with the key" if sends_key else "no key is sent"
             reporter.warn(f"{urlsplit(choice.base_url).netloc} is reached over plain http, unencrypted: {key}")
         return choice
 

@@ -41,13 +41,11 @@ class WorkerConfig:
     """What all recordings of a run have in common, as far as workers need it. It contains no key.
 
     batch      without a cache: workers have their own
-    backend    without a credential; its base_url None: an engine on the worker
-    sends_key  whether the worker's key is sent to it; without encryption, that is the user's choice
+    backend    without a credential: workers have keys of their own; its base_url None: an engine on the worker
     """
 
     batch: BatchConfig
     backend: BackendConfig
-    sends_key: bool
     local_model: str | None
     retries: int | None
     no_cache: bool
@@ -142,7 +140,7 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
     try:
         return backend.choose_backend(
             configured({}), local=chosen.base_url is None, cloud=False, base_url=chosen.base_url,
-            insecure_http=True, insecure_http_key=config.sends_key, api_version=chosen.api_version,
+            insecure_http=True, insecure_http_key=chosen.unencrypted_key, api_version=chosen.api_version,
         )  # fmt: skip
     except AuthError as error:
         error.hint = KEY_HINT

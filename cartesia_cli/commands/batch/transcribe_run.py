@@ -182,7 +182,6 @@ class TranscribeRun:
         config = cluster_jobs.WorkerConfig(
             self._config._replace(layout=Layout(), cache=None, bucket=None),
             chosen._replace(credential=None),
-            chosen.credential is not None,
             options.backend.local_model,
             sending.retries,
             sending.no_cache,
