@@ -92,7 +92,8 @@ class AbortHandle(TunnelTrace):
         self._aborted = True
         if self._socket is not None:
             try:
-                self._socket.shutdown(socket.SHUT_RDWR)
+                # Not by SSLSocket's own method, which first removes the encryption: the thread could send audio then.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
             except OSError:
                 return
 
