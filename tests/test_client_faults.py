@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -35,6 +36,7 @@ from cartesia_cli.client import BatchClient, Deadlines, RetryPolicy, Upload, Upl
 from cartesia_cli.client.deadlines import run_with_deadline
 from cartesia_cli.client.environment import find_proxy
 from cartesia_cli.client.http_errors import Peer, refusal_failure
+from cartesia_cli.client.http_transport import AbortHandle, BuildRequest, HttpClient, HttpResponse
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -813,6 +815,51 @@ def test_abandoned_exchange_is_disconnected(slow: str, size: int, home: Path) ->
         else:
             server.wait(lambda server: request.gone.is_set() or request.whole)
             assert not request.whole
+
+
+def test_an_abandoned_exchange_does_not_count_for_the_next_attempt(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_second, is_over, attempts = threading.Event(), threading.Event(), list[UploadProgress]()
+
+    def exchange(
+        self: HttpClient, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
+    ) -> HttpResponse:
+        build()
+        attempts.append(progress)
+        if len(attempts) == 1:
+            has_second.wait(LONGEST_RUN)
+            progress.advance(progress.size)
+        else:
+            has_second.set()
+        is_over.wait(LONGEST_RUN)
+        raise AssertionError
+
+    monkeypatch.setattr(HttpClient, "exchange", exchange)
+    upload, limits = Upload(home / "talk.wav", "talk.wav", "audio/wav"), patient(stall=0.5, silence=1)
+    with (
+        BatchClient("http://127.0.0.1:9", None, retry=RetryPolicy(1), sleep=lambda seconds: None) as client,
+        pytest.raises(NetworkError, match="the upload did not move"),
+    ):
+        client.transcribe(upload, BatchOptions(model="m"), deadlines=limits)
+    is_over.set()
+    assert len(attempts) == 2
+
+
+def test_aborting_a_connection_leaves_it_encrypted() -> None:
+    """Otherwise its thread may send what comes next unencrypted, before the connection is shut down."""
+    here, there = socket.socketpair()
+    with (
+        here,
+        there,
+        ssl.create_default_context().wrap_socket(
+            here, server_hostname="localhost", do_handshake_on_connect=False
+        ) as encrypted,
+    ):
+        handle = AbortHandle()
+        stream = SimpleNamespace(get_extra_info=lambda name: encrypted)
+        handle("connection.start_tls.complete", {"return_value": stream})
+        handle.abort()
+        with pytest.raises((BrokenPipeError, ssl.SSLError)):  # ValueError: it isn't encrypted any more
+            encrypted.write(b"audio")
 
 
 # Redirects -------------------------------------------------------------------------------------------------

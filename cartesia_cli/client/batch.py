@@ -7,6 +7,7 @@ is attempted; `http_transport` carries out one attempt, and `http_errors` decide
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from ..errors import ApiError, NetworkError, ProtocolError
@@ -26,7 +27,7 @@ from .http_errors import (
     refusal_failure,
     truncated_response_failure,
 )
-from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, HttpResponse, peer_of
+from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, peer_of
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class Request(NamedTuple, Generic[T]):
 
     name          what is asked for, as messages name it
     address       URL
-    build         makes the request of one attempt
+    build         makes the request of one attempt, which reports its progress
     decode        reads the body of a success, or raises ProtocolError
+    size          bytes of the file that is uploaded; 0 without one
     on_progress   called every tick of an attempt
     costs         whether the server may bill it
     on_response   receives every success before its body is decoded: it may have been paid for
@@ -49,10 +51,10 @@ class Request(NamedTuple, Generic[T]):
 
     name: str
     address: str
-    build: BuildRequest
+    build: Callable[[UploadProgress], HttpRequest]
     decode: Callable[[bytes], T]
-    progress: UploadProgress
     deadlines: Deadlines
+    size: int = 0
     on_progress: ProgressCallback = lambda progress: None
     costs: bool = True
     on_response: Callable[[HttpResponse], None] = lambda response: None
@@ -110,16 +112,16 @@ class BatchClient:
         on_progress   called every tick of an attempt
         on_response   receives every success (2xx), whether or not its body is a transcript or complete
         """
-        progress = UploadProgress(file_size(upload))
 
-        def build() -> HttpRequest:
+        def build(progress: UploadProgress) -> HttpRequest:
             body = MultipartBody(options.form(), upload, progress.advance)
             progress.size = body.file_bytes
             return HttpRequest("POST", {**(headers or {}), **body.headers}, iter(body))
 
         name = upload.name or upload.filename
         address = build_url(self._base_url, HTTP_ROUTES[endpoint], options.query())
-        request = Request(name, address, build, decode_batch, progress, deadlines, on_progress, on_response=on_response)
+        size = file_size(upload)
+        request = Request(name, address, build, decode_batch, deadlines, size, on_progress, on_response=on_response)
         return self._discard_fields_with_key(self._send(request))
 
     def _discard_fields_with_key(self, response: BatchResponse) -> BatchResponse:
@@ -150,7 +152,7 @@ class BatchClient:
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""
 
-        def build() -> HttpRequest:
+        def build(progress: UploadProgress) -> HttpRequest:
             body = json.dumps(dict(request), ensure_ascii=False).encode()
             return HttpRequest("POST", {"Content-Type": "application/json"}, body)
 
@@ -159,21 +161,18 @@ class BatchClient:
                 raise ProtocolError("the response is not a WAV file")
             return body
 
-        address, progress = build_url(self._base_url, "/tts/bytes"), UploadProgress()
-        return self._send(Request("the sample", address, build, check, progress, deadlines))
+        return self._send(Request("the sample", build_url(self._base_url, "/tts/bytes"), build, check, deadlines))
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol.models import MODELS_PATH, MODELS_QUERY, decode_models
 
-        address, progress = build_url(self._base_url, MODELS_PATH, MODELS_QUERY), UploadProgress()
+        address = build_url(self._base_url, MODELS_PATH, MODELS_QUERY)
 
-        def build() -> HttpRequest:
+        def build(progress: UploadProgress) -> HttpRequest:
             return HttpRequest("GET")
 
-        return self._send(
-            Request("the list of models", address, build, decode_models, progress, deadlines, costs=False)
-        )
+        return self._send(Request("the list of models", address, build, decode_models, deadlines, costs=False))
 
     def _send(self, request: Request[T]) -> T:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""
@@ -212,11 +211,12 @@ class BatchClient:
 
     def _attempt(self, request: Request[T], end_time: float) -> T | Failure:
         """One attempt. Raises only what no other attempt could change."""
-        name, progress, abort_handle = request.name, request.progress, AbortHandle()
-        progress.restart()
+        # A new progress: the thread of an attempt that was given up may still report its own.
+        name, progress, abort_handle = request.name, UploadProgress(request.size), AbortHandle()
+        build = partial(request.build, progress)
         try:
             response = run_with_deadline(
-                lambda: self._http.exchange(request.build, request.address, progress, abort_handle),
+                lambda: self._http.exchange(build, request.address, progress, abort_handle),
                 progress,
                 request.deadlines,
                 end_time,
