@@ -27,6 +27,6 @@ def transcribe(context: typer.Context, reporter: Reporter, *, options: Transcrib
     from .batch.transcribe_run import TranscribeRun
 
     with ExitStack() as stack:
-        failed = TranscribeRun(context, options, reporter, stack).run()
-    if failed:
+        is_done = TranscribeRun(context, options, reporter, stack).run()
+    if not is_done:
         raise typer.Exit(Exit.FAILED)

@@ -107,7 +107,7 @@ def transcribe_on_worker(job: Job, config: WorkerConfig) -> tuple[TranscribedJob
     responses = backend.open_cache(
         config.no_cache, config.backend, config.batch.endpoint, config.local_model, Reporter()
     )
-    engine = backend.engine_name(config.backend, config.local_model, config.batch.options.language)
+    engine = backend.engine_name(config.backend, config.local_model, config.batch.request.language)
     batch = config.batch._replace(cache=responses, engine=engine)
     done = transcribe_job(job, batch, lambda: _open_backend(config), reporter)
     return done, messages.getvalue().splitlines()

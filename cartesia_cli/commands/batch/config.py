@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # start-up: a run may have no cache, and most need few format
 class BatchConfig(NamedTuple):
     """What all recordings of a batch have in common.
 
+    request      options of each request
     timeout      seconds for each request with all its attempts, without the wait until it may begin; None: as long as
                  the size of the recording needs
     cache        responses of the same server; None: neither read nor written
@@ -30,7 +31,7 @@ class BatchConfig(NamedTuple):
     engine       the model of this machine that transcribes, as of `engine_name`; empty: that of the options
     """
 
-    options: BatchOptions
+    request: BatchOptions
     layout: Layout
     endpoint: str
     timeout: float | None
@@ -46,4 +47,4 @@ class BatchConfig(NamedTuple):
     @property
     def model(self) -> str:
         """The model that results name."""
-        return self.engine or self.options.model
+        return self.engine or self.request.model

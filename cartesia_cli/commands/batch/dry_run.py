@@ -96,9 +96,9 @@ def print_estimate(
     unknown = sum(row.upload.duration is None for row in rows)
     unpriced = sum(row.credits is None for row in rows)
     where = f"{base_url}{HTTP_ROUTES[config.endpoint]}" if base_url else "this machine"
-    asked = [*config.options.query(), *config.options.form()]
+    asked = [*config.request.query(), *config.request.form()]
     if reporter.as_json:
-        request = {"to": where, "query": dict(config.options.query()), "form": dict(config.options.form())}
+        request = {"to": where, "query": dict(config.request.query()), "form": dict(config.request.form())}
         report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(priced=priced) for row in rows]}
         report["duration"] = round(duration, 3)
         report |= {"credits": round(price, 3)} if priced else {}

@@ -61,7 +61,7 @@ def pending(
             if len(jobs) == 1:
                 raise
             reporter.error(error)
-            results.failed_before(job.input, config.options, error)
+            results.failed_before(job.input, config.request, error)
             failed += 1
     return waiting, failed
 

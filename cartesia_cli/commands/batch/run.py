@@ -264,7 +264,7 @@ class BatchRun:
             raise
         stops = error is not None and is_account_error(error)
         if error is not None and not stops:
-            self._record.failed(job.input, self._config.options, error)
+            self._record.failed(job.input, self._config.request, error)
         with self._lock:
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)

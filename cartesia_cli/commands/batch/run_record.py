@@ -87,7 +87,7 @@ def describe_request(
 def request_of(file: Path, job: Job, config: BatchConfig) -> str:
     """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
     selection = None if file is job.response_file else config.layout.selection
-    return describe_request(config.options, selection, job.input.segment, config.speakers)
+    return describe_request(config.request, selection, job.input.segment, config.speakers)
 
 
 def has_journal(output_dir: Path) -> bool:
@@ -207,7 +207,7 @@ class RunRecord:
         source = source_of(job.input)
         listed = None if job.input.listed is None else job.input.listed.to_numbers()
         selection, segment = config.layout.selection, job.input.segment
-        wanted = describe_request(config.options, selection, segment, config.speakers)
+        wanted = describe_request(config.request, selection, segment, config.speakers)
         files: dict[str, str] = {}
         for file in job.files:
             if audio is None or (written := fingerprint(file)) is None:

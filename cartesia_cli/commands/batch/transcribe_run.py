@@ -49,7 +49,8 @@ SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 
 
 class TranscribeRun:
-    """A run of the command. Raises UsageError for options that contradict each other.
+    """A run of the command. To create it raises UsageError for most options that contradict each other, and AuthError
+    without the key that is needed.
 
     stack   closes at the end what the run opens
     """
@@ -59,7 +60,9 @@ class TranscribeRun:
     ) -> None:
         self._context, self._options, self._reporter, self._stack = context, options, reporter, stack
         output, sending = options.output, options.sending
-        self._formats = output.formats(selects_rows=options.format.selects_rows)
+        has_other_output = output.is_given or options.format.selects_rows
+        is_manifest_only = options.run.output_manifest is not None and not has_other_output
+        self._formats = () if is_manifest_only else output.formats(selects_rows=options.format.selects_rows)
         layout = options.format.layout(options.subtitles)
         sends_here = sending.dask is None or options.input.sample  # the workers of a cluster have keys of their own
         self._backend_config = options.backend.resolve(
@@ -102,8 +105,10 @@ class TranscribeRun:
         self._cluster: ClusterJobs | None = None
         self._connect = cache(self._open_backend)
 
-    def run(self) -> int:
-        """Do what the options ask for. Returns the number of inputs that failed, each of which is reported."""
+    def run(self) -> bool:
+        """Do what the options ask for. Returns whether all of it is done; what isn't has been reported. Raises CliError
+        for a failure that ends the run, which UsageError is before anything is sent.
+        """
         options, reporter, config = self._options, self._reporter, self._config
         dry_run = options.input.dry_run
         if options.sending.dask is not None and not dry_run:
@@ -150,18 +155,18 @@ class TranscribeRun:
         if dry_run:
             from .dry_run import print_estimate
 
-            failed = print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
+            is_done = not print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
         else:
-            failed = plan.unusable
+            is_done = not plan.unusable
             if manifest is not None:
                 manifest.reserve()
             self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
-                failed = self._transcribe(plan, names, remote)
+                is_done = self._transcribe(plan, names, remote)
         skipped.report(any_found=True)
-        return failed + (0 if manifest is None else manifest.missing)
+        return is_done and (manifest is None or not manifest.missing)
 
     def _open_backend(self) -> Backend:
         opening = backend.open_backend(
@@ -180,7 +185,8 @@ class TranscribeRun:
         options = self._options
         sending, chosen = options.sending, self._backend_config
         config = cluster_jobs.WorkerConfig(
-            self._config._replace(layout=Layout(), cache=None, bucket=None),
+            # without what only this process needs, to write results
+            self._config._replace(layout=Layout(), cache=None, bucket=None, manifest=None, matches=None),
             chosen._replace(credential=None),
             options.backend.local_model,
             sending.retries,
@@ -226,7 +232,7 @@ class TranscribeRun:
             "transcript": words,
             "voice": SAMPLE_VOICE,
             "output_format": {"container": "wav", "encoding": "pcm_s16le", "sample_rate": 16000},
-            "language": self._config.options.language or DEFAULT_LANGUAGE,
+            "language": self._config.request.language or DEFAULT_LANGUAGE,
         }
         audio = self._connect().client.synthesize(request, deadlines=Deadlines(total=120.0))
         path = Path(f"stt_sample_{datetime.now():%Y%m%d_%H%M%S_%f}.wav")
@@ -235,7 +241,7 @@ class TranscribeRun:
         return path
 
     def _open_manifest(self, path: Path, names: Sequence[str]) -> ManifestResults | None:
-        """The manifest of the results; None in a dry run. If no other output is asked for, there is none."""
+        """The manifest of the results; None in a dry run. Raises UsageError if it can't be written."""
         from .manifest_results import ManifestResults, check_output_manifest, path_of_shard
 
         options = self._options
@@ -244,8 +250,6 @@ class TranscribeRun:
         keeps_lines = options.run.continues
         force = options.output.force or options.input.dry_run
         check_output_manifest(path, names, resume=keeps_lines, force=force)
-        if not (options.output.is_given or options.format.selects_rows):
-            self._formats = ()
         if options.input.dry_run:
             return None
         texts_only = self._config.speakers is None and self._config.layout.selection is None
@@ -255,14 +259,14 @@ class TranscribeRun:
     def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedInputs) -> BatchPlan:
         """Plan the inputs of this shard, and of those only what is left if an earlier run is continued."""
         options, shard = self._options, self._shard
-        if shard is not None:
+        if shard is not None:  # an InputError may hide inputs of any shard: each reports it
             found = (item for item in found if not isinstance(item, Input) or shard.has(shard_key(item)))
         numbered = (
             item if isinstance(item, InputError) else item._replace(number=number) for number, item in enumerate(found)
         )
         return BatchPlan(
             numbered,
-            self._config.options,
+            self._config.request,
             output_plan,
             self._record,
             self._reporter,
@@ -284,7 +288,7 @@ class TranscribeRun:
                 return [job for job in chosen if not manifest.keep(job.input)], 0
 
         def find_response(job: Job) -> ServerResponse | None:
-            # Those to the channels are only known once a recording is split.
+            # With --speakers-by-channel, there is one for each channel, known when the recording is split.
             return look_up(job, config, reporter)[1] if config.speakers is None else None
 
         def keep_in_manifest(job: Job) -> None:
@@ -305,12 +309,12 @@ class TranscribeRun:
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
 
-    def _transcribe(self, plan: BatchPlan, names: Sequence[str], remote: RemoteInputs) -> int:
-        """Transcribe what is planned. Returns the number of inputs that failed."""
+    def _transcribe(self, plan: BatchPlan, names: Sequence[str], remote: RemoteInputs) -> bool:
+        """Transcribe what is planned. Returns whether no input failed and, with --grep, anything matched."""
         config, matches = self._config, self._config.matches
         if self._cluster is None:
             model = self._options.backend.local_model
-            backend.report_engine(self._backend_config, model, config.options.language, self._reporter)
+            backend.report_engine(self._backend_config, model, config.request.language, self._reporter)
         elif self._backend_config.reason:
             self._reporter.info(OFFLINE_CLUSTER)
         if plan.complete and config.speakers is None:
@@ -344,7 +348,7 @@ class TranscribeRun:
             raise write_error
         if not run.summary.total + plan.done:
             self._reporter.info(EMPTY_LIST)
-        return failed + (matches is not None and matches.found_nothing)
+        return not failed and not (matches is not None and matches.found_nothing)
 
 
 class SkippedInputs:
@@ -363,7 +367,10 @@ class SkippedInputs:
         self._reporter.detail(f"{source}: the same as another input: skipped")
 
     def report(self, *, any_found: bool) -> None:
-        """Say how many were skipped since the last report."""
+        """Say how many were skipped since the last report.
+
+        any_found   False if no input may be a recording: the error that follows counts the files
+        """
         files = "1 file is not a recording" if self._files == 1 else f"{self._files} files are not recordings"
         repeats = (
             "1 input is the same as another" if self._repeats == 1 else f"{self._repeats} inputs are the same as others"

@@ -167,7 +167,7 @@ class JobTranscriber:
         if self._cluster is not None:
             return nullcontext(job)
         update = partial(self._update, number)
-        return materialize(job, self._config.options, self._temporary, update, self._remote)
+        return materialize(job, self._config.request, self._temporary, update, self._remote)
 
     def _update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         """Show how far a download is. Raises Stopped if the run is being stopped."""
@@ -297,7 +297,7 @@ class JobTranscriber:
 
             return client.transcribe(
                 recording.upload,
-                config.options,
+                config.request,
                 endpoint=config.endpoint,
                 deadlines=backend.deadlines(media.bytes, media.duration, config.timeout),
                 headers=done.headers,
@@ -368,7 +368,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
-    lookup = config.cache.lookup(job.input.path, config.options, job.input.segment)
+    lookup = config.cache.lookup(job.input.path, config.request, job.input.segment)
     found = lookup.find() if lookup else None
     if found:
         stored = datetime.fromtimestamp(found.received_at)
