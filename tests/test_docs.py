@@ -40,7 +40,8 @@ from typer.main import get_command
 from cartesia_cli import cli
 from cartesia_cli.errors import Exit
 from cartesia_cli.output import FORMATS
-from cartesia_cli.protocol.constants import ENCODINGS, batch_credits, realtime_credits
+from cartesia_cli.protocol.constants import API_VERSION, ENCODINGS, batch_credits, realtime_credits
+from cartesia_cli.retry import DEFAULT_RETRIES
 from cartesia_cli.server.script import parse_script
 from cartesia_cli.subtitles.profiles import PROFILES
 
@@ -452,12 +453,16 @@ def test_tables_of_options_name_only_options_that_exist() -> None:
                 assert name in known, f"{page}: {name}"
 
 
-def test_documented_formats_are_those_of_the_program() -> None:
+def test_documented_formats_encodings_and_defaults_are_those_of_the_program() -> None:
     named = {name for cells in rows("docs/formats.md", "Formats") for name in re.findall(r"`(\w+)`", cells[0])}
     assert named == set(FORMATS)
     transcribe = (ROOT / "docs" / "transcribe.md").read_text("utf-8")
     for encoding in ENCODINGS:
         assert f"`{encoding}`" in transcribe
+    help = {option.name: option.help for option in PROGRAM.commands["transcribe"].params if option.name != "inputs"}
+    assert set(re.findall(r"pcm_\w+", help["encoding"])) == set(ENCODINGS)
+    assert f"{API_VERSION} by default" in help["api_version"]
+    assert f"{DEFAULT_RETRIES} by default" in help["retries"]
     for suffix in ("flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "wav", "webm"):
         assert re.search(rf"\b{suffix}\b", transcribe)
 

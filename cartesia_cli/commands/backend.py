@@ -161,7 +161,7 @@ class Backend:
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
         """The time limits of a request: of `size` bytes, with `seconds` of audio if that is known.
 
-        timeout   the user's limit for each step, or None for limits that fit the recording
+        timeout   the user's limit for the whole request; None: limits that fit the recording
         """
         if timeout is not None:
             return Deadlines.of(timeout)

@@ -31,7 +31,7 @@ Action = Annotated[
 ]
 
 
-def cache(reporter: Reporter, *, action: Action = None, format: given.Listing = "table") -> None:
+def cache(reporter: Reporter, *, action: Action = None, format: given.ListFormat = "table") -> None:
     """Show or clear the cache of earlier responses."""
     from ..cache import Store, cache_dir
     from ..fingerprint import untrusted

@@ -30,7 +30,7 @@ Action = Annotated[
 ]  # fmt: skip
 
 
-def config(context: typer.Context, *, action: Action = None, format: given.Listing = "table") -> None:
+def config(context: typer.Context, *, action: Action = None, format: given.ListFormat = "table") -> None:
     """Show each setting, its value, and where it is set."""
     from ..output.files import write_json, write_stdout
 

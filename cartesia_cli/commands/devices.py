@@ -21,7 +21,7 @@ cartesia-cli listen --device 'Monitor of'
 HEADER = ("#", "Hz", "channels", "system", "kind", "name")
 
 
-def devices(*, format: given.Listing = "table") -> None:
+def devices(*, format: given.ListFormat = "table") -> None:
     """List microphones, and monitors, which record what this computer plays."""
     from ..audio import devices as audio_devices
 

@@ -42,7 +42,7 @@ def doctor(
     offline: Offline = False,
     device: Device = None,
     server: given.ServerOptions,
-    format: given.Listing = "table",
+    format: given.ListFormat = "table",
 ) -> None:
     """Check what works on this machine and what doesn't, and say what to do.
 

@@ -46,7 +46,7 @@ def models(
     context: typer.Context,
     reporter: Reporter,
     *,
-    format: given.Listing = "table",
+    format: given.ListFormat = "table",
     refresh: Refresh = False,
     backend_options: given.BackendOptions,
 ) -> None:

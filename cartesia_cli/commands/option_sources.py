@@ -31,7 +31,7 @@ SETTINGS = "cartesia_cli.settings"
 """Key in the context's `meta` for the configuration that those options choose."""
 
 OVERRULED = "cartesia_cli.overruled"
-"""Key in the context's `meta` for what overruled `local = true`."""
+"""Key in the context's `meta` for where a server is set that overrules `local = true`; None if none does."""
 
 KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "boolean": ((bool,), "true or false"),

@@ -27,22 +27,25 @@ if TYPE_CHECKING:  # --help does without
 class OptionGroup:
     """Options of a command that belong together: each annotated attribute of a subclass is one, or another group.
 
-    Not a dataclass or named tuple, because a program that starts for each recording builds all groups of its command.
-    The module of a group must not postpone annotations (`from __future__ import annotations`): they would be strings.
+    Options have other names than those in the other groups of their command. Attributes that a subclass inherits aren't
+    options of it. The module of a group must not postpone annotations (`from __future__ import annotations`): they
+    would be strings.
+
+    Neither a dataclass nor a named tuple: those classes take long to define, at each start of the program.
     """
 
     def __init__(self, **values: Any) -> None:
-        """Other attributes keep their defaults."""
+        """Other options keep their defaults; groups have none."""
         vars(self).update(values)
 
     @classmethod
     def names(cls) -> Sequence[str]:
-        """The names of the options, and groups."""
+        """The names of the attributes: options and groups."""
         return tuple(cls.__annotations__)
 
     @classmethod
     def parameters(cls) -> Iterator[inspect.Parameter]:
-        """The options as parameters, and those of the groups in it."""
+        """The options as parameters, those of the groups in it included."""
         for name, kind in cls.__annotations__.items():
             if _is_group(kind):
                 yield from kind.parameters()
@@ -52,7 +55,7 @@ class OptionGroup:
 
     @classmethod
     def take(cls, values: dict[str, Any]) -> Self:
-        """A group of these values, which are taken out."""
+        """A group with its values, which are removed from `values`."""
         kinds = cls.__annotations__.items()
         return cls(**{name: kind.take(values) if _is_group(kind) else values.pop(name) for name, kind in kinds})
 
@@ -62,7 +65,7 @@ def as_callback(command: Callable[..., None]) -> Callable[..., None]:
 
     Each parameter whose type is an OptionGroup is replaced by the options in it. Others are annotated for Typer, and
     have defaults unless they are required. Two aren't options: `context`, Typer's, and `reporter`, which prints
-    messages as the CommonOptions say.
+    messages as the CommonOptions say: `cli.main` has put it into `context.obj`.
     """
     parameters = inspect.signature(command, eval_str=True).parameters
     groups: dict[str, type[OptionGroup]] = {}
@@ -102,13 +105,13 @@ def _check_api_version(version: str | None) -> str | None:
     return version
 
 
-# Where a command has several panels of options, each has a function for its own.
+# One function for each panel of --help whose options several commands share.
 backend_option = partial(typer.Option, rich_help_panel="Backend")
 message_option = partial(typer.Option, rich_help_panel="Messages on stderr")
 configuration_option = partial(typer.Option, rich_help_panel="Configuration")
 
 NUMBERED = "numbered"
-"""Value of --speakers-by-channel without names."""
+"""The value that `cli` gives to --speakers-by-channel without names. A single speaker can't have this name."""
 
 Local = Annotated[bool, backend_option("--local", help="Transcribe on this machine, offline.")]
 Cloud = Annotated[bool, backend_option("--cloud", help="Transcribe with Cartesia's API; needs a key.")]
@@ -138,7 +141,7 @@ ApiVersion = Annotated[
 Timeout = Annotated[
     float | None,
     backend_option(metavar="SECONDS", min=0.1,
-                   help="Give up after this time; by default it depends on the file's size."),
+                   help="Give up on a recording after this time; by default it depends on its size."),
 ]  # fmt: skip
 Retries = Annotated[
     int | None,
@@ -175,7 +178,7 @@ ConfigurationProfile = Annotated[
     str | None,
     configuration_option("--profile", metavar="NAME", help="Use this profile of the configuration file, too."),
 ]
-Listing = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
+ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
 Quiet = Annotated[bool, message_option("--quiet", "-q", help="Show errors only.")]
 Verbose = Annotated[bool, message_option("--verbose", "-v", help="Show more details.")]
 Debug = Annotated[bool, message_option("--debug", help="Show tracebacks of errors.")]
@@ -184,8 +187,8 @@ Color = Annotated[ColorMode, message_option(help="When to use colour on stderr."
 
 
 class CommonOptions(OptionGroup):
-    """What every command has: how much is printed on stderr, whether in colour, and which configuration applies, which
-    ConfiguredCommand reads before.
+    """What every command has: how much is printed on stderr, whether in colour, and which configuration applies.
+    ConfiguredCommand has read `config` and `profile` before.
     """
 
     quiet: Quiet = False
@@ -228,7 +231,8 @@ class BackendOptions(OptionGroup):
     def resolve(
         self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
     ) -> "BackendConfig":
-        """The backend that these options and the configuration choose. The reporter will never print its key.
+        """The backend that these options and the configuration choose: see `backend.choose_backend`. Says on stderr if
+        a server overrules `local = true`, or is reached unencrypted. The reporter will never print its key.
 
         needs_key      False if this process sends nothing; then the key isn't read
         optional_key   whether the server may be asked without a key
@@ -298,7 +302,7 @@ def warn_of_unknown_values(
 ) -> None:
     """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
 
-    models_of   base URL of the server whose list of models counts, if it is known; None: the lists of all servers
+    models_of   base URL of the server whose models count as known; None: those of all servers that have been asked
 
     Raises UsageError for a model or language that is blank, or has control characters.
     """

@@ -38,7 +38,7 @@ HEADER = ("shard", "state", "before", "done", "failed", "left", "audio", "credit
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --output-dir of `transcribe`.")]
 
 
-def status(*, directory: Directory, format: given.Listing = "table") -> None:
+def status(*, directory: Directory, format: given.ListFormat = "table") -> None:
     """Show how far the runs in an output directory are."""
     from ..scale.journal import Journal
     from ..scale.run_status import read_status

@@ -39,7 +39,7 @@ def vad(
     channel: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Use this channel only; by default all are mixed.")
     ] = None,
-    format: given.Listing = "table",
+    format: given.ListFormat = "table",
 ) -> None:
     """List the utterances and the noise level in a recording, and flags that suit it."""
     from ..audio.files import decode_file, decode_pipe
