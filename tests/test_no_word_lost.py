@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from itertools import product
+from itertools import count, product
 
 import pytest
 
@@ -21,8 +21,9 @@ from cartesia_cli.session.latency import LatencyRecorder
 from cartesia_cli.session.reconnect import MAX_ATTEMPTS, ReconnectPolicy
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Segment, Update
+from tests import late_server
 from tests.late_server import CHUNK, LateSession, delays, random_lifetimes
-from tests.tones import TONE, spoken
+from tests.tones import TONE, Recognizer, spoken
 
 pytestmark = pytest.mark.waits
 
@@ -126,6 +127,34 @@ def test_session_without_progress_ends_after_some_tries() -> None:
     session = run([*range(NUMBERS)], lives=[], last=0.4, tries=MAX_ATTEMPTS)
     assert session.error is not None
     assert len(session.connections) < 4 * MAX_ATTEMPTS
+
+
+def mishear(monkeypatch: pytest.MonkeyPatch, again: Callable[[int], list[int]]) -> None:
+    """Have the server recognize each number differently over all connections but the first."""
+    connections = count()
+
+    class Mishearing(Recognizer):
+        def __init__(self) -> None:
+            super().__init__()
+            self._is_first = not next(connections)
+
+        def _settle(self) -> None:
+            before = len(self.heard)
+            super()._settle()
+            if not self._is_first:
+                self.heard[before:] = [found for number in self.heard[before:] for found in again(number)]
+
+    monkeypatch.setattr(late_server, "Recognizer", Mishearing)
+
+
+def test_resent_audio_that_gives_other_text_is_sent_from_the_acknowledged_position_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here that position isn't exactly one of a sample."""
+    mishear(monkeypatch, lambda number: [number + 100])
+    session = run([*range(16)], late=0.5, rest=0.6, silence=0.15, lives=[15.5], updates=False, last=30.0, tries=20)
+    assert session.error is None and session.heard[:13] == [*range(13)] and session.heard[-3:] == [113, 114, 115]
+    assert len(session.connections) == 3
 
 
 def placed(session: LateSession) -> list[tuple[Segment, float]]:

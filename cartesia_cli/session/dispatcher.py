@@ -105,7 +105,7 @@ class EventDispatcher:
         position = self._buffer.seconds(resume)
         self._settle_dropped()
         self._buffer.rewind(resume)
-        self._tracker.rewind(position)
+        self._tracker.rewind(position, skips_audio=resume > self._buffer.acknowledged)
         self._timeline.rewind(position)
         self._observer.rewound(position)
         self.is_answered = self.needs_new_connection = False

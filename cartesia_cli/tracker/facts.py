@@ -87,10 +87,11 @@ class Tracker(Protocol):
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         """Interpret an event."""
 
-    def rewind(self, position: float) -> None:
+    def rewind(self, position: float, *, skips_audio: bool = False) -> None:
         """The connection was lost; the next one is sent the audio from `position` on.
 
-        Open text is kept, since the next connection may not get as far.
+        Open text is kept, since the next connection may not get as far. skips_audio: it could be sent audio before
+        `position` that isn't acknowledged.
         """
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:

@@ -169,7 +169,7 @@ class ManualTracker:
             case Done():
                 yield from self._end(complete=True, is_done=True)
 
-    def rewind(self, position: float) -> None:
+    def rewind(self, position: float, *, skips_audio: bool = False) -> None:
         if self._open.length >= self._lost.length:
             self._lost = replace(self._open, first_at=None, last_at=None)
         self._open, self._connection_start, self._flush, self._has_text = PendingText(), position, None, False

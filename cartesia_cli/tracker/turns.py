@@ -132,7 +132,7 @@ class Replay:
     settled_words    words, settled before, that the resent audio may repeat
     expected_skips   how many of the first of them it may skip, judging by where their turns are
     end              position of the sender when the last of them settled: everything after it is new
-    skips_nothing    whether the audio is sent again from where everything before it is acknowledged
+    skips_audio      whether audio that isn't acknowledged is not sent again
     pending          turns that may be repeats
     is_repeat        whether these repeat settled words, as far as they go
     """
@@ -140,7 +140,7 @@ class Replay:
     settled_words: list[str]
     expected_skips: range
     end: float
-    skips_nothing: bool
+    skips_audio: bool
     pending: list[EndedTurn]
     is_repeat: bool = False
 
@@ -186,7 +186,7 @@ class TurnTracker:
         return False  # pauses are sent as silence here, so that the session is never idle
 
     def confirm_end(self) -> bool:
-        if self._replay is None or self._replay.skips_nothing:
+        if self._replay is None or not self._replay.skips_audio:
             return True
         self._fallback_position = self._acknowledged
         return False
@@ -225,13 +225,12 @@ class TurnTracker:
                 if self._replay is None:
                     yield from self._acknowledge(now)
 
-    def rewind(self, position: float) -> None:
+    def rewind(self, position: float, *, skips_audio: bool = False) -> None:
         if len(words_of(self._open.text)) >= len(words_of(self._lost_text)):  # the longer one got further
             self._lost_text, self._lost_sent_at_end = self._open.text, self.timeline.sent
         words, expected_skips = self._settled_words_since(position)
-        skips_nothing = position <= self._acknowledged
         end = self._settled[-1].sent_at_end if words else position
-        self._replay = Replay(words, expected_skips, end, skips_nothing, []) if words else None
+        self._replay = Replay(words, expected_skips, end, skips_audio, []) if words else None
         self._open, self._turn_ended_at, self._last_turn_text = OpenTurn(), None, ""
         self._fallback_position, self._has_new_text, self._is_first = position, False, True
         self._connection_start = position
@@ -313,7 +312,7 @@ class TurnTracker:
         replay.pending.append(turn)
         repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
         replay.is_repeat = repeat is not None
-        if repeat is None and not replay.skips_nothing:
+        if repeat is None and replay.skips_audio:
             self._fallback_position = self._acknowledged
             yield StartOver()
         elif repeat is not None and repeat.reaches_end:
