@@ -157,6 +157,13 @@ def test_resent_audio_that_gives_other_text_is_sent_from_the_acknowledged_positi
     assert len(session.connections) == 3
 
 
+def test_session_ends_although_the_last_word_is_not_heard_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    mishear(monkeypatch, lambda number: [number] if number != 7 else [])
+    session = run([*range(8)], late="random", rest=0.7, silence=0.15, lives=[9.7], seed=123, updates=False)
+    assert (session.error, session.heard) == (None, [*range(8)])
+    assert len(session.connections) == 3
+
+
 def placed(session: LateSession) -> list[tuple[Segment, float]]:
     """Segments of one number each, and where it was said."""
     rest = 0.9

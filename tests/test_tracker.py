@@ -24,7 +24,7 @@ from cartesia_cli.protocol.events import (
     Unknown,
 )
 from cartesia_cli.protocol.json_fields import Word
-from cartesia_cli.tracker import Fact, ManualTracker, SpeechTimeline, Tracker, TurnTracker, UtteranceTimes
+from cartesia_cli.tracker import Acknowledged, Fact, ManualTracker, SpeechTimeline, Tracker, TurnTracker, UtteranceTimes
 from cartesia_cli.transcript import Notice, Partial, Segment, Update
 
 TrackerT = TypeVar("TrackerT", ManualTracker, TurnTracker)
@@ -603,22 +603,30 @@ def test_resent_turn_without_words_is_not_matched_with_earlier_text() -> None:
     assert texts(reduced(tracker, [end("three")])) == [" three"]
 
 
-def test_session_may_not_end_while_skipped_audio_may_have_no_answer() -> None:
+@pytest.mark.parametrize("heard_again", ["", "Two."])
+def test_session_may_not_end_while_skipped_audio_may_have_no_answer(heard_again: str) -> None:
     tracker, clock = tracking(TurnTracker)
-    steps = {72: START, 80: end("One."), 282: START, 290: end("Two.")}
+    facts: list[Fact] = []
+    steps = {72: START, 80: end("One."), 282: START, 290: end("Two."), 292: START, 300: end("Three.")}
     for tenth in range(1, 301):
         clock.advance(tenth / 10, tenth / 10)
-        list(tracker.advance(tenth / 10))
-        if tenth in (70, 280):
+        facts += tracker.advance(tenth / 10)
+        if tenth in (70, 280, 290):
             clock.onset(tenth / 10)
-        elif tenth in (75, 285):
+        elif tenth in (75, 285, 295):
             clock.pause(tenth / 10)
-        elif tenth in steps:
-            said(tracker, steps[tenth])
-    position = tracker.resume_position
+        if tenth in steps:
+            facts += tracker.process(steps[tenth], tenth / 10)
+    position, acknowledged = 27.5, [fact.position for fact in facts if isinstance(fact, Acknowledged)]
     tracker.rewind(position, skips_audio=True)
     clock.rewind(position)
-    assert not tracker.confirm_end() and tracker.resume_position < position
+    for tenth in range(276, 301):
+        clock.advance(tenth / 10, tenth / 10 + 3)
+    if heard_again:
+        assert texts(said(tracker, end(heard_again), 33.0)) == []
+    assert not tracker.confirm_end() and tracker.resume_position == acknowledged[-1] < position
+    tracker.rewind(tracker.resume_position)
+    assert tracker.confirm_end()
 
 
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:

@@ -188,7 +188,7 @@ class TurnTracker:
     def confirm_end(self) -> bool:
         if self._replay is None or not self._replay.skips_audio:
             return True
-        self._fallback_position = self._acknowledged
+        self._fallback_position, self._turn_ended_at = self._acknowledged, None
         return False
 
     def finalized(self, now: float) -> None:
