@@ -212,6 +212,7 @@ def test_a_redirect_within_the_origin_takes_the_whole_request_along(wav: Path) -
         ("talk.wav", b"talk.wav"),
         ("two words; and=more.wav", b"two words; and=more.wav"),
         ("Grüße 語.wav", "Grüße 語.wav".encode()),
+        ("山田\u3000太郎 می\u200cخواهم.wav", "山田\u3000太郎 می\u200cخواهم.wav".encode()),
         ('say "hello".wav', b"say %22hello%22.wav"),
         ("line\nbreak\r\n.wav", b"line%0Abreak%0D%0A.wav"),
         ('"\r\nContent-Type: text/html\r\n\r\n--', b"%22%0D%0AContent-Type: text/html%0D%0A%0D%0A--"),

@@ -471,6 +471,11 @@ def test_unknown_bytes_are_accepted_only_with_audio_extension(put) -> None:
     assert probe(put(data, "talk.MP3")).container == "unknown"
 
 
+@pytest.mark.parametrize("name", ["می\u200cخواهم.wav", "👩\u200d🔬.wav", "山田\u3000太郎.wav"])
+def test_names_with_joiners_and_wide_spaces_are_shown_as_they_are(scratch: Path, name: str) -> None:
+    assert refusal(scratch / name).startswith(f"{scratch / name} does not exist")
+
+
 def test_missing_and_irregular_files_are_rejected(put, scratch: Path) -> None:
     os.mkfifo(scratch / "pipe.wav")
     (scratch / "loop.wav").symlink_to(scratch / "loop.wav")

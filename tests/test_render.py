@@ -149,16 +149,18 @@ def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -
 
 def test_ndjson_transcripts_become_separate_files(run: Run, tmp_path: Path) -> None:
     sources = ["talks/a.wav", "talks/b.wav", "other/b.wav", "-", "../../../c", ".bashrc", "x" * 300, "C:\\d.wav", "\n"]
-    lines = [json.dumps(json.loads(document(source))) + "\n" for source in sources]
-    (tmp_path / "all.ndjson").write_text("".join(lines))
+    sources.append("می\u200cخواهم.wav")
+    lines = [json.dumps(json.loads(document(source)), ensure_ascii=False) + "\n" for source in sources]
+    (tmp_path / "all.ndjson").write_text("".join(lines), "utf-8")
     assert run("render", "all.ndjson").stdout == b"One, two. Three!\n" * len(sources)
     packed = run("render", "all.ndjson", "-f", "ndjson", "-w").stdout
     assert packed.decode() == "".join(lines)
     done = run("render", "all.ndjson", "-f", "srt", "--output-dir", "deep/out")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "deep" / "out").iterdir()) == sorted(
-        ["a.srt", "all-2.srt", "all-3.srt", "all-4.srt", "c.srt", "all-6.srt", "all-7.srt", "d.srt", "all-9.srt"]
-    )
+        ["a.srt", "all-2.srt", "all-3.srt", "all-4.srt", "c.srt", "all-6.srt", "all-7.srt", "d.srt", "all-9.srt",
+         "می\u200cخواهم.srt"]
+    )  # fmt: skip
     refused = run("render", "all.ndjson", "-f", "srt")
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert b"--output-dir" in refused.stderr

@@ -94,8 +94,10 @@ def _os_errors_as_input_errors(upload: Upload) -> Iterator[None]:
 
 
 def _escape_filename(name: str) -> str:
-    """A file name as a quoted parameter, escaped as browsers do; bytes that aren't UTF-8 become U+FFFD."""
+    """A file name as a quoted parameter, escaped as browsers do. Other control characters, and bytes that aren't UTF-8,
+    become U+FFFD.
+    """
     readable = os.fsencode(name).decode("utf-8", "replace")
     for character, escape in (("\r", "%0D"), ("\n", "%0A"), ('"', "%22")):
         readable = readable.replace(character, escape)
-    return "".join(c if c.isprintable() else "�" for c in readable)
+    return "".join("�" if c < " " or "\x7f" <= c <= "\x9f" else c for c in readable)

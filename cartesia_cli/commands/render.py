@@ -16,6 +16,7 @@ import typer
 
 from ..errors import CliError, Exit, InputError, UsageError
 from ..output.console import Reporter
+from ..output.sanitize import printable
 from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
 
 if TYPE_CHECKING:  # --help does without
@@ -145,8 +146,9 @@ def _name_inputs(item: Input, transcripts: Sequence[Transcript]) -> list[Input]:
 def _safe_file_name(source: str) -> str:
     """The file name in what a transcript says about its source, which may be anything; "" without one."""
     name = source.replace("\\", "/").rpartition("/")[2]
-    usable = name.isprintable() and not name.startswith((".", "-")) and len(name.encode()) <= MAX_SOURCE_NAME_BYTES
-    return name if usable else ""
+    if printable(name, keep="") != name or name.startswith((".", "-")) or len(name.encode()) > MAX_SOURCE_NAME_BYTES:
+        return ""
+    return name
 
 
 def _check_targets(targets: Sequence[Targets], inputs: Sequence[Input], *, combined: bool) -> None:

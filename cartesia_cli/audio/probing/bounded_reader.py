@@ -138,5 +138,5 @@ def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
 def display_name(path: Path) -> str:
     """A file's name for messages: as it is, or escaped where it could change what a terminal shows."""
     text = str(path)
-    spaces = str.maketrans("\u00a0\u202f\u3000", "   ")  # harmless, but not printable for `isprintable`
-    return text if text.translate(spaces).isprintable() else repr(text)
+    harmless = dict.fromkeys(map(ord, "\u00a0\u202f\u3000\u200c\u200d"))  # wide spaces and joiners are in some names
+    return text if text.translate(harmless).isprintable() else repr(text)
