@@ -275,6 +275,53 @@ def test_film_whose_sound_can_not_be_decoded_is_refused(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["film.mkv"]
 
 
+def test_film_whose_codec_has_no_decoder_is_refused_like_any_that_can_not_be_decoded(tmp_path: Path) -> None:
+    path = film(tmp_path / "film.mkv", "-c:a", "ac3")
+    path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_XY9"))
+    with pytest.raises(InputError, match=r"film\.mkv can't be decoded: Decoder not found"):
+        extract_soundtrack(path, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mkv"]
+    assert sound_start(path) == 0
+    assert estimate_soundtrack(path, probe(path)).extension == ".flac"
+
+
+def test_film_with_a_track_that_begins_in_its_middle_is_copied(tmp_path: Path) -> None:
+    """FFmpeg finds such a track only there."""
+    path = film(tmp_path / "film.flv", "-c:v", "flv", "-c:a", "aac", "-ar", "44100")
+    other = ffmpeg(tmp_path / "other.flv", *NOISE, "-c:a", "libmp3lame", "-ar", "44100")
+    header_bytes = 13
+    alone = estimate_soundtrack(path, probe(path)).bytes
+    path.write_bytes(path.read_bytes() + other.read_bytes()[header_bytes:])
+    estimate, soundtrack = estimate_soundtrack(path, probe(path)), extract_soundtrack(path, tmp_path)
+    assert (estimate.bytes, soundtrack.path.suffix) == (alone, ".m4a")
+    assert soundtrack.media.duration == pytest.approx(SECONDS, abs=0.1)
+    assert len(blocks_of(decode_file(path))) == pytest.approx(SECONDS * RATE, abs=RATE // 10)
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A film whose sound begins at 1.5 s, and of which FFmpeg can read nothing after 3 s."""
+    fragments = ["-g", "25", "-c:a", "aac", "-movflags", "frag_keyframe+empty_moov"]
+    path = film(tmp_path / "damaged.mp4", *fragments, sound=["-itsoffset", "1.5", *NOISE])
+    data, at = bytearray(path.read_bytes()), -1
+    for _ in range(5):  # the tables of samples: of pictures, pictures, sound, pictures, sound
+        at = data.find(b"trun", at + 1)
+    end = at - 4 + int.from_bytes(data[at - 4 : at], "big")
+    data[end - 4 : end] = b"\xff" * 4  # the size of the last one
+    path.write_bytes(data)
+    return path
+
+
+def test_film_that_can_not_be_read_to_its_end_is_copied_up_to_there(damaged: Path) -> None:
+    notes: list[str] = []
+    soundtrack = extract_soundtrack(damaged, damaged.parent, warn=notes.append)
+    assert soundtrack.path.suffix == ".m4a"
+    assert notes[0].startswith("it is damaged: nothing after 2.99 s can be read")
+    estimate = estimate_soundtrack(damaged, probe(damaged))
+    assert (estimate.extension, estimate.exact) == (".m4a", False)
+    assert estimate.bytes == packets_of(soundtrack.path)
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts", "a.flv"])
 def test_film_that_was_cut_off_is_copied_up_to_its_end(tmp_path: Path, name: str) -> None:
     path = film(tmp_path / name, "-c:a", "aac", "-ar", "44100", *(["-c:v", "flv"] if name == "a.flv" else []))
@@ -318,6 +365,14 @@ def test_estimate_counts_the_packets_of_the_sound(films: Callable[[str], Path], 
     assert estimate.extension == COPIED[name][1] and estimate.exact
     assert estimate.bytes == packets_of(path)
     assert estimate.duration == pytest.approx(SECONDS, abs=0.3)
+
+
+def test_estimate_of_a_film_that_was_cut_off_counts_what_is_left(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mp4", "-c:a", "aac", "-movflags", "faststart")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    estimate = estimate_soundtrack(path, probe(path))
+    assert estimate.extension == ".m4a" and not estimate.exact
+    assert estimate.bytes == pytest.approx(packets_of(extract_soundtrack(path, tmp_path).path), rel=0.02)
 
 
 def test_estimate_of_a_film_without_index_reads_only_its_beginning(tmp_path: Path) -> None:

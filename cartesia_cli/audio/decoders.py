@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from .wav_header import ALAW, FLOAT, MULAW, WavFormat
 
 if TYPE_CHECKING:
     import soundfile
-    from av import AudioStream
+    from av import AudioStream, Packet
     from av.container import InputContainer
 
 Frames = NDArray[np.float32]
@@ -211,7 +212,7 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
             if getattr(track.codec_context, "name", None) == "flac":
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
             packed_kind: tuple[object, ...] = ()
-            for packet in container.demux():  # of all tracks: a video may be longer than its audio
+            for packet in read_packets(container):  # of all tracks: a video may be longer than its audio
                 unit = float(packet.time_base or 0)
                 length = (packet.duration or 0) * unit
                 is_ours = packet.stream.index == track.index
@@ -270,6 +271,12 @@ def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStrea
         chosen = [one.index for one in tracks].index(track.index) + 1
         warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
     return track
+
+
+def read_packets(container: InputContainer, track: AudioStream | None = None) -> Iterator[Packet[Any]]:
+    """The packets of a track, or of all tracks; those of tracks that begin in the middle of a file are left out."""
+    with suppress(IndexError):  # PyAV raises it at the end of a file with such a track
+        yield from container.demux(*([] if track is None else [track]))
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg
+from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg, read_packets
 from .files import decode_file
 from .flac_writer import new_file, new_flac_file, saved_sound, unsaved_error
 from .pcm import RATE
@@ -182,7 +182,7 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
             with open_ffmpeg(RangeReader(file)) as container:
                 video = bool(container.streams.video)
                 track = choose_track(container, name, notes.append)
-                if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
+                if copy_format := _copy_format(track):
                     soundtrack = _copy_track(container, track, copy_format, folder, name, notes.append)
                     for note in notes:
                         warn(note)
@@ -205,13 +205,12 @@ def sound_start(path: Path) -> float:
         open_ffmpeg(RangeReader(file)) as container,
     ):
         track = choose_track(container, display_name(path), lambda note: None)
-        copy_format = COPY_FORMATS.get(track.codec.canonical_name)
+        copy_format = _copy_format(track)
         if copy_format and not copy_format.has_times:
-            start = next((packet.pts or 0 for packet in container.demux(track) if packet.size), 0)
+            start = next((packet.pts or 0 for packet in read_packets(container, track) if packet.size), 0)
         else:
             start = max(0, track.start_time or 0)
-        film_start = max(0.0, (container.start_time or 0) / av.time_base)
-        return round(float(start * (track.time_base or 0)) - film_start, 6)
+        return round(float(start * (track.time_base or 0)) - _film_start(container), 6)
     return 0.0
 
 
@@ -227,17 +226,29 @@ def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
     ):
         track = choose_track(container, name, lambda note: None)
         duration = duration or _track_seconds(container, track)
-        if copy_format := COPY_FORMATS.get(track.codec.canonical_name):
-            is_indexed = len(track.index_entries) == track.frames > 0
-            count = sum(entry.size for entry in track.index_entries) if is_indexed else 0
-            for packet in () if is_indexed else container.demux():
-                count += packet.size if packet.stream.index == track.index else 0
-                if (read := file.tell()) >= ESTIMATE_BYTES:
-                    return SoundtrackEstimate(count * size // read, False, copy_format.extension, duration)
-            return SoundtrackEstimate(count, True, copy_format.extension, duration)
+        if copy_format := _copy_format(track):
+            count, is_whole = 0, True
+            if len(track.index_entries) == track.frames > 0:
+                sizes = [entry.size for entry in track.index_entries if entry.pos + entry.size <= size]
+                return SoundtrackEstimate(sum(sizes), len(sizes) == track.frames, copy_format.extension, duration)
+            try:
+                for packet in read_packets(container):
+                    count += packet.size if packet.stream.index == track.index else 0
+                    if (read := file.tell()) >= ESTIMATE_BYTES:
+                        return SoundtrackEstimate(count * size // read, False, copy_format.extension, duration)
+            except av.FFmpegError:
+                is_whole = False  # what comes before the damage is copied
+            if count:
+                return SoundtrackEstimate(count, is_whole, copy_format.extension, duration)
     return SoundtrackEstimate(
         None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, ".flac", duration
     )
+
+
+def _copy_format(track: AudioStream) -> CopyFormat | None:
+    """The file into which a track is copied. None: it has to be decoded."""
+    # A codec without a decoder has no context.
+    return COPY_FORMATS.get(track.codec_context.codec.canonical_name) if track.codec_context else None
 
 
 def _copy_track(
@@ -290,7 +301,7 @@ def _decodable_packets(
     unit, tried, is_decodable = float(track.time_base or 0), 0, False
     frame_seconds = track.codec_context.frame_size / (track.codec_context.sample_rate or 1)  # 0: they vary
     try:
-        for packet in container.demux(track):
+        for packet in read_packets(container, track):
             if not packet.size:  # the end
                 continue
             if not is_decodable:
@@ -307,7 +318,8 @@ def _decodable_packets(
     except av.FFmpegError as error:
         if not is_decodable:
             raise
-        warn(f"it is damaged: nothing after {times.seconds:.2f} s can be read ({error.strerror})")
+        end = times.seconds if times.end is None else times.end - _film_start(container)
+        warn(f"it is damaged: nothing after {end:.2f} s can be read ({error.strerror})")
     if not is_decodable:
         raise _CannotCopy
 
@@ -321,6 +333,13 @@ def _mux(output: OutputContainer, packet: Packet[AudioStream], path: Path, name:
         if error.errno in DISK_ERRORS:
             raise unsaved_error(path, name, error.strerror) from error
         raise _CannotCopy from error  # such as times that go backwards
+
+
+def _film_start(container: InputContainer) -> float:
+    """When a film begins by the times of its packets, seconds."""
+    import av
+
+    return max(0.0, (container.start_time or 0) / av.time_base)
 
 
 def _track_seconds(container: InputContainer, track: AudioStream) -> float | None:
