@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from cartesia_cli.protocol.constants import API_VERSION, build_url
 from cartesia_cli.protocol.events import Delta, TurnEnd, decode
 from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.protocol.realtime import AUTO, MANUAL, Close, Endpoint, RealtimeOptions, encode_command
+from cartesia_cli.server import forced_alignment
 from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
@@ -129,7 +132,7 @@ def test_corrected_times_are_in_order_and_within_the_audio(pairs: list[TimeSpan]
     ("written", "spoken"),
     [
         ("Hello,", "hello"), ("don’t", "don't"), ("naïve", "naive"), ("well-known", "well known"),
-        ("—", ""), ("日本", ""),
+        ("Kılıç", "kilic"), ("—", ""), ("日本", ""),
         ("$1,234.50", "one thousand two hundred thirty four dollars and fifty cents"), ("$1", "one dollar"),
         ("£20.", "twenty pounds"), ("€1.5", "one point five euros"), ("1990s", "nineteen nineties"),
         ("'80s", "eighties"), ("1984", "nineteen eighty four"), ("1905", "nineteen oh five"),
@@ -204,13 +207,70 @@ def test_without_the_aligner_words_are_snapped(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.engine
-def test_a_failing_aligner_costs_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, IndexError, KeyError])
+def test_a_failing_aligner_costs_no_words(monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
     def fail(self: object, words: Sequence[str], samples: Samples) -> None:
-        raise RuntimeError("no")
+        raise kind
 
     monkeypatch.setattr(Aligner, "align", fail)
     words = [Word(" one", 1.1, 1.5), Word(" two", 1.5, 2.6)]
     assert [word.word for word in correct_times(words, "en", TWO_TONES)] == [" one", " two"]
+
+
+@pytest.mark.engine
+def test_a_failure_in_one_thread_leaves_the_aligners_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = list[int]()
+
+    class Fake:
+        def __init__(self) -> None:
+            loaded.append(threading.get_ident())
+
+        def align(self, words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
+            if words == ["fail"]:
+                raise RuntimeError
+            return [None] * len(words)
+
+    monkeypatch.setattr(forced_alignment, "Aligner", Fake)
+    aligner = WordAligner()
+    with ThreadPoolExecutor(1) as other:
+        for words in (["one"], ["fail"], ["two"]):
+            assert aligner.align(words, silence(1), "en") == [None]
+            assert other.submit(aligner.align, ["one"], silence(1), "en").result() == [None]
+    assert [ident == threading.get_ident() for ident in loaded] == [True, False, True]
+
+
+@pytest.mark.engine
+def test_words_of_an_earlier_text_do_not_change_how_another_is_pronounced(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[str, str]] = []
+
+    def record(word: str, look_up: Callable[[str], str | None]) -> str:
+        found.append((word, pronounce(word, look_up)))
+        return found[-1][1]
+
+    monkeypatch.setattr(forced_alignment, "pronounce", record)
+    aligner = Aligner()
+    for words in (["zorbone"], ["zorbonetime", "zorbone"]):
+        aligner.align(words, silence(1))
+    assert found == [("zorbone", "Z AO R B OW N"), ("zorbonetime", "Z AO R B AA N EH T AY M")]
+
+
+@pytest.mark.engine
+def test_the_dictionary_of_an_aligner_does_not_grow_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pocketsphinx
+
+    loads = list[dict[str, Any]]()
+
+    def load(**options: Any) -> object:
+        loads.append(options)
+        return decoder(**options)
+
+    decoder = pocketsphinx.Decoder
+    monkeypatch.setattr(pocketsphinx, "Decoder", load)
+    monkeypatch.setattr(forced_alignment, "MAX_ADDED_WORDS", 2)
+    aligner = Aligner()
+    for text in ("zorb one", "zorb two", "zorbix zorbone", "zorb", "zorbix"):
+        aligner.align(text.split(), silence(1))
+    assert len(loads) == 2
 
 
 @pytest.mark.engine

@@ -42,6 +42,9 @@ BEAM = 1e-60
 PAUSE_PROBABILITY = 0.05
 """Of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
 
+MAX_ADDED_WORDS = 10_000
+"""Unknown words that are added to a dictionary, about a megabyte, before it is loaded again without them."""
+
 MAX_ATTEMPTS = 3
 """How often the rest of a text is aligned again, from where the alignment before ended early."""
 
@@ -53,14 +56,20 @@ class Aligner:
     """A loaded acoustic model. Must be used by one thread at a time."""
 
     def __init__(self) -> None:
+        self._load()
+
+    def _load(self) -> None:
         import pocketsphinx
 
+        self._added: set[str] = set()
         self._decoder = pocketsphinx.Decoder(
             lm=None, loglevel="FATAL", beam=BEAM, wbeam=BEAM, pbeam=BEAM, silprob=PAUSE_PROBABILITY
         )
 
     def align(self, words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
         """When each word is said, in seconds; None for words that can't be placed. At most 30 s of 16 kHz audio."""
+        if len(self._added) >= MAX_ADDED_WORDS:
+            self._load()
         spoken = [self._add_unknown(spell_out(*pair)) for pair in zip_longest(words, words[1:], fillvalue="")]
         found = self._place([word for parts in spoken for word in parts], samples)
         spans: list[TimeSpan | None] = []
@@ -75,12 +84,17 @@ class Aligner:
         known = []
         for word in words:
             if self._decoder.lookup_word(word) is None:
-                sounds = pronounce(word, self._decoder.lookup_word)
+                sounds = pronounce(word, self._look_up)
                 if not sounds:
                     continue
                 self._decoder.add_word(word, sounds, False)
+                self._added.add(word)
             known.append(word)
         return known
+
+    def _look_up(self, word: str) -> str | None:
+        """The sounds of a word in the dictionary as it was loaded, or None."""
+        return None if word in self._added else self._decoder.lookup_word(word)
 
     def _place(self, words: Sequence[str], samples: Samples) -> list[TimeSpan]:
         """The spans of the first of `words`: of all of them, unless the text doesn't fit the audio."""
@@ -127,13 +141,12 @@ class WordAligner:
         """When each word is said, in seconds; None for words that can't be placed."""
         if self.supports(language):
             try:
-                if not hasattr(self._threads, "aligner"):
-                    self._threads.aligner = Aligner()
-                spans: list[TimeSpan | None] = self._threads.aligner.align(words, samples)
-                return spans
-            except (ImportError, RuntimeError):  # a transcript must not be lost for its times
+                aligner: Aligner = getattr(self._threads, "aligner", None) or Aligner()
+                self._threads.aligner = aligner
+                return aligner.align(words, samples)
+            except Exception:  # a transcript must not be lost for its times
                 logger.debug("alignment failed", exc_info=True)
-                self._threads = threading.local()  # the aligner may be in the middle of an utterance
+                self._threads.aligner = None  # it may be in the middle of an utterance
         return [None] * len(words)
 
     def correct_times(self, recognized: Sequence[Word], samples: Samples, language: str) -> tuple[Word, ...]:

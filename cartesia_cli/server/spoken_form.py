@@ -29,6 +29,9 @@ SYMBOLS = {"%": "percent", "&": "and", "+": "plus", "=": "equals", "@": "at", "#
 ABBREVIATIONS = {"dr": "doctor", "vs": "versus", "st": "saint", "no": "no"}
 """Abbreviations that the dictionary has as letters or as another word."""
 
+PLAIN_CHARACTERS = str.maketrans("’ı", "'i")
+"""Characters with a plain form that Unicode's decomposition lacks."""
+
 NO_CURRENCY = str.maketrans("", "", "".join(CURRENCIES))
 
 SCALE_NAME = re.compile(r"\s*(hundred|thousand|[mbtr]+illion)\b", re.IGNORECASE)
@@ -49,8 +52,9 @@ TOKEN = re.compile(
     | (?P<symbol>[%&+=@\#°])
     | (?P<dot>(?<=\w)\.(?=\w))
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
+"""Matches text in lower case."""
 
 
 def spell_out(text: str, following: str = "") -> list[str]:
@@ -62,8 +66,8 @@ def spell_out(text: str, following: str = "") -> list[str]:
     """
     if SCALE_NAME.match(following):
         text = text.translate(NO_CURRENCY)
-    plain = unicodedata.normalize("NFKD", text.replace("’", "'"))
-    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    letters = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    plain = "".join(letters).translate(PLAIN_CHARACTERS).lower()
     return [word for match in TOKEN.finditer(plain) for word in _spell_token(match)]
 
 
@@ -89,9 +93,9 @@ def _spell_token(match: re.Match[str]) -> Iterator[str]:
         yield from _spell_number(found["number"])
         yield from ("point", *spell_digits(found["decimals"][1:])) if found["decimals"] else ()
     elif found["letters"]:
-        yield from found["letters"].lower().replace(".", "")
+        yield from found["letters"].replace(".", "")
     elif kind == "word":
-        yield ABBREVIATIONS.get(found["word"].lower(), found["word"].lower())
+        yield ABBREVIATIONS.get(found["word"], found["word"])
     else:
         yield "dot" if kind == "dot" else SYMBOLS[match.group()]
 
