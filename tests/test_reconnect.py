@@ -116,13 +116,15 @@ class SimulatedConnection:
 class Case:
     """A session over connections with these lifetimes; the last one is never lost.
 
-    outage   seconds until there is another connection
+    outage      seconds until there is another connection
+    config_at   when `config` is requested
     """
 
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
         noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0, source: Source | None = None,
+        config_at: float = 0.0,
     ) -> None:  # fmt: skip
         self.connections: list[SimulatedConnection] = []
         self.updates: list[Update] = []
@@ -147,7 +149,7 @@ class Case:
                 reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
             )  # fmt: skip
             if config is not None:
-                session.send_command(config)
+                asyncio.get_running_loop().call_later(config_at, session.send_command, config)
             try:
                 async with asyncio.timeout(3600):  # no test hangs
                     await session.run(StopSignal())
@@ -307,6 +309,14 @@ def test_text_of_dropped_audio_is_kept(monkeypatch: pytest.MonkeyPatch, manual: 
     assert sorted(set(case.heard) - {BROKEN}) == numbers
     assert len(case.connections) == 3
     assert len(case.heard) < len(numbers) + 2 * MAX_MEMORY_BYTES / len(encode_s16le(spoken([0], 0.3)))
+
+
+def test_change_of_settings_is_sent_even_if_the_audio_before_it_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    shifted = Config(TurnConfig(end_threshold=0.2))
+    case = Case(list(range(150)), [50], manual=False, outage=150.0, config=shifted, config_at=30.0)
+    assert len(case.noticed("buffer_full")) == 1
+    assert [connection.commands for connection in case.connections] == [[], [shifted, Close()]]
 
 
 class Recorded(PausableSource):

@@ -210,6 +210,25 @@ def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_on
     assert traffic.troubles == ["keeping only the last 0 s of unacknowledged audio: File too large"]
 
 
+@pytest.mark.parametrize("rewinds", [False, True])
+def test_kept_markers_are_sent_even_if_the_audio_before_them_was_dropped(rewinds: bool) -> None:
+    buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, is_kept=lambda marker: marker.startswith("kept"))
+    buffer.write(AudioBlock(bytes(CHUNK)))
+    buffer.add_marker("kept, but taken")
+    assert [buffer.next_item(), buffer.next_item()] == [bytes(CHUNK), "kept, but taken"]
+    with file_size_limit(0):
+        for number in range(100):
+            buffer.write(AudioBlock(bytes(CHUNK)))
+            if number in (1, 2, 3, 97):
+                buffer.add_marker(f"{'other' if number == 2 else 'kept'} {number}")
+    assert buffer.dropped
+    if rewinds:
+        buffer.rewind()
+    items = [*iter(buffer.next_item, None)]
+    assert items[:2] == ["kept 1", "kept 3"]
+    assert [item for item in items[2:] if isinstance(item, str)] == ["kept 97"]
+
+
 def test_disk_that_is_no_longer_full_is_used_again() -> None:
     traffic = Traffic()
     with file_size_limit(0):

@@ -117,7 +117,10 @@ class Session:
         self._limiter, self._catch_up = RateLimiter(pace), catch_up
         self._observer = observer or SessionObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
-            frame_bytes, rate=rate, on_warning=lambda message: self._dispatcher.notify("buffer_full", message)
+            frame_bytes,
+            rate=rate,
+            on_warning=lambda message: self._dispatcher.notify("buffer_full", message),
+            is_kept=lambda marker: isinstance(marker, Config),
         )
         self._dispatcher = EventDispatcher(self._buffer, tracker, now=self._now, write=write, observer=self._observer)
         self.phase = Phase.STREAMING

@@ -41,6 +41,7 @@ class SendBuffer(Generic[MarkerT]):
     rate           samples per second
     frame_bytes    of audio in an item; fewer only before a marker that cuts
     on_warning     called with a message, once, when audio was dropped that was not acknowledged
+    is_kept        whether a marker that was not taken stays when the audio before it is dropped
     written        end of all audio so far
     sent           position of the sender
     acknowledged   position before which nothing is kept: it is acknowledged, or was dropped
@@ -55,10 +56,11 @@ class SendBuffer(Generic[MarkerT]):
         memory: int = MAX_MEMORY_BYTES,
         rate: int = RATE,
         on_warning: Callable[[str], None] = lambda sentence: None,
+        is_kept: Callable[[MarkerT], bool] = lambda marker: False,
     ) -> None:
         self._bytes_per_second = 2 * rate
         self._frame_bytes, self._memory_limit, self._on_warning = frame_bytes, memory, on_warning
-        self._has_reported = False
+        self._is_kept, self._has_reported = is_kept, False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
         self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # position, marker, whether it cuts frames
@@ -169,12 +171,14 @@ class SendBuffer(Generic[MarkerT]):
             self._drop_oldest(excess + limit // 8, reason)
 
     def _drop_oldest(self, size: int, reason: str) -> None:
-        """Drop the oldest `size` bytes, sent or not, rounded up to whole samples."""
+        """Drop the oldest `size` bytes, sent or not, rounded up to whole samples, and the markers between them."""
         size = min(size + size % 2, self.written - self.acknowledged)
         self.dropped += size
         self.acknowledged += size
         self.sent = max(self.sent, self.acknowledged)
+        untaken = [marker for at, marker, _ in [*self._markers][self._next :] if at < self.acknowledged]
         self._drop_acknowledged()
+        self._markers.extendleft((self.acknowledged, marker, True) for marker in untaken[::-1] if self._is_kept(marker))
         if not self._has_reported:
             self._has_reported = True
             left = self.seconds(self.written - self.acknowledged)
