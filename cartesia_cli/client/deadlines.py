@@ -1,8 +1,8 @@
 """How long an HTTP exchange may take, and the loop that ends it.
 
 A timeout for each read never ends an exchange with a server that sends a byte every half second. So the exchange runs
-in a thread, while the caller's thread watches two limits: the time for the whole, and the time since anything moved.
-For the same reason Ctrl-C works at once: the caller's thread never blocks outside Python.
+in a thread, while the caller's thread watches the limits: for the whole, and since anything moved. Ctrl-C works at
+once, too, because the caller's thread never waits for longer than TICK_SECONDS.
 """
 
 import time
@@ -16,42 +16,49 @@ from ..errors import NetworkError
 T = TypeVar("T")
 
 TICK_SECONDS = 0.1
+"""How often the limits are checked, and `on_progress` is called."""
+
+STALL_SECONDS = 60.0
+"""How long nothing may move, unless a server is at work on a long recording."""
+
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 MIN_UPLOAD_BYTES_PER_SECOND = 125_000
 """The slowest uplink that is supported: one megabit per second."""
 
 MIN_AUDIO_BYTES_PER_SECOND = 2_000
-"""The most compressed speech: from the size of a file, it gives the longest duration that the recording might have."""
+"""Assumed of a recording whose duration is unknown: few are compressed more."""
 
 
 class Deadlines(NamedTuple):
     """Limits of one request, all in seconds.
 
-    total      for everything: connecting, upload, waiting, retries
-    stall      for a connection or an upload that doesn't move
-    response   for the server's work, once it has the whole file
+    total      for all attempts, and the pauses between them
+    stall      for connecting, and for an upload that doesn't move
+    response   without any of the response's body, once the whole file is sent
     """
 
     total: float
-    stall: float = 60.0
-    response: float = 60.0
+    stall: float = STALL_SECONDS
+    response: float = STALL_SECONDS
 
     @classmethod
-    def of(cls, seconds: float) -> "Deadlines":
+    def of(cls, limit: float) -> "Deadlines":
         """The same limit for everything, and for each part of it."""
-        return cls(seconds, seconds, seconds)
+        return cls(limit, limit, limit)
 
     @classmethod
-    def for_audio(cls, size: int, seconds: float | None, *, speed: float = 2.0) -> "Deadlines":
-        """Limits that grow with the file.
+    def for_audio(cls, size: int, duration: float | None, *, speed: float = 2.0) -> "Deadlines":
+        """Limits for a recording: `total` and `response` grow with it.
 
-        size      bytes
-        seconds   of audio, or None if unknown
-        speed     seconds of audio that the slowest acceptable server transcribes in one second
+        size       bytes
+        duration   seconds of audio, or None if unknown
+        speed      seconds of audio that the slowest acceptable server transcribes in one second
         """
-        transcribing = (size / MIN_AUDIO_BYTES_PER_SECOND if seconds is None else seconds) / speed
-        return cls(total=180.0 + size / MIN_UPLOAD_BYTES_PER_SECOND + transcribing, response=60.0 + transcribing)
+        uploading = size / MIN_UPLOAD_BYTES_PER_SECOND
+        transcribing = (size / MIN_AUDIO_BYTES_PER_SECOND if duration is None else duration) / speed
+        # STALL_SECONDS each for the connection, the upload and the response
+        return cls(total=3 * STALL_SECONDS + uploading + transcribing, response=STALL_SECONDS + transcribing)
 
 
 class DeadlineExceeded(NetworkError):
@@ -65,8 +72,8 @@ class DeadlineExceeded(NetworkError):
 class UploadProgress:
     """How far an exchange has got: written by its thread, read by the thread that watches it.
 
-    size, sent      bytes of the file
-    last_activity   when anything was last sent or received, on the given clock
+    size, sent      bytes of the file, and how many of them were handed to the socket
+    last_activity   when part of the file was last sent, or of a response's body received, on the given clock
     """
 
     def __init__(self, size: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -88,6 +95,7 @@ class UploadProgress:
 
     @property
     def uploaded(self) -> bool:
+        """Whether the whole file was handed to the socket: from the start, if there is none."""
         return self.sent >= self.size
 
 
@@ -106,10 +114,11 @@ def run_with_deadline(
     abort: Callable[[], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
-    """Run `work` in a thread until it is done, until `end_time` on the clock, or until nothing moves any more.
+    """Run `work` in a thread, and return its result. Raises DeadlineExceeded at a limit, and what `on_progress` raises.
 
-    Raises DeadlineExceeded at a limit. Whatever is raised before `work` is done, `abort` is called, which must end it
-    soon: nobody waits for the thread, and its result is ignored.
+    end_time   when `deadlines.total` is used up, on `clock`
+    abort      called if anything is raised before `work` is done, which it must then end soon: nobody waits for the
+               thread, and its result is ignored
     """
     future = start_daemon_thread(work, "exchange")
     try:

@@ -1,9 +1,9 @@
-"""Corrects the word times of an engine: for English by forced alignment with PocketSphinx, and by loudness.
+"""Corrects the word times of an engine: by loudness, and for English by forced alignment with PocketSphinx as well.
 
 Only times change: words and their order are those of the engine. PocketSphinx's acoustic model and dictionary come with
 the package; nothing is downloaded. Results depend on the arguments only, not on what was aligned before. PocketSphinx
-holds the interpreter's lock while it works, 15 ms for a second of audio: other threads wait that long. What a change
-of the constants here does is measured by `benchmarks/word_times.py`.
+holds the interpreter's lock during a whole alignment, 15 ms for a second of audio: other threads stand still. What a
+change of the constants here does is measured by `benchmarks/word_times.py`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ model, the transition between two words belongs to the second one.
 """
 
 MIN_SECONDS = 0.05
-"""Shorter audio has no word; the decoder raises IndexError for none."""
+"""Shorter audio has no word, and without a sample the decoder raises IndexError."""
 
 BEAM = 1e-60
-"""How much less likely than the best a path may be: with the default of 1e-48, more paths end before the text does."""
+"""How much less likely than the best a path may be: with the defaults, 1e-48 and 7e-29, more paths end before the text
+does.
+"""
 
 PAUSE_PROBABILITY = 0.05
 """Of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
@@ -46,7 +48,7 @@ MAX_ADDED_WORDS = 10_000
 """Unknown words that are added to a dictionary, about a megabyte, before it is loaded again without them."""
 
 MAX_ATTEMPTS = 3
-"""How often the rest of a text is aligned again, from where the alignment before ended early."""
+"""Alignments of a text at most: one of the whole, and others of what is left when one has ended early."""
 
 FILLER = re.compile(r"[<\[].*")
 """Silence and noise in a result: `<sil>`, `[NOISE]`."""
@@ -67,7 +69,7 @@ class Aligner:
         )
 
     def align(self, words: Sequence[str], samples: Samples) -> list[TimeSpan | None]:
-        """When each word is said, in seconds; None for words that can't be placed. At most 30 s of 16 kHz audio."""
+        """When each word is said, in seconds; None for words that can't be placed. `samples`: 16 kHz, at most 30 s."""
         if len(self._added) >= MAX_ADDED_WORDS:
             self._load()
         spoken = [self._add_unknown(spell_out(*pair)) for pair in zip_longest(words, words[1:], fillvalue="")]
@@ -80,7 +82,7 @@ class Aligner:
         return spans
 
     def _add_unknown(self, words: Sequence[str]) -> list[str]:
-        """The words that have sounds. Those that the dictionary lacks are added to it."""
+        """The words that can be pronounced. Those that the dictionary lacks are added to it."""
         known = []
         for word in words:
             if self._decoder.lookup_word(word) is None:
@@ -97,7 +99,7 @@ class Aligner:
         return None if word in self._added else self._decoder.lookup_word(word)
 
     def _place(self, words: Sequence[str], samples: Samples) -> list[TimeSpan]:
-        """The spans of the first of `words`: of all of them, unless the text doesn't fit the audio."""
+        """The spans of `words`, from the first on: of fewer than all if the text doesn't fit the audio."""
         placed: list[TimeSpan] = []
         offset = 0.0
         for _ in range(MAX_ATTEMPTS):
@@ -111,7 +113,7 @@ class Aligner:
         return placed
 
     def _decode(self, words: Sequence[str], samples: Samples) -> list[TimeSpan]:
-        """The spans of `words`, all of which are in the dictionary, or of the first of them; in order."""
+        """The same by one alignment. All `words` must be in the dictionary."""
         if not words or len(samples) < MIN_SECONDS * RATE:
             return []
         decoder = self._decoder
@@ -138,7 +140,7 @@ class WordAligner:
         return language == LANGUAGE and self._is_installed
 
     def align(self, words: Sequence[str], samples: Samples, language: str) -> list[TimeSpan | None]:
-        """When each word is said, in seconds; None for words that can't be placed."""
+        """As `Aligner.align`; None for all words if the language isn't supported, or if the alignment fails."""
         if self.supports(language):
             try:
                 aligner: Aligner = getattr(self._threads, "aligner", None) or Aligner()
@@ -150,9 +152,10 @@ class WordAligner:
         return [None] * len(words)
 
     def correct_times(self, recognized: Sequence[Word], samples: Samples, language: str) -> tuple[Word, ...]:
-        """Words that were recognized in `samples`, with corrected times; those that can't be aligned are `estimated`.
+        """Words that were recognized in `samples`, with corrected times. In a language that is supported, words that
+        couldn't be aligned are `estimated`.
 
-        Words without times stay so.
+        If any word has no times, all are returned unchanged.
         """
         words = tuple(recognized)
         times = [(word.start, word.end) for word in words if word.start is not None and word.end is not None]
