@@ -674,3 +674,43 @@ def test_turn_that_starts_again_after_an_eager_end_has_no_eager_end() -> None:
         list(tracker.process(event, 1.0))
     (times,) = times_of(tracker.process(end("Hey"), 2.0))
     assert (times.eager_end, times.ended) == (None, 2.0)
+
+
+LOST = "lost"
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        # a turn that repeats nothing and is over
+        ([end("one two three"), LOST, end("four five"), LOST], ["one two three", " four five"]),
+        ([end("one two three"), LOST, end("four five"), update(" six"), LOST], ["one two three", " four five six"]),
+        ([end("one two three"), LOST, end("four five"), LOST, end("one two three")], ["one two three", " four five"]),
+        ([end("one two three"), LOST, end("four five"), LOST, end("one two three"), end(" four five")],
+         ["one two three", " four five"]),
+        # open text, and another connection that gets less far
+        ([end("one two three"), update(" four five"), LOST, update("one two three"), LOST],
+         ["one two three", " four five"]),
+        ([end("one two three"), update(" four five"), LOST, end("one two three"), update("four"), LOST],
+         ["one two three", " four five"]),
+        ([end("one two three"), update(" four five"), LOST, update("one two three four five six"), LOST],
+         ["one two three", " four five six"]),
+        # open text that says what was said before
+        ([end("no"), update(" no"), LOST], ["no", " no"]),
+        ([end("no"), update(" no"), LOST, end("no"), LOST], ["no", " no"]),
+        ([end("no"), update(" no"), LOST, end("no"), end(" no")], ["no", " no"]),
+    ],
+)  # fmt: skip
+def test_text_that_a_lost_connection_had_said_is_settled_if_no_other_says_it(
+    events: list[Event | str], expected: list[str]
+) -> None:
+    (tracker, clock), updates = tracking(TurnTracker), list[Update]()
+    for event in events:
+        if isinstance(event, str):
+            tracker.rewind(0.0)
+            clock.rewind(0.0)
+        else:
+            clock.sent += 1.0
+            updates += said(tracker, event)
+    updates += updates_of(tracker.settle_open(complete=False))
+    assert texts(updates) == expected

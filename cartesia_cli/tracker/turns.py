@@ -37,8 +37,8 @@ Repeats. Audio that is sent again gives text that was settled before. Turns of a
 - All settled turns lie more than MAX_RESPONSE_SECONDS back, or the session ends: what is held settles, without the
   part that repeats.
 
-The open text of a lost connection is kept too (`_lost_text`), in case the next connection doesn't get as far: it
-settles at the end unless something replaced it.
+The new text of a lost connection, held or open, is kept too (`_lost_text`), in case the next connection doesn't get as
+far: it settles at the end unless something replaced it.
 """
 
 from __future__ import annotations
@@ -149,6 +149,15 @@ class Replay:
         """The text of all pending turns."""
         return "".join(turn.segment.text for turn in self.pending)
 
+    def repeat(self, open_text: str = "") -> Repeat | None:
+        """How much of the pending turns, and of the open text after them, repeats settled words."""
+        return repeated(self.settled_words, words_of(self.text + open_text), self.expected_skips)
+
+    def new_text(self, open_text: str) -> str:
+        """The text of the pending turns and the open text after them, without the part that repeats."""
+        text, repeat = self.text + open_text, self.repeat(open_text)
+        return text if repeat is None else text_after(text, repeat.length)
+
 
 class TurnTracker:
     """Tracks a session of the auto endpoint (see `Tracker`)."""
@@ -165,7 +174,7 @@ class TurnTracker:
         self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
-        self._lost_text, self._lost_sent_at_end = "", 0.0  # the open text of a lost connection, until it is replaced
+        self._lost_text, self._lost_sent_at_end = "", 0.0  # the new text of a lost connection, until it is replaced
         self._has_new_text = False  # whether a turn has settled since a connection was lost
         self._acknowledged = 0.0
         self._fallback_position = 0.0  # where to resume if this connection is lost before a turn of it has ended
@@ -226,8 +235,9 @@ class TurnTracker:
                     yield from self._acknowledge(now)
 
     def rewind(self, position: float, *, skips_audio: bool = False) -> None:
-        if len(words_of(self._open.text)) >= len(words_of(self._lost_text)):  # the longer one got further
-            self._lost_text, self._lost_sent_at_end = self._open.text, self.timeline.sent
+        new_text = self._open.text if self._replay is None else self._replay.new_text(self._open.text)
+        if len(words_of(new_text)) >= len(words_of(self._lost_text)):  # the longer one got further
+            self._lost_text, self._lost_sent_at_end = new_text, self.timeline.sent
         words, expected_skips = self._settled_words_since(position)
         end = self._settled[-1].sent_at_end if words else position
         self._replay = Replay(words, expected_skips, end, skips_audio, []) if words else None
@@ -250,9 +260,8 @@ class TurnTracker:
         if self._replay is not None:
             yield from self._settle_held(self._replay)
         if self._lost_text and not (complete and self._has_new_text):
-            settled = [word for turn in self._settled for word in turn.words]
-            lost = Segment(*self.timeline.end_utterance(), self._lost_text, "estimated")
-            yield from drop_repeated([lost], settled)
+            text = blank_between(self._settled_text, self._lost_text) + self._lost_text
+            yield Segment(*self.timeline.end_utterance(), text, "estimated")
         self._lost_text = ""
 
     # The state machine
@@ -310,7 +319,7 @@ class TurnTracker:
             return
         replay = self._replay
         replay.pending.append(turn)
-        repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        repeat = replay.repeat()
         replay.is_repeat = repeat is not None
         if repeat is None and replay.skips_audio:
             self._fallback_position = self._acknowledged
@@ -321,8 +330,7 @@ class TurnTracker:
     def _settle_held(self, replay: Replay, repeat: Repeat | None = None) -> Iterator[Fact]:
         """Settle the pending turns without the part that repeats. repeat: that part, if it is known."""
         self._replay = None
-        if repeat is None:
-            repeat = repeated(replay.settled_words, words_of(replay.text), replay.expected_skips)
+        repeat = repeat or replay.repeat()
         new = [*drop_words([turn.segment for turn in replay.pending], repeat.length if repeat else 0)]
         for segment, turn in zip(new, replay.pending[len(replay.pending) - len(new) :], strict=True):
             yield from self._settle(EndedTurn(segment, turn.times if segment is turn.segment else None))
