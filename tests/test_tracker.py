@@ -629,6 +629,20 @@ def test_session_may_not_end_while_skipped_audio_may_have_no_answer(heard_again:
     assert tracker.confirm_end()
 
 
+def test_end_without_a_turn_and_text_answers_no_audio() -> None:
+    tracker, clock = tracking(TurnTracker)
+    for tenth in range(1, 101):
+        clock.advance(tenth / 10, tenth / 10)
+        if tenth in (10, 40, 70):
+            clock.onset(tenth / 10)
+            clock.pause(tenth / 10 + 0.5)
+        if tenth == 60:
+            said(tracker, end("One."))
+    position = tracker.resume_position
+    said(tracker, end(""))
+    assert tracker.resume_position == position
+
+
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     """A turn may be longer than what is kept of when audio was sent."""
     clock = SpeechTimeline()

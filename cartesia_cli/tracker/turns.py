@@ -8,7 +8,7 @@ transition takes settled text back.
     idle       start       speaking
     idle       update      speaking    the start was omitted
     idle       eager_end   eager       the start was omitted
-    idle       end         idle        closes the turn, unless its text is that of the last one
+    idle       end         idle        settles its text, unless that is empty or the text of the last turn
     any open   start       speaking    closes the turn if it has text: the end was omitted; otherwise a second start
     speaking   eager_end   eager
     eager      resume      speaking
@@ -227,7 +227,7 @@ class TurnTracker:
             case TurnResume() if self._open.state == "eager":
                 self._open.state, self._open.eager_end_at = "speaking", None
                 yield Notice(self.timeline.sent, "turn.resume", "the turn continues")
-            case TurnEnd(transcript=text) if self._open.state != "idle" or text != self._last_turn_text:
+            case TurnEnd(transcript=text) if self._open.state != "idle" or text not in ("", self._last_turn_text):
                 self._open.update(event, now)
                 yield from self._close_turn(now, is_end=True, words=event.words or ())
                 self._turn_ended_at = now
