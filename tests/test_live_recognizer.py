@@ -190,3 +190,19 @@ async def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_wit
     recognizer.push(np.full(RATE, 0.1, np.float32))
     assert (await recognizer.settle())[0] == " next"
     assert calls == [([" second"], 3.0)]
+
+
+async def test_words_recognized_after_others_have_times_in_the_whole_stream() -> None:
+    async def hear(samples: Samples) -> tuple[Word, ...]:
+        return (Word(" one", 0.5, 1.0),)
+
+    async def hear_after(known: Sequence[str], samples: Samples) -> tuple[Word, ...]:
+        return (Word(" two", 2.5, 3.0),)
+
+    recognizer = LiveRecognizer(hear, 8.0, recognize_after=hear_after)
+    for silence, onset in ((0.0, 0.0), (10.1, 12.1)):
+        recognizer.push(np.zeros(round(silence * RATE), np.float32))
+        recognizer.open(onset)
+        recognizer.push(np.full(2 * RATE, 0.1, np.float32))
+        _, (word,) = await recognizer.settle()
+    assert (word.word, word.start, word.end) == (" two", 12.5, 13.0)

@@ -291,17 +291,18 @@ class LiveRecognizer:
         in_context   whether to recognize it together with what was said before it, if both aren't too long
         """
         loop = asyncio.get_running_loop()
-        started, offset = loop.time(), self._start / RATE
+        started, start = loop.time(), self._start
         self._recognized_at = self._end
         audio = self._audio(end)
         words: Sequence[Word] = ()
         before, longest = self._context if in_context else None, LONGEST_WITH_CONTEXT_SECONDS * RATE
         if before and self._recognize_after and 0 < len(audio) <= longest - len(before.audio):
             words = await self._recognize_after(before.words, np.concatenate([before.audio, audio]))
+            start -= len(before.audio)
         if not words and len(audio):  # no audio needn't wait for the engine
-            words = await self._recognize(audio)
+            words, start = await self._recognize(audio), self._start
         self._recognition_seconds = loop.time() - started
-        return tuple(_shift_word(word, offset) for word in words)
+        return tuple(_shift_word(word, start / RATE) for word in words)
 
     def _discard_before(self, position: int) -> None:
         """Drop audio that is older than this sample."""
