@@ -317,6 +317,9 @@ def test_film_that_can_not_be_read_to_its_end_is_copied_up_to_there(damaged: Pat
     soundtrack = extract_soundtrack(damaged, damaged.parent, warn=notes.append)
     assert soundtrack.path.suffix == ".m4a"
     assert notes[0].startswith("it is damaged: nothing after 2.99 s can be read")
+    notes.clear()
+    assert 1 < len(blocks_of(decode_file(damaged, warn=notes.append))) / RATE < 2
+    assert notes[0].startswith("it is damaged: nothing after 2.99 s can be decoded")
     estimate = estimate_soundtrack(damaged, probe(damaged))
     assert (estimate.extension, estimate.exact) == (".m4a", False)
     assert estimate.bytes == packets_of(soundtrack.path)

@@ -207,7 +207,7 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
     fault: av.FFmpegError | None = None
     try:
         with open_ffmpeg(file) as container:
-            track = choose_track(container, name, warn)
+            track, begin = choose_track(container, name, warn), start_time(container)
             # Without it, a damaged frame is a burst of noise. A codec without a decoder has no context.
             if getattr(track.codec_context, "name", None) == "flac":
                 track.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -247,7 +247,8 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
     except av.FFmpegError as error:
         if not coverage.decoded:
             raise InputError(f"{name} can't be decoded: {error.strerror}", hint="does it play?") from error
-        warn(f"it is damaged: nothing after {coverage.decoded:.2f} s can be decoded ({error.strerror})")
+        end = max(coverage.decoded, coverage.end - begin)
+        warn(f"it is damaged: nothing after {end:.2f} s can be decoded ({error.strerror})")
     for note in coverage.warnings(promised or 0, tolerance):
         warn(note)
 
@@ -271,6 +272,13 @@ def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStrea
         chosen = [one.index for one in tracks].index(track.index) + 1
         warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
     return track
+
+
+def start_time(container: InputContainer) -> float:
+    """Timestamp of the beginning of a recording, which is that of its first track, in seconds."""
+    import av
+
+    return max(0.0, (container.start_time or 0) / av.time_base)
 
 
 def read_packets(container: InputContainer, track: AudioStream | None = None) -> Iterator[Packet[Any]]:

@@ -21,7 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .decoders import TOLERANCES, UNCHECKED, RangeReader, Warn, choose_track, open_ffmpeg, read_packets
+from .decoders import (
+    TOLERANCES,
+    UNCHECKED,
+    RangeReader,
+    Warn,
+    choose_track,
+    open_ffmpeg,
+    read_packets,
+    start_time,
+)
 from .files import decode_file
 from .flac_writer import new_file, new_flac_file, saved_sound, unsaved_error
 from .pcm import RATE
@@ -210,7 +219,7 @@ def sound_start(path: Path) -> float:
             start = next((packet.pts or 0 for packet in read_packets(container, track) if packet.size), 0)
         else:
             start = max(0, track.start_time or 0)
-        return round(float(start * (track.time_base or 0)) - _film_start(container), 6)
+        return round(float(start * (track.time_base or 0)) - start_time(container), 6)
     return 0.0
 
 
@@ -318,7 +327,7 @@ def _decodable_packets(
     except av.FFmpegError as error:
         if not is_decodable:
             raise
-        end = times.seconds if times.end is None else times.end - _film_start(container)
+        end = times.seconds if times.end is None else times.end - start_time(container)
         warn(f"it is damaged: nothing after {end:.2f} s can be read ({error.strerror})")
     if not is_decodable:
         raise _CannotCopy
@@ -333,13 +342,6 @@ def _mux(output: OutputContainer, packet: Packet[AudioStream], path: Path, name:
         if error.errno in DISK_ERRORS:
             raise unsaved_error(path, name, error.strerror) from error
         raise _CannotCopy from error  # such as times that go backwards
-
-
-def _film_start(container: InputContainer) -> float:
-    """When a film begins by the times of its packets, seconds."""
-    import av
-
-    return max(0.0, (container.start_time or 0) / av.time_base)
 
 
 def _track_seconds(container: InputContainer, track: AudioStream) -> float | None:
