@@ -1244,6 +1244,29 @@ SITUATIONS: dict[str, tuple[Behaviour | str, int, Callable[[FaultServer, Path], 
 }
 
 
+def test_an_interruption_waits_for_responses_but_not_for_another_attempt(home: Path) -> None:
+    write_wav(home / "refused.wav", 4044)
+
+    def behave(exchange: Exchange) -> None:
+        if b"refused.wav" in exchange.request().body:
+            refused.set()
+            exchange.answer(503, json.dumps(refusal(503)), [("Retry-After", "50")])
+        else:
+            interrupted.wait(LONGEST_RUN)
+            exchange.answer(200, json.dumps(TRANSCRIPT))
+
+    refused, interrupted = threading.Event(), threading.Event()
+    arguments = "talk.wav", "refused.wav", "-f", "ndjson", "--jobs", "2"
+    with FaultServer(behave) as server, started(home, server, *arguments) as process:
+        server.wait(lambda server: b"trying again in" in (home / "err").read_bytes())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        server.wait(lambda server: b"Ctrl-C again" in (home / "err").read_bytes())
+        interrupted.set()
+        process.wait(timeout=LONGEST_RUN)
+    assert process.returncode == 130 and json.loads((home / "out").read_bytes())["text"] == TEXT
+
+
 def test_an_interruption_ends_uploads_while_other_responses_are_awaited(home: Path) -> None:
     """Otherwise what was given up is sent completely, and billed."""
     write_wav(home / "unsent.wav", 24 << 20)

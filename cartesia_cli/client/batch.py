@@ -68,6 +68,7 @@ class BatchClient:
     limit        of requests in flight, if several threads use the client
     on_retry     receives a sentence for the user when an attempt failed and another follows
     api_version  sent as `Cartesia-Version`
+    sleep        waits before another attempt; None: `limit.wait`
     """
 
     def __init__(
@@ -79,13 +80,13 @@ class BatchClient:
         limit: ConcurrencyLimit | None = None,
         on_retry: Callable[[str], None] = lambda message: None,
         api_version: str = API_VERSION,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         self._base_url = base_url
         self._peer = peer_of(base_url, credential)
         self._retry, self._on_retry = retry or RetryPolicy(), on_retry
         self.limit = limit or ConcurrencyLimit(1)
-        self._sleep = sleep
+        self._sleep = sleep or self.limit.wait
         self._http = HttpClient(base_url, credential, api_version)
 
     def __enter__(self) -> Self:

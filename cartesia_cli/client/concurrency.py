@@ -130,6 +130,12 @@ class ConcurrencyLimit:
             self._pause_ends = max(self._pause_ends, time.monotonic() + pause)  # a longer one continues
             return RetryPause(self.pause_seconds, lowered)
 
+    def wait(self, seconds: float) -> None:
+        """Wait before another attempt. Raises LimitClosed at `close`, or if it was closed before."""
+        with self._condition:
+            if self._condition.wait_for(lambda: self._closed, seconds):
+                raise LimitClosed
+
     def close(self) -> None:
         """Send nothing any more: waiting requests get LimitClosed."""
         with self._condition:
