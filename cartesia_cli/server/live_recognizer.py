@@ -1,8 +1,8 @@
 """Recognition of live speech: the audio of one utterance at a time, and its text so far.
 
-The engine gets the growing utterance about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems to have
-ended: if it has, that result is the final one, ready before it is asked for. Knows nothing of events, nor of how
-the limits of utterances are found. `benchmarks/live_text.py` measures what a change of the constants here does.
+The caller has the growing utterance recognized about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems
+to have ended: if it has, that result is the final one, ready before it is asked for. Knows nothing of events, nor of
+how the start and end of utterances are found. `benchmarks/live_text.py` measures what a change of the constants does.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ NewText = tuple[str, tuple[Word, ...]]
 PARTIAL_INTERVAL_SECONDS = 0.4
 """Least audio between two partial results of an utterance."""
 
-RECOGNITION_LOAD = 1.3
-"""Least audio between two results, as a multiple of the time that the last one took: else recognition falls behind."""
+AUDIO_PER_RECOGNITION = 1.3
+"""Least audio between two results, in seconds for each second that the last one took, its wait for other sessions
+included: with less, recognition would fall behind.
+"""
 
 LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
 """Samples before an onset and after the end of speech that belong to an utterance: soft sounds are there. With
@@ -43,14 +45,15 @@ LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
 IDLE_BUFFER_SECONDS = 0.8
 """Audio that is held during silence: an onset is known only some time after it."""
 
-MIN_CONTRAST_DB, MIN_MEAN_PROBABILITY = 4.0, 0.6
-"""Audio in which no speech was detected is recognized if its loudest tenth exceeds its softest by the first, and the
-words count if their mean probability is at least the second: noise alone reaches neither.
+MIN_MISSED_SAMPLES, MIN_CONTRAST_DB, MIN_MEAN_PROBABILITY = int(0.3 * RATE), 4.0, 0.6
+"""Audio in which no speech was detected is recognized if it has at least the first and its loudest tenth exceeds its
+softest by the second, and the words count if their mean probability is at least the third: noise alone reaches neither.
+Here and below, a probability of 0 is an unknown one, which is never too low.
 """
 
 MIN_LAST_PROBABILITY = 0.5
-"""A less likely last word was cut off. With this limit, Moonshine invented half as many words where audio ended within
-a word.
+"""If the last word is less likely, the audio probably ended within it: it is left for later. With this limit, Moonshine
+invented half as many words there.
 """
 
 MIN_COMMIT_PROBABILITY = 0.6
@@ -63,7 +66,8 @@ MIN_PART_SECONDS = 2.0
 
 CONTEXT_SECONDS, LONGEST_WITH_CONTEXT_SECONDS = 8.0, 12.0
 """Longest audio that is heard once more together with what follows, and of both together. Words are less often misheard
-then: in white noise 25 % were wrong instead of 36, with 5 and 8 s 30 %. Known words take hardly any time.
+then: in white noise, 36 % without what precedes, 30 % with limits of 5 and 8 s, 25 % with these. Known words take
+hardly any time.
 """
 
 
@@ -72,7 +76,7 @@ class Pause:
     """A pause in an utterance.
 
     end     where the audio after it begins, in samples since the first one
-    words   all words before it, as they were recognized in the pause
+    words   the words before it in the audio that is held, as they were recognized in the pause
     """
 
     end: int
@@ -81,7 +85,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Audio that precedes an utterance or a part of one, and its words."""
+    """What was said before an utterance or a part of one, however long ago: its audio, and its words."""
 
     audio: Samples
     words: Sequence[str]
@@ -90,22 +94,24 @@ class Context:
 class LiveRecognizer:
     """Recognizes utterances one after the other. Times are seconds since the first sample that was ever pushed.
 
-    `push` adds audio, `open` begins an utterance. These recognize what there is, and return text that is new:
+    `push` adds audio, `open` begins an utterance. These recognize what there is:
 
-    partial          during speech: the text that is certain enough
-    speculate        in a pause: nothing; the result is kept, since the utterance may be over
-    commit           then: whether the kept result is certain enough; it is now part of `text`
-    flush            at a `finalize`: all text up to now; the utterance goes on
-    cut              in an utterance that is too long: the text of its first part; the second one goes on
-    settle           at the end of the utterance: the rest of its text
-    recover_missed   between utterances: the text of speech that no one detected
+    partial          during speech: returns new text that is certain enough
+    speculate        in a pause: keeps the result, since the utterance may be over
+    flush            at a `finalize`: returns all new text up to now; the utterance goes on
+    cut              when `is_too_long`: returns the rest of the text of its first part; the second one goes on
+    settle           at the end of the utterance: returns the rest of its text
+    recover_missed   between utterances: returns the text of speech that no one detected
+
+    After `speculate`, `commit` adds what it kept to `text`, if it is certain enough, and `resume` has to be called if
+    speech goes on.
 
     recognize             has samples recognized
     recognize_after       the same after known words; None with an engine that can't
-    longest_seconds       audio that is recognized at once; longer utterances are cut where it is quiet
+    longest_seconds       audio that is recognized at once; longer utterances have to be cut
     idle_buffer_seconds   audio that is held during silence
-    times                 gets the text of each utterance with its audio, at `cut`, `flush` and `settle`; or None
-    has_partials          False with an engine that is too slow for them
+    times                 gets all text with its audio, that of `partial` and `commit` with what follows; or None
+    has_partials          False with an engine that is too slow for them: `is_partial_due` is never true
     is_open               whether there is an utterance
     """
 
@@ -122,7 +128,7 @@ class LiveRecognizer:
         self._recognize, self._recognize_after, self._has_partials = recognize, recognize_after, has_partials
         self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
-        self._times, self._timed_length = times, 0  # how much of the text has been given to `times`
+        self._times, self._timed_length = times, 0  # characters of the text that `times` got
         self._blocks: list[Samples] = []
         self._start = self._end = 0  # of the blocks, in samples since the first one
         self._recognized_at = self._speculated_at = 0
@@ -140,7 +146,7 @@ class LiveRecognizer:
             self._discard_before(self._end - self._idle_buffer)
 
     def open(self, onset: float) -> None:
-        """Begin an utterance, whose speech began at `onset`."""
+        """Begin an utterance, whose speech began at `onset`. The one before must have been settled."""
         self._discard_before(int(onset * RATE) - LEAD_IN_SAMPLES)
         self._text, self._timed_length = StableText(), 0
         self._speculation = None
@@ -151,13 +157,15 @@ class LiveRecognizer:
     @property
     def is_partial_due(self) -> bool:
         """Whether it is time for another partial result."""
-        interval = max(PARTIAL_INTERVAL_SECONDS, RECOGNITION_LOAD * self._recognition_seconds)
+        interval = max(PARTIAL_INTERVAL_SECONDS, AUDIO_PER_RECOGNITION * self._recognition_seconds)
         return self._has_partials and self.is_open and self._end - self._recognized_at >= interval * RATE
 
     @property
     def is_speculation_due(self) -> bool:
         """Whether it is not too early for another speculation."""
-        return self.is_open and self._end - self._speculated_at >= RECOGNITION_LOAD * self._recognition_seconds * RATE
+        return (
+            self.is_open and self._end - self._speculated_at >= AUDIO_PER_RECOGNITION * self._recognition_seconds * RATE
+        )
 
     @property
     def is_too_long(self) -> bool:
@@ -252,7 +260,7 @@ class LiveRecognizer:
         """Recognize the utterance up to now, in a pause or in mid-speech; returns the new text. The utterance goes on.
 
         Its rest is recognized together with this part, since audio that begins within a word is recognized as another
-        word. So is an unlikely last word, which was cut off.
+        word. So is an unlikely last word, which is not returned.
         """
         words = self._speculation
         if words is None:
@@ -288,7 +296,7 @@ class LiveRecognizer:
     async def _recognize_until(self, end: int, *, in_context: bool = False) -> tuple[Word, ...]:
         """The words of the audio up to the sample `end`, with times in the whole stream.
 
-        in_context   whether to recognize it together with what was said before it, if both aren't too long
+        in_context   whether to recognize it together with the context, directly after it, if both aren't too long
         """
         loop = asyncio.get_running_loop()
         started, start = loop.time(), self._start
@@ -314,8 +322,10 @@ class LiveRecognizer:
 
 
 def _has_contrast(samples: Samples) -> bool:
-    """Whether the loudest tenth of the frames is MIN_CONTRAST_DB above the softest tenth."""
-    if len(samples) < TAIL_SAMPLES:
+    """Whether the loudest tenth of the frames is MIN_CONTRAST_DB above the softest tenth; False of shorter audio than
+    MIN_MISSED_SAMPLES.
+    """
+    if len(samples) < MIN_MISSED_SAMPLES:
         return False
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     soft, loud = np.percentile(10 * np.log10(np.mean(frames**2, axis=1) + 1e-10), [10, 90])

@@ -143,8 +143,7 @@ class ManualResponder:
         for event in events:
             match event.kind:
                 case "onset":
-                    if not recognizer.is_open:
-                        await self._send_delta(*await recognizer.recover_missed(event.speech))
+                    await self._send_delta(*await recognizer.recover_missed(event.speech))
                     recognizer.open(event.speech)
                 case "pause" if caught_up and recognizer.is_speculation_due:
                     await recognizer.speculate()

@@ -1,8 +1,8 @@
 """The tracker of Cartesia's auto endpoint: makes segments of `turn.*` events, and drops repeated text.
 
-Within a turn, each text replaces the one before it; the turns of a connection are joined verbatim. The events drive
-this state machine, which also covers servers that omit or repeat some (Cartesia's documentation: stt/turns). No
-transition takes settled text back.
+Within a turn, each text replaces the one before it, unless it is empty; the turns of a connection are joined verbatim.
+The events drive this state machine, which also covers servers that omit or repeat some (Cartesia's documentation:
+stt/turns). No transition takes settled text back.
 
     state      event       then
     idle       start       speaking
@@ -16,26 +16,27 @@ transition takes settled text back.
     any open   end         idle        closes the turn; an empty end keeps the last text
     others                             no change
 
-Every event's text is taken, even if the state doesn't change. The text of a turn that is closed settles, unless it has
-to be held (see Repeats).
+The text of a turn that is closed settles, unless it has to be held (see Repeats).
 
 Times. Cartesia's events carry none. When a turn ends, `placement` finds its speech in the audio: it is the earliest
 speech not assigned to a previous turn, and the delay of the server tells where it stops. If `turn.end` has word times,
-the segment has those.
+the segment has those. `now` and what is named `_at` are times of the clock, `start`, `stop` and what is named `sent` or
+`position` are positions in the audio, both in seconds.
 
-Acknowledged audio. While no turn is open, all audio that was sent MAX_RESPONSE_SECONDS ago is acknowledged: it is never
-sent again. A new connection usually resumes later than that, before the last speech that was answered, judging by the
-measured delay (`resume_position`).
+Acknowledged audio. While no turn is open or held, the audio that was sent MAX_RESPONSE_SECONDS ago is acknowledged, up
+to its last pause: it is never sent again. A new connection usually resumes later than that. It is sent the last speech
+that was answered, judging by the measured delay, once more: from its words follows whether anything was skipped
+(`resume_position`).
 
-Repeats. Audio that is sent again gives text that was settled before. Turns of a new connection are therefore held back
+Repeats. Audio that is sent again gives text that was settled before. Turns of a new connection are therefore held
 (`Replay`) and compared, word by word, with the turns settled after the position it resumed at (`repeats`):
 
-- They repeat settled words, up to the last one: what follows is new, and settles.
+- The held turns repeat settled words, up to the last one: what follows is new, and settles.
 - They repeat settled words, but end before the last one: they are held until the next turn ends.
 - They repeat nothing: the resume position was too optimistic if it skipped audio that wasn't acknowledged. The session
   then starts over at the acknowledged position. If it skipped nothing, they are held.
-- All settled turns lie more than MAX_RESPONSE_SECONDS back, or the session ends: what is held settles, without the
-  part that repeats.
+- The audio of all settled turns was sent again MAX_RESPONSE_SECONDS ago, or the session ends: the held turns settle,
+  without the part that repeats.
 
 The new text of a lost connection, held or open, is kept too (`_lost_text`), in case the next connection doesn't get as
 far: it settles at the end unless something replaced it.
@@ -68,21 +69,21 @@ from .repeats import Repeat, repeated, text_after, tokenize, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
 
 MIN_TURN_SECONDS = 0.1
-"""Assumed length of a turn of which the end isn't known to come after the start."""
+"""Length given to a turn whose end, as far as it is known, isn't after its start."""
 
 
 class SettledTurn(NamedTuple):
     """A turn whose text has settled, kept to recognize it when a new connection repeats it.
 
-    words         its words, folded for comparison
-    start, stop   positions where its speech began and stopped, as far as is known
-    sent_at_end   position of the sender when its end came: all its speech lies before that
+    words               its words, folded for comparison
+    start, stop         where its speech began and stopped, as far as is known
+    sent_when_settled   position of the sender when it settled: all its speech lies before that
     """
 
     words: tuple[str, ...]
     start: float
     stop: float
-    sent_at_end: float
+    sent_when_settled: float
 
 
 @dataclass(slots=True)
@@ -117,8 +118,9 @@ class OpenTurn:
 
 
 class EndedTurn(NamedTuple):
-    """A turn that is over. times: what was observed of it; None if its end wasn't, or if part of its text had settled
-    before: then it has no latencies.
+    """A turn that is over.
+
+    times   what was observed of it; None if it was open when the session ended, or if part of it repeats settled words
     """
 
     segment: Segment
@@ -127,19 +129,19 @@ class EndedTurn(NamedTuple):
 
 @dataclass(slots=True)
 class Replay:
-    """Turns received again after a reconnect, held until compared with what was settled before.
+    """Turns received after a reconnect, held until it is known how much of them repeats settled words.
 
     settled_words    words, settled before, that the resent audio may repeat
     expected_skips   how many of the first of them it may skip, judging by where their turns are
-    end              position of the sender when the last of them settled: everything after it is new
+    settled_sent     position of the sender when the last of them settled: everything after it is new
     skips_audio      whether audio that isn't acknowledged is not sent again
     pending          turns that may be repeats
-    is_repeat        whether these repeat settled words, as far as they go
+    is_repeat        whether the pending turns repeat settled words, as far as they go
     """
 
     settled_words: list[str]
     expected_skips: range
-    end: float
+    settled_sent: float
     skips_audio: bool
     pending: list[EndedTurn]
     is_repeat: bool = False
@@ -174,10 +176,11 @@ class TurnTracker:
         self._delay = ResponseDelay()
         # lost connections
         self._replay: Replay | None = None
-        self._lost_text, self._lost_sent_at_end = "", 0.0  # the new text of a lost connection, until it is replaced
+        self._lost_text = ""  # the new text of a lost connection, until it is replaced
+        self._sent_when_lost = 0.0  # position of the sender when that connection was lost
         self._has_new_text = False  # whether a turn has settled since a connection was lost
         self._acknowledged = 0.0
-        self._fallback_position = 0.0  # where to resume if this connection is lost before a turn of it has ended
+        self._fallback_position = 0.0  # where to resume if no turn has ended yet, or what is held repeats nothing
         self._connection_start = 0.0  # the position where this connection began: word times count from there
 
     @property
@@ -205,7 +208,7 @@ class TurnTracker:
 
     def advance(self, now: float) -> Iterator[Fact]:
         replay = self._replay
-        if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.end:
+        if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.settled_sent:
             yield from self._settle_held(replay)
         if self._open.state == "idle" and self._replay is None:
             yield from self._acknowledge(now)
@@ -237,10 +240,10 @@ class TurnTracker:
     def rewind(self, position: float, *, skips_audio: bool = False) -> None:
         new_text = self._open.text if self._replay is None else self._replay.new_text(self._open.text)
         if len(words_of(new_text)) >= len(words_of(self._lost_text)):  # the longer one got further
-            self._lost_text, self._lost_sent_at_end = new_text, self.timeline.sent
+            self._lost_text, self._sent_when_lost = new_text, self.timeline.sent
         words, expected_skips = self._settled_words_since(position)
-        end = self._settled[-1].sent_at_end if words else position
-        self._replay = Replay(words, expected_skips, end, skips_audio, []) if words else None
+        settled_sent = self._settled[-1].sent_when_settled if words else position
+        self._replay = Replay(words, expected_skips, settled_sent, skips_audio, []) if words else None
         self._open, self._turn_ended_at, self._last_turn_text = OpenTurn(), None, ""
         self._fallback_position, self._has_new_text, self._is_first = position, False, True
         self._connection_start = position
@@ -307,7 +310,7 @@ class TurnTracker:
 
     def _settled_words_since(self, position: float) -> tuple[list[str], range]:
         """Settled words that audio from `position` on may repeat, and how many of them it probably skips."""
-        turns = [turn for turn in self._settled if turn.sent_at_end > position]
+        turns = [turn for turn in self._settled if turn.sent_when_settled > position]
         before = sum(len(turn.words) for turn in turns if turn.stop <= position)
         within = sum(len(turn.words) for turn in turns if turn.start < position < turn.stop)
         return [word for turn in turns for word in turn.words], range(before, before + within + 1)
@@ -349,14 +352,14 @@ class TurnTracker:
             if repeat is not None:
                 rest = text_after(self._lost_text, repeat.length)
                 self._lost_text = rest if words_of(rest) else ""
-            elif self._lost_sent_at_end <= self.timeline.sent:
+            elif self._sent_when_lost <= self.timeline.sent:
                 self._lost_text = ""
         yield segment
         if turn.times is not None:
             yield turn.times
 
     def _acknowledge(self, now: float) -> Iterator[Fact]:
-        """Acknowledge audio sent MAX_RESPONSE_SECONDS ago: it will get no further answer."""
+        """Acknowledge audio sent MAX_RESPONSE_SECONDS ago, up to its last pause: it will get no further answer."""
         timeline = self.timeline
         position = timeline.quiet_before(timeline.position_at(now - MAX_RESPONSE_SECONDS))
         if position > self._acknowledged:
@@ -365,7 +368,7 @@ class TurnTracker:
                 timeline.assigned_until = position
                 self._delay.reset_ambiguity()
             timeline.release(position)
-            while self._settled and self._settled[0].sent_at_end <= position:
+            while self._settled and self._settled[0].sent_when_settled <= position:
                 self._settled.popleft()
             yield Acknowledged(position)
 
@@ -379,8 +382,9 @@ def drop_repeated(
 
 
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
-    """Segments without their first `count` words. A partly dropped segment gets an estimated start, unless its words
-    have times."""
+    """Segments without the first `count` words of all of them: the first segments are dropped, and the next one is
+    shortened. Its start is estimated, unless its words have times.
+    """
     for segment in segments:
         tokens = tokenize(segment.text)
         if count and count >= len(tokens):
