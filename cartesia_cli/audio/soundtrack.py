@@ -51,10 +51,11 @@ DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """What goes wrong with a disk, as opposed to a packet."""
 
 MIN_GAP_SECONDS = 0.25
-"""Time between two packets that is worth a warning. Less is rounding, or a duration that the codec leaves open."""
+"""Differences between the times of packets up to this are taken for rounding, or for a duration that the codec leaves
+open. Longer gaps are worth a warning; packets that begin further back can't be copied."""
 
 MAX_UNDECODABLE_PACKETS = 50
-"""Packets of a track that is copied in which nothing can be decoded: it is damaged or encrypted."""
+"""If none of this many packets at the beginning can be decoded, a track is damaged or encrypted, and not copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ COPY_FORMATS = {
     "aac": CopyFormat("ipod", ".m4a", has_times=True, options={"movflags": "faststart"}),
     "opus": OGG,
     "vorbis": OGG,
-    # With an index of its own, a decoder would drop the first 0.01 s.
+    # With a Xing header, decoders would drop the first 0.01 s.
     "mp3": CopyFormat("mp3", ".mp3", options={"write_xing": "0", "id3v2_version": "0"}),
     "mp2": CopyFormat("mp2", ".mpga"),
     "flac": CopyFormat("flac", ".flac"),
@@ -135,8 +136,8 @@ class _PacketTimes:
 
 
 class _SampleClock:
-    """Counts the times of packets in samples: exactly where the container has rounded them (Matroska to milliseconds,
-    and every irregular length takes 8 bytes in an M4A), and never backwards where parts of a film were joined.
+    """Counts the times of packets in samples: exactly, where the container has rounded them, as Matroska does to
+    milliseconds (in an M4A, every irregular length takes 8 bytes); and never backwards, where films were joined.
 
     start   what becomes 0, in units of the track; None: the time of the first packet
     """
@@ -149,15 +150,15 @@ class _SampleClock:
         self._last: int | None = None
 
     def stamp(self, packet: Packet[AudioStream]) -> None:
-        """Change the times of the next packet. _CannotCopy if it begins long before the last one."""
+        """Change the times of the next packet. _CannotCopy if it begins long before the previous one began."""
         if self._start is None:
             self._start = packet.pts or 0
         unit = self._samples_per_unit
-        length = self._rounded(round((packet.duration or 0) * unit), self._frame_samples)
+        length = self._corrected(round((packet.duration or 0) * unit), self._frame_samples)
         begins = packet.pts if packet.pts is not None else packet.dts
         at = (self._next or 0) if begins is None else round((begins - self._start) * unit)
         if self._next is not None and self._last is not None:
-            at = self._rounded(at, self._next)
+            at = self._corrected(at, self._next)
             if self._last - at > MIN_GAP_SECONDS * self._rate:
                 raise _CannotCopy
             at = max(at, self._last + 1)
@@ -166,7 +167,7 @@ class _SampleClock:
         packet.duration = length
         self._next = at + length
 
-    def _rounded(self, samples: int, expected: int) -> int:
+    def _corrected(self, samples: int, expected: int) -> int:
         """The expected number of samples, if the unit of the track is too coarse to tell it from the given one."""
         return expected if abs(samples - expected) <= self._samples_per_unit else samples
 
@@ -184,7 +185,7 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
     import av
 
     name = display_name(path)
-    notes: list[str] = []
+    notes: list[str] = []  # held back: if the track can't be copied, decoding warns of the same
     video = False
     with open_regular_file(path, name) as (file, _):
         try:
@@ -204,7 +205,8 @@ def extract_soundtrack(path: Path, folder: Path, *, warn: Warn = lambda note: No
 def sound_start(path: Path) -> float:
     """Seconds between the beginning of a film, which is that of its first track, and the beginning of its soundtrack.
 
-    0 for a file that can't be read. Less than 0 if the soundtrack has something that players leave out.
+    0 for a file that can't be read. Less than 0 if the soundtrack has something that players leave out. Assumes that
+    tracks with a copy format are copied.
     """
     import av
 
@@ -304,7 +306,7 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 def _decodable_packets(
     container: InputContainer, track: AudioStream, times: _PacketTimes, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
-    """The packets of a track. _CannotCopy if there is nothing to decode in the first ones; warns of damage later."""
+    """The packets of a track; warns of damage. _CannotCopy, after MAX_UNDECODABLE_PACKETS, if none can be decoded."""
     import av
 
     unit, tried, is_decodable = float(track.time_base or 0), 0, False

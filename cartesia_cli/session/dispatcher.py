@@ -80,7 +80,9 @@ class EventDispatcher:
         self._apply(self._tracker.advance(now))
 
     def marker_reached(self, marker: Marker) -> None:
-        """All audio before a marker in the send buffer has been sent; what the marker stands for is about to be."""
+        """A marker in the send buffer was reached: all audio before a command has been sent, and the command is about
+        to be; of the audio before a VadEvent, up to a frame may still be missing.
+        """
         match marker:
             case VadEvent():
                 self._observer.vad_event(marker)

@@ -1,11 +1,11 @@
 """What a session has to send, in order: audio and the markers between it, kept until it is acknowledged.
 
 A writer appends, a sender takes the next item, and acknowledged audio is forgotten. For a new connection the sender
-goes back to where the session resumes, never to what is acknowledged. Positions are bytes of audio from the start of
-the session: its only clock.
+goes back to where the session resumes, never to before what is acknowledged. Positions are bytes of audio from the
+start of the session, the only measure of time here, and always even: they lie between samples.
 
 Never waits for anything but the disk, and doesn't know why something counts as acknowledged. Must never end a session:
-if the disk is full, the oldest audio is dropped, and that is reported.
+if the disk is full, the oldest audio is dropped, which is reported the first time.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import IO, Generic, NamedTuple, TypeVar
 from ..audio.pcm import RATE, AudioBlock, AudioStore
 
 MAX_MEMORY_BYTES = 2 << 20
-"""Bytes held in memory, a minute at 16 kHz; older audio is on disk."""
+"""At most these bytes are held in memory, a minute at 16 kHz; older audio is on disk."""
 
 MAX_HELD_BYTES = 512 << 20
-"""Upper limit in bytes, 4.6 hours at 16 kHz, so that the disk isn't filled."""
+"""At most these bytes are kept in all, 4.6 hours at 16 kHz, so that the disk isn't filled. Audio in the recording
+of the session counts, too."""
 
 FILE_BYTES = 64 << 20
 """Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
@@ -44,8 +45,8 @@ class SendBuffer(Generic[MarkerT]):
     is_kept        whether a marker that was not taken stays when the audio before it is dropped
     written        end of all audio so far
     sent           position of the sender
-    acknowledged   position before which nothing is kept: it is acknowledged, or was dropped
-    dropped        bytes that had to be dropped without being acknowledged, since the last acknowledgement or rewind
+    acknowledged   position before which nothing is kept: it is acknowledged, or was dropped without that
+    dropped        bytes that were dropped without being acknowledged, since the last acknowledgement or rewind
     changed        set when something was appended, or is to be sent again
     """
 
@@ -91,7 +92,7 @@ class SendBuffer(Generic[MarkerT]):
         """Append a marker after all audio so far.
 
         cuts   whether the frame before it is cut short, so that it follows exactly that audio; otherwise it is taken
-               before the frame in which its position lies
+               up to a frame earlier: before the frame in which its position lies
         """
         self._markers.append((self.written, marker, cuts))
         self.changed.set()
@@ -145,7 +146,7 @@ class SendBuffer(Generic[MarkerT]):
 
     def unacknowledged(self, position: int = 0) -> Iterator[bytes]:
         """All audio from `position` on, or from what is not acknowledged on, if that is later. Raises OSError if it
-        can't be read.
+        can't be read. Nothing may be written meanwhile: that could drop what is still to be read.
         """
         for at in range(max(position, self.acknowledged), self.written, READ_BYTES):
             yield self._audio.read(at, min(READ_BYTES, self.written - at))
@@ -189,7 +190,7 @@ class _StoredRun(NamedTuple):
     """Audio that is contiguous in a store, in the same order as in the session.
 
     start    position of its first byte in the session; it ends where the next run starts
-    store    where it can be read again; None: nowhere but here
+    store    where it can be read again; None: only in this buffer, in memory or a temporary file
     offset   what to add to a position in the session to get the one in the store
     """
 
@@ -219,7 +220,7 @@ class _HeldAudio:
         if len(self._memory) + len(block.pcm) > self._limit:
             self._move_to_disk(len(self._memory) - self._limit // 2)
         run = _StoredRun(self._end, block.store, block.position - self._end if block.store else 0)
-        if run[1:] != self._runs[-1][1:]:
+        if (run.store, run.offset) != (self._runs[-1].store, self._runs[-1].offset):
             if self._runs[-1].start == self._end:  # it is empty
                 self._runs.pop()
             self._runs.append(run)
@@ -252,9 +253,10 @@ class _HeldAudio:
         for number in [number for number in self._files if (number + 1) * FILE_BYTES <= position]:
             self._files.pop(number).close()
         if position >= self.memory_start:
-            self.close()
+            self.close()  # nothing is left in the files
 
     def close(self) -> None:
+        """Delete the temporary files."""
         for file in self._files.values():
             file.close()
         self._files.clear()

@@ -1,8 +1,8 @@
 """Makes cues from the words and segments of a transcript.
 
 Words may lack times, be out of order, overlap, or be missing altogether. In any case all of the text is shown, once and
-in its order, and no cue begins before the previous one has ended. A cue begins when its first word does; if no word has
-a plausible time, it is estimated.
+in its order, and no cue begins before the previous one has ended. Otherwise a cue begins when its first word does,
+except where people talk at once (`_separate_turns`). Times that are missing or implausible are estimated.
 
 Pure: no files, no clock. Must never correct the text, and must not know where a transcript came from.
 """
@@ -26,7 +26,11 @@ from .segmentation import Token, duration_ms, segment, split_word
 from .writers import CONTROLS, Cue, WordOffsets
 
 _OPENING_PUNCTUATION = re.compile(r"(?:(?<!\S)(?:[^\w\s]+|[«„“‘‹(\[{¿¡]+\s+)|[「『（【〈《]+)\Z")
-"""Punctuation that belongs to the word after it: after a space, and touching that word or opening something."""
+"""Punctuation that belongs to the word after it: after a space, and touching that word or opening something.
+East Asian brackets anywhere."""
+
+MAX_OPENING_CHARACTERS = 8
+"""Characters before a word in which such punctuation is looked for: a long run of it would take long."""
 
 
 def cues(transcript: Transcript, rules: Rules | None = None, *, labels: bool = False) -> list[Cue]:
@@ -49,21 +53,21 @@ def cues(transcript: Transcript, rules: Rules | None = None, *, labels: bool = F
     spans = interpolate_spans([s.space_before + len(s.text) for s in texts], [(s.start, s.end) for s in texts],
                      transcript.duration)  # fmt: skip
     tokens = [Token(s.text, s.space_before, *span, s.label) for s, span in zip(texts, spans, strict=True)]
-    settings: list[tuple[int, ...]] = []
+    divided: list[tuple[int, ...]] = []  # for each cue the positions where its lines begin, and where it ends
     for begin, stop in turns:
         until = tokens[stop].start if stop < len(tokens) else math.inf
         found = segment(tokens[begin:stop], rules, transcript.language, until)
-        settings += [tuple([begin + k for k in setting]) for setting in found] if begin else found
+        divided += [tuple([begin + k for k in positions]) for positions in found] if begin else found
     shown: list[Cue] = []
-    for setting, following in zip_longest(settings, settings[1:]):
-        first, last = setting[0], setting[-1] - 1
-        lines, marks = zip(*(_line_with_offsets(tokens, a, b) for a, b in pairwise(setting)), strict=True)
+    for positions, following in zip_longest(divided, divided[1:]):
+        first, last = positions[0], positions[-1] - 1
+        lines, marks = zip(*(_line_with_offsets(tokens, a, b) for a, b in pairwise(positions)), strict=True)
         start = max(tokens[first].start, shown[-1].end if shown else 0)
         next_start = None if following is None else tokens[following[0]].start
-        end = _out_time(start, tokens[last].end, next_start, lines, rules)
-        invented = [not texts[k].is_measured or texts[k].start is None for k in range(first, last + 1)]
-        estimated = invented[0] or not texts[last].is_measured or texts[last].end is None
-        shown.append(Cue(start, end, lines, estimated, marks, any(invented[1:]), texts[first].speaker))
+        end = _end_time(start, tokens[last].end, next_start, lines, rules)
+        estimated = [not texts[k].is_measured or texts[k].start is None for k in range(first, last + 1)]
+        is_estimated = estimated[0] or not texts[last].is_measured or texts[last].end is None
+        shown.append(Cue(start, end, lines, is_estimated, marks, any(estimated[1:]), texts[first].speaker))
     return shown
 
 
@@ -78,8 +82,10 @@ def _line_with_offsets(tokens: Sequence[Token], first: int, end: int) -> tuple[s
     return text, tuple(marks)
 
 
-def _out_time(start: int, spoken: int, next_start: int | None, lines: Sequence[str], rules: Rules) -> int:
-    """When a cue ends: when it has been spoken and can have been read, unless the next cue begins before that."""
+def _end_time(start: int, spoken: int, next_start: int | None, lines: Sequence[str], rules: Rules) -> int:
+    """When a cue ends: when it has been spoken and can have been read, or a gap before the next cue, if that comes
+    earlier or soon after (`chain`); at most `max_linger` after it was spoken, and `max_cue` after it began.
+    """
     read = start + duration_ms(max(rules.min_cue, text_width(" ".join(lines)) / rules.max_cps))
     latest = min(spoken + duration_ms(rules.max_linger), start + duration_ms(rules.max_cue))
     end = min(max(spoken, read), latest)
@@ -118,10 +124,10 @@ def _timed_texts(transcript: Transcript) -> list[_TimedText]:
     voices, segment_voices = [word.speaker for word in words], [segment.speaker for segment in segments]
     word_spans = plausible_part_spans(words, transcript.duration)
     spans = plausible_part_spans(segments, transcript.duration)
-    sure = [segment.timing != "estimated" for segment in segments]
+    are_measured = [segment.timing != "estimated" for segment in segments]
     sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool], Sequence[str | None]], ...] = (
         ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True), voices),
-        ([segment.text for segment in segments], spans, sure, segment_voices),
+        ([segment.text for segment in segments], spans, are_measured, segment_voices),
         ([word.word for word in words], [None] * len(words), repeat(True), voices),
         ([text], [None], repeat(True), [None]),
     )
@@ -131,7 +137,7 @@ def _timed_texts(transcript: Transcript) -> list[_TimedText]:
 def _add_spacing(
     parts: Iterable[str],
     spans: Iterable[Span | None],
-    sure: Iterable[bool],
+    are_measured: Iterable[bool],
     speakers: Iterable[str | None],
     text: str,
 ) -> list[_TimedText]:
@@ -140,8 +146,8 @@ def _add_spacing(
     spellings = [(word if word.isprintable() else CONTROLS.sub("", word)).strip() for word in parts]
     texts: list[_TimedText] = []
     before = 0  # where the previous one ends in the text
-    for spelling, end, span, known, speaker in zip(  # noqa: B905  sure may be endless
-        spellings, part_ends(text, spellings) or (), spans, sure, speakers
+    for spelling, end, span, is_measured, speaker in zip(  # noqa: B905  are_measured may be endless
+        spellings, part_ends(text, spellings) or (), spans, are_measured, speakers
     ):
         if not spelling:
             continue
@@ -150,19 +156,21 @@ def _add_spacing(
         start, until = span or (None, None)
         space_before = gap != ""
         if gap and not gap.isspace():
-            opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - 8), place)
+            opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - MAX_OPENING_CHARACTERS), place)
             untimed = gap[: len(gap) - len(opening[0])] if opening else gap
             space_before = untimed[-1:].isspace()
             spelling = gap[len(untimed) :] + spelling
             _attach_untimed(untimed, texts, texts[-1].speaker if texts else speaker)
-        texts.append(_TimedText(spelling, space_before, start, until, known, speaker))
+        texts.append(_TimedText(spelling, space_before, start, until, is_measured, speaker))
     if texts:
         _attach_untimed(text[before:], texts, texts[-1].speaker)
     return texts
 
 
 def _attach_untimed(untimed: str, texts: list[_TimedText], speaker: str | None) -> None:
-    """Add text without times: to the text before it up to the first space, then as separate words."""
+    """Add text without times: up to its first space, or as a whole if it is only punctuation, to the text before it;
+    the rest as a text of its own.
+    """
     if not untimed.strip():
         return
     if texts:
@@ -178,25 +186,27 @@ def _is_punctuation(text: str) -> bool:
     return not any(map(str.isalnum, text))
 
 
-def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
-    """Divide texts at their spaces, and words wider than a line into parts."""
+def _split_tokens(texts: Iterable[_TimedText], line_width: int) -> list[_TimedText]:
+    """Divide texts at their spaces, and words wider than a line into parts. Punctuation between spaces, such as " ?",
+    stays with the word before it.
+    """
     tokens: list[_TimedText] = []
     for timed in texts:
         chunks = timed.text.split()
-        room = line - text_width(timed.label) if timed.label else line
+        room = line_width - text_width(timed.label) if timed.label else line_width
         if len(chunks) == 1 and text_width(chunks[0]) <= room:
             tokens.append(timed)
             continue
         parts: list[tuple[str, bool]] = []
         for chunk in chunks:
-            room = line if parts else room
+            room = line_width if parts else room
             if text_width(chunk) > room:
-                parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line))]
+                parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line_width))]
             elif (
                 parts
                 and _is_punctuation(chunk)
                 and chunk[-1] not in OPENING_MARKS
-                and text_width(parts[-1][0] + chunk) < (room if len(parts) == 1 else line)
+                and text_width(parts[-1][0] + chunk) < (room if len(parts) == 1 else line_width)
             ):
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
@@ -216,12 +226,12 @@ def _split_tokens(texts: Iterable[_TimedText], line: int) -> list[_TimedText]:
     return tokens
 
 
-def _add_labels(texts: Sequence[_TimedText], line: int) -> list[_TimedText]:
+def _add_labels(texts: Sequence[_TimedText], line_width: int) -> list[_TimedText]:
     """The texts, of which the first of each turn has the name of its speaker. Half a line is left for the text."""
     before = None
     labelled = []
     for timed in texts:
-        label = "" if timed.speaker == before else speaker_label(timed.speaker, line // 2)
+        label = "" if timed.speaker == before else speaker_label(timed.speaker, line_width // 2)
         labelled.append(timed._replace(label=label))
         before = timed.speaker
     return labelled
@@ -237,11 +247,11 @@ def _find_turns(texts: Sequence[_TimedText]) -> Iterator[tuple[int, int]]:
 
 
 def _separate_turns(texts: list[_TimedText], turns: Sequence[tuple[int, int]], rules: Rules) -> list[_TimedText]:
-    """The texts, with times at which no turn begins before the one above it ends.
+    """The texts, with times at which no turn begins before the previous one ends, as far as both times are known.
 
-    People talk at once, but subtitles show one after the other. A turn begins when it does if what is above it can have
-    been read by then; else later, but no later than that one ends, and so that it can be read itself before the next
-    one begins. Times outside the turn that they belong to are moved to its edge.
+    People talk at once, but subtitles show one turn after the other. A turn begins at its own time if the previous one
+    can have been read by then. Otherwise it waits: at most until the previous one ends, and not so long that it can't
+    be read before the turn after it begins. Times outside the turn that they belong to are moved to its edge.
     """
     if len(turns) < 2:
         return texts
@@ -249,15 +259,15 @@ def _separate_turns(texts: list[_TimedText], turns: Sequence[tuple[int, int]], r
     starts = [next((timed.start for timed in part if timed.start is not None), None) for part in parts]
     ends = [max((timed.end for timed in part if timed.end is not None), default=None) for part in parts]
     separate: list[_TimedText] = []
-    begin = 0  # of the turn, after those above it
+    begin = 0  # of the turn, after those before it
     for k, part in enumerate(parts):
-        start, after = (*starts[k + 1 : k + 3], None, None)[:2]
+        next_start, start_after_next = (*starts[k + 1 : k + 3], None, None)[:2]
         limit, end = None, ends[k]
-        if start is not None and end is not None:
+        if next_start is not None and end is not None:
             latest = min(end, _last_read_time(part, begin, rules))
-            if after is not None:
-                latest = min(latest, after - _reading_ms(parts[k + 1], rules))
-            limit = max(begin, start, latest)
+            if start_after_next is not None:
+                latest = min(latest, start_after_next - _reading_ms(parts[k + 1], rules))
+            limit = max(begin, next_start, latest)
         bounds = begin, math.inf if limit is None else limit
         separate += [timed._replace(start=_clip(timed.start, *bounds), end=_clip(timed.end, *bounds)) for timed in part]
         begin = begin if limit is None else limit
@@ -269,7 +279,9 @@ def _clip(time: int | None, first: int, last: float) -> int | None:
 
 
 def _last_read_time(turn: Sequence[_TimedText], begin: int, rules: Rules) -> int:
-    """When the end of a turn can have been read, whichever clause its last cue begins with, milliseconds."""
+    """When the last cue of a turn can have been read, at the latest, milliseconds: it may begin with any clause from
+    which the rest fits into a cue.
+    """
     latest, room = begin, rules.max_line_width * rules.max_line_count
     for k in range(len(turn) - 1, -1, -1):
         timed = turn[k]
