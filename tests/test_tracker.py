@@ -643,6 +643,23 @@ def test_end_without_a_turn_and_text_answers_no_audio() -> None:
     assert tracker.resume_position == position
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_long_turn_that_begins_with_settled_words_settles_without_them(ends: bool) -> None:
+    tracker, clock = tracking(TurnTracker)
+    clock.advance(5.0, 5.0)
+    updates = said(tracker, end("One two three."))
+    tracker.rewind(0.0)
+    clock.rewind(0.0)
+    for second in range(1, 31):
+        clock.advance(second, 5.0 + second)
+        updates += updates_of(tracker.advance(5.0 + second))
+        if second in (2, 29):
+            updates += said(tracker, update("One two three, four five."))
+    updates += said(tracker, end("")) if ends else []
+    updates += updates_of(tracker.settle_open(complete=True))
+    assert texts(updates) == ["One two three.", " four five."]
+
+
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     """A turn may be longer than what is kept of when audio was sent."""
     clock = SpeechTimeline()

@@ -35,8 +35,8 @@ Repeats. Audio that is sent again gives text that was settled before. Turns of a
 - They repeat settled words, but end before the last one: they are held until the next turn ends.
 - They repeat nothing: the resume position was too optimistic if it skipped audio that wasn't acknowledged. The session
   then starts over at the acknowledged position. If it skipped nothing, they are held.
-- The audio of all settled turns was sent again MAX_RESPONSE_SECONDS ago, or the session ends: the held turns settle,
-  without the part that repeats.
+- The audio of all settled turns was sent again MAX_RESPONSE_SECONDS ago, and no turn is open, or the session ends: the
+  held turns settle, without the part that repeats.
 
 The new text of a lost connection, held or open, is kept too (`_lost_text`), in case the next connection doesn't get as
 far: it settles at the end unless something replaced it.
@@ -207,10 +207,12 @@ class TurnTracker:
         return  # this endpoint has no `finalize`
 
     def advance(self, now: float) -> Iterator[Fact]:
+        if self._open.state != "idle":  # the open turn may still repeat settled words
+            return
         replay = self._replay
         if replay is not None and self.timeline.position_at(now - MAX_RESPONSE_SECONDS) >= replay.settled_sent:
             yield from self._settle_held(replay)
-        if self._open.state == "idle" and self._replay is None:
+        if self._replay is None:
             yield from self._acknowledge(now)
 
     def process(self, event: Event, now: float) -> Iterator[Fact]:
