@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_file_is_complete_and_private_before_it_is_moved_into_place(
     monkeypatch.setattr(os, "replace", replace)
     write_atomically(path, b"new")
     ((name, content, permissions, before),) = moves
-    assert TEMPORARY_NAME.fullmatch(name)
+    assert re.fullmatch(TEMPORARY_NAME, name)
     assert (content, permissions, before, path.read_bytes()) == (b"new", 0o600, b"old", b"new")
     assert list(tmp_path.iterdir()) == [path]
 

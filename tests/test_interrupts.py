@@ -103,5 +103,6 @@ main()
         [sys.executable, "-c", script], env=environment | {"TMPDIR": str(temporary)}, cwd=tmp_path,
         capture_output=True, timeout=50, preexec_fn=default_signals, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+    assert (done.returncode, done.stdout) == (130, b"")
+    assert done.stderr == b"warning: stopped: talk.wav is not transcribed\n"
     assert not list(temporary.iterdir())

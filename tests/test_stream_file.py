@@ -364,7 +364,7 @@ def test_hint_of_a_lost_session_is_a_transcribe_command_with_the_same_options(
     command = shlex.split(hint.partition("at once: ")[2])
     assert command == [
         "cartesia-cli", "transcribe", "a talk.wav", "--language", "de", "--format", "csv", "--output", "said.csv",
-        "--force", "--word-timestamps", "--from", "1.0", "--base-url", server.base_url,
+        "--force", "--from", "1.0", "--base-url", server.base_url,
     ]  # fmt: skip
     with FaultServer("fine") as batch:
         again = run(*[batch.base_url if word == server.base_url else word for word in command[1:]], env=KEY)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...remote_url import display_url, is_remote
 from ..option_sources import CHOOSING, FOUND, negation, options
 from ..options import NUMBERED, ServerOptions
+from ..precedence import REQUIREMENTS
 from .output_options import FormatOptions, OutputOptions, SubtitleOptions
 from .stdin import STDIN
 
@@ -88,6 +89,10 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     found = {name: setting for name, setting in context.meta[FOUND].items() if not setting.general}
     named = [name for name, option in options(context.command).items() if option.name in RECOVERY_OPTIONS]
     values = {name: found[name].value for name in named if name in found}
+    # A live session asks for word times whatever its formats are; `transcribe` refuses them for formats without words.
+    for requirement in REQUIREMENTS:
+        if requirement.option in values and not requirement.met(values):
+            del values[requirement.option]
     if not values.keys().isdisjoint(("output", "output_dir")):
         values["force"] = True
     return _join(["cartesia-cli", *command, file, *_arguments(context, values)])
