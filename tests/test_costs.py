@@ -163,19 +163,23 @@ def test_result_keeps_its_name_when_another_input_has_the_same_stem(
     assert user.uploads(".", "--resume", "--no-cache", *shlex.split(place)) == 0
 
 
+def transcribe_piped_list(user: Home, names: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return run_program(
+        ["transcribe", "--files-from", "-", *options],
+        env=environment(user.home, user.server.base_url),
+        cwd=user.folder,
+        input=names,
+        text=True,
+        timeout=60,
+    )
+
+
 def test_input_of_a_list_in_a_pipe_whose_result_exists_fails_alone(user: Home) -> None:
     for name in "abc":
         recording(user.folder, f"{name}.wav")
     (user.folder / "out").mkdir()
     (user.folder / "out" / "b.txt").write_text("mine\n")
-    done = run_program(
-        ["transcribe", "--files-from", "-", "--output-dir", "out"],
-        env=environment(user.home, user.server.base_url),
-        cwd=user.folder,
-        input="a.wav\nb.wav\nc.wav\n",
-        text=True,
-        timeout=60,
-    )
+    done = transcribe_piped_list(user, "a.wav\nb.wav\nc.wav\n", "--output-dir", "out")
     assert done.returncode == 1
     assert "error: out/b.txt exists\nhint: --force overwrites it\n" in done.stderr
     assert "2 of 3 transcribed" in done.stderr
@@ -185,14 +189,7 @@ def test_input_of_a_list_in_a_pipe_whose_result_exists_fails_alone(user: Home) -
 
 def test_dry_run_of_a_list_in_a_pipe_fails_if_an_input_is_unusable(user: Home) -> None:
     recording(user.folder, "a.wav")
-    done = run_program(
-        ["transcribe", "--files-from", "-", "--dry-run"],
-        env=environment(user.home, user.server.base_url),
-        cwd=user.folder,
-        input="a.wav\nmissing.wav\n",
-        text=True,
-        timeout=60,
-    )
+    done = transcribe_piped_list(user, "a.wav\nmissing.wav\n", "--dry-run")
     assert done.returncode == 1
     assert "a.wav" in done.stdout and "missing.wav does not exist" in done.stderr
 
