@@ -2,14 +2,13 @@
 
 The page is `player/live.html`, with its style and script in it. Text comes as server-sent events (WHATWG HTML 9.2):
 
-    reset    {"lines": [...]}: all settled text that is kept, for a client that joins, or that has missed too much
+    reset    {"lines": [...]}: all settled text that is kept, for a client that joins, and when a line was dropped
     segment  {"text": ...}: one more settled line
-    undo     {}: the last line is dropped
     partial  {"text": ...}: text that may still change, in place of the one before; its end only if it is long
     end      {}: the session has ended
 
 Must never delay the session: `Captions` only stores what is new, and a thread for each client sends it. A slow client
-skips partials, and one that takes nothing for SEND_SECONDS is disconnected; it reconnects and gets what it missed.
+skips partials, and one that takes nothing for SEND_SECONDS is disconnected; it reconnects and gets all lines.
 Must never use more memory for a longer session.
 """
 
@@ -17,19 +16,15 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
-from itertools import islice
-from socket import socket
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from ..transcript import Partial, Segment, Update
+from ..transcript import Notice, Segment, Update
 from .page_server import PageHandler, PageServer
 from .player_files import fill, policy, read
 from .sanitize import one_line
@@ -37,13 +32,8 @@ from .sanitize import one_line
 MAX_LINES = 5000
 """Settled lines that are kept for clients that join: those of some ten hours of talk."""
 
-MAX_CHANGES = 500
-"""Changes of settled lines that a client may miss and get one by one; after more it gets all lines."""
-
 MAX_PARTIAL_CHARS = 2000
 """Characters of a partial that are sent, from its end: an utterance may last for hours, and be sent at each word."""
-
-MAX_CLIENTS = 50
 
 SEND_SECONDS = 10.0
 """Seconds in which a client must send its request, and take what is sent."""
@@ -61,15 +51,16 @@ TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 """A token that the user may choose."""
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """How much a client has received.
 
-    changes    number of changes of settled lines; None: nothing at all
+    undos      how many lines had been dropped by then; -1: it has nothing at all
+    lines      number of settled lines, including those
     partials   number of partials
     """
 
-    changes: int | None = None
+    undos: int = -1
+    lines: int = 0
     partials: int = -1
 
 
@@ -79,35 +70,31 @@ class Captions:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._lines = deque[str](maxlen=MAX_LINES)
-        self._changes = deque[str](maxlen=MAX_CHANGES)
-        """The latest changes of the lines, as events; the newest has the number `_change_count`."""
-        self._change_count = self._partial_count = 0
         self._partial = ""
+        self._here = Position(undos=0, partials=0)
         self._has_ended = False
         self._clients = 0
-        self._session = secrets.token_hex(4)
 
     def update(self, update: Update) -> None:
         """Add what a session has heard. Notices are ignored."""
-        match update:
-            case Partial():
-                with self._changed:
-                    self._set_partial(_end_of(one_line(update.text)))
-                    self._changed.notify_all()
-            case Segment():
-                text = one_line(update.text)
-                with self._changed:
-                    self._lines.append(text)
-                    self._add_change("segment", {"text": text})
-                    self._set_partial("")
-                    self._changed.notify_all()
+        if isinstance(update, Notice):
+            return
+        text, is_settled = one_line(update.text), isinstance(update, Segment)
+        partial = "" if is_settled else _end_of(text)
+        with self._changed:
+            if is_settled:
+                self._lines.append(text)
+            undos, lines, partials = self._here
+            self._here = Position(undos, lines + is_settled, partials + (partial != self._partial))
+            self._partial = partial
+            self._changed.notify_all()
 
     def undo(self) -> None:
         """Drop the last line."""
         with self._changed:
             if self._lines:
                 self._lines.pop()
-                self._add_change("undo", {})
+                self._here = self._here._replace(undos=self._here.undos + 1)
                 self._changed.notify_all()
 
     def end(self, seconds: float) -> None:
@@ -116,13 +103,6 @@ class Captions:
             self._has_ended = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._clients, seconds)
-
-    def position(self, event_id: str) -> Position:
-        """The position of a client that got the event with this ID last; of a new one if it isn't of this session."""
-        session, _, number = event_id.partition("-")
-        if session == self._session and number.isascii() and number.isdigit() and len(number) < 12:
-            return Position(int(number))
-        return Position()
 
     @contextmanager
     def client(self) -> Iterator[None]:
@@ -143,44 +123,21 @@ class Captions:
         """
         with self._changed:
             self._changed.wait_for(lambda: self._has_ended or position != self._here, seconds)
-            here, has_ended, partial = self._here, self._has_ended, self._partial
-            missed = None if position.changes is None else self._change_count - position.changes
-            lines = list[str]()
-            if missed is None or not 0 <= missed <= len(self._changes):
-                missed, lines = None, list(self._lines)
-                events = list[str]()
-            else:
-                events = list(islice(self._changes, len(self._changes) - missed, None))
-        if missed is None:
-            events = [self._event("reset", {"lines": lines}, here.changes)]
+            here, has_ended, partial, lines = self._here, self._has_ended, self._partial, list(self._lines)
+        missed = here.lines - position.lines
+        if here.undos != position.undos or missed > len(lines):
+            events = [_event("reset", {"lines": lines})]
+        else:
+            events = [_event("segment", {"text": text}) for text in lines[len(lines) - missed :]]
         if position.partials != here.partials:
-            events.append(self._event("partial", {"text": partial}))
+            events.append(_event("partial", {"text": partial}))
         if has_ended:
-            events.append(self._event("end", {}))
+            events.append(_event("end", {}))
         return "".join(events), here, has_ended
-
-    @property
-    def _here(self) -> Position:
-        return Position(self._change_count, self._partial_count)
-
-    def _set_partial(self, text: str) -> None:
-        if text != self._partial:
-            self._partial = text
-            self._partial_count += 1
-
-    def _add_change(self, name: str, data: Mapping[str, Any]) -> None:
-        self._change_count += 1
-        self._changes.append(self._event(name, data, self._change_count))
-
-    def _event(self, name: str, data: Mapping[str, Any], number: int | None = None) -> str:
-        """An event; one with the number of a change has an ID, by which a client continues after it."""
-        at = "" if number is None else f"id: {self._session}-{number}\n"
-        return f"{at}event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 class LivePage(PageServer):
-    """Serves the page to up to MAX_CLIENTS connections at once, in threads of this process, for the length of a `with`
-    block.
+    """Serves the page, in threads of this process, for the length of a `with` block.
 
     port       port to listen on; 0: any. Raises OSError if it can't be used
     token      what the URL contains; None: a random one
@@ -198,7 +155,6 @@ class LivePage(PageServer):
     ) -> None:
         self.captions = Captions()
         self.page, self.policy = _page(source)
-        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
         super().__init__(port, _Handler, token, on_error)
 
     def __enter__(self) -> Self:
@@ -209,18 +165,6 @@ class LivePage(PageServer):
         self.captions.end(LAST_EVENTS_SECONDS)
         self.shutdown()
         self.server_close()
-
-    def process_request(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        if self._slots.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:  # an answer would take time, and browsers try again without one, too
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._slots.release()
 
 
 class _Handler(PageHandler):
@@ -238,14 +182,17 @@ class _Handler(PageHandler):
                 self.answer(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
     def _stream(self, captions: Captions) -> None:
-        position = captions.position(self.headers.get("Last-Event-ID", ""))
         with captions.client():
             self.begin(HTTPStatus.OK, {"Content-Type": "text/event-stream; charset=utf-8"})
             self.wfile.write(f"retry: {RETRY_MS}\n\n".encode())
-            has_ended = False
+            position, has_ended = Position(), False
             while not has_ended:
                 events, position, has_ended = captions.news(position, KEEP_ALIVE_SECONDS)
                 self.wfile.write((events or ":\n\n").encode())
+
+
+def _event(name: str, data: Mapping[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def _page(source: str) -> tuple[str, str]:

@@ -75,7 +75,6 @@ const EVENTS = {
     if (lines.length) show();
   }),
   segment: ({ text }) => change(() => { add(text); show(); }),
-  undo: () => change(() => settled.lastElementChild?.remove()),
   partial: ({ text }) => change(() => {
     partial.textContent = settings.partials ? text : "";
     if (partial.textContent) show();
