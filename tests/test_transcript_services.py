@@ -370,8 +370,8 @@ def test_answers_without_a_transcript_say_so() -> None:
     )
     empty = copy.deepcopy(DEEPGRAM)
     empty["results"]["channels"] = [{"alternatives": []}]
-    assert "no channel has an alternative" in refusal(empty)
-    assert "no results" in refusal({"results": {"gs://b/a.wav": {"transcript": {"results": []}}}})
+    assert "there are no results" in refusal(empty)
+    assert "there are no results" in refusal({"results": {"gs://b/a.wav": {"transcript": {"results": []}}}})
 
 
 def test_times_of_aws_that_are_no_decimals_are_refused_and_an_opening_mark_at_the_end_is_kept() -> None:

@@ -27,7 +27,7 @@ _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JsonObject:
-    """A JSON object.
+    """A JSON object. Methods that take several names read the first member that is there.
 
     place        its position in the file, which precedes the names of its members in messages
     is_lenient   whether members of the wrong type count as missing
@@ -43,26 +43,28 @@ class JsonObject:
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    def text(self, name: str) -> str | None:
-        found: str | None = self._member(name, str, "a string")
+    def text(self, *names: str) -> str | None:
+        found: str | None = self._member(self._present(names), str, "a string")
         return found
 
-    def required_text(self, name: str) -> str:
-        if (text := self.text(name)) is None:
-            raise self.missing(name)
+    def required_text(self, *names: str) -> str:
+        if (text := self.text(*names)) is None:
+            raise self.missing(names[0])
         return text
 
-    def label(self, name: str) -> str | None:
+    def label(self, *names: str) -> str | None:
         """The name or number of a speaker or a channel, as text. A blank one counts as missing."""
-        value = self.values.get(name)
-        if isinstance(value, float) and value.is_integer():
-            return str(int(value))
-        text = self.text(name)
-        return text if text and text.strip() else None
+        for name in names:
+            value = self.values.get(name)
+            if isinstance(value, float) and value.is_integer():
+                return str(int(value))
+            if (text := self.text(name)) and text.strip():
+                return text
+        return None
 
-    def seconds(self, name: str) -> float | None:
+    def seconds(self, name: str, wanted: str = "a number of seconds") -> float | None:
         """A JSON number. Infinities count as missing."""
-        value = self._member(name, float, "a number of seconds")
+        value = self._member(name, float, wanted)
         return value if value is not None and math.isfinite(value) else None
 
     def required_seconds(self, name: str) -> float:
@@ -83,20 +85,13 @@ class JsonObject:
     def decimal(self, name: str) -> float | None:
         """Seconds as a string, such as "4.87", or as a number."""
         value = self.values.get(name)
-        if not isinstance(value, str):
-            return self.seconds(name)
-        if _DECIMAL.fullmatch(value):
+        if isinstance(value, str) and _DECIMAL.fullmatch(value):
             return float(value)
-        if self.is_lenient:
-            return None
-        raise self.wrong(name, 'seconds such as "4.87"')
+        return self.seconds(name, 'seconds such as "4.87"')
 
     def duration(self, *names: str) -> float | None:
-        """Seconds in one of the ways in which Google's libraries spell a duration: "1.3s", or {seconds, nanos}.
-
-        names   spellings of the member: the first that is present is used
-        """
-        name = next((name for name in names if name in self), names[0])
+        """Seconds in one of the ways in which Google's libraries spell a duration: "1.3s", or {seconds, nanos}."""
+        name = self._present(names)
         value = self.values.get(name)
         if isinstance(value, str) and (found := _PROTOBUF_DURATION.fullmatch(value)):
             return float(found[1])
@@ -107,16 +102,21 @@ class JsonObject:
             return None
         raise self.wrong(name, 'a duration such as "1.300s"')
 
-    def object(self, name: str) -> JsonObject:
+    def object(self, *names: str) -> JsonObject:
         """An object; an empty one, which is false, if it is missing."""
+        name = self._present(names)
         return JsonObject(self._member(name, dict, "an object") or {}, f"{self.place}{name}.", self.is_lenient)
 
-    def objects(self, name: str) -> list[JsonObject]:
+    def objects(self, *names: str) -> list[JsonObject]:
         """A list of objects; an empty one if it is missing."""
+        name = self._present(names)
         values, place = self._member(name, list, "a list") or [], f"{self.place}{name}"
         if self.is_lenient and not all(isinstance(value, dict) for value in values):
             return []
         return to_objects(values, place, is_lenient=self.is_lenient)
+
+    def _present(self, names: Sequence[str]) -> str:
+        return next((name for name in names if name in self), names[0])
 
     def _member(self, name: str, kind: type, wanted: str) -> Any:
         value = self.values.get(name)

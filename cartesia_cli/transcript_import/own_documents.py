@@ -16,6 +16,9 @@ from .json_values import KNOWN_FORMATS, JsonObject
 SESSION_LINES = ("partial", "segment", "notice", "end")
 """The `type` of each line of a live session."""
 
+SPELLINGS = ("word", "text")
+"""Members that hold what a word is, in most programs."""
+
 TIMINGS: tuple[Timing, ...] = get_args(Timing)
 
 
@@ -52,7 +55,7 @@ def answer(item: JsonObject) -> Draft:
     lenient, listed, said = replace(item, is_lenient=True), item.values.get("words"), None
     if isinstance(listed, list):
         found = [JsonObject(word, "", is_lenient=True) for word in listed if isinstance(word, dict)]
-        said = tuple(_word(word) for word in found if _spelling(word) is not None)
+        said = tuple(_word(word) for word in found if word.text(*SPELLINGS) is not None)
     return Draft(
         text=item.required_text("text"),
         words=said,
@@ -116,15 +119,8 @@ def _language(item: JsonObject) -> DetectedLanguage:
 
 def _word(item: JsonObject) -> Word:
     """A word in the spelling of most programs: `word` or `text`, `start`, `end`, `speaker`."""
-    if (text := _spelling(item)) is None:
-        raise item.missing("word")
-    speaker, is_edited = item.label("speaker"), item.values.get("edited") is True
+    text, speaker, is_edited = item.required_text(*SPELLINGS), item.label("speaker"), item.values.get("edited") is True
     if item.values.get("timing") == "estimated":  # by ourselves: it is estimated again
         return Word(text, speaker=speaker, edited=is_edited)
     is_rough = item.values.get("estimated") is True
     return Word(text, item.seconds("start"), item.seconds("end"), speaker, is_rough, is_edited)
-
-
-def _spelling(item: JsonObject) -> str | None:
-    word = item.text("word")
-    return item.text("text") if word is None else word

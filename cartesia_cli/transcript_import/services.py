@@ -5,7 +5,7 @@ Each has its own units of time and its own way to attach punctuation. Documents 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -21,8 +21,7 @@ def assemblyai(item: JsonObject) -> Draft:
     """Words and utterances in milliseconds, beside an `audio_duration` in seconds."""
     if (error := item.text("error")) and not item.text("text"):
         raise InputError(f"{item.place}an error response, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
-    stretches = next((found for name in ASSEMBLYAI_PARTS if (found := item.objects(name))), [])
-    words = item.objects("words")
+    stretches, words = item.objects(*ASSEMBLYAI_PARTS), item.objects("words")
     nested = [stretch.objects("words") for stretch in stretches]
     if not words and all(nested):
         words = list(chain(*nested))
@@ -36,15 +35,7 @@ def assemblyai(item: JsonObject) -> Draft:
         )
         for stretch in stretches
     ]  # fmt: skip
-    said = tuple(
-        Word(
-            word.required_text("text"),
-            word.milliseconds("start"),
-            word.milliseconds("end"),
-            word.label("speaker") or word.label("channel"),
-        )
-        for word in words
-    )
+    said = _words(words, "text", speakers=("speaker", "channel"), time=JsonObject.milliseconds)
     return Draft(
         text=join_texts(segment.text for segment in segments) if text is None and segments else text,
         words=said or None,
@@ -77,20 +68,10 @@ def deepgram(item: JsonObject) -> Draft:
     for number, channel in enumerate(results.objects("channels")):
         language = language or channel.text("detected_language")
         for best in channel.objects("alternatives")[:1]:
-            words = [
-                Word(
-                    word.text("punctuated_word") or word.required_text("word"),
-                    word.seconds("start"),
-                    word.seconds("end"),
-                    word.label("speaker"),
-                )
-                for word in best.objects("words")
-            ]
-            drafts.append((f"channel {number}", Draft(best.required_text("transcript"), tuple(words) or None)))
-    if not drafts:
-        raise InputError(f"{item.place}no transcript: no channel has an alternative", hint=KNOWN_FORMATS)
+            words = _words(best.objects("words"), "punctuated_word", "word")
+            drafts.append((f"channel {number}", Draft(best.required_text("transcript"), words or None)))
     return replace(
-        interleave(drafts),
+        interleave(drafts, item.place),
         language=language,
         duration=metadata.seconds("duration"),
         request_id=metadata.text("request_id"),
@@ -107,14 +88,12 @@ def google(item: JsonObject) -> Draft:
     results = item.objects("results")
     by_channel: dict[str, list[JsonObject]] = {}
     for result in results:
-        by_channel.setdefault(result.label("channelTag") or result.label("channel_tag") or "", []).append(result)
+        by_channel.setdefault(result.label("channelTag", "channel_tag") or "", []).append(result)
     drafts = [(f"channel {tag}", _google_channel(own)) for tag, own in by_channel.items()]
-    if not drafts:
-        raise InputError(f"{item.place}no transcript: no results", hint=KNOWN_FORMATS)
     ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
-    languages = [code for result in results if (code := result.text("languageCode") or result.text("language_code"))]
+    languages = [code for result in results if (code := result.text("languageCode", "language_code"))]
     return replace(
-        interleave(drafts),
+        interleave(drafts, item.place),
         language=languages[0] if languages else None,
         min_duration=max(ends, default=None),
         request_id=item.object("metadata").text("requestId") or item.label("requestId"),
@@ -128,7 +107,7 @@ def google_files(item: JsonObject) -> list[tuple[str, Draft]]:
     found = []
     for name in results.values:
         file = results.object(name)
-        transcript = (file.object("inlineResult") or file.object("inline_result") or file).object("transcript")
+        transcript = (file.object("inlineResult", "inline_result") or file).object("transcript")
         if not transcript:
             message = file.object("error").text("message") or "it has no transcript"
             raise InputError(f"{results.place}{name}: {message[:200]}", hint="is the transcript in another file?")
@@ -160,7 +139,7 @@ def aws(item: JsonObject) -> Draft:
         for label in channels:
             own = _aws_words([each for each in items if each.label("channel_label") == label], speakers)
             drafts.append((label, Draft(None, own)))
-        return replace(interleave(drafts), language=language)
+        return replace(interleave(drafts, item.place), language=language)
     text = join_texts(each.required_text("transcript") for each in transcripts) if transcripts else None
     return Draft(text, _aws_words(items, speakers) if items else None, language=language)
 
@@ -180,22 +159,15 @@ def elevenlabs(item: JsonObject) -> Draft:
         labels = [channel.label("channel_index") or str(k) for k, channel in enumerate(channels)]
         drafts = [(f"channel {label}", elevenlabs(channel)) for label, channel in zip(labels, channels, strict=True)]
         return replace(
-            interleave(drafts),
+            interleave(drafts, item.place),
             language=channels[0].text("language_code"),
             duration=item.seconds("audio_duration_secs"),
             request_id=item.text("transcription_id"),
         )
-    words = [
-        Word(
-            word.required_text("text"), word.seconds("start"), word.seconds("end"),
-            word.label("speaker_id"),
-        )
-        for word in item.objects("words")
-        if word.text("type") != "spacing"
-    ]  # fmt: skip
-    text = item.text("text")
+    said = [word for word in item.objects("words") if word.text("type") != "spacing"]
+    words = _words(said, "text", speakers=("speaker_id",))
     return Draft(
-        text, tuple(words) or None, language=item.text("language_code"), request_id=item.text("transcription_id")
+        item.text("text"), words or None, language=item.text("language_code"), request_id=item.text("transcription_id")
     )
 
 
@@ -205,6 +177,19 @@ def is_elevenlabs(item: JsonObject) -> bool:
 
 
 ELEVENLABS_TYPES = ("word", "spacing", "audio_event")
+
+
+def _words(
+    items: Iterable[JsonObject],
+    *texts: str,
+    speakers: Sequence[str] = ("speaker",),
+    time: Callable[[JsonObject, str], float | None] = JsonObject.seconds,
+) -> tuple[Word, ...]:
+    """The words in a list, by the members that hold their text and their speaker, and the unit of their times."""
+    return tuple(
+        Word(item.required_text(*texts), time(item, "start"), time(item, "end"), item.label(*speakers))
+        for item in items
+    )
 
 
 def _google_channel(results: Sequence[JsonObject]) -> Draft:
@@ -223,8 +208,8 @@ def _google_words(items: Iterable[JsonObject]) -> Iterator[Word]:
         start, end = _google_time(word, "start"), _google_time(word, "end")
         if start is None and end is not None and k == 0:
             start = 0.0  # what is 0 is left out of protobuf's JSON
-        speaker = next((label for name in GOOGLE_SPEAKERS if (label := word.label(name)) not in (None, "", "0")), None)
-        yield Word(word.required_text("word"), start, end, speaker)
+        speaker = word.label(*GOOGLE_SPEAKERS)
+        yield Word(word.required_text("word"), start, end, None if speaker == "0" else speaker)
 
 
 GOOGLE_SPEAKERS = ("speakerLabel", "speaker_label", "speakerTag", "speaker_tag")

@@ -6,20 +6,13 @@ which has milliseconds; and the chunks of Hugging Face's pipelines.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
-from ..errors import InputError
 from ..protocol.json_fields import Word
 from ..transcript import Segment
 from .draft import Draft, join_texts
 from .json_values import JsonObject
 from .own_documents import words
-
-_TIMESTAMP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)[,.](\d{3})", re.ASCII)
-
-MAX_DISAGREEMENT_SECONDS = 0.1
-"""How much offsets and timestamps may differ: they are written from the same number."""
 
 
 def segments(item: JsonObject) -> Draft:
@@ -77,7 +70,11 @@ def whisper_cpp(item: JsonObject) -> Draft:
     said: list[Word] = []
     stretches = item.objects("transcription")
     for stretch in stretches:
-        start, end = _span(stretch)
+        if not (offsets := stretch.object("offsets")):
+            raise stretch.missing("offsets")
+        start, end = offsets.milliseconds("from"), offsets.milliseconds("to")
+        if start is None or end is None:
+            raise offsets.missing("from" if start is None else "to")
         text = _decode_split_bytes(stretch.required_text("text"))
         speaker = stretch.label("speaker")
         found.append(Segment(start, end, text, "server", speaker=speaker))
@@ -89,36 +86,6 @@ def whisper_cpp(item: JsonObject) -> Draft:
         said = [Word(segment.text, segment.start, segment.end, segment.speaker) for segment in found if one_each]
         found = [] if one_each else found
     return Draft(text, tuple(said) or None, tuple(found), language=item.object("result").text("language"))
-
-
-def _span(stretch: JsonObject) -> tuple[float, float]:
-    """Start and end in seconds: of its `offsets`, else of its `timestamps`. Raises InputError if they disagree."""
-    offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
-    if not (offsets or stamps):
-        raise stretch.missing("offsets")
-    found: list[float] = []
-    for name in ("from", "to"):
-        offset, stamp = offsets.milliseconds(name), _parse_timestamp(stamps, name)
-        if offset is not None and stamp is not None and abs(offset - stamp) > MAX_DISAGREEMENT_SECONDS:
-            raise InputError(
-                f"{stretch.place}offsets.{name} is {offset:.10g} s, but timestamps.{name} {stamp:.10g} s",
-                hint="remove the one that is wrong",
-            )
-        if (time := offset if offset is not None else stamp) is None:
-            raise (offsets or stamps).missing(name)
-        found.append(time)
-    return found[0], found[1]
-
-
-def _parse_timestamp(stamps: JsonObject, name: str) -> float | None:
-    """A time such as "00:01:02,500", in seconds."""
-    spelled = stamps.text(name)
-    if spelled is None:
-        return None
-    if (parts := _TIMESTAMP.fullmatch(spelled)) is None:
-        raise stamps.wrong(name, 'a time such as "00:01:02,500"')
-    hours, minutes, seconds, fraction = parts.groups()
-    return (int(hours) * 60 + int(minutes)) * 60 + int(seconds) + int(fraction) / 1000
 
 
 def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
