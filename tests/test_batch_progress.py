@@ -19,7 +19,7 @@ from cartesia_cli.errors import InputError
 from cartesia_cli.output import taskbar_progress
 from cartesia_cli.output.batch_observer import BatchObserver
 from cartesia_cli.output.batch_progress import BatchProgress, BatchView, line_intervals
-from cartesia_cli.output.batch_rows import BatchRows, BatchState, JobState, progress_sentence
+from cartesia_cli.output.batch_rows import BatchRows, BatchState, JobState
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.text_width import text_width
 from tests.emulated_terminal import Terminal
@@ -108,7 +108,6 @@ def test_nothing_is_estimated_while_recordings_are_still_being_found() -> None:
     state = replace(HALFWAY, all_found=False)
     assert rows(state) == ["············ 12 of 30+, 1:02:14, 62× real time, 1,867 credits"]
     assert (state.share, state.seconds_left) == (None, None)
-    assert progress_sentence(state).startswith("12 of 30+ transcribed, 1:02:14 of audio, 62 times real time, 1,867")
 
 
 def test_speed_and_time_left_ignore_what_came_from_the_cache() -> None:
@@ -122,14 +121,14 @@ def test_pause_is_shown_instead_of_the_time_left() -> None:
     state = replace(HALFWAY, pause=11.3)
     assert ", waiting 0:12 (too many requests)," in rows(state, 120)[0] and " left" not in rows(state, 120)[0]
     assert "12 of 30, waiting 0:12" in rows(state, 40)[0]
-    assert progress_sentence(state).endswith(", waiting 0:12: too many requests")
 
 
-def test_sentence_for_a_log_says_the_same_in_words() -> None:
-    assert progress_sentence(replace(HALFWAY, failed=2)) == (
-        "10 of 30 transcribed, 2 failed, 1:02:14 of 2:40:00 of audio, 62 times real time, about 1:34 left, "
-        "1,867 credits"
-    )
+def test_line_for_a_log_says_all_that_the_first_row_can_say() -> None:
+    state = replace(HALFWAY, failed=2, jobs=JOBS)
+    line = "12 of 30, 2 failed, 1:02:14 of 2:40:00, 62× real time, 1:34 left, 1,867 credits, 3 in progress"
+    assert BatchRows("utf-8", colored=True).sentence(state) == line
+    assert rows(state, 200)[0] == f"▇▇▇▇········ {line}"
+    assert "62x real time" in BatchRows("ascii", colored=True).sentence(state)
 
 
 def test_ascii_terminal_gets_only_ascii() -> None:
@@ -465,15 +464,15 @@ def test_line_is_printed_at_each_interval_until_the_end() -> None:
     printed = threading.Event()
 
     def show(state: BatchState) -> None:
-        lines.append(progress_sentence(state))
+        lines.append(BatchRows("utf-8", colored=False).sentence(state))
         printed.set()
 
     with BatchProgress(show, [0.0, 600.0], local=True) as progress:
         progress.found(3, None)
         assert printed.wait(30)
     assert lines in (
-        ["0 of 3+ transcribed, 0:00 of audio, on this machine"],
-        ["0 of 0+ transcribed, 0:00 of audio, on this machine"],
+        ["0 of 3+, on this machine"],
+        ["0 of 0+, on this machine"],
     )
 
 

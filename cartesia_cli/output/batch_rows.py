@@ -1,4 +1,4 @@
-"""Renders the progress of a batch: as rows for a terminal, or as one sentence for a log.
+"""Renders the progress of a batch: as rows for a terminal, or as one line for a log.
 
     ▇▇▇▇▇▇▇····· 12 of 30, 1:02:14 of 2:40:00, 45× real time, 2:10 left, 1,867 credits
       sending 43%        monday.mp3
@@ -24,8 +24,6 @@ BAR_COLUMNS = 12
 
 STATE_COLUMNS = len("transcribing 1:02:03")
 """Columns for what is being done to a recording."""
-
-PAUSE_REASON = "too many requests"
 
 MIN_SPEED_SECONDS = 3.0
 """Seconds of a run after which its speed is shown: the first ones are mostly connecting."""
@@ -151,30 +149,35 @@ class BatchRows:
         rows = [self._job_row(job, width) for job in shown]
         if room and (hidden := len(state.jobs) - len(shown)):
             rows.append(shorten(f"  {self._ellipsis} and {hidden} more", width, self._ellipsis))
-        overall = first_fitting(drop_parts(list(self._overall_parts(state))), width, colored=self._colored)
-        return [overall, *(styled(row, DIM, colored=self._colored) for row in rows)]
+        overall = [RowPart(5, f"{self._bar(state.share)} "), *self._overall_parts(state)]
+        first = first_fitting(drop_parts(overall), width, colored=self._colored)
+        return [first, *(styled(row, DIM, colored=self._colored) for row in rows)]
+
+    def sentence(self, state: BatchState) -> str:
+        """The row of the batch for a log: all of its parts, without the bar."""
+        return "".join(part.text for part in self._overall_parts(state))
 
     def _overall_parts(self, state: BatchState) -> Iterator[RowPart]:
-        yield RowPart(5, f"{self._bar(state.share)} ")
-        yield RowPart(0, f"{state.ended:,} of {_total(state)}")
+        yield RowPart(0, f"{state.ended:,} of {state.total:,}{'' if state.all_found else '+'}")
         if state.failed:
             yield RowPart(1, f", {state.failed:,} failed", RED)
         if state.pause:
-            yield RowPart(2, f", waiting {_whole_seconds(state.pause)}", YELLOW)
-            yield RowPart(4, f" ({PAUSE_REASON})", YELLOW)
+            yield RowPart(2, f", waiting {clock_time(ceil(state.pause))}", YELLOW)  # not 0:00 before it is over
+            yield RowPart(4, " (too many requests)", YELLOW)
         if state.is_audio_known:
             yield RowPart(6, f", {clock_time(state.audio_ended)}")
             yield RowPart(8, f" of {clock_time(state.audio_total)}")
         elif state.audio_done:
             yield RowPart(6, f", {clock_time(state.audio_done)}")
         if state.speed is not None:
-            yield RowPart(7, f", {_speed(state.speed)}{'x' if self._ascii else '×'}")
+            speed = f"{state.speed:.1f}" if state.speed < 10 else f"{state.speed:,.0f}"
+            yield RowPart(7, f", {speed}{'x' if self._ascii else '×'}")
             yield RowPart(9, " real time")
         if state.seconds_left is not None and not state.pause:
             yield RowPart(3, f", {clock_time(state.seconds_left)} left")
             if not state.is_audio_known:
                 yield RowPart(10, " by recordings")
-        yield RowPart(8, f", {_price(state)}")
+        yield RowPart(8, ", on this machine" if state.credits is None else f", {state.credits:,.0f} credits")
         if state.jobs:
             yield RowPart(11, f", {len(state.jobs)} in progress")
 
@@ -188,26 +191,6 @@ class BatchRows:
         return shorten(f"  {_progress(job):<{STATE_COLUMNS}}  {name}", width, self._ellipsis)
 
 
-def progress_sentence(state: BatchState) -> str:
-    """How far a batch is, for a log: 12 of 30 transcribed, 1:02:14 of 2:40:00 of audio, ..."""
-    parts = [f"{state.ended - state.failed:,} of {_total(state)} transcribed"]
-    if state.failed:
-        parts.append(f"{state.failed:,} failed")
-    if state.is_audio_known:
-        parts.append(f"{clock_time(state.audio_ended)} of {clock_time(state.audio_total)} of audio")
-    else:
-        parts.append(f"{clock_time(state.audio_done)} of audio")
-    if state.speed is not None:
-        parts.append(f"{_speed(state.speed)} times real time")
-    if state.seconds_left is not None:
-        basis = "" if state.is_audio_known else " by recordings"
-        parts.append(f"about {clock_time(state.seconds_left)} left{basis}")
-    parts.append(_price(state))
-    if state.pause:
-        parts.append(f"waiting {_whole_seconds(state.pause)}: {PAUSE_REASON}")
-    return ", ".join(parts)
-
-
 def _progress(job: JobState) -> str:
     """What is being done to a recording, and how far it is."""
     if job.total:
@@ -215,20 +198,3 @@ def _progress(job: JobState) -> str:
     if job.what == "downloading" and job.done:
         return f"{job.what} {job.done / 1e6:.1f} MB"
     return f"{job.what} {clock_time(job.elapsed)}".strip()
-
-
-def _total(state: BatchState) -> str:
-    return f"{state.total:,}" + ("" if state.all_found else "+")
-
-
-def _whole_seconds(pause: float) -> str:
-    """A time that is counted down: not 0:00 before it is over."""
-    return clock_time(ceil(pause))
-
-
-def _speed(speed: float) -> str:
-    return f"{speed:.1f}" if speed < 10 else f"{speed:,.0f}"
-
-
-def _price(state: BatchState) -> str:
-    return "on this machine" if state.credits is None else f"{state.credits:,.0f} credits"

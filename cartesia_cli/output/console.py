@@ -159,12 +159,13 @@ class Reporter:
             yield BatchObserver()
             return
         from .batch_progress import REDRAW_INTERVALS, BatchProgress, BatchView, line_intervals
-        from .batch_rows import progress_sentence
+        from .batch_rows import BatchRows
         from .job_control import job_control
 
         progress_shown_by = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
         if not self._is_visible():
-            with progress_shown_by(lambda state: self.info(progress_sentence(state)), line_intervals()) as progress:
+            renderer = BatchRows(self._stream.encoding or "utf-8", colored=False)
+            with progress_shown_by(lambda state: self.info(renderer.sentence(state)), line_intervals()) as progress:
                 yield progress
             return
         view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
