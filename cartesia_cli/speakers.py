@@ -112,9 +112,6 @@ def _speakers_of(part: Transcript) -> set[str]:
 def _sentences(channel: Transcript) -> list[Segment]:
     """The segments of a channel that aren't blank, with their words."""
     segments, own = channel.segments, channel.words_by_segment()
-    if not segments:
-        return []
-    assert own is not None  # words and segments of a response make up its text
     if len(segments) == 1 and all(word.start is None for word in own[0]):
         segments = (segments[0]._replace(timing="estimated"),)
     return [each._replace(words=words) for each, words in zip(segments, own, strict=True) if each.text.strip()]

@@ -158,7 +158,8 @@ class TextSpan(NamedTuple):
 
 
 class Transcript(NamedTuple):
-    """The text of one recording.
+    """The text of one recording. If it has segments, these joined are the text; if it has words, all of them are in the
+    text, in order.
 
     source     the input as the user named it; "-" is stdin
     model      the one that was requested
@@ -231,21 +232,21 @@ class Transcript(NamedTuple):
         return spans
 
     def segment_spans(self) -> list[TextSpan]:
-        """Where each segment that isn't empty stands in the text; empty unless the segments joined are the text."""
+        """Where each segment that isn't empty stands in the text."""
         spans, end = [], 0
         for segment in self.segments:
             if segment.text:
                 start, end = end, end + len(segment.text)
                 spans.append(TextSpan(start, end, known_time(segment.start), known_time(segment.end)))
-        return spans if "".join(segment.text for segment in self.segments) == self.text else []
+        return spans
 
-    def words_by_segment(self) -> list[tuple[Word, ...]] | None:
-        """The words of each segment, where the segments joined are the text and all words are found there, in order;
-        otherwise None. A word that reaches into the next segment is one of its words."""
+    def words_by_segment(self) -> list[tuple[Word, ...]]:
+        """The words of each segment; none for any of them unless all words are found in the text, in order. A word that
+        reaches into the next segment is one of its words."""
         words = self.words or ()
         ends = word_ends(self.text, words)
-        if ends is None or "".join(segment.text for segment in self.segments) != self.text:
-            return None
+        if not ends:
+            return [()] * len(self.segments)
         firsts = [bisect_right(ends, at) for at in accumulate((len(s.text) for s in self.segments), initial=0)]
         firsts[:1], firsts[-1:] = [0], [len(words)]
         return [words[first:end] for first, end in pairwise(firsts)]
@@ -254,7 +255,7 @@ class Transcript(NamedTuple):
         """Times of words from those of the segments: the start of the first word in each, and the end of the last."""
         spans = plausible_spans(((segment.start, segment.end) for segment in self.segments), self.duration)
         bounds: list[tuple[int | None, int | None]] = []
-        for words, span in zip(self.words_by_segment() or (), spans, strict=False):
+        for words, span in zip(self.words_by_segment(), spans, strict=True):
             (start, end), last = span or (None, None), len(words) - 1
             bounds += [(start if k == 0 else None, end if k == last else None) for k in range(len(words))]
         return bounds or [(None, None)] * len(self.words or ())
@@ -423,7 +424,7 @@ def drop_implausible_times(words: Sequence[Word], duration: float | None) -> tup
     )
 
 
-def plausible_part_spans(parts: Sequence[Word] | Sequence[Segment], duration: float | None) -> list[Span | None]:
+def plausible_part_spans(parts: Sequence[Word | Segment], duration: float | None) -> list[Span | None]:
     """The times of words or segments that can be true together, in milliseconds; None in place of the others."""
     times = [(part.start, part.end) for part in parts]
     return plausible_spans_by_speaker(times, [part.speaker for part in parts], duration)

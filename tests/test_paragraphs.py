@@ -93,7 +93,7 @@ any_time = st.none() | st.floats(-5, 100) | st.sampled_from([0.0, 1e300, float("
 
 @st.composite
 def transcripts(draw: st.DrawFn) -> Transcript:
-    """With words and segments that are the text, or aren't, or are missing; with times of any kind."""
+    """With words that are in the text, or aren't, or are missing; with or without segments; with times of any kind."""
     parts = draw(st.lists(any_text, max_size=5))
     text = "".join(parts) if draw(st.booleans()) else draw(any_text)
     spelled = text.split() if draw(st.booleans()) else draw(st.lists(any_text, max_size=5))
@@ -105,7 +105,7 @@ def transcripts(draw: st.DrawFn) -> Transcript:
         "m",
         text,
         duration=draw(any_time),
-        segments=segments if draw(st.booleans()) else (),
+        segments=segments if text == "".join(parts) and draw(st.booleans()) else (),
         words=words if draw(st.booleans()) else None,
     )
 

@@ -8,12 +8,10 @@ line of LRC may begin before the one above it: players sort them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import repeat
+from collections.abc import Iterator
 
 from .. import subtitles
 from ..alignment import word_ends
-from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules
@@ -77,13 +75,10 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
 
 
 def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
-    """A transcript for each segment, with its words if all of them are in it; the whole one if the segments joined
-    aren't its text."""
-    if not transcript.segment_spans():
-        yield transcript._replace(segments=())
-        return
-    own: Iterable[tuple[Word, ...]] = transcript.words_by_segment() or repeat(())
-    for segment, words in zip(transcript.segments, own, strict=False):
+    """A transcript for each segment, with its words if all of them are in it; the whole one if it has no segments."""
+    if not transcript.segments:
+        yield transcript
+    for segment, words in zip(transcript.segments, transcript.words_by_segment(), strict=True):
         if segment.text:
             words = words if word_ends(segment.text, words) else ()
             yield transcript._replace(text=segment.text, duration=None, segments=(segment,), words=words or None)

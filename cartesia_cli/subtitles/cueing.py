@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise, repeat, zip_longest
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from ..alignment import part_ends
+from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..text_width import text_width
-from ..timestamps import Span, interpolate_spans
-from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Transcript, plausible_part_spans
+from ..timestamps import interpolate_spans
+from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Segment, Transcript, plausible_part_spans
 from .breaks import OPENING_MARKS
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
@@ -119,66 +120,44 @@ class _TimedText(NamedTuple):
 
 def _timed_texts(transcript: Transcript) -> list[_TimedText]:
     """The text, from the most detailed source of its times that makes it up: words, else segments, else none."""
-    text, words, segments = transcript.text, transcript.words or (), transcript.segments
-    text = text if text.isprintable() else CONTROLS.sub("", text)
-    voices, segment_voices = [word.speaker for word in words], [segment.speaker for segment in segments]
-    word_spans = plausible_part_spans(words, transcript.duration)
-    spans = plausible_part_spans(segments, transcript.duration)
-    are_measured = [segment.timing != "estimated" for segment in segments]
-    sources: tuple[tuple[list[str], Sequence[Span | None], Iterable[bool], Sequence[str | None]], ...] = (
-        ([word.word for word in words] if any(word_spans) else [], word_spans, repeat(True), voices),
-        ([segment.text for segment in segments], spans, are_measured, segment_voices),
-        ([word.word for word in words], [None] * len(words), repeat(True), voices),
-        ([text], [None], repeat(True), [None]),
-    )
-    return next((texts for source in sources if (texts := _add_spacing(*source, text))), [])
+    text, words, segments = CONTROLS.sub("", transcript.text), transcript.words or (), transcript.segments
+    timed_words = words if any(plausible_part_spans(words, transcript.duration)) else ()
+    sources: tuple[Sequence[Word | Segment], ...] = timed_words, segments, words, [Word(text)]
+    return next((texts for parts in sources if (texts := _locate(parts, text, transcript.duration))), [])
 
 
-def _add_spacing(
-    parts: Iterable[str],
-    spans: Iterable[Span | None],
-    are_measured: Iterable[bool],
-    speakers: Iterable[str | None],
-    text: str,
-) -> list[_TimedText]:
-    """The texts of a source, with the spaces between them, and with text that only the transcript has; none if they
-    aren't all in the transcript, in order."""
-    spellings = [(word if word.isprintable() else CONTROLS.sub("", word)).strip() for word in parts]
+def _locate(parts: Sequence[Word | Segment], text: str, duration: float | None) -> list[_TimedText]:
+    """The parts of a text, with the spaces between them, and with punctuation that only the text has; none if they
+    aren't all in the text, in order."""
+    spellings = [CONTROLS.sub("", part.text if isinstance(part, Segment) else part.word).strip() for part in parts]
     texts: list[_TimedText] = []
     before = 0  # where the previous one ends in the text
-    for spelling, end, span, is_measured, speaker in zip(  # noqa: B905  are_measured may be endless
-        spellings, part_ends(text, spellings) or (), spans, are_measured, speakers
+    for part, spelling, end, span in zip(
+        parts, spellings, part_ends(text, spellings) or (), plausible_part_spans(parts, duration), strict=False
     ):
         if not spelling:
             continue
         place = end - len(spelling)
         gap, before = text[before:place], end
-        start, until = span or (None, None)
         space_before = gap != ""
-        if gap and not gap.isspace():
+        if gap.strip():
             opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - MAX_OPENING_CHARACTERS), place)
-            untimed = gap[: len(gap) - len(opening[0])] if opening else gap
-            space_before = untimed[-1:].isspace()
-            spelling = gap[len(untimed) :] + spelling
-            _attach_untimed(untimed, texts, texts[-1].speaker if texts else speaker)
-        texts.append(_TimedText(spelling, space_before, start, until, is_measured, speaker))
+            closing = gap[: len(gap) - len(opening[0]) if opening else None] if texts else ""
+            space_before = closing[-1:].isspace()
+            spelling = (gap[len(closing) :] + spelling).lstrip()
+            _append(texts, closing)
+        is_measured = not (isinstance(part, Segment) and part.timing == "estimated")
+        start, until = span or (None, None)
+        texts.append(_TimedText(spelling, space_before, start, until, is_measured, part.speaker))
     if texts:
-        _attach_untimed(text[before:], texts, texts[-1].speaker)
+        _append(texts, text[before:])
     return texts
 
 
-def _attach_untimed(untimed: str, texts: list[_TimedText], speaker: str | None) -> None:
-    """Add text without times: up to its first space, or as a whole if it is only punctuation, to the text before it;
-    the rest as a text of its own.
-    """
-    if not untimed.strip():
-        return
-    if texts:
-        glued, *further = [untimed.rstrip()] if _is_punctuation(untimed) else re.split(r"\s", untimed, maxsplit=1)
-        texts[-1] = texts[-1]._replace(text=texts[-1].text + glued)
-    else:
-        further = [untimed]
-    texts += [_TimedText(rest.strip(), True, speaker=speaker) for rest in further if rest.strip()]
+def _append(texts: list[_TimedText], punctuation: str) -> None:
+    """Add punctuation to the last text."""
+    if punctuation.strip():
+        texts[-1] = texts[-1]._replace(text=texts[-1].text + punctuation.rstrip())
 
 
 def _is_punctuation(text: str) -> bool:

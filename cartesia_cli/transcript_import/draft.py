@@ -90,10 +90,10 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
 
 def _name_words(transcript: Transcript) -> Transcript:
     """The transcript, whose words have the speakers of their segments if they have none."""
-    own = transcript.words_by_segment() if any(part.speaker for part in transcript.segments) else None
-    if own is None or not transcript.words or all(word.speaker for word in transcript.words):
+    parts = transcript.segments
+    if not transcript.words or not any(part.speaker for part in parts):
         return transcript
-    speakers = [part.speaker for part, said in zip(transcript.segments, own, strict=True) for _ in said]
+    speakers = [part.speaker for part, said in zip(parts, transcript.words_by_segment(), strict=True) for _ in said]
     named = zip(transcript.words, speakers, strict=True)
     return transcript._replace(words=tuple(word._replace(speaker=word.speaker or speaker) for word, speaker in named))
 
