@@ -39,11 +39,8 @@ MAX_WORD_SECONDS = 30.0
 MAX_SEGMENT_SECONDS = 600.0
 """The same for segments and cues; those of Whisper last 30 s at most."""
 
-MIN_CHARACTERS_PER_SECOND, MAX_CHARACTERS_PER_SECOND = 0.03, 500.0
+MIN_CHARACTERS_PER_SECOND = 0.03
 """People say some 15 characters a second; a segment of music may have one in 30 s."""
-
-MIN_SPANS_FOR_RATE = 5
-"""Words or segments from which a rate that is too high is an error: single short ones may be far off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +207,6 @@ def _check_times(draft: Draft, place: str) -> None:
         too_slow = False  # a single segment may be the whole recording, silence included
     if too_slow:
         raise _implausible(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
-    if len(lengths) >= MIN_SPANS_FOR_RATE and rate > MAX_CHARACTERS_PER_SECOND:
-        raise _implausible(
-            place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short"
-        )
 
 
 def _implausible(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
