@@ -39,7 +39,7 @@ def test_json_has_the_text_verbatim_and_plain_text_has_it_trimmed_and_printable(
     plain = "One \N{REPLACEMENT CHARACTER}[2Jword.\n\ttwo  three\n"
     assert text_json.text(transcript, Layout()) == plain
     live: list[str] = []
-    stream = TextStream(Layout(), live.append, live=True)
+    stream = TextStream("text", Layout(), live.append, live=True)
     for text in (" First. ", " Second.\n"):
         stream.write(Segment(0, 1, text, "server"))
     assert live == ["First.\n", "Second.\n"]

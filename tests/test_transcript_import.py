@@ -132,7 +132,7 @@ NOTICES = (UPDATES[2],)
 def session(words: Sequence[Word] | None = None, source: str = "-") -> str:
     """ndjson of a live session, as it is written."""
     parts: list[str] = []
-    stream = EventStream(Layout(), parts.append)
+    stream = EventStream("ndjson", Layout(), parts.append)
     for update in UPDATES:
         stream.write(update)
     segments = tuple(segment for segment in KEPT if isinstance(segment, Segment))

@@ -84,39 +84,36 @@ class Layout(NamedTuple):
 
 Writer = Callable[["Transcript", Layout], str]
 
-FORMATS = {
-    "text": "text_json:text",
-    "json": "text_json:json",
-    "ndjson": "text_json:ndjson",
-    "tsv": "table:tsv",
-    "csv": "table:csv",
-    "table": "table:table",
-    "srt": "timed_text:srt",
-    "vtt": "timed_text:vtt",
-    "ass": "timed_text:ass",
-    "lrc": "timed_text:lrc",
-    "md": "paragraphs:md",
-    "html": "html_page:html",
-}
-"""Format to the function that writes it, as module:name. Modules are imported when they are used."""
 
-EXTENSIONS = {
-    ".txt": "text",
-    ".json": "json",
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".srt": "srt",
-    ".vtt": "vtt",
-    ".ass": "ass",
-    ".lrc": "lrc",
-    ".md": "md",
-    ".html": "html",
+class OutputFormat(NamedTuple):
+    """A format: the function that writes it, as module:name, which is imported when it is used; and the suffixes of its
+    files.
+    """
+
+    writer: str
+    suffixes: tuple[str, ...] = ()
+    needs_words: bool = True
+
+
+FORMATS = {
+    "text": OutputFormat("text_json:text", (".txt",), needs_words=False),
+    "json": OutputFormat("text_json:json", (".json",), needs_words=False),
+    "ndjson": OutputFormat("text_json:ndjson", (".ndjson", ".jsonl"), needs_words=False),
+    "tsv": OutputFormat("table:tsv", (".tsv",)),
+    "csv": OutputFormat("table:csv", (".csv",)),
+    "table": OutputFormat("table:table"),
+    "srt": OutputFormat("timed_text:srt", (".srt",)),
+    "vtt": OutputFormat("timed_text:vtt", (".vtt",)),
+    "ass": OutputFormat("timed_text:ass", (".ass",)),
+    "lrc": OutputFormat("timed_text:lrc", (".lrc",)),
+    "md": OutputFormat("paragraphs:md", (".md",)),
+    "html": OutputFormat("html_page:html", (".html",)),
 }
+
+EXTENSIONS = {suffix: name for name, format in FORMATS.items() for suffix in format.suffixes}
 """The format that the name of an output file implies."""
 
-NEEDS_WORDS = frozenset({"srt", "vtt", "ass", "tsv", "csv", "table", "lrc", "md", "html"})
+NEEDS_WORDS = frozenset(name for name, format in FORMATS.items() if format.needs_words)
 """Formats that need word times."""
 
 CONCATENABLE = frozenset({"text", "ndjson"})
@@ -124,11 +121,11 @@ CONCATENABLE = frozenset({"text", "ndjson"})
 
 
 def writer(name: str) -> Writer:
-    module, _, function = FORMATS[name].partition(":")
+    module, _, function = FORMATS[name].writer.partition(":")
     found: Writer = getattr(import_module(f".{module}", __name__), function)
     return found
 
 
 def extension(name: str) -> str:
     """The suffix of a file in this format."""
-    return next((suffix for suffix, format in EXTENSIONS.items() if format == name), f".{name}.txt")
+    return next(iter(FORMATS[name].suffixes), f".{name}.txt")

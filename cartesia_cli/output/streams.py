@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from .. import subtitles
 from ..protocol.json_fields import Word
@@ -30,17 +30,20 @@ WriteText = Callable[[str], None]
 """Writes text to stdout or to a file."""
 
 
-class Stream(Protocol):
-    """Writes one format. `waits`: whether nothing is written before the end."""
+class Stream:
+    """Writes one format with `put`; this one at the end, as a whole. `waits`: whether nothing is written before."""
 
-    @property
-    def waits(self) -> bool: ...
+    waits = True
+
+    def __init__(self, name: str, layout: Layout, put: WriteText) -> None:
+        self._name, self._layout, self._put = name, layout, put
 
     def write(self, update: Update) -> None:
         """Handle an update."""
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         """Write what remains. `facts`: members for the last line of ndjson, such as `complete`."""
+        self._put(writer(self._name)(transcript, self._layout))
 
 
 def open_stream(
@@ -49,38 +52,38 @@ def open_stream(
     """Create the stream of a format. `live`: written segment by segment, as to stdout."""
     match name:
         case "ndjson":
-            return EventStream(layout, put)
+            return EventStream(name, layout, put)
         case "text":
-            return TextStream(layout, put, live=live)
+            return TextStream(name, layout, put, live=live)
         case "srt" | "vtt" if live:
             return CueStream(name, layout, put, source, model, language)
         case "tsv" | "csv" if live:
             return RowStream(name, layout, put)
-    return WholeStream(name, layout, put)
+    return Stream(name, layout, put)
 
 
-class TextStream:
+class TextStream(Stream):
     """A line for each settled segment, and nothing else; with words, their table at the end.
 
     With paragraphs, there is an empty line after a pause that is long compared with the pauses so far. In a file, which
     is written at the end, the paragraphs are the same as those of a recording.
     """
 
-    def __init__(self, layout: Layout, put: WriteText, *, live: bool) -> None:
-        self._layout, self._put, self._live = layout, put, live
+    def __init__(self, name: str, layout: Layout, put: WriteText, *, live: bool) -> None:
+        super().__init__(name, layout, put)
         self.waits = not live
         self._pauses: list[float] = []
         self._ended: float | None = None
 
     def write(self, update: Update) -> None:
-        if self._live and isinstance(update, Segment):
+        if not self.waits and isinstance(update, Segment):
             self._line(update)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        if not self._live and self._layout.paragraphs:
+        if self.waits and self._layout.paragraphs:
             if transcript.text.strip():
                 self._put(text(transcript, self._layout._replace(words=False)))
-        elif not self._live:
+        elif self.waits:
             for segment in transcript.segments:
                 self._line(segment)
         if self._layout.words and transcript.words and (below := table(transcript, self._layout)):
@@ -98,13 +101,10 @@ class TextStream:
             self._put(f"{said}\n")
 
 
-class EventStream:
+class EventStream(Stream):
     """A JSON object for each update, with its `type`; the last is `end`, with all words that have times."""
 
     waits = False
-
-    def __init__(self, layout: Layout, put: WriteText) -> None:
-        self._layout, self._put = layout, put
 
     def write(self, update: Update) -> None:
         match update:
@@ -130,7 +130,7 @@ MAX_CUE_DELAY_MS = 1500
 """How much a live cue may be delayed so that it and the one before it can be read."""
 
 
-class CueStream:
+class CueStream(Stream):
     """Subtitles, the cues of each segment as it settles."""
 
     waits = False
@@ -138,12 +138,12 @@ class CueStream:
     def __init__(
         self, name: str, layout: Layout, put: WriteText, source: str, model: str, language: str | None = None
     ) -> None:
+        super().__init__(name, layout, put)
         notes = (f"{title(source)}, {model}",)
         self._file: SrtWriter | VttWriter = (
             SrtWriter(crlf=layout.crlf) if name == "srt" else VttWriter(notes, highlight_words=layout.highlight_words)
         )
-        self._rules, self._put, self._source, self._model = layout.rules or STANDARD, put, source, model
-        self._language = language
+        self._rules, self._source, self._model, self._language = layout.rules or STANDARD, source, model, language
         self._last_end: int | None = None  # end of the last cue, milliseconds
 
     def write(self, update: Update) -> None:
@@ -168,15 +168,15 @@ class CueStream:
         return replace(cue, start=start, end=self._last_end)
 
 
-class RowStream:
+class RowStream(Stream):
     """Rows for programs, those of each segment as it settles: its words, or the segment itself if it has none.
 
     A selection by pattern or by the longest gaps needs all words, so it waits for them.
     """
 
     def __init__(self, name: str, layout: Layout, put: WriteText) -> None:
-        self._name, self._header = name, row_header(name)
-        self._put, self._selection = put, layout.selection or Selection()
+        super().__init__(name, layout, put)
+        self._header, self._selection = row_header(name), layout.selection or Selection()
         self.waits = self._selection.pattern is not None or self._selection.longest_gaps is not None
         self._written = 0  # words
 
@@ -201,18 +201,3 @@ def _without_impossible_times(word: Word) -> Word:
     start, end = word.start, word.end
     is_possible = start is not None and end is not None and 0 <= start <= end < MAX_SECONDS
     return word if is_possible else word._replace(start=None, end=None)
-
-
-class WholeStream:
-    """A format that needs the whole transcript."""
-
-    waits = True
-
-    def __init__(self, name: str, layout: Layout, put: WriteText) -> None:
-        self._writer, self._layout, self._put = writer(name), layout, put
-
-    def write(self, update: Update) -> None:
-        return
-
-    def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
-        self._put(self._writer(transcript, self._layout))
