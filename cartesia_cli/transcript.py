@@ -145,7 +145,7 @@ class WordTimes(NamedTuple):
 
 
 class TextSpan(NamedTuple):
-    """Where a word or a segment stands in the text of its transcript, and when it is said.
+    """Where a word or a segment stands in the text of its transcript, when it is said, and by whom.
 
     text_start, text_end   offset of its first character, and of the one after its last
     start, end             seconds as they were given, or None
@@ -155,6 +155,7 @@ class TextSpan(NamedTuple):
     text_end: int
     start: float | None
     end: float | None
+    speaker: str | None
 
 
 class Transcript(NamedTuple):
@@ -228,7 +229,8 @@ class Transcript(NamedTuple):
         spans = []
         for word, end in zip(words, ends or (), strict=False):
             if spelling := word.word.strip():
-                spans.append(TextSpan(end - len(spelling), end, known_time(word.start), known_time(word.end)))
+                start, stop = known_time(word.start), known_time(word.end)
+                spans.append(TextSpan(end - len(spelling), end, start, stop, word.speaker))
         return spans
 
     def segment_spans(self) -> list[TextSpan]:
@@ -236,8 +238,9 @@ class Transcript(NamedTuple):
         spans, end = [], 0
         for segment in self.segments:
             if segment.text:
-                start, end = end, end + len(segment.text)
-                spans.append(TextSpan(start, end, known_time(segment.start), known_time(segment.end)))
+                begin, end = end, end + len(segment.text)
+                start, stop = known_time(segment.start), known_time(segment.end)
+                spans.append(TextSpan(begin, end, start, stop, segment.speaker))
         return spans
 
     def words_by_segment(self) -> list[tuple[Word, ...]]:

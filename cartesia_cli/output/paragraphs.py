@@ -130,30 +130,28 @@ def _divide_at(text: str, breaks: Iterable[_Break]) -> list[Paragraph]:
 
 def _possible_breaks(transcript: Transcript) -> list[_Break]:
     """The beginning of the text, and the breaks between its words, or else between its segments."""
-    text, words = transcript.text, transcript.words or ()
-    speakers = [word.speaker for word in words if word.word.strip()]
+    words = transcript.words or ()
     is_known = any(word.start is not None or word.speaker is not None for word in words)
     places = transcript.word_spans() if is_known else []
-    are_words = bool(places)
-    if not are_words:
-        places, speakers = transcript.segment_spans(), [part.speaker for part in transcript.segments if part.text]
-    breaks = list(_breaks_between(text, places, speakers))
-    if not are_words:
-        breaks = [each._replace(sentence=True) for each in breaks]
-    start, speaker = (places[0].start, speakers[0]) if places else (None, None)
-    return [_Break(0, True, 0, start, speaker=speaker), *breaks]
+    if places:
+        breaks = [*_breaks_between(transcript.text, places)]
+    else:
+        places = transcript.segment_spans()
+        breaks = [each._replace(sentence=True) for each in _breaks_between(transcript.text, places)]
+    first = places[0] if places else TextSpan(0, 0, None, None, None)
+    return [_Break(0, True, 0, first.start, speaker=first.speaker), *breaks]
 
 
-def _breaks_between(text: str, places: Sequence[TextSpan], speakers: Sequence[str | None]) -> Iterator[_Break]:
-    for (before, last), (after, speaker) in pairwise(zip(places, speakers, strict=False)):
+def _breaks_between(text: str, places: Sequence[TextSpan]) -> Iterator[_Break]:
+    for before, after in pairwise(places):
         cut = _find_cut(text, before.text_end, after.text_start)
-        turn = speaker != last
+        turn = after.speaker != before.speaker
         if cut is not None or turn:
             cut = after.text_start if cut is None else cut
             unknown = before.end is None or after.start is None
             pause = 0.0 if unknown else round((after.start or 0.0) - (before.end or 0.0), 3)
             said = text[before.text_start : cut].rstrip().rstrip(CLOSING_MARKS)
-            yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start, turn, speaker)
+            yield _Break(cut, said.endswith(SENTENCE_ENDS), pause, after.start, turn, after.speaker)
 
 
 def _find_cut(text: str, last: int, first: int) -> int | None:

@@ -190,18 +190,9 @@ def _split_tokens(texts: Iterable[_TimedText], line_width: int) -> list[_TimedTe
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
                 parts.append((chunk, True))
-        for k, (text, space_before) in enumerate(parts):
-            start = timed.start if k == 0 else None
-            end = timed.end if k == len(parts) - 1 else None
-            tokens.append(
-                timed._replace(
-                    text=text,
-                    space_before=space_before if k else timed.space_before,
-                    start=start,
-                    end=end,
-                    label="" if k else timed.label,
-                )
-            )
+        tokens.append(timed._replace(text=parts[0][0], end=None))
+        tokens += [_TimedText(text, spaced, None, None, timed.is_measured, timed.speaker) for text, spaced in parts[1:]]
+        tokens[-1] = tokens[-1]._replace(end=timed.end)
     return tokens
 
 
