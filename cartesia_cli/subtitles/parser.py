@@ -96,9 +96,7 @@ def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
 def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
     """The cues of a text. `kind` is the one its name implies; without it, the text decides."""
     findings: list[Finding] = []
-    if text.startswith("\ufeff"):
-        findings.append(Finding("bom", 1))
-        text = text[1:]
+    has_mark, text = text.startswith("\ufeff"), text.removeprefix("\ufeff")
     breaks = sorted({found[0] for found in _LINE_BREAK.finditer(text)}, key=[*_LINE_BREAK_NAMES].index)
     if len(breaks) > 1:
         findings.append(Finding("line-ends", 1, value=" and ".join(map(_LINE_BREAK_NAMES.__getitem__, breaks))))
@@ -110,8 +108,8 @@ def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
     if header and kind == "srt":
         findings.append(Finding("format", 1, value="WebVTT", limit="SubRip"))
     found: Kind = "vtt" if header else kind or _guess_kind(lines)
-    if found == "vtt":
-        findings = [finding for finding in findings if finding.rule != "bom"]  # WebVTT allows it
+    if has_mark and found == "srt":  # WebVTT allows it
+        findings.insert(0, Finding("bom", 1))
     reading = _Parser(found, findings)
     for block in _split_blocks(lines, found):
         reading.parse_block(block)
@@ -275,9 +273,10 @@ class _Parser:
             self._report("no-arrow", line.number, self._count, value=text, limit=_TIMES_FORMAT[self.kind])
         elif found is None or not _VALID_TIMES[self.kind].fullmatch(line.text):
             self._report("bad-time", line.number, self._count, value=text, limit=_TIMES_FORMAT[self.kind])
-        if found is None or any(_lacks_fraction(*found.groups()[k : k + 5]) for k in (0, 5)):
+        if found is None:
             return None
-        return _to_ms(*found.groups()[:5]), _to_ms(*found.groups()[5:])
+        start, end = _to_ms(*found.groups()[:5]), _to_ms(*found.groups()[5:])
+        return None if start is None or end is None else (start, end)
 
     def _report_stray(self, block: Sequence[_NumberedLine]) -> None:
         if block:
@@ -289,12 +288,10 @@ class _Parser:
         self._findings.append(Finding(rule, line, cue, value, limit, text))
 
 
-def _to_ms(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int:
-    """Milliseconds."""
+def _to_ms(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int | None:
+    """Milliseconds; None if the last part has three or more digits: then it is milliseconds after a wrong separator, as
+    in 01:000."""
+    if minutes is not None and len(seconds) > 2:
+        return None
     whole = (int(hours or 0) * 60 + int(minutes or 0)) * 60 + int(seconds)
     return (-1 if sign else 1) * (whole * 1000 + int((fraction or "").ljust(3, "0")[:3]))
-
-
-def _lacks_fraction(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> bool:
-    """Whether the last part has three or more digits: these are milliseconds after a wrong separator, as in 01:000."""
-    return minutes is not None and len(seconds) > 2
