@@ -12,6 +12,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from ..text_encoding import decode_text
@@ -207,15 +208,14 @@ class _Parser:
         if not at:
             self._report_stray(block)
             return
-        begin = max(0, at[0] - 1)
-        self._report_stray(block[:begin])
-        for n, k in enumerate(at):
-            following = at[n + 1] if n + 1 < len(at) else len(block)
-            labelled = following < len(block) and following - 1 > k and _NUMBER.fullmatch(block[following - 1].text)
-            label = block[k - 1].text if k > begin and (n == 0 or _NUMBER.fullmatch(block[k - 1].text)) else None
-            if n > 0:
-                self._report("no-blank-line", block[k if label is None else k - 1].number, self._count + 1)
-            self._parse_cue(label, block[k], block[k + 1 : following - 1 if labelled else following])
+        # Each cue begins with its number, or with its times if there is none.
+        starts = [max(0, at[0] - 1)]
+        starts += [k - 1 if k - 1 > above and _NUMBER.fullmatch(block[k - 1].text) else k for above, k in pairwise(at)]
+        self._report_stray(block[: starts[0]])
+        for start, k, stop in zip(starts, at, [*starts[1:], len(block)], strict=True):
+            if start > starts[0]:
+                self._report("no-blank-line", block[start].number, self._count + 1)
+            self._parse_cue(block[start].text if start < k else None, block[k], block[k + 1 : stop])
 
     def _has_times(self, block: Sequence[_NumberedLine], k: int) -> bool:
         """In the first two lines of a block an arrow or two times are enough; further down only times with an arrow."""

@@ -65,9 +65,8 @@ def subtitle_file(text: str, source: str, warn: Callable[[str], None]) -> Draft:
         segments += [Segment(cue.start / 1000, cue.end / 1000, text, "server", speaker=name) for name, text in said]
     starts = [*(segment.start for segment in segments[1:]), math.inf]
     segments = [_repair_end(segment, following) for segment, following in zip(segments, starts, strict=True)]
-    spoken = [segment for segment in segments if segment.text]
-    first = [segment._replace(text=segment.text.strip()) for segment in spoken]
-    return Draft(join_texts(segment.text for segment in first), segments=tuple(first), has_units=True)
+    spoken = tuple(segment for segment in segments if segment.text)
+    return Draft(join_texts(segment.text for segment in spoken), segments=spoken, has_units=True)
 
 
 def _repair_end(segment: Segment, following: float) -> Segment:
