@@ -236,6 +236,33 @@ def test_resumed_run_keeps_a_file_that_is_no_manifest_of_results(
     assert len(service.names) == 10
 
 
+def test_resumed_run_with_other_inputs_keeps_the_lines_of_earlier_ones(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    command = ["--no-cache", "--output-manifest", "out.jsonl"]
+    assert transcribe("wavs/3.wav", "wavs/1.wav", *command).returncode == Exit.DONE
+    done = transcribe("wavs/0.wav", "wavs/1.wav", *command, "--resume")
+    assert done.returncode == Exit.DONE
+    assert "1 of 2 already done; 1 to do" in done.stderr and "wrote out.jsonl: 3 recordings" in done.stderr
+    assert [line["audio_filepath"] for line in documents(tmp_path / "out.jsonl")] == [
+        f"wavs/{number}.wav" for number in (3, 0, 1)
+    ]
+    assert service.names == ["3.wav", "1.wav", "0.wav"]
+    assert transcribe("wavs/2.wav", *command, "--force").returncode == Exit.DONE
+    assert [line["audio_filepath"] for line in documents(tmp_path / "out.jsonl")] == ["wavs/2.wav"]
+
+
+def test_part_to_the_end_of_a_recording_is_not_sent_again(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService, parts: list[dict[str, Any]]
+) -> None:
+    command = ["in.jsonl", "--no-cache", "--output-manifest", "out.jsonl"]
+    assert transcribe(*command).returncode == Exit.DONE
+    before = (tmp_path / "out.jsonl").read_text()
+    assert "3 of 3 already done; nothing to do" in transcribe(*command, "--resume").stderr
+    assert (tmp_path / "out.jsonl").read_text() == before
+    assert len(service.audio) == 3
+
+
 def test_interrupted_run_says_where_its_lines_are(
     tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cartesia_cli.commands.batch.inputs import path_below
 from cartesia_cli.errors import InputError
 from cartesia_cli.scale import manifests
-from cartesia_cli.scale.manifests import FolderMetadata, LineIndex, ManifestEntry, is_manifest, read_manifest
+from cartesia_cli.scale.manifests import FolderMetadata, ManifestEntry, is_manifest, read_manifest
 
 
 def write(path: Path, *lines: object) -> Path:
@@ -200,16 +198,9 @@ def test_manifest_of_any_length_is_read_in_constant_memory(tmp_path: Path) -> No
         tracemalloc.stop()
 
 
-@given(st.lists(st.tuples(st.text(max_size=8), st.integers(0, 1 << 40))))
-def test_line_index_finds_the_last_line_of_each_key(lines: list[tuple[str, int]]) -> None:
-    index, wanted = LineIndex(lines), dict(lines)
-    for key in [*wanted, "absent key"]:
-        found = index.find(key)
-        assert found == wanted.get(key) or (found, key) in [(offset, name) for name, offset in lines]
-
-
 def test_folder_metadata_gives_each_recording_its_fields(tmp_path: Path) -> None:
-    write(tmp_path / "metadata.csv", "file_name,text", 'a.wav,"one\ntwo"', "sub/b.wav,b", "./c.wav,c")
+    lines = ['a.wav,"one\ntwo"', "sub/b.wav,b", "./c.wav,former", "c.wav,c"]
+    write(tmp_path / "metadata.csv", "file_name,text", *lines)
     write(tmp_path / "other" / "metadata.jsonl", {"file_name": "a.wav", "n": 1}, "{", {"file_name": "x/a.wav", "n": 2})
     folder = FolderMetadata(tmp_path)
     assert folder.fields(Path("a.wav")) == {"file_name": "a.wav", "text": "one\ntwo"}

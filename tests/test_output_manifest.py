@@ -76,34 +76,37 @@ def test_unfinished_manifest_stays_partial_and_leaves_the_former_one(tmp_path: P
     assert documents(partial_path(path)) == [describe_result("a.wav", 1.5, "a", {})]
 
 
-def test_resumed_run_finds_lines_of_both_files_and_the_partial_one_counts(tmp_path: Path) -> None:
+def test_resumed_run_finds_lines_of_both_files_and_keeps_those_of_other_recordings(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text(line("a.wav", "old a") + "\n" + line("b.wav", "b", speaker=1) + "\n")
     partial_path(path).write_text(line("a.wav", "a") + "\n" + line("c.wav", "c") + "\n" + line("d.wav", "d")[:-3])
     with OutputManifest(path, resume=True) as manifest:
-        found = {name: manifest.earlier(f"{name}.wav", {}) for name in "abcd"}
+        found = {name: manifest.earlier(f"{name}.wav", None, {}) for name in "abcd"}
         assert {name: done and done["pred_text"] for name, done in found.items()} == {
             "a": "a", "b": "b", "c": "c", "d": None,
         }  # fmt: skip
         manifest.add(1, line("d.wav", "d"))
-        manifest.add(0, line("a.wav", "a"))
-        assert manifest.finish() == 2
-    assert [found["audio_filepath"] for found in documents(path)] == ["a.wav", "d.wav"]
+        manifest.add(0, line("a.wav", "new a"))
+        assert manifest.finish() == 4
+    assert [(found["audio_filepath"], found["pred_text"]) for found in documents(path)] == [
+        ("b.wav", "b"), ("c.wav", "c"), ("a.wav", "new a"), ("d.wav", "d"),
+    ]  # fmt: skip
 
 
 def test_parts_of_a_recording_are_told_apart_by_their_times(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     parts = [{"audio_filepath": "a.wav", "offset": offset, "duration": 0.1 + 0.2} for offset in (0, 12.5)]
+    parts.append({"audio_filepath": "a.wav", "offset": 3, "duration": None})  # to the end
     with OutputManifest(path, resume=False) as manifest:
         for number, part in enumerate(parts):
             manifest.add(number, line("a.wav", f"part {number}", **part))
         manifest.finish()
     with OutputManifest(path, resume=True) as manifest:
         for number, part in enumerate(parts):
-            found = manifest.earlier("a.wav", part)
+            found = manifest.earlier("a.wav", 1.5, part)
             assert found is not None
             assert found["pred_text"] == f"part {number}"
-        assert manifest.earlier("a.wav", {"audio_filepath": "a.wav"}) is None
+        assert manifest.earlier("a.wav", 1.5, {"audio_filepath": "a.wav"}) is None
 
 
 KILLED = """
@@ -128,7 +131,7 @@ def test_killed_run_loses_no_line_that_was_added(tmp_path: Path) -> None:
             added += process.stdout
         assert not path.exists()
         with OutputManifest(path, resume=True) as manifest:
-            assert all(manifest.earlier(f"{number.strip()}.wav", {}) for number in added)
+            assert all(manifest.earlier(f"{number.strip()}.wav", 1.0, {}) for number in added)
 
 
 def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
@@ -141,11 +144,19 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
                 manifest.add(number, line(f"{number}.wav", text))
             manifest.finish()
         with OutputManifest(path, resume=True) as manifest:
-            assert manifest.earlier("7.wav", {})
+            assert manifest.earlier("7.wav", 1.5, {})
         assert tracemalloc.get_traced_memory()[1] < 600_000
     finally:
         tracemalloc.stop()
     assert path.stat().st_size > 5_000_000
+
+
+def test_full_temporary_folder_is_an_output_error(tmp_path: Path) -> None:
+    with OutputManifest(tmp_path / "m.jsonl", resume=False) as manifest:
+        manifest._lines.execute("PRAGMA max_page_count = 3")
+        with pytest.raises(OutputError, match=r"^no room for temporary files: ") as caught:
+            manifest.add(0, line("a" * 100_000, "a"))
+    assert caught.value.stops_batch
 
 
 def test_full_disk_is_an_output_error_and_what_was_written_before_stays(tmp_path: Path) -> None:
@@ -183,7 +194,7 @@ def test_manifest_that_another_run_is_writing_is_refused_until_that_ends(tmp_pat
         process.send_signal(signal.SIGKILL)
         process.stdout.read()
     with OutputManifest(path, resume=True) as manifest:
-        assert manifest.earlier("0.wav", {})
+        assert manifest.earlier("0.wav", 1.0, {})
 
 
 @pytest.mark.parametrize("change", ["removed", "replaced", "appended_to"])
@@ -231,6 +242,6 @@ def test_partial_file_without_lines_is_removed_and_one_with_lines_stays(tmp_path
         assert not manifest.has_lines
     assert list(tmp_path.iterdir()) == []
     partial_path(path).write_text("former")
-    with OutputManifest(path, resume=False) as manifest:
+    with OutputManifest(path, resume=False, force=True) as manifest:
         assert not manifest.has_lines
     assert partial_path(path).read_text() == "former"

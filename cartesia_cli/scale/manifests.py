@@ -16,10 +16,8 @@ import json
 import math
 import os
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from hashlib import blake2b
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -57,16 +55,10 @@ class ManifestEntry(NamedTuple):
     fields: Mapping[str, Any]
 
 
-class ManifestRow(NamedTuple):
-    """A line of a manifest, or an error in its place.
-
-    number   of the line, from 1; of the first line of a CSV row that has several
-    offset   of its first byte in the file
-    """
-
-    number: int
-    offset: int
-    fields: Mapping[str, Any] | str
+Row = tuple[int, Mapping[str, Any] | str]
+"""The number of a line, from 1, and its fields, or an error in their place. A CSV row that has several lines has the
+number of the first.
+"""
 
 
 def is_manifest(path: Path) -> bool:
@@ -76,7 +68,7 @@ def is_manifest(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             lines = _Lines(file)
-            fields = _columns(lines) if _is_csv(path) else next(_json_rows(lines)).fields
+            fields = _columns(lines) if _is_csv(path) else next(_json_rows(lines))[1]
     except (OSError, StopIteration):
         return False
     return not isinstance(fields, str) and not set(PATH_FIELDS).isdisjoint(fields)
@@ -86,8 +78,12 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
     """What a manifest lists, in order. A line that can't be used yields an InputError instead."""
     try:
         with path.open("rb") as file:
-            for _, entry in _entries(path, file):
-                yield entry
+            lines = _Lines(file)
+            for number, fields in _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines):
+                try:
+                    yield _entry(path, fields)
+                except InputError as error:
+                    yield InputError(f"{path}, line {number}: {error.message}", hint=HINT)
     except OSError as error:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
@@ -102,26 +98,6 @@ def segment_source(source: str, segment: AudioSegment) -> str:
     return f"{source}#t={_times(segment, ',')}"
 
 
-class LineIndex:
-    """Finds lines of a file by a key, such as the path of a recording, and takes 16 bytes for each."""
-
-    def __init__(self, lines: Iterable[tuple[str, int]]) -> None:
-        """Index keys and the offsets of their lines. The last line with a key counts."""
-        rows = sorted(_digest(key) + offset.to_bytes(8) for key, offset in lines)
-        self._rows = memoryview(b"".join(rows))
-
-    def find(self, key: str) -> int | None:
-        """The offset of the line with this key, or None."""
-        wanted = _digest(key)
-        after = bisect_left(range(len(self._rows) // 16), (wanted, b"\xff" * 8), key=self._row)
-        digest, offset = self._row(after - 1) if after else (b"", b"")
-        return int.from_bytes(offset) if digest == wanted else None
-
-    def _row(self, number: int) -> tuple[bytes, bytes]:
-        row = bytes(self._rows[16 * number : 16 * number + 16])
-        return row[:8], row[8:]
-
-
 class FolderMetadata:
     """The metadata of the recordings in a folder and its subfolders, each of which may have a file with it.
 
@@ -129,58 +105,39 @@ class FolderMetadata:
     """
 
     def __init__(self, folder: Path) -> None:
+        from .disk_index import DiskIndex  # start-up: it loads SQLite
+
         self.errors: list[InputError] = []
         self._folder = folder
-        self._open = lru_cache(64)(self._read)
+        self._recordings = DiskIndex("CREATE TABLE recording (key TEXT PRIMARY KEY, fields TEXT)")
+        self._has_metadata = cache(self._read)
 
     def fields(self, relative_path: Path) -> Mapping[str, Any]:
         """What the nearest metadata file, upwards from a recording, says about it; empty if there is none."""
-        for parent in relative_path.parents:
-            if (file := self._open(parent)) is not None:
-                return file.fields(relative_path.relative_to(parent).as_posix())
-        return {}
-
-    def _read(self, parent: Path) -> _MetadataFile | None:
-        for name in METADATA_NAMES:
-            path = self._folder / parent / name
-            if is_manifest(path):
-                return _MetadataFile(path, self.errors)
-        return None
-
-
-class _MetadataFile:
-    """A metadata file, of which only an index is kept in memory."""
-
-    def __init__(self, path: Path, errors: list[InputError]) -> None:
-        self._path, self._index = path, LineIndex(self._lines(path, errors))
-
-    def fields(self, name: str) -> Mapping[str, Any]:
-        offset = self._index.find(name)
-        if offset is None:
+        nearest = next(filter(self._has_metadata, relative_path.parents), None)
+        if nearest is None:
             return {}
-        with self._path.open("rb") as file:
-            columns = _columns(_Lines(file)) if _is_csv(self._path) else None
-            file.seek(offset)
-            lines = _Lines(file)
-            row = next(_json_rows(lines) if columns is None else _csv_rows(lines, columns))
-        return {} if isinstance(row.fields, str) else row.fields
+        key = _metadata_key(nearest, relative_path.relative_to(nearest))
+        found = self._recordings.execute("SELECT fields FROM recording WHERE key = ?", key).fetchone()
+        fields: Mapping[str, Any] = {} if found is None else json.loads(found[0])
+        return fields
 
-    def _lines(self, path: Path, errors: list[InputError]) -> Iterator[tuple[str, int]]:
-        with path.open("rb") as file:
-            for offset, entry in _entries(path, file):
-                if isinstance(entry, InputError):
-                    errors.append(entry)
-                else:
-                    yield os.path.normpath(entry.audio), offset
+    def _read(self, parent: Path) -> bool:
+        """Read the metadata file of a folder. Returns whether it has one."""
+        files = (self._folder / parent / name for name in METADATA_NAMES)
+        if (path := next(filter(is_manifest, files), None)) is None:
+            return False
+        for entry in read_manifest(path):
+            if isinstance(entry, InputError):
+                self.errors.append(entry)
+            else:
+                key = _metadata_key(parent, Path(os.path.normpath(entry.audio)))
+                self._recordings.execute("REPLACE INTO recording VALUES (?, ?)", key, json.dumps(entry.fields))
+        return True
 
 
-def _entries(path: Path, file: BinaryIO) -> Iterator[tuple[int, ManifestEntry | InputError]]:
-    """What each line lists, with the offset of the line."""
-    for row in _rows(path, file):
-        try:
-            yield row.offset, _entry(path, row.fields)
-        except InputError as error:
-            yield row.offset, InputError(f"{path}, line {row.number}: {error.message}", hint=HINT)
+def _metadata_key(folder: Path, recording: Path) -> str:
+    return json.dumps([folder.as_posix(), recording.as_posix()])  # in ASCII: not every name is UTF-8
 
 
 def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
@@ -218,21 +175,16 @@ def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-def _rows(path: Path, file: BinaryIO) -> Iterator[ManifestRow]:
-    lines = _Lines(file)
-    return _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines)
-
-
 class _Lines:
-    """The lines of a file from the current position on; None for each that is longer than MAX_LINE_BYTES.
+    """The lines of a file; None for each that is longer than MAX_LINE_BYTES.
 
-    number, offset   of the line that comes next
-    skipped          how many were too long
+    number    of the last line, from 1
+    skipped   how many were too long
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.number, self.offset, self.skipped = 1, file.tell(), 0
+        self.number = self.skipped = 0
 
     def __iter__(self) -> _Lines:
         return self
@@ -241,23 +193,20 @@ class _Lines:
         line = self._file.readline(MAX_LINE_BYTES + 1)
         if not line:
             raise StopIteration
-        self.number, self.offset = self.number + 1, self.offset + len(line)
+        self.number += 1
         if len(line) <= MAX_LINE_BYTES:
             return line
         self.skipped += 1
         while line and not line.endswith(b"\n"):
             line = self._file.readline(MAX_LINE_BYTES)
-            self.offset += len(line)
         return None
 
 
-def _json_rows(lines: _Lines) -> Iterator[ManifestRow]:
+def _json_rows(lines: _Lines) -> Iterator[Row]:
     """The JSON object of each line. Empty lines are skipped."""
-    number, offset = lines.number, lines.offset
     for line in lines:
         if line is None or line.strip():
-            yield ManifestRow(number, offset, _TOO_LONG if line is None else _parse_object(line))
-        number, offset = lines.number, lines.offset
+            yield (lines.number, _TOO_LONG if line is None else _parse_object(line))
 
 
 def _parse_object(line: bytes) -> Mapping[str, Any] | str:
@@ -283,23 +232,23 @@ def _columns(lines: _Lines) -> list[str]:
         return []
 
 
-def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[ManifestRow]:
+def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
     """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
     csv.field_size_limit(MAX_LINE_BYTES)
     reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
     while True:
-        number, offset, skipped = lines.number, lines.offset, lines.skipped
+        number, skipped = lines.number + 1, lines.skipped
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield ManifestRow(number, offset, f"not CSV: {error}")
+            yield (number, f"not CSV: {error}")
         else:
             if lines.skipped > skipped:
-                yield ManifestRow(number, offset, _TOO_LONG)
+                yield (number, _TOO_LONG)
             elif cells:
-                yield ManifestRow(number, offset, _by_column(cells, columns))
+                yield (number, _by_column(cells, columns))
 
 
 _TOO_LONG = f"longer than {MAX_LINE_BYTES >> 20} MiB"
@@ -327,7 +276,3 @@ def _times(segment: AudioSegment, separator: str) -> str:
 def _shown(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _digest(key: str) -> bytes:
-    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -2,7 +2,8 @@
 
 Recordings are finished in any order, and the manifest lists them in the order of the inputs. Until all are done, lines
 are appended to a partial file in the order in which they come, so that a run that is killed loses none of them: the
-next one with `--resume` finds them there. The manifest itself is written at the end, whole or not at all.
+next one with `--resume` finds them there. The manifest itself is written at the end, whole or not at all. Lines of
+earlier runs about other recordings come first.
 
 The partial file is locked from the time when it is opened, so that no two runs write the same manifest. The lock is one
 of the opened file (`flock`), not of the process: a search of the folder for recordings opens and closes the file, too,
@@ -16,16 +17,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from array import array
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
 from ..atomic_files import output_errors, replacing
 from ..errors import OutputError, UsageError
-from .manifests import NEMO_PATH, LineIndex
+from .disk_index import DiskIndex
+from .manifests import NEMO_PATH
 from .record_locks import HELD_ELSEWHERE
 
 if sys.platform == "win32":
@@ -36,7 +36,10 @@ else:
 TEXT = "pred_text"
 """NeMo's name for what a model recognized; `text` is what was really said."""
 
-ABSENT = -1
+SCHEMA = "CREATE TABLE line (recording TEXT PRIMARY KEY, number INTEGER, is_partial INTEGER, offset INTEGER)"
+"""Where the line about each recording is: in the partial file or in the manifest. `number` is that of the recording
+in this run, or NULL.
+"""
 
 LOCKED_BYTE = 1 << 40
 """What is locked on Windows: a byte that no manifest has, because nobody else can read one that is locked."""
@@ -78,51 +81,55 @@ class OutputManifest:
     """The manifest of a run. Any thread may use it.
 
     path     of the manifest
-    resume   whether lines of earlier runs may be used: those of the manifest, and those in a partial file of a run that
+    resume   whether lines of earlier runs are kept: those of the manifest, and those in a partial file of a run that
              was killed. Otherwise both files are replaced: the partial one by the first line, the manifest at the end
-    force    whether a manifest that appears after it was opened is replaced, too
+    force    whether files of earlier runs may be replaced
 
-    Raises UsageError if another run is writing it; OutputError if a file can't be read or written, or if another
-    program writes, replaces or removes the partial file.
+    Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced; OutputError if a
+    file can't be read or written, or if another program writes, replaces or removes the partial file.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool = False) -> None:
         self._path, self._partial = path, partial_path(path)
         self._lock = Lock()
-        self._offsets = array("q")
-        """Of the lines in the partial file, by the numbers of their recordings; ABSENT for one without a line."""
+        self._lines = DiskIndex(SCHEMA)
         self._replaces_partial = not resume
         """Whether the lines in the partial file are of no use: they stay until there is one of this run."""
-        with output_errors(path), ExitStack() as stack:
+        with output_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = stack.enter_context(_open_locked(self._partial, path))
-            files = [file for file in (self._partial, path) if resume and file.exists()]
-            self._earlier = [_EarlierLines(stack.enter_context(file.open("rb"))) for file in files]
-            self.has_other_lines = path in files and self._earlier[-1].has_others
-            """Whether a manifest of an earlier run has lines that are not results."""
+            self._file = self._former = _open_locked(self._partial, path)
             self._size = self._file.seek(0, os.SEEK_END)
-            self._replaces_manifest = force or path.exists()
-            self._stack = stack.pop_all()
+            self._replaces_manifest = force or (resume and path.exists())
+            try:
+                if resume:
+                    self._read_earlier()
+                elif self._size and not force:
+                    hint = "--resume continues it, --force starts anew"
+                    raise UsageError(f"{self._partial} is left of a run that was stopped", hint=hint)
+            except BaseException:
+                self._close()
+                raise
 
     def __enter__(self) -> OutputManifest:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Close the files. Unless the manifest was finished, the partial file stays, if it has any lines."""
-        with self._lock, self._stack, output_errors(self._partial):
-            if not self._file.closed and not self._size and _is_at(self._file, self._partial):
-                self._remove_partial()
+        with self._lock, output_errors(self._partial):
+            self._close()
 
     @property
     def has_lines(self) -> bool:
         """Whether the partial file has lines that this run, or one that it continues, has written."""
         return bool(self._size) and not self._replaces_partial and _is_at(self._file, self._partial)
 
-    def earlier(self, audio: str, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def earlier(self, audio: str, duration: float | None, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The line of a recording in an earlier run (see `describe_result`), or None."""
-        key = _key(describe_result(audio, None, "", fields))
+        recording = _identity(describe_result(audio, duration, "", fields))
         with self._lock, output_errors(self._path):
-            return next(filter(None, (lines.find(key) for lines in self._earlier)), None)
+            query = "SELECT is_partial, offset FROM line WHERE recording = ? AND number IS NULL"
+            place = self._lines.execute(query, recording).fetchone()
+            return None if place is None else _parse(self._read_line(*place))
 
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
@@ -131,38 +138,61 @@ class OutputManifest:
             if self._replaces_partial:
                 self._file.truncate(self._file.seek(0))
                 self._replaces_partial, self._size = False, 0
-            missing = number + 1 - len(self._offsets)
-            self._offsets.extend([ABSENT] * missing)
             # The line break before it ends a line of which a killed run has written only a part.
-            start = b"\n" if self._file.tell() else b""
-            self._offsets[number] = self._file.tell() + len(start)
+            start = b"\n" if self._size else b""
+            offset = self._size + len(start)
             try:
                 self._file.write(start + line.rstrip("\n").encode("utf-8", "replace"))
                 self._file.flush()
-            except OSError:  # a full disk may have taken a part of it
+            finally:  # a full disk may have taken a part of it
                 self._size = os.fstat(self._file.fileno()).st_size
-                raise
-            self._size = self._file.tell()
+            self._lines.execute("REPLACE INTO line VALUES (?, ?, TRUE, ?)", _identity(json.loads(line)), number, offset)
 
     def finish(self) -> int:
-        """Put the manifest into place, with all lines that were added, and delete the partial file. Returns their
-        number. Raises OutputError if another program has created the manifest meanwhile: then the partial file stays.
+        """Put the manifest into place, with all lines, and delete the partial file. Returns the number of lines. Raises
+        OutputError if another program has created the manifest meanwhile: then the partial file stays.
         """
         count = 0
         with self._lock, output_errors(self._path):
             self._check_unchanged()
             try:
                 with replacing(self._path, replaces=self._replaces_manifest) as file:
-                    for offset in self._offsets:
-                        if offset != ABSENT:
-                            self._file.seek(offset)
-                            file.write(self._file.readline().rstrip(b"\n") + b"\n")
-                            count += 1
+                    for place in self._lines.execute("SELECT is_partial, offset FROM line ORDER BY number, rowid"):
+                        file.write(self._read_line(*place).rstrip(b"\n") + b"\n")
+                        count += 1
             except FileExistsError as error:
                 hint = "rename it, and run the command again with --resume: what is done is not sent again"
                 raise OutputError(f"{self._path} exists by now", hint=hint) from error
             self._remove_partial()
         return count
+
+    def _read_earlier(self) -> None:
+        """Index the lines of earlier runs: of several about a recording, the last one counts."""
+        if self._path.exists():
+            self._former = self._path.open("rb")
+            if not self._index_lines(self._former, is_partial=False):
+                hint = "name another manifest, or replace it by --force instead of --resume"
+                raise UsageError(f"{self._path} has lines that are not results, and must not be overwritten", hint=hint)
+        self._file.seek(0)
+        self._index_lines(self._file, is_partial=True)
+
+    def _index_lines(self, file: BinaryIO, *, is_partial: bool) -> bool:
+        """Whether all lines of a file are results. Others are skipped."""
+        are_results = True
+        offset = 0
+        for line in file:
+            if (document := _parse(line)) is not None:
+                place = (_identity(document), is_partial, offset)
+                self._lines.execute("REPLACE INTO line VALUES (?, NULL, ?, ?)", *place)
+            elif line.strip():
+                are_results = False
+            offset += len(line)
+        return are_results
+
+    def _read_line(self, is_partial: int, offset: int) -> bytes:
+        file = self._file if is_partial else self._former
+        file.seek(offset)
+        return file.readline()
 
     def _check_unchanged(self) -> None:
         """Raises OutputError if another program has written, replaced or removed the partial file, which locks don't
@@ -176,41 +206,18 @@ class OutputManifest:
             error.stops_batch = True  # no other line could be written, either
             raise error
 
+    def _close(self) -> None:
+        if not self._file.closed and not self._size and _is_at(self._file, self._partial):
+            self._remove_partial()
+        self._file.close()
+        self._former.close()
+
     def _remove_partial(self) -> None:
         if sys.platform == "win32":
             self._file.close()  # no open file can be removed there
         self._partial.unlink()
         self._size = 0
         self._file.close()  # only now: it releases the lock, and then another run may have the partial file
-
-
-class _EarlierLines:
-    """The lines of a file that an earlier run wrote, of which only an index is kept in memory.
-
-    has_others   whether the file has lines that can't be used
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.has_others = False
-        self._index = LineIndex(self._lines())
-
-    def find(self, key: str) -> Mapping[str, Any] | None:
-        offset = self._index.find(key)
-        if offset is None:
-            return None
-        self._file.seek(offset)
-        line = _parse(self._file.readline())
-        return line if line is not None and _key(line) == key else None
-
-    def _lines(self) -> Iterator[tuple[str, int]]:
-        offset = 0
-        for line in self._file:
-            if (document := _parse(line)) is not None:
-                yield _key(document), offset
-            elif line.strip():
-                self.has_others = True
-            offset += len(line)
 
 
 def _open_locked(partial: Path, path: Path) -> BinaryIO:
@@ -262,7 +269,7 @@ def _parse(line: bytes) -> Mapping[str, Any] | None:
     return document if isinstance(document, dict) and isinstance(document.get(TEXT), str) else None
 
 
-def _key(line: Mapping[str, Any]) -> str:
+def _identity(line: Mapping[str, Any]) -> str:
     """What identifies a recording: its path and, if only a part of it is meant, the times of that."""
     offset = line.get("offset")
     return json.dumps([line.get(NEMO_PATH), offset, None if offset is None else line.get("duration")])

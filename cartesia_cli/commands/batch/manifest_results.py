@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 
 from ...errors import UsageError
 from ...output.console import Reporter
@@ -48,37 +47,32 @@ def path_of_shard(path: Path, shard: Shard) -> Path:
 
 
 class ManifestResults:
-    """The manifest of a run, as a context. Any thread may use it; raises OutputError if it can't be written.
+    """The manifest of a run, as a context. Any thread may use it once it is reserved; raises OutputError if it can't be
+    written.
 
     If the block ends without an exception, the manifest is put into place. Otherwise, or if that fails, its lines stay
     in the partial file. Lines of earlier runs stay until the first recording is done.
 
-    resume       whether this run continues an earlier one
+    resume       whether lines of earlier runs are kept
     force        whether files of an earlier run are replaced
     texts_only   whether results in the format `text` are nothing but the text
 
     missing      recordings with results that have no line, because their text isn't known: each is reported
-
-    To begin the block, and `reserve`, raise UsageError if another run is writing the manifest, or has left it.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool, texts_only: bool, reporter: Reporter) -> None:
         self._path, self._resume, self._force, self._reporter = path, resume, force, reporter
         self._texts_only = texts_only
-        self.missing = 0
-        self._lock = Lock()
-        self._opened: OutputManifest | None = None
+        self.missing: list[str] = []
+        self._manifest: OutputManifest | None = None
 
     def __enter__(self) -> ManifestResults:
-        if partial_path(self._path).exists():
-            self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        manifest = self._open() if kind is None else self._opened
-        if manifest is None:
+        if self._manifest is None:
             return
-        with manifest:
+        with self._manifest as manifest:
             try:
                 if kind is None:
                     count = manifest.finish()
@@ -89,18 +83,23 @@ class ManifestResults:
 
     def reserve(self) -> None:
         """Keep other runs from writing the manifest. To be called before anything is sent, but after folders have been
-        searched, where the partial file would be found.
+        searched, where the partial file would be found. Raises UsageError if another run is writing it, or has left
+        files that must not be replaced.
         """
-        self._open()
+        if self._manifest is None:
+            self._manifest = OutputManifest(self._path, resume=self._resume, force=self._force)
 
     def add(self, item: Input, text: str, duration: float | None) -> None:
         """Write the line of a recording. `duration`: in seconds, as measured."""
+        assert self._manifest is not None
         line = describe_result(self._audio(item), duration, text, item.fields or {})
-        self._open().add(item.number, to_json(line))
+        self._manifest.add(item.number, to_json(line))
 
-    def keep(self, item: Input) -> bool:
-        """Take over the line that a recording has in the manifest of an earlier run; whether it has one."""
-        earlier = self._open().earlier(self._audio(item), item.fields or {})
+    def keep(self, job: Job) -> bool:
+        """Write the line that a recording has in the manifest of an earlier run; whether it has one."""
+        assert self._manifest is not None
+        item = job.input
+        earlier = self._manifest.earlier(self._audio(item), job.seconds, item.fields or {})
         if earlier is None:
             return False
         self.add(item, earlier["pred_text"], earlier.get("duration"))
@@ -111,13 +110,13 @@ class ManifestResults:
         numbers = {job.input.number for job in chosen}
         for job in jobs:
             if job.input.number not in numbers:
-                self.keep(job.input)
+                self.keep(job)
 
     def keep_finished(self, job: Job, cached: ServerResponse | None) -> None:
         """Write the line of a recording whose results another run has written: its text is in that run's manifest, in
         the cache, or in a result. Otherwise it is missing.
         """
-        if self.keep(job.input):
+        if self.keep(job):
             return
         source = job.input.source
         text = _saved_text(job.targets, texts_only=self._texts_only)
@@ -126,33 +125,10 @@ class ManifestResults:
         if text is not None:
             self.add(job.input, text, job.seconds)
             return
-        with self._lock:
-            self.missing += 1
+        self.missing.append(source)
         message = f"{source} has results, but its text for {self._path} is neither in the cache nor in them"
         hint = "to transcribe it again, run the command with --force instead of --resume"
         self._reporter.error(UsageError(message, hint=hint))
-
-    def _open(self) -> OutputManifest:
-        with self._lock:
-            if self._opened is None:
-                with ExitStack() as stack:
-                    opened = stack.enter_context(OutputManifest(self._path, resume=self._resume, force=self._force))
-                    self._check_vacant(opened)
-                    stack.pop_all()
-                self._opened = opened
-            return self._opened
-
-    def _check_vacant(self, opened: OutputManifest) -> None:
-        """Raises UsageError for files of an earlier run, which may have ended just now, unless they may be replaced."""
-        check_output(self._path, force=self._resume or self._force)
-        if opened.has_other_lines and not self._force:
-            hint = "name another manifest, or replace it by --force instead of --resume"
-            raise UsageError(f"{self._path} has lines that are not results, and must not be overwritten", hint=hint)
-        partial = partial_path(self._path)
-        if partial.stat().st_size and not (self._resume or self._force):
-            raise UsageError(
-                f"{partial} is left of a run that was stopped", hint="--resume continues it, --force starts anew"
-            )
 
     def _audio(self, item: Input) -> str:
         if item.source == STDIN or item.remote is not None:

@@ -285,7 +285,7 @@ class TranscribeRun:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
             if not self._formats:
-                return [job for job in chosen if not manifest.keep(job.input)], 0
+                return [job for job in chosen if not manifest.keep(job)], 0
 
         def find_response(job: Job) -> ServerResponse | None:
             # With --speakers-by-channel, there is one for each channel, known when the recording is split.
