@@ -11,7 +11,6 @@ from typing import NoReturn
 import pytest
 
 from cartesia_cli.commands.batch import ordered_output
-from cartesia_cli.commands.batch.matches import SelectedRows
 from cartesia_cli.commands.batch.ordered_output import OrderedOutput
 from cartesia_cli.errors import OutputError
 
@@ -25,7 +24,7 @@ def written() -> list[str]:
 def output(written: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[OrderedOutput]:
     """Holds 64 bytes in memory, and the rest on the disk."""
     monkeypatch.setattr(ordered_output, "MAX_HELD_BYTES", 64)
-    opened = OrderedOutput(written.append, lambda rows: written.append(rows.text))
+    opened = OrderedOutput(written.append)
     yield opened
     opened.close()
 
@@ -33,9 +32,8 @@ def output(written: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Orde
 def test_results_are_written_in_order_from_memory_and_from_the_disk(output: OrderedOutput, written: list[str]) -> None:
     texts = [f"{number} ü \udcff\r\n" * (number % 7) for number in range(100)]
     for number in random.Random(1).sample(range(100), 100):
-        output.put(number, texts[number], [SelectedRows(True, f"row {number}")])
-    expected = [[text, f"row {number}"] if text else [f"row {number}"] for number, text in enumerate(texts)]
-    assert written == [one for several in expected for one in several]
+        output.put(number, texts[number])
+    assert written == [text for text in texts if text]
 
 
 def test_results_after_one_that_never_comes_are_written_at_the_end(output: OrderedOutput, written: list[str]) -> None:
@@ -51,9 +49,9 @@ def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[
     def refuse(text: str) -> None:
         raise BrokenPipeError
 
-    output = OrderedOutput(refuse, lambda rows: None)
+    output = OrderedOutput(refuse)
     output.put(1, "b")
-    output.put(2)
+    output.put(2, "")
     with pytest.raises(BrokenPipeError):
         output.put(0, "a")
     output.put(3, "d")
@@ -85,7 +83,7 @@ def test_the_end_waits_only_a_moment_for_a_reader_that_has_stopped(monkeypatch: 
         writing.set()
         reads.wait()
 
-    output = OrderedOutput(block, lambda rows: None)
+    output = OrderedOutput(block)
     output.put(1, "b")
     thread = threading.Thread(target=output.put, args=(0, "a"))
     thread.start()

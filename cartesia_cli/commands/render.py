@@ -65,6 +65,7 @@ def render(
     subtitle_options: SubtitleOptions,
 ) -> None:
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
+    from ..output.files import write_stdout
     from .batch.inputs import find_files, is_folder_or_glob
     from .batch.page_media import PageMedia, find_recording
     from .batch.stdin import STDIN, spool_stdin
@@ -81,6 +82,7 @@ def render(
     speakers = any(transcript.has_speakers for _, transcript in items)
     matches = output_options.matches(layout, formats, reporter, several=several or len(items) > 1, speakers=speakers)
     combined = matches is not None and matches.combined
+    print_text = matches.write if matches is not None and matches.combined else write_stdout
     targets = output_options.plan(formats, several=several, combined=combined).targets([item for item, _ in items])
     _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=combined)
     for (item, transcript), files in zip(items, targets, strict=True):
@@ -90,8 +92,8 @@ def render(
                 recording = find_recording(audio, item.path, transcript.source)
                 media = PageMedia(recording, reporter, linked=True, embed=embed_audio)
             write_results(
-                transcript, files, layout, reporter, name=item.source, matches=matches, media=media,
-                labelled=len(items) > 1, replaces=output_options.force,
+                transcript, files, layout, reporter, name=item.source, matches=matches, print_text=print_text,
+                media=media, labelled=len(items) > 1, replaces=output_options.force,
             )  # fmt: skip
         except CliError as error:
             if len(items) == 1:

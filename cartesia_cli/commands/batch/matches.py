@@ -6,9 +6,8 @@ that the user didn't name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
 from pathlib import Path
-from typing import Any
 
 from ...errors import OutputError
 from ...output import Layout, Selection, writer
@@ -17,7 +16,7 @@ from ...output.files import write_stdout
 from ...output.rows import excerpts, row_words, select_rows
 from ...output.sanitize import one_line
 from ...output.table import ROW_COLUMNS, row_header, row_lines
-from ...output.text_json import matches_document, to_json
+from ...output.text_json import to_json
 from ...transcript import Transcript
 from .result_file import write_result
 
@@ -26,26 +25,8 @@ def report_no_matches(transcript: Transcript, selection: Selection, reporter: Re
     """Whether a pattern matches nothing in a transcript, which is then reported."""
     if selection.pattern is None or excerpts(transcript, selection):
         return False
-    _say_no_matches(selection.pattern, reporter)
+    reporter.info(f"nothing matches {selection.pattern!r}")
     return True
-
-
-def _say_no_matches(pattern: str, reporter: Reporter) -> None:
-    reporter.info(f"nothing matches {pattern!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class SelectedRows:
-    """What was selected from one transcript, as it is written.
-
-    found      whether any row was
-    text       the rows, without what separates them from those of other transcripts
-    document   the rows in JSON, which are written at the end
-    """
-
-    found: bool
-    text: str = ""
-    document: dict[str, Any] | None = None
 
 
 class MatchWriter:
@@ -81,25 +62,31 @@ class MatchWriter:
         self._separator = "\n" if several and format == "table" else ""
         self.found, self.combined = False, format is not None
         self._parts: list[str] = []
-        self._documents: list[dict[str, Any]] = []
+        self._documents: list[str] = []
         self._has_rows = False
 
-    def select(self, transcript: Transcript) -> SelectedRows:
-        """The selected rows of a transcript. May be called from any thread."""
-        found = bool(excerpts(transcript, self._selection))
+    def select(self, transcript: Transcript) -> str:
+        """The selected rows of a transcript, without what separates them from those of others; "" if it only counts.
+        May be called from any thread.
+        """
+        if found := bool(excerpts(transcript, self._selection)):
+            self.found = True
         if self._format is None or (self._several and not found):
-            return SelectedRows(found)
-        if self._format == "json":
-            return SelectedRows(found, document=matches_document(transcript, self._selection))
-        return SelectedRows(found, self._rows(transcript, self._format))
+            return ""
+        if self._several and self._format in ROW_COLUMNS:
+            rows = select_rows(row_words(transcript)[0], self._selection)
+            return row_lines(self._format, rows, transcript.source, speakers=self._speakers)
+        text = writer(self._format)(transcript, self._layout)
+        return f"{one_line(transcript.source)}\n{text}" if self._several and self._format == "table" else text
 
-    def write(self, rows: SelectedRows) -> None:
-        """Write the rows of one transcript. Must be called in input order."""
-        self.found = self.found or rows.found
-        if rows.document is not None:
-            self._documents.append(rows.document)
-        elif rows.text:
-            self._write((self._separator if self._has_rows else self._header) + rows.text)
+    def write(self, rows: str) -> None:
+        """Write the selected rows of one transcript. Must be called in input order."""
+        if not rows:
+            return
+        if self._format == "json":
+            self._documents.append(rows)
+        else:
+            self._write((self._separator if self._has_rows else self._header) + rows)
             self._has_rows = True
 
     @property
@@ -109,15 +96,15 @@ class MatchWriter:
 
     def close(self) -> OutputError | None:
         """Write what had to wait. Returns the error of a file that can't be written."""
-        if self._format == "json" and (self._documents or self._several):
-            self._write(to_json(self._documents if self._several else self._documents[0], 2))
+        if self._format == "json":  # one document, which can't be written before all inputs are known
+            found = "".join(self._documents)
+            self._write(to_json([json.loads(one) for one in self._documents], 2) if self._several else found)
         if not self._has_rows:
             self._write(self._header)
-        if self._selection.pattern is not None and not self.found:
-            _say_no_matches(self._selection.pattern, self._reporter)
-        if (
-            self._output is None or self._format is None or self.found_nothing
-        ):  # a file without matches would look like a result
+        if self.found_nothing:  # a file without matches would look like a result
+            self._reporter.info(f"nothing matches {self._selection.pattern!r}")
+            return None
+        if self._output is None or self._format is None:
             return None
         return write_result("".join(self._parts), self._output, self._reporter, replaces=self._replaces)
 
@@ -126,11 +113,3 @@ class MatchWriter:
             self._parts.append(text)
         elif text:
             write_stdout(text)
-
-    def _rows(self, transcript: Transcript, format: str) -> str:
-        """The rows of a transcript. Of several, each is named: in the first column, or on a line of its own."""
-        if self._several and format in ROW_COLUMNS:
-            found = select_rows(row_words(transcript)[0], self._selection)
-            return row_lines(format, found, transcript.source, speakers=self._speakers)
-        rows = writer(format)(transcript, self._layout)
-        return f"{one_line(transcript.source)}\n{rows}" if self._several and format == "table" else rows

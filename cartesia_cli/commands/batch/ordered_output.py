@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO
 
 from ...errors import OutputError
-
-if TYPE_CHECKING:  # it imports every format
-    from .matches import SelectedRows
 
 MAX_HELD_BYTES = 4 << 20
 
@@ -24,25 +21,17 @@ STUCK_SECONDS = 1.0
 """How long to wait at the end for a thread that writes: the reader of a pipe, such as `less`, may have stopped."""
 
 
-class _Held(NamedTuple):
-    """A result that has to wait: where its text is in the temporary file, and its rows."""
-
-    offset: int
-    size: int
-    rows: Sequence[SelectedRows]
-
-
 class OrderedOutput:
     """Takes the results of numbered jobs in any order, from any thread.
 
-    print_text   writes to stdout
-    write_rows   writes selected rows
+    write   writes a result
     """
 
-    def __init__(self, print_text: Callable[[str], object], write_rows: Callable[[SelectedRows], object]) -> None:
-        self._print_text, self._write_rows = print_text, write_rows
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
         self._lock = threading.Lock()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, tuple[int, int]] = {}
+        """The results that have to wait: where each is in the temporary file, and its size."""
         self._next = 0
         self._is_broken = self._is_full = False
 
@@ -54,27 +43,25 @@ class OrderedOutput:
         if not (self._is_broken or self._is_full):
             return set()
         waiting = dict(self._held)  # without the lock, which may be held by a thread that writes
-        held = {number for number, held in waiting.items() if held.size or held.rows}
+        held = {number for number, (_, size) in waiting.items() if size}
         return held | {self._next} if self._is_broken else held
 
-    def put(self, number: int, text: str = "", rows: Sequence[SelectedRows] = ()) -> None:
+    def put(self, number: int, text: str) -> None:
         """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result, and
         OutputError if the temporary file can't be written; after that, no result that has waited is written.
         """
         with self._lock:
             if number != self._next or self._is_broken:
-                self._hold(number, text, rows)
+                self._hold(number, text)
                 return
-            self._deliver(text, rows)
+            self._deliver(text)
             while self._next in self._held and not self._is_full:
                 self._deliver_held(self._next)
 
-    def _deliver(self, text: str, rows: Sequence[SelectedRows]) -> None:
+    def _deliver(self, text: str) -> None:
         self._is_broken = True
         if text:
-            self._print_text(text)
-        for one in rows:
-            self._write_rows(one)
+            self._write(text)
         self._is_broken = False
         self._next += 1
 
@@ -102,18 +89,20 @@ class OrderedOutput:
 
         return SpooledTemporaryFile(MAX_HELD_BYTES, prefix="cartesia-cli-")
 
-    def _hold(self, number: int, text: str, rows: Sequence[SelectedRows]) -> None:
+    def _hold(self, number: int, text: str) -> None:
         data = text.encode("utf-8", "surrogatepass")
         with self._file_errors():
-            self._held[number] = _Held(self._file.seek(0, os.SEEK_END), len(data), rows)
+            self._held[number] = self._file.seek(0, os.SEEK_END), len(data)
             self._file.write(data)
 
     def _deliver_held(self, number: int) -> None:
+        offset, size = self._held[number]
         with self._file_errors():
-            self._file.seek(self._held[number].offset)
-            data = self._file.read(self._held[number].size)
+            self._file.seek(offset)
+            data = self._file.read(size)
         self._next = number
-        self._deliver(data.decode("utf-8", "surrogatepass"), self._held.pop(number).rows)
+        del self._held[number]
+        self._deliver(data.decode("utf-8", "surrogatepass"))
 
     @contextmanager
     def _file_errors(self) -> Iterator[None]:

@@ -42,7 +42,6 @@ from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
     from .cluster_jobs import ClusterJobs
-    from .matches import SelectedRows
     from .page_media import PageMedia
 
 OTHER_RUN_SECONDS = 0.5
@@ -106,7 +105,7 @@ class BatchRun:
         self._is_over = self._is_waiting = self._is_interrupted = False
         self._error: BaseException | None = None
         self._lock, self._plan_lock = threading.Lock(), threading.Lock()
-        self._output = OrderedOutput(self._print, self._write_rows)
+        self._output = OrderedOutput(self._print)
 
     def run(self) -> int:
         """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
@@ -233,7 +232,6 @@ class BatchRun:
         if job.media is not None and job.media.note:
             self._reporter.warn(job.media.note, about=job.input.source)
         texts: list[str] = []
-        rows: list[SelectedRows] = []
         error: CliError | None = None
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
@@ -249,7 +247,7 @@ class BatchRun:
                         self._reporter.warn(ready.media.note, about=job.input.source)
                     audio = fingerprint(ready.input.path) if left.files else None  # as it is sent: it may change
                     done = self._transcriber.transcribe(number, ready)
-                    error = self._write_files(done, left, done.audio or audio, texts, rows)
+                    error = self._write_files(done, left, done.audio or audio, texts)
         except (LimitClosed, Stopped):
             self._observer.failed(number, given_up=True)
             return
@@ -257,7 +255,7 @@ class BatchRun:
             self._observer.failed(number)
             error = failure
         try:
-            self._output.put(number, "".join(texts), rows)
+            self._output.put(number, "".join(texts))
         except BaseException:  # of another job, perhaps
             with self._lock:
                 self._done |= {number} - self._output.lost
@@ -334,10 +332,10 @@ class BatchRun:
         self.summary.elapsed_seconds = time.monotonic() - self._began
 
     def _write_files(
-        self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str], rows: list[SelectedRows]
+        self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str]
     ) -> OutputError | None:
-        """Write the results of a recording to files, and record them. What goes to stdout is appended to `texts` and
-        `rows`. Returns the error of a file that can't be written.
+        """Write the results of a recording to files, and record them. What goes to the common output is appended to
+        `texts`. Returns the error of a file that can't be written.
 
         planned   the job before its recording was downloaded or cut
         audio     the recording as it was sent
@@ -355,8 +353,8 @@ class BatchRun:
             write_results(
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
-                print_text=texts.append, write_rows=rows.append, bucket=config.bucket,
-                media=self._media(done, planned) if "html" in job.targets else None, replaces=config.replaces,
+                print_text=texts.append, bucket=config.bucket, replaces=config.replaces,
+                media=self._media(done, planned) if "html" in job.targets else None,
             )  # fmt: skip
         except OutputError as error:
             write_error = error
@@ -379,10 +377,6 @@ class BatchRun:
         return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
 
     def _print(self, text: str) -> None:
+        matches = self._config.matches
         with self._reporter.hidden_view():
-            write_stdout(text)
-
-    def _write_rows(self, rows: SelectedRows) -> None:
-        assert self._config.matches is not None
-        with self._reporter.hidden_view():
-            self._config.matches.write(rows)
+            (matches.write if matches is not None and matches.combined else write_stdout)(text)

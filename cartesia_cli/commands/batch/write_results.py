@@ -15,7 +15,7 @@ from .result_file import write_result
 
 if TYPE_CHECKING:  # it imports every format
     from .bucket_results import BucketResults
-    from .matches import MatchWriter, SelectedRows
+    from .matches import MatchWriter
     from .page_media import PageMedia
 
 FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
@@ -32,7 +32,6 @@ def write_results(
     matches: MatchWriter | None = None,
     labelled: bool = False,
     print_text: Callable[[str], object] = write_stdout,
-    write_rows: Callable[[SelectedRows], object] | None = None,
     bucket: BucketResults | None = None,
     media: PageMedia | None = None,
     replaces: bool = True,
@@ -41,10 +40,9 @@ def write_results(
     them are written, for a file that had to go to stdout instead.
 
     name         of the input, for warnings
-    matches      selects rows of the transcript, and writes them instead if it writes all inputs to one target
+    matches      selects rows of the transcript; if it writes those of all inputs to one target, `print_text` gets them
     labelled     whether other transcripts may have to go to stdout, too
     print_text   writes to stdout, at once or later
-    write_rows   takes the selected rows, to write them later; None: `matches` writes them at once
     bucket       writes the files as objects; None: they are files
     media        the recording, for a page that plays it
     replaces     whether files that have appeared meanwhile are replaced
@@ -55,8 +53,9 @@ def write_results(
         elif layout.words:
             reporter.warn("no word times: -w has none to show", about=name)
     if matches is not None:
-        (write_rows or matches.write)(matches.select(transcript))
+        rows = matches.select(transcript)
         if matches.combined:
+            print_text(rows)
             return
     write_error: OutputError | None = None
     untruncated = layout._replace(columns=None)  # the width of the terminal doesn't matter in a file
