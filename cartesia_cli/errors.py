@@ -120,6 +120,10 @@ class EngineError(CliError):
     stops_batch = True
 
 
+class Stopped(Exception):
+    """A run is being stopped: a job gives up before it costs anything."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. Not an Exception, so that no handler on the way out mistakes it for a failure."""
 

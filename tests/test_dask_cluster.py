@@ -18,9 +18,9 @@ import pytest
 from distributed import LocalCluster
 
 from cartesia_cli import __version__
-from cartesia_cli.errors import ApiError, EngineError, InputError, NetworkError, UsageError
+from cartesia_cli.errors import ApiError, EngineError, InputError, NetworkError, Stopped, UsageError
 from cartesia_cli.scale import dask_cluster
-from cartesia_cli.scale.dask_cluster import CallCancelled, DaskCluster
+from cartesia_cli.scale.dask_cluster import DaskCluster
 
 pytestmark = pytest.mark.waits
 
@@ -148,8 +148,8 @@ def test_cancelled_calls_return_at_once(cluster: DaskCluster, tmp_path: Path) ->
         cluster.cancel()
         for thread in threads:
             thread.join(20)
-        assert caught == [CallCancelled] * 6
-        with pytest.raises(CallCancelled):
+        assert caught == [Stopped] * 6
+        with pytest.raises(Stopped):
             cluster.call(partial(work, 1), "a.wav")
     finally:
         for number in range(6):

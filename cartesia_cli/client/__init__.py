@@ -26,7 +26,7 @@ for name in _ADDED:
 
 from ..retry import RetryPolicy
 from .batch import BatchClient
-from .concurrency import ConcurrencyLimit, LimitClosed
+from .concurrency import ConcurrencyLimit
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress
 from .http_errors import is_account_error
 from .http_transport import HttpResponse

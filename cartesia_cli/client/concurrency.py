@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from ..errors import Stopped
 from ..retry import backoff_seconds
 
 GROWTH_AFTER_REFUSAL = 4
@@ -42,10 +43,6 @@ class RetryPause(NamedTuple):
 
     seconds: float
     lowered: bool
-
-
-class LimitClosed(Exception):
-    """No more requests are to be sent."""
 
 
 class ConcurrencyLimit:
@@ -81,7 +78,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
-        """Wait until a request may be sent; it is in flight until the end of the block. Raises LimitClosed after
+        """Wait until a request may be sent; it is in flight until the end of the block. Raises Stopped after
         `close`.
         """
         began = time.monotonic()
@@ -89,7 +86,7 @@ class ConcurrencyLimit:
             while not self._closed and (self._in_flight >= self._value or self.pause_seconds > 0):
                 self._condition.wait(self.pause_seconds or None)
             if self._closed:
-                raise LimitClosed
+                raise Stopped
             self._in_flight += 1
             slot = Slot(self._generation, time.monotonic() - began)
         try:
@@ -131,13 +128,13 @@ class ConcurrencyLimit:
             return RetryPause(self.pause_seconds, lowered)
 
     def wait(self, seconds: float) -> None:
-        """Wait before another attempt. Raises LimitClosed at `close`, or if it was closed before."""
+        """Wait before another attempt. Raises Stopped at `close`, or if it was closed before."""
         with self._condition:
             if self._condition.wait_for(lambda: self._closed, seconds):
-                raise LimitClosed
+                raise Stopped
 
     def close(self) -> None:
-        """Send nothing any more: waiting requests get LimitClosed."""
+        """Send nothing any more: waiting requests get Stopped."""
         with self._condition:
             self._closed = True
             self._condition.notify_all()

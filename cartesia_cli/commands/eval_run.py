@@ -19,9 +19,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..audio.pcm import RATE
-from ..client import ConcurrencyLimit, LimitClosed, is_account_error
+from ..client import ConcurrencyLimit, is_account_error
 from ..daemon_thread import start_daemon_thread
-from ..errors import CliError, Interrupted
+from ..errors import CliError, Interrupted, Stopped
 from ..output import Layout
 from ..output.batch_observer import BatchObserver
 from ..output.console import Reporter
@@ -37,7 +37,7 @@ from .batch.config import BatchConfig
 from .batch.job import Job
 from .batch.prepare import TemporaryFolder, UpdateProgress, materialize
 from .batch.remote_inputs import RemoteInputs
-from .batch.transcriber import JobTranscriber, Stopped
+from .batch.transcriber import JobTranscriber
 from .batch.upload_audio import choose_upload
 from .live.options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
@@ -409,7 +409,7 @@ class EvalRun:
                         transcriber.stop()
                     elif len(self._recordings) * len(self.results) > 1:  # otherwise the caller raises it
                         self._reporter.error(error)
-                except BaseException as error:  # Stopped and LimitClosed, too
+                except BaseException as error:  # Stopped, too
                     progress.failed(key, given_up=True)
                     stopped.append(error)
 
@@ -428,5 +428,5 @@ class EvalRun:
             raise
         finally:
             results.elapsed = max(0.0, time.monotonic() - began - transcriber.opening_seconds)
-        if failure := next((error for error in stopped if not isinstance(error, Stopped | LimitClosed)), None):
+        if failure := next((error for error in stopped if not isinstance(error, Stopped)), None):
             raise failure

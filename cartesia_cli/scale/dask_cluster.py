@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .. import __version__
-from ..errors import CliError, EngineError, InputError, NetworkError, UsageError
+from ..errors import CliError, EngineError, InputError, NetworkError, Stopped, UsageError
 
 if TYPE_CHECKING:  # an extra
     from distributed import Client, Future
@@ -43,10 +43,6 @@ COUNT_SECONDS = 2.0
 
 RETRIES = 2
 """Further attempts at a call that fails unexpectedly, as on a worker that is out of memory."""
-
-
-class CallCancelled(Exception):
-    """The call was cancelled by `DaskCluster.cancel`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +107,7 @@ class DaskCluster:
 
         name   of what it is about, for errors
 
-        Raises CliError if the function raises one, or no worker could do it; CallCancelled after `cancel`.
+        Raises CliError if the function raises one, or no worker could do it; Stopped after `cancel`.
         """
         from uuid import uuid4
 
@@ -122,7 +118,7 @@ class DaskCluster:
         self._futures.add(future)
         try:
             if self._is_cancelled:
-                raise CallCancelled
+                raise Stopped
             outcome = self._wait(future, name)
             self._update_threads()
         finally:
@@ -150,7 +146,7 @@ class DaskCluster:
             outcome: CallOutcome = future.result()
         except CancelledError as error:
             if self._is_cancelled:
-                raise CallCancelled from error
+                raise Stopped from error
             gone = NetworkError(
                 f"the Dask scheduler at {self._address} is gone", hint="start it again, then run the command again"
             )

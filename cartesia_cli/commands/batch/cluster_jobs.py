@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from ...client import ConcurrencyLimit, LimitClosed
+from ...client import ConcurrencyLimit
 from ...errors import AuthError
 from ...output.console import Reporter
-from ...scale.dask_cluster import CallCancelled, DaskCluster, worker_threads
+from ...scale.dask_cluster import DaskCluster, worker_threads
 from .. import backend
 from ..backend import BackendConfig
 from ..option_sources import configured
@@ -73,13 +73,10 @@ class ClusterJobs(DaskCluster):
         return ConcurrencyLimit(jobs) if jobs else _ClusterLimit(self)
 
     def transcribe(self, job: Job) -> TranscribedJob:
-        """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed after `cancel`."""
+        """As `transcribe_job`. Raises CliError if the recording fails; Stopped after `cancel`."""
         item = job.input._replace(path=job.input.path.absolute(), fields=None)
         sent = job._replace(input=item, targets={}, response_file=None)
-        try:
-            done, messages = self.call(partial(transcribe_on_worker, sent, self._config), job.input.source)
-        except CallCancelled as error:
-            raise LimitClosed from error
+        done, messages = self.call(partial(transcribe_on_worker, sent, self._config), job.input.source)
         for message in messages:
             self._reporter.info(message)
         return done

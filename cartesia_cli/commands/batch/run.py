@@ -19,9 +19,9 @@ from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from ...client import ConcurrencyLimit, LimitClosed, is_account_error
+from ...client import ConcurrencyLimit, is_account_error
 from ...daemon_thread import start_daemon_thread
-from ...errors import CliError, Interrupted, OutputError
+from ...errors import CliError, Interrupted, OutputError, Stopped
 from ...fingerprint import Fingerprint, fingerprint
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
@@ -37,7 +37,7 @@ from .run_record import RunRecord
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
-from .transcriber import JobTranscriber, Stopped, TranscribedJob, look_up, save_body
+from .transcriber import JobTranscriber, TranscribedJob, look_up, save_body
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
@@ -248,7 +248,7 @@ class BatchRun:
                     audio = fingerprint(ready.input.path) if left.files else None  # as it is sent: it may change
                     done = self._transcriber.transcribe(number, ready)
                     error = self._write_files(done, left, done.audio or audio, texts)
-        except (LimitClosed, Stopped):
+        except Stopped:
             self._observer.failed(number, given_up=True)
             return
         except CliError as failure:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ...alignment import count_missing_words
 from ...client import BatchClient, HttpResponse, UploadProgress
 from ...daemon_thread import start_daemon_thread
-from ...errors import CliError, InputError, OutputError
+from ...errors import CliError, InputError, OutputError, Stopped
 from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
@@ -92,11 +92,7 @@ class Cluster(Protocol):
     local: bool
 
     def transcribe(self, job: Job) -> TranscribedJob:
-        """As `transcribe_job`. Raises CliError if the recording fails; LimitClosed if the run is being stopped."""
-
-
-class Stopped(Exception):
-    """The run is being stopped: a job gives up before it costs anything."""
+        """As `transcribe_job`. Raises CliError if the recording fails; Stopped if the run is being stopped."""
 
 
 class SameRequests:
@@ -178,7 +174,7 @@ class JobTranscriber:
     def transcribe(self, number: int, job: Job) -> TranscribedJob:
         """The transcript of a job from `materialized`: by the response in the cache, or else by that of the server.
 
-        Raises CliError if it fails; Stopped or LimitClosed if the run is being stopped.
+        Raises CliError if it fails; Stopped if the run is being stopped.
         """
         if self._cluster is not None:
             done = self._transcribe_on_cluster(number, job, self._cluster)
