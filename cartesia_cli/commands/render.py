@@ -80,11 +80,15 @@ def render(
         found = find_files(inputs, spooled)
         items, failed = _load_transcripts(found, reporter)
     speakers = any(transcript.has_speakers for _, transcript in items)
-    matches = output_options.matches(layout, formats, reporter, several=several or len(items) > 1, speakers=speakers)
-    combined = matches is not None and matches.combined
+    plan = output_options.plan(formats, several=several, selects_rows=format_options.selects_rows)
+    matches = None
+    if format_options.selects_rows:
+        from .batch.matches import MatchWriter
+
+        matches = MatchWriter(layout, plan._replace(several=several or len(items) > 1), reporter, speakers=speakers)
     print_text = matches.write if matches is not None and matches.combined else write_stdout
-    targets = output_options.plan(formats, several=several, combined=combined).targets([item for item, _ in items])
-    _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=combined)
+    targets = plan.targets([item for item, _ in items])
+    _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=plan.combined)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
             media = None

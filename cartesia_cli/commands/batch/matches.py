@@ -7,7 +7,6 @@ that the user didn't name.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from ...errors import OutputError
 from ...output import Layout, Selection, writer
@@ -18,6 +17,7 @@ from ...output.sanitize import one_line
 from ...output.table import ROW_COLUMNS, row_header, row_lines
 from ...output.text_json import to_json
 from ...transcript import Transcript
+from .output_plan import OutputPlan
 from .result_file import write_result
 
 
@@ -35,32 +35,20 @@ class MatchWriter:
     combined   whether it writes them; otherwise they are written with the results of each input, and only counted here
     found      whether any row was selected
 
-    format     table, tsv, csv, json or ndjson; None if it only counts
-    output     a file, or None for stdout
-    several    whether results have the names of their files
+    plan       where they go; with several inputs, rows have the names of their files
     speakers   whether rows of several inputs have a column for speakers
-    replaces   whether a file that has appeared meanwhile is replaced
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        format: str | None,
-        output: Path | None,
-        reporter: Reporter,
-        *,
-        several: bool,
-        speakers: bool = False,
-        replaces: bool = True,
-    ) -> None:
+    def __init__(self, layout: Layout, plan: OutputPlan, reporter: Reporter, *, speakers: bool) -> None:
         assert layout.selection is not None
-        self._layout = layout if output is None else layout._replace(columns=None)
-        self._selection, self._format, self._output, self._reporter = layout.selection, format, output, reporter
-        self._several, self._speakers, self._replaces = several, speakers, replaces
-        has_columns = several and format in ROW_COLUMNS
-        self._header = row_header(format, file=True, speakers=speakers) if format is not None and has_columns else ""
-        self._separator = "\n" if several and format == "table" else ""
-        self.found, self.combined = False, format is not None
+        self._output, self._several, self._replaces = plan.output_file, plan.several, plan.force
+        self._layout = layout if self._output is None else layout._replace(columns=None)
+        self._selection, self._reporter, self._speakers = layout.selection, reporter, speakers
+        self.found, self.combined = False, plan.combined
+        self._format = format = plan.formats[0] if plan.combined else ""
+        has_columns = plan.several and format in ROW_COLUMNS
+        self._header = row_header(format, file=True, speakers=speakers) if has_columns else ""
+        self._separator = "\n" if plan.several and format == "table" else ""
         self._parts: list[str] = []
         self._documents: list[str] = []
         self._has_rows = False
@@ -71,7 +59,7 @@ class MatchWriter:
         """
         if found := bool(excerpts(transcript, self._selection)):
             self.found = True
-        if self._format is None or (self._several and not found):
+        if not self.combined or (self._several and not found):
             return ""
         if self._several and self._format in ROW_COLUMNS:
             rows = select_rows(row_words(transcript)[0], self._selection)
@@ -104,7 +92,7 @@ class MatchWriter:
         if self.found_nothing:  # a file without matches would look like a result
             self._reporter.info(f"nothing matches {self._selection.pattern!r}")
             return None
-        if self._output is None or self._format is None:
+        if self._output is None or not self.combined:
             return None
         return write_result("".join(self._parts), self._output, self._reporter, replaces=self._replaces)
 

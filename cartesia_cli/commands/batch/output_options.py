@@ -14,9 +14,7 @@ from ..options import OptionGroup
 
 if TYPE_CHECKING:  # --help does without
     from ...output import Layout, Selection
-    from ...output.console import Reporter
     from ...subtitles.profiles import Rules
-    from .matches import MatchWriter
     from .output_plan import OutputPlan
 
 output_option = partial(typer.Option, rich_help_panel="Output")
@@ -100,45 +98,11 @@ class OutputOptions(OptionGroup):
         found = output_plan.parse_formats(self.format, self.json, self.output)
         return ("table",) if selects_rows and self.format is None and found == ("text",) else found
 
-    def plan(
-        self,
-        formats: tuple[str, ...],
-        *,
-        several: bool = False,
-        force: bool = False,
-        combined: bool = False,
-        to_bucket: bool = False,
-    ) -> "OutputPlan":
+    def plan(self, formats: tuple[str, ...], *, several: bool = False, selects_rows: bool = False) -> "OutputPlan":
+        """Where results in these formats go."""
         from .output_plan import OutputPlan
 
-        return OutputPlan(formats, several, self.output, self.output_dir, self.force or force, combined, to_bucket)
-
-    def matches(
-        self,
-        layout: "Layout",
-        formats: tuple[str, ...],
-        reporter: "Reporter",
-        *,
-        several: bool,
-        speakers: bool = False,
-        continues: bool = False,
-    ) -> "MatchWriter | None":
-        """The writer of selected rows; None if none are selected.
-
-        speakers    whether any transcript is known to have speakers
-        continues   whether an earlier run is continued, whose files may be replaced
-        """
-        if layout.selection is None:
-            return None
-        from .matches import MatchWriter
-
-        # Rows of all inputs go to one target, stdout or -o; texts don't, nor do files of each input.
-        is_combined = len(formats) == 1 and formats[0] != "text" and self.output_dir is None
-        format = formats[0] if is_combined else None
-        output = None if self.output is None or str(self.output) == "-" else self.output
-        return MatchWriter(
-            layout, format, output, reporter, several=several, speakers=speakers, replaces=self.force or continues
-        )
+        return OutputPlan(formats, several, self.output, self.output_dir, self.force, selects_rows)
 
 
 class SubtitleOptions(OptionGroup):

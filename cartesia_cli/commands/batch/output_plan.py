@@ -60,13 +60,13 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
 class OutputPlan(NamedTuple):
     """What the command line says about results.
 
-    formats      none: no results are written
-    several      whether there may be more than one input
-    output       one file for all results; "-" is stdout
-    output_dir   a folder for a file of each input and format
-    force        whether existing files may be overwritten
-    combined     whether the results of all inputs go to one target whatever their format, as those of --grep do
-    to_bucket    whether `output_dir` is in a bucket: what exists there is found out when results are written
+    formats        none: no results are written
+    several        whether there may be more than one input
+    output         one file for all results; "-" is stdout
+    output_dir     a folder for a file of each input and format
+    force          whether existing files may be overwritten
+    selects_rows   whether only some rows of the word table are wanted, as with --grep
+    to_bucket      whether `output_dir` is in a bucket: what exists there is found out when results are written
     """
 
     formats: Sequence[str]
@@ -74,13 +74,23 @@ class OutputPlan(NamedTuple):
     output: Path | None
     output_dir: Path | None
     force: bool
-    combined: bool = False
+    selects_rows: bool = False
     to_bucket: bool = False
+
+    @property
+    def combined(self) -> bool:
+        """Whether selected rows of all inputs go to one target. Texts don't, nor do files of each input."""
+        return self.selects_rows and len(self.formats) == 1 and self.formats[0] != "text" and self.output_dir is None
+
+    @property
+    def output_file(self) -> Path | None:
+        """The file for all results; None if there is none, or it is stdout."""
+        return None if str(self.output) == STDIN else self.output
 
     @property
     def to_stdout(self) -> bool:
         """Whether results go to stdout."""
-        return bool(self.formats) and self._has_single_target() and self._output_file is None
+        return bool(self.formats) and self._has_single_target() and self.output_file is None
 
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
@@ -100,17 +110,13 @@ class OutputPlan(NamedTuple):
             _check_targets(planned, inputs, self.force)
         return planned
 
-    @property
-    def _output_file(self) -> Path | None:
-        return None if str(self.output) == STDIN else self.output
-
     def _has_single_target(self) -> bool:
         to_stdout = self.combined or not self.several or tuple(self.formats) == ("ndjson",)
         return self.output is not None or (self.output_dir is None and to_stdout)
 
     def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
-        file = self._output_file
+        file = self.output_file
         if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
             raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
         return [{name: file} for _ in inputs]

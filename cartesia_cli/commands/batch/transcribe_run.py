@@ -122,18 +122,15 @@ class TranscribeRun:
         manifest = None
         if options.run.output_manifest is not None:
             manifest = self._open_manifest(options.run.output_manifest, names)
-        matches = options.output.matches(
-            config.layout, self._formats, reporter,
-            several=several, speakers=config.speakers is not None, continues=options.run.continues,
-        )  # fmt: skip
-        self._config = config = config._replace(manifest=manifest, matches=matches)
         output_plan = options.output.plan(
-            self._formats,
-            several=several,
-            force=dry_run or options.run.continues,
-            combined=matches is not None and matches.combined,
-            to_bucket=config.bucket is not None,
-        )
+            self._formats, several=several, selects_rows=options.format.selects_rows
+        )._replace(force=dry_run or config.replaces, to_bucket=config.bucket is not None)
+        matches = None
+        if options.format.selects_rows:
+            from .matches import MatchWriter
+
+            matches = MatchWriter(config.layout, output_plan, reporter, speakers=config.speakers is not None)
+        self._config = config = config._replace(manifest=manifest, matches=matches)
         if options.run.resume and output_plan.to_stdout:
             raise UsageError(
                 "--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR"
