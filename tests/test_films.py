@@ -14,8 +14,8 @@ import pytest
 from cartesia_cli.cache import Cache, Store
 from cartesia_cli.commands.batch.inputs import Input
 from cartesia_cli.commands.batch.plan import Job, probe_input
-from cartesia_cli.commands.batch.prepare import TemporaryFolder
 from cartesia_cli.commands.batch.upload_audio import choose_upload, estimate_upload
+from cartesia_cli.commands.batch.workspace import Workspace
 from cartesia_cli.errors import InputError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.batch import BatchOptions
@@ -159,7 +159,7 @@ def test_segment_of_a_recording_is_sent_alone_and_priced_alone(tmp_path: Path) -
     item = Input("sample.wav#t=2,4.5", sample, Path("sample@2-4.5.wav"), segment=(2.0, 2.5))
     job = Job(item, probe_input(item, BatchOptions(model="ink-whisper")), {})
     assert job.seconds == 2.5 and estimate_upload(job, local=False).duration == 2.5
-    with TemporaryFolder() as temporary, choose_upload(job, temporary, ignore_progress, Reporter(), local=True) as sent:
+    with Workspace() as workspace, choose_upload(job, workspace, ignore_progress, Reporter(), local=True) as sent:
         assert sent.upload.filename == "sample@2-4.5.flac" and sent.media.duration == 2.5
         assert np.array_equal(samples_of(sent.upload.path), samples_of(sample)[32000:72000])
     assert not sent.upload.path.exists()

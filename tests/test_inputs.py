@@ -11,8 +11,8 @@ from cartesia_cli.commands.batch.channel_jobs import split_job
 from cartesia_cli.commands.batch.inputs import Input, find_inputs, is_folder_or_glob
 from cartesia_cli.commands.batch.job import Job, probe_input
 from cartesia_cli.commands.batch.output_plan import OutputPlan, parse_formats
-from cartesia_cli.commands.batch.prepare import TemporaryFolder
 from cartesia_cli.commands.batch.stdin import spool_stdin
+from cartesia_cli.commands.batch.workspace import Workspace
 from cartesia_cli.errors import InputError, UsageError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.batch import BatchOptions
@@ -102,9 +102,9 @@ def test_part_of_a_recording_is_neither_headerless_nor_split_into_channels(tmp_p
         probe_input(item, BatchOptions("ink-whisper", encoding="pcm_s16le", sample_rate=16000))
     job = Job(item, None, {})
     with (
-        TemporaryFolder() as temporary,
+        Workspace() as workspace,
         pytest.raises(InputError, match="can't be split into channels"),
-        split_job(job, (), temporary, lambda *_: None, Reporter()),
+        split_job(job, (), workspace, lambda *_: None, Reporter()),
     ):
         pass
 

@@ -255,8 +255,8 @@ def _find_recordings(
     from ..protocol.batch import BatchOptions
     from .batch.inputs import find_inputs, identity_of
     from .batch.job import Job, probe_input
-    from .batch.remote_inputs import RemoteInputs
     from .batch.stdin import STDIN
+    from .batch.workspace import Workspace
     from .eval_run import EvalRecording
 
     if STDIN in inputs:
@@ -265,8 +265,8 @@ def _find_recordings(
     found: dict[object, EvalRecording] = {}
     broken: set[object] = set()
     unusable: list[InputError] = []
-    with RemoteInputs(on_retry=reporter.info) as remote:
-        for item in find_inputs(inputs, None, remote=remote, with_fields=True, with_repeats=True):
+    with Workspace(on_retry=reporter.info) as workspace:
+        for item in find_inputs(inputs, None, remote=workspace, with_fields=True, with_repeats=True):
             if isinstance(item, InputError):
                 unusable.append(item)
                 continue

@@ -35,10 +35,9 @@ from .backend import Backend, BackendConfig
 from .batch.budget import Budget
 from .batch.config import BatchConfig
 from .batch.job import Job
-from .batch.prepare import TemporaryFolder, UpdateProgress, materialize
-from .batch.remote_inputs import RemoteInputs
 from .batch.transcriber import JobTranscriber
 from .batch.upload_audio import choose_upload
+from .batch.workspace import UpdateProgress, Workspace
 from .live.options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
 
@@ -181,8 +180,7 @@ class Shared:
     """What the transcribers of a run have in common."""
 
     config: EvalConfig
-    temporary: TemporaryFolder
-    remote: RemoteInputs
+    workspace: Workspace
     observer: BatchObserver
     reporter: Reporter
 
@@ -216,8 +214,7 @@ class BatchTranscriber:
             reporter,
             Budget(),
             shared.observer,
-            shared.temporary,
-            shared.remote,
+            shared.workspace,
         )
 
     def transcribe(self, number: int, job: Job) -> Outcome:
@@ -269,8 +266,8 @@ class LiveTranscriber:
 
         request = BatchOptions(model=self._system.model)
         with (
-            materialize(job, request, shared.temporary, update, shared.remote) as ready,
-            choose_upload(ready, shared.temporary, update, shared.reporter, local=True) as recording,
+            shared.workspace.materialize(job, request, update) as ready,
+            choose_upload(ready, shared.workspace, update, shared.reporter, local=True) as recording,
         ):
             seconds = recording.media.duration
             transcript, measured = self._replay(recording.upload.path, ready, seconds, update)
@@ -359,15 +356,14 @@ class EvalRun:
         """
         config, reporter = self._config, self._reporter
         with (
-            TemporaryFolder() as temporary,
-            RemoteInputs(config.retries, reporter.info, config.timeout) as remote,
+            Workspace(config.retries, reporter.info, config.timeout) as workspace,
             reporter.batch_progress(local=config.local) as progress,
         ):
             for _ in self.results:
                 for recording in self._recordings:
                     progress.found(1, recording.job.seconds)
             progress.all_found()
-            shared = Shared(config, temporary, remote, progress, reporter)
+            shared = Shared(config, workspace, progress, reporter)
             for place, results in enumerate(self.results):
                 system, limit = results.system, config.limit(results.system)
                 with ExitStack() as stack:

@@ -19,8 +19,8 @@ from ...protocol.constants import batch_credits
 from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job
-from .prepare import TemporaryFolder, UpdateProgress
 from .upload_audio import in_recording, named_errors
+from .workspace import UpdateProgress, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Conversation:
 
 @contextmanager
 def split_job(
-    job: Job, names: Sequence[str], temporary: TemporaryFolder, update: UpdateProgress, reporter: Reporter
+    job: Job, names: Sequence[str], workspace: Workspace, update: UpdateProgress, reporter: Reporter
 ) -> Iterator[Conversation]:
     """A job of each channel of a materialized recording, whose files exist for the length of the block.
 
@@ -100,7 +100,7 @@ def split_job(
             hint="leave out --speakers-by-channel",
         )
     update("splitting the channels of")
-    with temporary.subfolder() as folder:
+    with workspace.temporary_folder() as folder:
         with named_errors(item):
             channels, seconds = split_channels(item.path, folder, warn=partial(reporter.warn, about=item.source))
         if names and len(names) != len(channels):

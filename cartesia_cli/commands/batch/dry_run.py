@@ -16,10 +16,9 @@ from .channel_jobs import split_job
 from .config import BatchConfig
 from .job import Job
 from .plan import BatchPlan
-from .prepare import TemporaryFolder
-from .remote_inputs import RemoteInputs
 from .transcriber import look_up
 from .upload_audio import UploadEstimate, estimate_upload
+from .workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +79,16 @@ class Row:
 
 
 def print_estimate(
-    plan: BatchPlan, config: BatchConfig, base_url: str | None, remote: RemoteInputs, reporter: Reporter
+    plan: BatchPlan, config: BatchConfig, base_url: str | None, workspace: Workspace, reporter: Reporter
 ) -> int:
     """Write what `run.BatchRun` would do to stdout. Returns the number of unusable inputs, each of which is reported.
     Raises CliError for the only input.
 
-    base_url   None: this machine, which costs nothing
-    remote     asks for the sizes of recordings that are elsewhere
+    base_url    None: this machine, which costs nothing
+    workspace   asks for the sizes of recordings that are elsewhere
     """
     priced = base_url is not None
-    rows, unusable = _estimate_rows(plan, config, remote, reporter, local=not priced)
+    rows, unusable = _estimate_rows(plan, config, workspace, reporter, local=not priced)
     unusable += plan.unusable  # which has grown: inputs beyond the first are planned for their rows
     duration = sum(row.upload.duration or 0.0 for row in rows)
     price = sum(row.credits or 0.0 for row in rows)
@@ -141,7 +140,7 @@ def print_estimate(
 
 
 def _estimate_rows(
-    plan: BatchPlan, config: BatchConfig, remote: RemoteInputs, reporter: Reporter, *, local: bool
+    plan: BatchPlan, config: BatchConfig, workspace: Workspace, reporter: Reporter, *, local: bool
 ) -> tuple[list[Row], int]:
     """The rows, and how many inputs are unusable, which is reported."""
     rows: list[Row] = []
@@ -150,10 +149,10 @@ def _estimate_rows(
     for job in plan:
         try:
             if job.media is None:
-                size = remote.describe(job.input).bytes
+                size = workspace.describe(job.input).bytes
                 rows.append(Row(job.input.source, size, UploadEstimate(size, False, None)))
             elif config.speakers is not None:
-                rows.append(_channels_row(job, config.speakers, config, reporter, priced=not local))
+                rows.append(_channels_row(job, config.speakers, config, workspace, reporter, priced=not local))
             else:
                 rows.append(_estimate_row(job, job.media.bytes, config, first, reporter, local=local))
         except CliError as error:
@@ -164,10 +163,12 @@ def _estimate_rows(
     return rows, unusable
 
 
-def _channels_row(job: Job, names: Sequence[str], config: BatchConfig, reporter: Reporter, *, priced: bool) -> Row:
+def _channels_row(
+    job: Job, names: Sequence[str], config: BatchConfig, workspace: Workspace, reporter: Reporter, *, priced: bool
+) -> Row:
     """The row of a recording whose channels are transcribed one by one: it is split to find out."""
     assert job.media is not None
-    with TemporaryFolder() as temporary, split_job(job, names, temporary, _show_nothing, reporter) as conversation:
+    with split_job(job, names, workspace, _show_nothing, reporter) as conversation:
         cached = [channel for channel in conversation.jobs if look_up(channel, config, reporter)[1] is not None]
         sent = [channel.media for channel in conversation.jobs if channel not in cached and channel.media]
         upload = UploadEstimate(

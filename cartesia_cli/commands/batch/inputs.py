@@ -1,6 +1,6 @@
 """Turns the inputs that a user names into files: searches folders, reads lists and manifests, expands globs.
 
-URLs and pipes are saved later, by the job that needs them (see `remote_inputs`); commands for local files refuse URLs.
+URLs and pipes are saved later, by the job that needs them (see `workspace`); commands for local files refuse URLs.
 Must never decide what is audio (`audio.probing` does), nor where results go (`output_plan` does).
 """
 
@@ -61,7 +61,7 @@ class Input(NamedTuple):
 
 
 class RemoteFinder(Protocol):
-    """Finds the recordings that a URL stands for (`remote_inputs`)."""
+    """Finds the recordings that a URL stands for (`workspace`)."""
 
     def expand(self, url: str, *, keep_folders: bool = False) -> "Iterator[Input | InputError]":
         """The inputs at a URL.

@@ -31,13 +31,12 @@ from .config import BatchConfig
 from .job import Job
 from .ordered_output import OrderedOutput
 from .plan import BatchPlan
-from .prepare import TemporaryFolder
-from .remote_inputs import RemoteInputs
 from .run_record import RunRecord
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
 from .transcriber import JobTranscriber, TranscribedJob, look_up, save_body
+from .workspace import Workspace
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
@@ -64,7 +63,7 @@ class BatchRun:
     record        what becomes of each recording is recorded here
     limit         of jobs at once
     budget        what the batch may cost
-    remote        saves recordings that are elsewhere
+    workspace     saves recordings that are elsewhere, and what is cut or converted
     cluster       transcribes the recordings; None: this process does
     local         whether they cost nothing
     rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others
@@ -82,14 +81,14 @@ class BatchRun:
         record: RunRecord,
         limit: ConcurrencyLimit,
         budget: Budget,
-        remote: RemoteInputs,
+        workspace: Workspace,
         cluster: ClusterJobs | None,
         local: bool,
         rest_command: Callable[[Sequence[Job]], str],
     ) -> None:
         self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
         self._record, self._limit, self._budget = record, limit, budget
-        self._remote, self._cluster, self._rest_command = remote, cluster, rest_command
+        self._workspace, self._cluster, self._rest_command = workspace, cluster, rest_command
         self._alone, self._local = plan.is_alone, local
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
@@ -114,15 +113,14 @@ class BatchRun:
         progress = self._reporter.batch_progress(
             local=self._local, pause_seconds=lambda: self._limit.pause_seconds, lines=not self._alone
         )
-        with TemporaryFolder() as temporary, progress as self._observer:
+        with progress as self._observer:
             self._transcriber = JobTranscriber(
                 self._config,
                 self._connect,
                 self._reporter,
                 self._budget,
                 self._observer,
-                temporary,
-                self._remote,
+                self._workspace,
                 self._cluster,
             )
             for job in self._plan.first:

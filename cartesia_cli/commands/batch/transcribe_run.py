@@ -22,11 +22,11 @@ from .config import BatchConfig
 from .inputs import Input, find_inputs, is_streamed, may_be_several
 from .job import Job
 from .plan import BatchPlan
-from .remote_inputs import RemoteInputs
 from .run import BatchRun
 from .run_record import has_journal, open_record, shard_key
 from .stdin import STDIN, spool_stdin
 from .transcriber import look_up
+from .workspace import Workspace
 
 if TYPE_CHECKING:
     import typer
@@ -114,10 +114,10 @@ class TranscribeRun:
         if options.sending.dask is not None and not dry_run:
             self._connect_to_cluster(options.sending.dask)
         names = self._names()
-        remote = self._stack.enter_context(
-            RemoteInputs(options.sending.retries, reporter.info, options.sending.timeout)
+        workspace = self._stack.enter_context(
+            Workspace(options.sending.retries, reporter.info, options.sending.timeout)
         )
-        recordings = [found for name in names for found in remote.recordings_on_page(name)]
+        recordings = [found for name in names for found in workspace.recordings_on_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
         manifest = None
         if options.run.output_manifest is not None:
@@ -141,7 +141,7 @@ class TranscribeRun:
             recordings,
             spooled,
             files_from=options.input.files_from,
-            remote=remote,
+            remote=workspace,
             headerless=options.recording.encoding is not None,
             on_skip=skipped.add_file,
             on_repeat=skipped.add_repeat,
@@ -152,7 +152,7 @@ class TranscribeRun:
         if dry_run:
             from .dry_run import print_estimate
 
-            is_done = not print_estimate(plan, config, self._backend_config.base_url, remote, reporter)
+            is_done = not print_estimate(plan, config, self._backend_config.base_url, workspace, reporter)
         else:
             is_done = not plan.unusable
             if manifest is not None:
@@ -161,7 +161,7 @@ class TranscribeRun:
             if plan.complete:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
-                is_done = self._transcribe(plan, names, remote)
+                is_done = self._transcribe(plan, names, workspace)
         skipped.report(any_found=True)
         return is_done and (manifest is None or not manifest.missing)
 
@@ -306,7 +306,7 @@ class TranscribeRun:
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
 
-    def _transcribe(self, plan: BatchPlan, names: Sequence[str], remote: RemoteInputs) -> bool:
+    def _transcribe(self, plan: BatchPlan, names: Sequence[str], workspace: Workspace) -> bool:
         """Transcribe what is planned. Returns whether no input failed and, with --grep, anything matched."""
         config, matches = self._config, self._config.matches
         if self._cluster is None:
@@ -324,7 +324,7 @@ class TranscribeRun:
             record=self._record,
             limit=self._limit,
             budget=Budget(self._options.sending.max_credits),
-            remote=remote,
+            workspace=workspace,
             cluster=self._cluster,
             local=self._backend_config.base_url is None,
             rest_command=partial(

@@ -33,9 +33,8 @@ from ..backend import Backend
 from .budget import Budget
 from .config import BatchConfig
 from .job import Job
-from .prepare import TemporaryFolder, materialize
-from .remote_inputs import RemoteInputs
 from .upload_audio import PreparedUpload, choose_upload, in_recording, with_sound_start
+from .workspace import Workspace
 
 if TYPE_CHECKING:  # start-up: a run may have no cache
     from ...cache import Lookup
@@ -128,8 +127,7 @@ class JobTranscriber:
     connect     the backend, called before each request: it opens one the first time, and returns the same afterwards
     budget      what the recordings may cost
     observer    shows progress; `number` is that of a job
-    temporary   for what is downloaded, cut or converted
-    remote      saves recordings that are elsewhere
+    workspace   saves recordings that are elsewhere, and what is cut or converted
     cluster     transcribes the recordings; None: this process does
 
     is_stopping      set by the caller: jobs give up downloads, and what waits for its turn to be sent
@@ -145,13 +143,11 @@ class JobTranscriber:
         reporter: Reporter,
         budget: Budget,
         observer: BatchObserver,
-        temporary: TemporaryFolder,
-        remote: RemoteInputs,
+        workspace: Workspace,
         cluster: Cluster | None = None,
     ) -> None:
         self._config, self._connect, self._reporter = config, connect, reporter
-        self._budget, self._observer, self._temporary = budget, observer, temporary
-        self._remote, self._cluster = remote, cluster
+        self._budget, self._observer, self._workspace, self._cluster = budget, observer, workspace, cluster
         self._same, self._connect_lock = SameRequests(), threading.Lock()
         self.is_stopping = self.aborts_uploads = False
         self.billable_jobs: set[int] = set()
@@ -163,7 +159,7 @@ class JobTranscriber:
         if self._cluster is not None:
             return nullcontext(job)
         update = partial(self._update, number)
-        return materialize(job, self._config.request, self._temporary, update, self._remote)
+        return self._workspace.materialize(job, self._config.request, update)
 
     def _update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
         """Show how far a download is. Raises Stopped if the run is being stopped."""
@@ -210,7 +206,7 @@ class JobTranscriber:
         from .channel_jobs import split_job  # start-up: few recordings are split
 
         update = partial(self._observer.update, number)
-        with split_job(job, names, self._temporary, update, self._reporter) as conversation:
+        with split_job(job, names, self._workspace, update, self._reporter) as conversation:
             update("looking up")
             looked_up = [(channel, *look_up(channel, self._config, self._reporter)) for channel in conversation.jobs]
             cached = [channel for channel, _, response in looked_up if response is not None]
@@ -260,7 +256,7 @@ class JobTranscriber:
 
         seconds = 0.0 if backend.local else billable_seconds(job, self._budget)
         with self._budget.reserve(job.input.source, seconds) as reservation:
-            with choose_upload(job, self._temporary, update, self._reporter, local=backend.local) as recording:
+            with choose_upload(job, self._workspace, update, self._reporter, local=backend.local) as recording:
                 update("waiting")
                 response = self._upload(job, recording, backend, on_progress)
             if not backend.local:
@@ -351,10 +347,8 @@ def transcribe_job(
     observer: BatchObserver | None = None,
 ) -> TranscribedJob:
     """The transcript of one recording, as each job of a batch gets it."""
-    with TemporaryFolder() as temporary, RemoteInputs(on_retry=reporter.info) as remote:
-        transcriber = JobTranscriber(
-            config, connect, reporter, Budget(), observer or BatchObserver(), temporary, remote
-        )
+    with Workspace(on_retry=reporter.info) as workspace:
+        transcriber = JobTranscriber(config, connect, reporter, Budget(), observer or BatchObserver(), workspace)
         with transcriber.materialized(0, job) as ready:
             audio = fingerprint(ready.input.path) if job.input.remote else None
             return transcriber.transcribe(0, ready)._replace(audio=audio)

@@ -18,8 +18,8 @@ from ...protocol.batch import BatchResponse
 from ...transfer import size_text
 from .inputs import Input
 from .job import Job
-from .prepare import TemporaryFolder, UpdateProgress
 from .stdin import STDIN
+from .workspace import UpdateProgress, Workspace
 
 
 class PreparedUpload(NamedTuple):
@@ -50,7 +50,7 @@ class UploadEstimate(NamedTuple):
 
 @contextmanager
 def choose_upload(
-    job: Job, temporary: TemporaryFolder, update: UpdateProgress, reporter: Reporter, *, local: bool
+    job: Job, workspace: Workspace, update: UpdateProgress, reporter: Reporter, *, local: bool
 ) -> Iterator[PreparedUpload]:
     """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
@@ -61,7 +61,7 @@ def choose_upload(
     if item.segment is None and (local or media.is_plain_audio):
         yield _recording(job, item.path, media, item.relative_path.name)
         return
-    with temporary.subfolder() as folder:
+    with workspace.temporary_folder() as folder:
         with named_errors(item):
             recording = _segment(job, folder, update) if item.segment else _sound(job, folder, update, reporter)
         yield recording

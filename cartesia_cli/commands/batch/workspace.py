@@ -1,21 +1,23 @@
-"""Inputs that aren't files yet: URLs, objects in buckets, recordings on web pages, and pipes.
+"""What a run fetches and makes beside its results: recordings that are elsewhere, and temporary files.
 
-Each is saved in a temporary file by the job that needs it, and deleted after it. Clients are opened when the first
-input of their kind comes up, so that local inputs load nothing.
+URLs, objects in buckets, recordings on web pages, and pipes are saved in temporary files by the jobs that need them.
+Clients and the temporary folder are opened when they are first needed, so that local inputs load nothing.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ...audio.probing import EXTENSIONS
 from ...errors import CliError, InputError
+from ...protocol.batch import BatchOptions
 from ...remote_url import (
     WEB_SCHEMES,
     display_url,
@@ -29,14 +31,22 @@ from ...remote_url import (
 )
 from ...transfer import DownloadedFile, RemoteState, TransferProgress, new_file, unsaved_error
 from .inputs import Input
+from .job import Job, probe_input
 
 if TYPE_CHECKING:  # httpx and an extra
     from ...client.download import Downloader
     from ...scale.buckets import Buckets
 
 
-class RemoteInputs:
-    """Finds and saves the remote inputs of a run. May be used from several threads at once.
+class UpdateProgress(Protocol):
+    """Says what is being done, such as "downloading", and how much of it."""
+
+    def __call__(self, what: str, done: float = 0.0, total: float | None = None, /) -> None: ...
+
+
+class Workspace:
+    """Finds and saves the remote inputs of a run, and has its temporary files. A context manager; may be used from
+    several threads at once.
 
     retries    attempts after the first, or None for the default
     on_retry   receives a sentence for the user when a download failed and is tried again
@@ -51,8 +61,10 @@ class RemoteInputs:
     ) -> None:
         self._retries, self._on_retry, self._timeout = retries, on_retry, timeout
         self._cleanup = ExitStack()
+        self._temporary: Path | None = None
+        self._lock = threading.Lock()
 
-    def __enter__(self) -> RemoteInputs:
+    def __enter__(self) -> Workspace:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -123,10 +135,33 @@ class RemoteInputs:
             return self._buckets.describe(item.remote)
         return self._downloader.describe(item.remote) if is_remote(item.remote) else RemoteState(None, None)
 
-    def save(self, item: Input, folder: Path, on_progress: TransferProgress = lambda received, size: None) -> Input:
-        """The input as a new file in this folder, which the caller deletes. Raises CliError if it can't be had or
-        saved.
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A new folder, deleted after the block with what is in it. Raises InputError if it can't be created."""
+        with self._lock:
+            if self._temporary is None:
+                self._temporary = _new_folder(None)
+                self._cleanup.callback(shutil.rmtree, self._temporary, ignore_errors=True)
+            folder = _new_folder(self._temporary)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def materialize(self, job: Job, options: BatchOptions, update: UpdateProgress) -> Iterator[Job]:
+        """The job, with its recording as a local file that has been probed, for the length of the block. Raises
+        InputError or NetworkError if that can't be done.
         """
+        if job.input.remote is None:
+            yield job
+            return
+        with self.temporary_folder() as folder:
+            item = self._save(job.input, folder, lambda received, size: update("downloading", received, size))
+            yield job._replace(input=item, media=probe_input(item, options))
+
+    def _save(self, item: Input, folder: Path, on_progress: TransferProgress) -> Input:
+        """The input as a new file in this folder. Raises CliError if it can't be had or saved."""
         assert item.remote is not None
         if not is_remote(item.remote):
             suffix = Path(item.remote).suffix
@@ -172,3 +207,14 @@ class RemoteInputs:
 
 def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Input:
     return Input(display_url(url), Path(name), Path(name), remote=url, listed=listed)
+
+
+def _new_folder(parent: Path | None) -> Path:
+    from tempfile import mkdtemp  # start-up: most uploads are the recordings themselves
+
+    try:
+        return Path(mkdtemp(prefix="cartesia-cli-", dir=parent))
+    except OSError as error:  # also when the temporary folder is missing
+        raise InputError(
+            f"no temporary folder can be created: {error.strerror}", hint="set TMPDIR to another folder"
+        ) from error
