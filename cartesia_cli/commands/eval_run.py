@@ -231,9 +231,9 @@ class BatchTranscriber:
         )
 
     def stop(self) -> int:
-        self._transcriber.is_stopping = self._transcriber.aborts_uploads = True
+        sent = self._transcriber.stop(aborts_uploads=True)
         self._limit.close()
-        return len(self._transcriber.billable_jobs)
+        return sent
 
 
 class LiveTranscriber:

@@ -23,10 +23,9 @@ from ...client import ConcurrencyLimit, is_account_error
 from ...daemon_thread import start_daemon_thread
 from ...errors import CliError, Interrupted, OutputError, Stopped
 from ...fingerprint import Fingerprint, fingerprint
+from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
-from ..backend import Backend
-from .budget import Budget
 from .config import BatchConfig
 from .job import Job
 from .ordered_output import OrderedOutput
@@ -36,11 +35,9 @@ from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
 from .transcriber import JobTranscriber, TranscribedJob, look_up, save_body
-from .workspace import Workspace
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
-    from .cluster_jobs import ClusterJobs
     from .page_media import PageMedia
 
 OTHER_RUN_SECONDS = 0.5
@@ -59,42 +56,32 @@ class BatchRun:
     """One run over a plan.
 
     plan          the recordings
-    connect       called whenever something has to be sent; must return the same backend each time
+    observer      shows progress
+    summary       counts what has been done so far
     record        what becomes of each recording is recorded here
     limit         of jobs at once
-    budget        what the batch may cost
-    workspace     saves recordings that are elsewhere, and what is cut or converted
-    cluster       transcribes the recordings; None: this process does
-    local         whether they cost nothing
     rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others
-
-    summary       what has been done so far
     """
 
     def __init__(
         self,
         plan: BatchPlan,
         config: BatchConfig,
-        connect: Callable[[], Backend],
+        transcriber: JobTranscriber,
+        observer: BatchObserver,
+        summary: BatchSummary,
         reporter: Reporter,
         *,
         record: RunRecord,
         limit: ConcurrencyLimit,
-        budget: Budget,
-        workspace: Workspace,
-        cluster: ClusterJobs | None,
-        local: bool,
         rest_command: Callable[[Sequence[Job]], str],
     ) -> None:
-        self._plan, self._config, self._connect, self._reporter = plan, config, connect, reporter
-        self._record, self._limit, self._budget = record, limit, budget
-        self._workspace, self._cluster, self._rest_command = workspace, cluster, rest_command
-        self._alone, self._local = plan.is_alone, local
+        self._plan, self._config, self._transcriber, self._reporter = plan, config, transcriber, reporter
+        self._observer, self._summary, self._record, self._limit = observer, summary, record, limit
+        self._rest_command, self._alone = rest_command, plan.is_alone
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
-        place = "the cluster" if cluster is not None else "this machine"
-        self.summary = BatchSummary(place if local else None)
-        self.summary.total = self._known + plan.unusable
+        summary.total = self._known + plan.unusable
         self._began = time.monotonic()
         self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
@@ -110,27 +97,11 @@ class BatchRun:
         """Transcribe all recordings. Returns the number of inputs that failed, each of which is reported. Raises
         CliError for a failure of the only input, or one that all others would share; raises Interrupted after Ctrl-C.
         """
-        progress = self._reporter.batch_progress(
-            local=self._local, pause_seconds=lambda: self._limit.pause_seconds, lines=not self._alone
-        )
-        with progress as self._observer:
-            self._transcriber = JobTranscriber(
-                self._config,
-                self._connect,
-                self._reporter,
-                self._budget,
-                self._observer,
-                self._workspace,
-                self._cluster,
-            )
-            for job in self._plan.first:
-                self._observer.found(1, job.seconds)
-            self._observer.unusable(self._plan.unusable)
-            if self._plan.complete:
-                self._observer.all_found()
-            return self._run()
-
-    def _run(self) -> int:
+        for job in self._plan.first:
+            self._observer.found(1, job.seconds)
+        self._observer.unusable(self._plan.unusable)
+        if self._plan.complete:
+            self._observer.all_found()
         threads: list[Future[None]] = []
         try:
             self._run_threads(threads)
@@ -153,7 +124,7 @@ class BatchRun:
             raise self._error
         self._update_elapsed()
         # Said by default if a response came from the cache: the user may have expected a new one.
-        summary = self.summary
+        summary = self._summary
         is_news = summary.from_cache or summary.elsewhere or summary.total > 1
         (self._reporter.info if is_news else self._reporter.detail)(summary.to_text())
         if self._failed and summary.total > FEW_INPUTS:
@@ -204,7 +175,7 @@ class BatchRun:
                     self._known = number + 1
                     self._observer.found(1, job.seconds)
             self._observer.unusable(self._plan.unusable)
-            self.summary.total = self._known + self._plan.unusable
+            self._summary.total = self._known + self._plan.unusable
             return numbered
 
     def _defer(self, number: int, job: Job) -> None:
@@ -237,7 +208,7 @@ class BatchRun:
                 if self._config.manifest is not None:
                     self._config.manifest.keep_finished(job, look_up(job, self._config, self._reporter)[1])
                 with self._lock:
-                    self.summary.elsewhere += 1
+                    self._summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             else:
                 with self._transcriber.materialized(number, left) as ready:
@@ -276,22 +247,17 @@ class BatchRun:
         """Start no more jobs. The first error is the one that is reported."""
         with self._lock:
             self._error = self._error or error
-        self._transcriber.is_stopping = True
-        self._close_limit()
-
-    def _close_limit(self) -> None:
+        self._transcriber.stop()
         self._limit.close()
-        if self._cluster is not None:
-            self._cluster.cancel()
 
     def _interrupt(self, threads: Sequence[Future[None]]) -> None:
         """After the first Ctrl-C: give up what isn't sent yet, and wait for the responses to what is, because they are
         paid for. A second Ctrl-C ends that, too.
         """
         self._is_interrupted = True
-        self._transcriber.is_stopping = self._transcriber.aborts_uploads = True
-        self._close_limit()
-        if self._alone or not (sent := len(self._transcriber.billable_jobs)):
+        sent = self._transcriber.stop(aborts_uploads=True)
+        self._limit.close()
+        if self._alone or not sent:
             return
         what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
         self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
@@ -310,7 +276,7 @@ class BatchRun:
         number = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
         unprinted = f", {len(lost)} not printed" if lost else ""
-        self._reporter.warn(f"stopped: {self.summary.to_text()}; {number} {how}{unprinted}")
+        self._reporter.warn(f"stopped: {self._summary.to_text()}; {number} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
         rest = self._rest_command(left if self._plan.complete else ())
         if self._is_interrupted:
@@ -327,7 +293,7 @@ class BatchRun:
         self._reporter.info(f"to try again: {self._rest_command(failures if are_all_known else ())}")
 
     def _update_elapsed(self) -> None:
-        self.summary.elapsed_seconds = time.monotonic() - self._began
+        self._summary.elapsed_seconds = time.monotonic() - self._began
 
     def _write_files(
         self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str]
@@ -341,9 +307,9 @@ class BatchRun:
         job, config, reporter = done.job, self._config, self._reporter
         item, transcript = job.input, done.transcript
         with self._lock:
-            self.summary.audio_seconds += transcript.duration or 0.0
-            self.summary.requested_seconds += done.requested_seconds
-            self.summary.from_cache += done.from_cache
+            self._summary.audio_seconds += transcript.duration or 0.0
+            self._summary.requested_seconds += done.requested_seconds
+            self._summary.from_cache += done.from_cache
         if config.manifest is not None:  # first, because a recording with results counts as done
             config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = None if done.body is None else save_body(done.body, job, reporter, replaces=config.replaces)
@@ -359,7 +325,7 @@ class BatchRun:
         if write_error is not None:
             return write_error
         with self._lock:
-            self.summary.written += 1
+            self._summary.written += 1
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:

@@ -25,7 +25,8 @@ from .plan import BatchPlan
 from .run import BatchRun
 from .run_record import has_journal, open_record, shard_key
 from .stdin import STDIN, spool_stdin
-from .transcriber import look_up
+from .summary import BatchSummary
+from .transcriber import JobTranscriber, look_up
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -316,34 +317,33 @@ class TranscribeRun:
             self._reporter.info(OFFLINE_CLUSTER)
         if plan.complete and config.speakers is None:
             self._limit.lower_maximum(len(plan.first))
-        run = BatchRun(
-            plan,
-            config,
-            self._connect,
-            self._reporter,
-            record=self._record,
-            limit=self._limit,
-            budget=Budget(self._options.sending.max_credits),
-            workspace=workspace,
-            cluster=self._cluster,
-            local=self._backend_config.base_url is None,
-            rest_command=partial(
-                shell_commands.rest_command,
-                self._context,
-                names,
-                to_files=not plan.to_stdout,
-                force=self._options.output.force,
-            ),
+        local, limit, reporter = self._backend_config.base_url is None, self._limit, self._reporter
+        place = "this machine" if self._cluster is None else "the cluster"
+        summary = BatchSummary(place if local else None)
+        progress = reporter.batch_progress(
+            local=local, pause_seconds=lambda: limit.pause_seconds, lines=not plan.is_alone
+        )
+        budget = Budget(self._options.sending.max_credits)
+        force = self._options.output.force
+        rest_command = partial(
+            shell_commands.rest_command, self._context, names, to_files=not plan.to_stdout, force=force
         )
         try:
-            failed = run.run()
+            with progress as observer:
+                transcriber = JobTranscriber(
+                    config, self._connect, reporter, budget, observer, workspace, self._cluster
+                )
+                failed = BatchRun(
+                    plan, config, transcriber, observer, summary, reporter,
+                    record=self._record, limit=limit, rest_command=rest_command,
+                ).run()  # fmt: skip
         finally:
             write_error = None if matches is None else matches.close()
             if self._options.sending.notify:
-                self._reporter.notify(run.summary.to_text())
+                reporter.notify(summary.to_text())
         if write_error is not None:
             raise write_error
-        if not run.summary.total + plan.done:
+        if not summary.total + plan.done:
             self._reporter.info(EMPTY_LIST)
         return not failed and not (matches is not None and matches.found_nothing)
 

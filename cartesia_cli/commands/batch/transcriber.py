@@ -91,7 +91,10 @@ class Cluster(Protocol):
     local: bool
 
     def transcribe(self, job: Job) -> TranscribedJob:
-        """As `transcribe_job`. Raises CliError if the recording fails; Stopped if the run is being stopped."""
+        """As `transcribe_job`. Raises CliError if the recording fails; Stopped after `cancel`."""
+
+    def cancel(self) -> None:
+        """Give up all recordings."""
 
 
 class SameRequests:
@@ -130,10 +133,9 @@ class JobTranscriber:
     workspace   saves recordings that are elsewhere, and what is cut or converted
     cluster     transcribes the recordings; None: this process does
 
-    is_stopping      set by the caller: jobs give up downloads, and what waits for its turn to be sent
-    aborts_uploads   set by the caller: they give up what isn't sent completely, too
-    billable_jobs    numbers of jobs whose recordings were sent completely, and may have to be paid for: when a run is
-                     stopped, its caller waits for these, and removes those that are done
+    is_stopping     whether `stop` was called
+    billable_jobs   numbers of jobs whose recordings were sent completely, and may have to be paid for: when a run is
+                    stopped, its caller waits for these, and removes those that are done
     """
 
     def __init__(
@@ -149,8 +151,19 @@ class JobTranscriber:
         self._config, self._connect, self._reporter = config, connect, reporter
         self._budget, self._observer, self._workspace, self._cluster = budget, observer, workspace, cluster
         self._same, self._connect_lock = SameRequests(), threading.Lock()
-        self.is_stopping = self.aborts_uploads = False
+        self.is_stopping = self._aborts_uploads = False
         self.billable_jobs: set[int] = set()
+
+    def stop(self, *, aborts_uploads: bool = False) -> int:
+        """Have jobs give up downloads, and what waits for its turn to be sent. Returns the number of billable jobs.
+
+        aborts_uploads   whether they give up what isn't sent completely, too
+        """
+        self.is_stopping = True
+        self._aborts_uploads = self._aborts_uploads or aborts_uploads
+        if self._cluster is not None:
+            self._cluster.cancel()
+        return len(self.billable_jobs)
 
     def materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
         """The job with its recording as a local file, for `transcribe`: it is downloaded if it is elsewhere, unless the
@@ -245,7 +258,7 @@ class JobTranscriber:
         def on_progress(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
                 self.billable_jobs.add(number)
-            elif self.aborts_uploads:
+            elif self._aborts_uploads:
                 raise Stopped
             if not progress.uploaded:
                 update("sending", progress.sent, progress.size)
