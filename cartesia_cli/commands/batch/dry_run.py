@@ -10,6 +10,7 @@ from ...errors import CliError
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
 from ...output.sanitize import one_line
+from ...output.text_json import without_none
 from ...protocol.constants import HTTP_ROUTES, batch_credits
 from ...transfer import size_text
 from .channel_jobs import split_job
@@ -54,28 +55,28 @@ class Row:
 
     def to_dict(self, *, priced: bool) -> dict[str, Any]:
         """The row in the JSON report."""
-        facts: dict[str, Any] = {"source": self.source} | ({} if self.bytes is None else {"bytes": self.bytes})
-        times = {"duration": self.upload.duration, "credits": self.credits if priced else None}
-        facts |= {name: round(value, 3) for name, value in times.items() if value is not None}
-        facts |= {} if self.channels is None else {"channels": self.channels}
-        if self.is_converted:
-            facts |= {"upload_bytes": self.upload.bytes, "upload_bytes_estimated": not self.upload.exact}
-        return facts | ({"cached": True} if self.cached else {}) | ({"same_as": self.same_as} if self.same_as else {})
+        return without_none({
+            "source": self.source,
+            "bytes": self.bytes,
+            "duration": None if self.upload.duration is None else round(self.upload.duration, 3),
+            "credits": None if self.credits is None or not priced else round(self.credits, 3),
+            "channels": self.channels,
+            "upload_bytes": self.upload.bytes if self.is_converted else None,
+            "upload_bytes_estimated": not self.upload.exact if self.is_converted else None,
+            "cached": self.cached or None,
+            "same_as": self.same_as,
+        })  # fmt: skip
 
-    def to_text(self, *, priced: bool) -> str:
+    def cells(self) -> tuple[str, str, str, str]:
+        """The row in the table: bytes, seconds, credits and source."""
         note = " (from cache)" if self.cached else f" (same audio as {self.same_as})" if self.same_as else ""
         if self.channels is not None:
             note = f" ({self.channels})"
         elif self.is_converted:
             about = "" if self.upload.exact else "about "
             note = f" (sent as {(self.upload.extension or '')[1:]}: {about}{size_text(self.upload.bytes or 0)})"
-        return _format_row(
-            "?" if self.bytes is None else self.bytes,
-            _format_number(self.upload.duration),
-            _format_number(self.credits),
-            f"{self.source}{note}",
-            priced=priced,
-        )
+        size = "?" if self.bytes is None else str(self.bytes)
+        return size, _format_number(self.upload.duration), _format_number(self.credits), f"{self.source}{note}"
 
 
 def print_estimate(
@@ -98,11 +99,14 @@ def print_estimate(
     asked = [*config.request.query(), *config.request.form()]
     if reporter.as_json:
         request = {"to": where, "query": dict(config.request.query()), "form": dict(config.request.form())}
-        report: dict[str, Any] = {"request": request, "inputs": [row.to_dict(priced=priced) for row in rows]}
-        report["duration"] = round(duration, 3)
-        report |= {"credits": round(price, 3)} if priced else {}
-        report |= {"unknown_durations": unknown} if unknown else {}
-        write_json(report)
+        report = {
+            "request": request,
+            "inputs": [row.to_dict(priced=priced) for row in rows],
+            "duration": round(duration, 3),
+            "credits": round(price, 3) if priced else None,
+            "unknown_durations": unknown or None,
+        }
+        write_json(without_none(report))
         return unusable
     reporter.info(f"would go to {where}, with {', '.join(f'{name}={value}' for name, value in asked)}")
     notes = {
@@ -120,22 +124,12 @@ def print_estimate(
             f"{len(films)} of {len(rows)} would be converted to sound only: "
             f"{about}{size_text(size)} of {size_text(whole)}"
         )
-    lines = [
-        _format_row("bytes", "seconds", "credits", "source", priced=priced),
-        *(row.to_text(priced=priced) for row in rows),
-    ]
+    table = [("bytes", "seconds", "credits", "source"), *(row.cells() for row in rows)]
     if len(rows) > 1:
-        size = sum(row.bytes or 0 for row in rows)
-        lines.append(
-            _format_row(
-                size,
-                _format_number(duration) + "+" * bool(unknown),
-                _format_number(price) + "+" * bool(unpriced),
-                "total",
-                priced=priced,
-            )
-        )
-    write_stdout("\n".join(lines) + "\n")
+        size, seconds, credits = sum(row.bytes or 0 for row in rows), f"{duration:.1f}", f"{price:.1f}"
+        table.append((str(size), seconds + "+" * bool(unknown), credits + "+" * bool(unpriced), "total"))
+    columns = "{:>12}  {:>9}  {:>9}  {}\n" if priced else "{0:>12}  {1:>9}  {3}\n"
+    write_stdout("".join(columns.format(*map(one_line, cells)) for cells in table))
     return unusable
 
 
@@ -190,11 +184,6 @@ def _estimate_row(
     source = job.input.source
     before = first.setdefault(lookup.name, source) if lookup and known is None else source
     return Row(source, size, estimate_upload(job, local=local), known is not None, None if before == source else before)
-
-
-def _format_row(size: object, seconds: str, price: str, source: str, *, priced: bool) -> str:
-    numbers = f"{size:>12}  {seconds:>9}" + (f"  {price:>9}" if priced else "")
-    return f"{numbers}  {one_line(source)}"
 
 
 def _format_number(value: float | None) -> str:
