@@ -39,14 +39,20 @@ OPEN_FILES = 16
 SCHEMA = """
 PRAGMA cache_size = -4000;
 PRAGMA journal_mode = OFF;
-CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
+CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
+CREATE INDEX recording_audio ON recording (audio);
+CREATE INDEX recording_bytes ON recording (bytes);
 CREATE TABLE file (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
-CREATE TABLE audio (key INTEGER, place INTEGER, PRIMARY KEY (key, place)) WITHOUT ROWID;
-CREATE TABLE size (bytes INTEGER PRIMARY KEY);
 """
 
-INSERT = """
-INSERT INTO {} VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place, time = excluded.time
+ADD_RECORDING = """
+INSERT INTO recording VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+SET place = excluded.place, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
+WHERE excluded.time >= time
+"""
+
+ADD_FILE = """
+INSERT INTO file VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place, time = excluded.time
 WHERE excluded.time >= time
 """
 
@@ -136,36 +142,20 @@ class JournalIndex:
     def _add(self, name: str, lines: Iterable[tuple[int, RecordingOutcome | RunEvent]]) -> None:
         """Lines of several files are ordered by time; those of one are in order, even if a clock was set back."""
         number = self._numbers.setdefault(name, len(self._numbers)) << FILE_BITS
-        clock = self._times.get(name, 0)
-        recordings: list[tuple[int, int, int]] = []
-        files: list[tuple[int, int, int]] = []
-        audio: list[tuple[int, int]] = []
-        sizes: list[tuple[int]] = []
+        self._query("BEGIN")
         for offset, line in lines:
             self.runs.add(line.run)
             if isinstance(line, RunEvent):
                 self.events.append(line)
                 continue
-            place = number | offset
-            clock = max(clock, int(line.time))
-            recordings.append((key_of(line.recording), place, clock))
-            files += ((key_of(file), place, clock) for file in line.files)
-            if line.audio is not None and line.files:
-                audio.append((key_of(line.audio), place))
-                if line.stat is not None:
-                    sizes.append((line.stat[SIZE],))
-        self._times[name] = clock
-        if self._table is None:
-            return
-        try:
-            self._table.execute("BEGIN")
-            self._table.executemany(INSERT.format("recording"), recordings)
-            self._table.executemany(INSERT.format("file"), files)
-            self._table.executemany("INSERT OR IGNORE INTO audio VALUES (?, ?)", audio)
-            self._table.executemany("INSERT OR IGNORE INTO size VALUES (?)", sizes)
-            self._table.execute("COMMIT")
-        except self._error:
-            self.close()
+            place, clock = number | offset, max(self._times.get(name, 0), int(line.time))
+            self._times[name] = clock
+            audio = key_of(line.audio) if line.audio is not None and line.files else None
+            size = line.stat[SIZE] if line.stat is not None and audio is not None else None
+            self._query(ADD_RECORDING, key_of(line.recording), place, clock, audio, size)
+            for file in line.files:
+                self._query(ADD_FILE, key_of(file), place, clock)
+        self._query("COMMIT")
 
     def find(self, kind: Kind, name: str) -> RecordingOutcome | None:
         """The last line about the recording, or the result, with this name."""
@@ -176,17 +166,13 @@ class JournalIndex:
 
     def with_audio(self, digest: str) -> list[RecordingOutcome]:
         """The recordings whose last line has this SHA-256 of their content."""
-        rows = self._query("SELECT place FROM audio WHERE key = ?", key_of(digest))
-        found = ((place, self._outcome_at(place)) for (place,) in rows)
-        return [
-            outcome
-            for place, outcome in found
-            if outcome is not None and outcome.audio == digest and self._is_latest(place, outcome)
-        ]
+        rows = self._query("SELECT place FROM recording WHERE audio = ?", key_of(digest))
+        found = (self._outcome_at(place) for (place,) in rows)
+        return [outcome for outcome in found if outcome is not None and outcome.audio == digest]
 
     def has_size(self, size: int) -> bool:
         """Whether there is a recording of so many bytes."""
-        return bool(self._query("SELECT 1 FROM size WHERE bytes = ?", size))
+        return bool(self._query("SELECT 1 FROM recording WHERE bytes = ?", size))
 
     def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:
         """The lines that count, each with whether it is the last one of its recording, or only that of a result."""
@@ -221,10 +207,7 @@ class JournalIndex:
             file.close()
         self._open.clear()
 
-    def _is_latest(self, place: int, outcome: RecordingOutcome) -> bool:
-        return self._query("SELECT place FROM recording WHERE key = ?", key_of(outcome.recording)) == [(place,)]
-
-    def _query(self, query: str, *values: int) -> list[Any]:
+    def _query(self, query: str, *values: int | None) -> list[Any]:
         if self._table is None:
             return []
         try:
