@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -20,8 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..audio.pcm import RATE
 from ..client import ConcurrencyLimit, is_account_error
-from ..daemon_thread import start_daemon_thread
-from ..errors import CliError, Interrupted, Stopped
+from ..errors import CliError, Stopped
 from ..output import Layout
 from ..output.batch_observer import BatchObserver
 from ..output.console import Reporter
@@ -35,6 +33,7 @@ from .backend import Backend, BackendConfig
 from .batch.budget import Budget
 from .batch.config import BatchConfig
 from .batch.job import Job
+from .batch.job_threads import run_in_threads
 from .batch.transcriber import JobTranscriber
 from .batch.upload_audio import choose_upload
 from .batch.workspace import UpdateProgress, Workspace
@@ -48,9 +47,6 @@ Mode = Literal["batch", "auto", "manual"]
 
 ENDPOINT = "stt"
 """The route of the batch endpoint."""
-
-TICK_SECONDS = 0.1
-"""How often the main thread looks whether more recordings may be transcribed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,19 +405,13 @@ class EvalRun:
                     progress.failed(key, given_up=True)
                     stopped.append(error)
 
+        def stop() -> int:
+            stopped.append(Stopped())
+            return transcriber.stop()
+
         began = time.monotonic()
-        threads: list[Future[None]] = []
         try:
-            while not threads or wait(threads, TICK_SECONDS).not_done:
-                while len(threads) < min(limit.value, len(self._recordings)) and not stopped:
-                    threads.append(start_daemon_thread(work, "eval"))
-        except Interrupted as error:
-            stopped.append(error)
-            if sent := transcriber.stop():
-                what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
-                self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
-                wait(threads)
-            raise
+            run_in_threads(work, limit, len(self._recordings), self._reporter, is_over=lambda: bool(stopped), stop=stop)
         finally:
             results.elapsed = max(0.0, time.monotonic() - began - transcriber.opening_seconds)
         if failure := next((error for error in stopped if not isinstance(error, Stopped)), None):

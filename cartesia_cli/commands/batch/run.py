@@ -14,13 +14,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ...client import ConcurrencyLimit, is_account_error
-from ...daemon_thread import start_daemon_thread
 from ...errors import CliError, Interrupted, OutputError, Stopped
 from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
@@ -28,6 +26,7 @@ from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
 from .config import BatchConfig
 from .job import Job
+from .job_threads import run_in_threads
 from .ordered_output import OrderedOutput
 from .plan import BatchPlan
 from .run_record import RunRecord
@@ -47,9 +46,6 @@ FEW_INPUTS = 10
 """With more, messages about failures may have scrolled away: they are named again at the end."""
 
 MAX_FAILURES_NAMED = 5
-
-TICK_SECONDS = 0.1
-"""How often the main thread looks whether more jobs may run at once."""
 
 
 class BatchRun:
@@ -102,16 +98,15 @@ class BatchRun:
         self._observer.unusable(self._plan.unusable)
         if self._plan.complete:
             self._observer.all_found()
-        threads: list[Future[None]] = []
+        most = len(self._plan.first) if self._plan.complete else self._limit.maximum
         try:
-            self._run_threads(threads)
+            run_in_threads(
+                self._do_jobs, self._limit, most, self._reporter, is_over=lambda: self._is_over, stop=self._interrupt
+            )
         except Interrupted:
-            try:
-                self._interrupt(threads)
-            finally:  # after another Ctrl-C, too
-                with suppress(StdoutClosed, OutputError):
-                    self._output.flush()
-                self._report_stop()
+            with suppress(StdoutClosed, OutputError):
+                self._output.flush()
+            self._report_stop()
             raise
         else:
             self._output.flush()  # what comes after the first recording that isn't done
@@ -130,15 +125,6 @@ class BatchRun:
         if self._failed and summary.total > FEW_INPUTS:
             self._report_failures()
         return self._failed + self._plan.unusable
-
-    def _run_threads(self, threads: list[Future[None]]) -> None:
-        """Start as many threads as jobs may run at once, and more when the limit grows; return when all are done."""
-        most = len(self._plan.first) if self._plan.complete else self._limit.maximum
-        while not threads or wait(threads, TICK_SECONDS).not_done:
-            while len(threads) < min(self._limit.value, most) and not self._is_over:
-                threads.append(start_daemon_thread(self._do_jobs, "job"))
-            if not threads:
-                return
 
     def _do_jobs(self) -> None:
         """What each thread does: one job after the other."""
@@ -250,18 +236,14 @@ class BatchRun:
         self._transcriber.stop()
         self._limit.close()
 
-    def _interrupt(self, threads: Sequence[Future[None]]) -> None:
-        """After the first Ctrl-C: give up what isn't sent yet, and wait for the responses to what is, because they are
-        paid for. A second Ctrl-C ends that, too.
+    def _interrupt(self) -> int:
+        """After the first Ctrl-C: give up what isn't sent yet. Returns how many recordings are, unless there is only
+        one.
         """
         self._is_interrupted = True
         sent = self._transcriber.stop(aborts_uploads=True)
         self._limit.close()
-        if self._alone or not sent:
-            return
-        what = "1 recording that is" if sent == 1 else f"{sent} recordings that are"
-        self._reporter.info(f"waiting for {what} sent already; Ctrl-C again stops at once")
-        wait(threads)
+        return 0 if self._alone else sent
 
     def _report_stop(self) -> str:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
