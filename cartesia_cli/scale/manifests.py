@@ -67,7 +67,7 @@ def is_manifest(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            lines = _Lines(file)
+            lines = _lines(file)
             fields = _columns(lines) if _is_csv(path) else next(_json_rows(lines))[1]
     except (OSError, StopIteration):
         return False
@@ -78,7 +78,7 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
     """What a manifest lists, in order. A line that can't be used yields an InputError instead."""
     try:
         with path.open("rb") as file:
-            lines = _Lines(file)
+            lines = _lines(file)
             for number, fields in _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines):
                 try:
                     yield _entry(path, fields)
@@ -175,38 +175,20 @@ def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     return seconds
 
 
-class _Lines:
-    """The lines of a file; None for each that is longer than MAX_LINE_BYTES.
-
-    number    of the last line, from 1
-    skipped   how many were too long
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.number = self.skipped = 0
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> bytes | None:
-        line = self._file.readline(MAX_LINE_BYTES + 1)
-        if not line:
-            raise StopIteration
-        self.number += 1
-        if len(line) <= MAX_LINE_BYTES:
-            return line
-        self.skipped += 1
-        while line and not line.endswith(b"\n"):
-            line = self._file.readline(MAX_LINE_BYTES)
-        return None
+def _lines(file: BinaryIO) -> Iterator[bytes | None]:
+    """The lines of a file; None for each that is longer than MAX_LINE_BYTES."""
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        is_too_long = len(line) > MAX_LINE_BYTES
+        while is_too_long and line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE_BYTES)
+        yield None if is_too_long else line
 
 
-def _json_rows(lines: _Lines) -> Iterator[Row]:
+def _json_rows(lines: Iterator[bytes | None]) -> Iterator[Row]:
     """The JSON object of each line. Empty lines are skipped."""
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         if line is None or line.strip():
-            yield (lines.number, _TOO_LONG if line is None else _parse_object(line))
+            yield (number, _TOO_LONG if line is None else _parse_object(line))
 
 
 def _parse_object(line: bytes) -> Mapping[str, Any] | str:
@@ -223,7 +205,7 @@ def _parse_object(line: bytes) -> Mapping[str, Any] | str:
     return fields if isinstance(fields, dict) else "not a JSON object"
 
 
-def _columns(lines: _Lines) -> list[str]:
+def _columns(lines: Iterator[bytes | None]) -> list[str]:
     """The names of the columns of a CSV file: its first line. Empty if it can't be read."""
     line = next(lines, None) or b""
     try:
@@ -232,12 +214,23 @@ def _columns(lines: _Lines) -> list[str]:
         return []
 
 
-def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
-    """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped."""
+def _csv_rows(lines: Iterator[bytes | None], columns: list[str]) -> Iterator[Row]:
+    """The cells of each row, by the names of their columns. A row may have several lines; empty ones are skipped.
+
+    lines   those after the first, which has the names of the columns
+    """
+    is_too_long = False
+
+    def texts() -> Iterator[str]:
+        nonlocal is_too_long
+        for line in lines:
+            is_too_long = is_too_long or line is None
+            yield "" if line is None else line.decode("utf-8", "surrogateescape")
+
     csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader("" if line is None else line.decode("utf-8", "surrogateescape") for line in lines)
+    reader = csv.reader(texts())
     while True:
-        number, skipped = lines.number + 1, lines.skipped
+        number, is_too_long = reader.line_num + 2, False
         try:
             cells = next(reader)
         except StopIteration:
@@ -245,7 +238,7 @@ def _csv_rows(lines: _Lines, columns: list[str]) -> Iterator[Row]:
         except csv.Error as error:
             yield (number, f"not CSV: {error}")
         else:
-            if lines.skipped > skipped:
+            if is_too_long:
                 yield (number, _TOO_LONG)
             elif cells:
                 yield (number, _by_column(cells, columns))
