@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Protocol
 
 from ...audio.probing import MediaInfo
 from ...errors import CliError, InputError, OutputError, UsageError
@@ -26,13 +25,6 @@ LOOKAHEAD = 1000
 
 SelectPending = Callable[[Sequence[Job]], tuple[list[Job], int]]
 """Chooses the jobs that have to be done, and counts those that can't be, which it reports."""
-
-
-class OnFound(Protocol):
-    """Called when inputs have been found."""
-
-    def __call__(self, *, any_found: bool) -> object:
-        """`any_found`: whether there is one among them that may be a recording."""
 
 
 class BatchPlan:
@@ -56,7 +48,7 @@ class BatchPlan:
         response_folder: Path | None,
         select: SelectPending | None,
         streamed: bool,
-        on_found: OnFound,
+        on_found: Callable[[bool], object],
     ) -> None:
         """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
         InputError if the only input is unusable.
@@ -65,7 +57,7 @@ class BatchPlan:
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
         streamed          whether inputs come in while others are being transcribed: each is planned by itself
-        on_found          called when the first inputs are found, before they are probed
+        on_found          called when the first inputs are found, before they are probed: whether any may be a recording
         """
         self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
         self._response_folder, self._select = response_folder, select
@@ -85,7 +77,7 @@ class BatchPlan:
             following = next(groups, None)
             self.complete = following is None
             self._later = chain([following], groups) if following else iter(())
-        on_found(any_found=any(isinstance(item, Input) for item in items))
+        on_found(any(isinstance(item, Input) for item in items))
         self.first = self._jobs(items, is_first=True)
 
     @property
@@ -100,10 +92,7 @@ class BatchPlan:
             try:
                 yield from self._jobs(group, is_first=False)
             except (UsageError, OutputError) as error:
-                self._reporter.error(error)
-                self.unusable += len(group)
-                for item in group:
-                    self._note_failure(item, error)
+                self._refuse(group, error)
         self.complete = True
 
     def _jobs(self, items: Sequence[Input | InputError], *, is_first: bool) -> list[Job]:
@@ -116,9 +105,7 @@ class BatchPlan:
             except InputError as error:
                 if is_first and self.complete and len(items) == 1:
                     raise
-                self._reporter.error(error)
-                self.unusable += 1
-                self._note_failure(item, error)
+                self._refuse([item], error)
         jobs = self._with_targets(probed)
         if not is_first or not self.complete:
             jobs = [job for job in jobs if self._claim_names(job)]
@@ -141,21 +128,20 @@ class BatchPlan:
         response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, owner_of)
         return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
 
-    def _note_failure(self, item: Input | InputError, error: CliError) -> None:
-        if isinstance(item, Input):
-            self._record.failed_before(item, self._options, error)
+    def _refuse(self, items: Sequence[Input | InputError], error: CliError) -> None:
+        """Report an error because of which inputs can't be transcribed."""
+        self._reporter.error(error)
+        self.unusable += len(items)
+        for item in items:
+            if isinstance(item, Input):
+                self._record.failed_before(item, self._options, error)
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""
         if self._plan.output is not None or sum(map(self._taken.add, job.files)) == len(job.files):
             return True
-        self._reporter.error(
-            UsageError(
-                f"{job.input.source} and another input would both be written to {job.files[0]}",
-                hint="transcribe them into different folders",
-            )
-        )
-        self.unusable += 1
+        message = f"{job.input.source} and another input would both be written to {job.files[0]}"
+        self._refuse([job.input], UsageError(message, hint="transcribe them into different folders"))
         return False
 
 

@@ -163,7 +163,7 @@ class TranscribeRun:
                 self._record.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
                 is_done = self._transcribe(plan, names, workspace)
-        skipped.report(any_found=True)
+        skipped.report()
         return is_done and (manifest is None or not manifest.missing)
 
     def _open_backend(self) -> Backend:
@@ -363,7 +363,7 @@ class SkippedInputs:
         self._repeats += 1
         self._reporter.detail(f"{source}: the same as another input: skipped")
 
-    def report(self, *, any_found: bool) -> None:
+    def report(self, any_found: bool = True) -> None:
         """Say how many were skipped since the last report.
 
         any_found   False if no input may be a recording: the error that follows counts the files
