@@ -1,15 +1,19 @@
 """A job of a batch: one recording to transcribe, what its header says, and where its results go."""
 
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
 from ...audio.probing import MediaInfo, probe, probe_raw
-from ...errors import InputError
+from ...errors import CliError, InputError
 from ...protocol.batch import BatchOptions
 from .inputs import Input
 from .output_plan import Targets
 from .stdin import STDIN
+
+Refuse = Callable[[Sequence[Input], CliError], object]
+"""Reports an error because of which inputs can't be transcribed."""
 
 
 class Job(NamedTuple):

@@ -15,7 +15,7 @@ from ...errors import CliError, InputError, OutputError, UsageError
 from ...output.console import Reporter
 from ...protocol.batch import BatchOptions
 from .inputs import Input, SeenNames
-from .job import Job, probe_input
+from .job import Job, Refuse, probe_input
 from .output_plan import FindOwner, OutputPlan, Targets
 from .run_record import RunRecord, shard_key
 
@@ -23,8 +23,8 @@ LOOKAHEAD = 1000
 """Inputs that are planned before anything is sent."""
 
 
-SelectPending = Callable[[Sequence[Job]], tuple[list[Job], int]]
-"""Chooses the jobs that have to be done, and counts those that can't be, which it reports."""
+SelectPending = Callable[[Sequence[Job], Refuse], list[Job]]
+"""Chooses the jobs that have to be done, and refuses those that can't be."""
 
 
 class BatchPlan:
@@ -110,10 +110,9 @@ class BatchPlan:
         if not is_first or not self.complete:
             jobs = [job for job in jobs if self._claim_names(job)]
         if self._select is not None:
-            count = len(jobs)
-            jobs, failed = self._select(jobs)
-            self.unusable += failed
-            self.done += count - len(jobs) - failed
+            count, unusable = len(jobs), self.unusable
+            jobs = self._select(jobs, self._refuse)
+            self.done += count - len(jobs) - (self.unusable - unusable)
         return jobs
 
     def _with_targets(self, probed: Sequence[tuple[Input, MediaInfo | None]]) -> list[Job]:

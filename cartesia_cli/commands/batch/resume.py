@@ -24,7 +24,7 @@ from .stdin import STDIN
 
 if TYPE_CHECKING:
     from .config import BatchConfig
-    from .job import Job
+    from .job import Job, Refuse
 
 KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
@@ -37,16 +37,17 @@ def pending(
     results: RunRecord,
     is_free: Callable[[Job], object],
     reporter: Reporter,
-    on_done: Callable[[Job], object] = lambda job: None,
-) -> tuple[list[Job], int]:
-    """The jobs that are left, each with only the results that it lacks, and how many of the others can't be done, which
-    is reported and recorded. Raises UsageError if the only one can't be done.
+    refuse: Refuse,
+    on_done: Callable[[Job], object],
+) -> list[Job]:
+    """The jobs that are left, each with only the results that it lacks. Raises UsageError if the only one can't be
+    done.
 
     is_free   whether a job costs nothing, because its response is in the cache
-    on_done   called with each job that is done; a UsageError of it means that the job can't be
+    refuse    called with each of several that can't be done
+    on_done   called with each that is done
     """
     waiting: list[Job] = []
-    failed = 0
     for job in jobs:
         try:
             left = unfinished(job, config, results)
@@ -60,10 +61,8 @@ def pending(
         except UsageError as error:
             if len(jobs) == 1:
                 raise
-            reporter.error(error)
-            results.failed_before(job.input, config.request, error)
-            failed += 1
-    return waiting, failed
+            refuse([job.input], error)
+    return waiting
 
 
 def find_owner(stem: Path, inputs: Sequence[Input], results: RunRecord) -> Input | Result | None:

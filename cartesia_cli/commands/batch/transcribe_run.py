@@ -20,7 +20,7 @@ from .bucket_results import BucketResults, bucket_url
 from .budget import Budget
 from .config import BatchConfig
 from .inputs import Input, find_inputs, is_streamed, may_be_several
-from .job import Job
+from .job import Job, Refuse
 from .plan import BatchPlan
 from .run import BatchRun
 from .run_record import has_journal, open_record, shard_key
@@ -274,8 +274,8 @@ class TranscribeRun:
             on_found=skipped.report,
         )
 
-    def _select_pending(self, jobs: Sequence[Job]) -> tuple[list[Job], int]:
-        """The jobs that earlier runs have left, and how many can't be done, which is reported."""
+    def _select_pending(self, jobs: Sequence[Job], refuse: Refuse) -> list[Job]:
+        """The jobs that earlier runs have left; those that can't be done are refused."""
         config, record, reporter = self._config, self._record, self._reporter
         manifest = config.manifest
         chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
@@ -283,7 +283,7 @@ class TranscribeRun:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
             if not self._formats:
-                return [job for job in chosen if not manifest.keep(job)], 0
+                return [job for job in chosen if not manifest.keep(job)]
 
         def find_response(job: Job) -> ServerResponse | None:
             # With --speakers-by-channel, there is one for each channel, known when the recording is split.
@@ -295,7 +295,7 @@ class TranscribeRun:
 
         from .resume import pending  # start-up: results often go to stdout
 
-        return pending(chosen, config, record, find_response, reporter, keep_in_manifest)
+        return pending(chosen, config, record, find_response, reporter, refuse, keep_in_manifest)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""
