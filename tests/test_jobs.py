@@ -302,13 +302,13 @@ def test_results_that_stdout_does_not_take_are_left_to_do(service: NamingService
 
 SLOW_WRITER = """
 import sys, time
-from cartesia_cli.commands.batch import run
-write_results = run.write_results
+from cartesia_cli.commands.batch import job_runner
+write_results = job_runner.write_results
 def write_slowly(*arguments, **options):
     print("writing", file=sys.stderr, flush=True)
     time.sleep(1)
     write_results(*arguments, **options)
-run.write_results = write_slowly
+job_runner.write_results = write_slowly
 from cartesia_cli.__main__ import main
 sys.exit(main())
 """

@@ -1,7 +1,7 @@
 """`transcribe`: turns recordings into transcripts, several at once, in the order in which they are named.
 
 An error in the command line and unusable inputs are reported before anything is sent. A recording that fails doesn't
-stop the others; a refused key or exhausted credits do. `batch/transcribe_run.py` does the work.
+stop the others; a refused key or exhausted credits do. `batch/transcribe_command.py` does the work.
 """
 
 from contextlib import ExitStack
@@ -24,9 +24,9 @@ ffmpeg -i film.mkv -f wav - | cartesia-cli transcribe - -f json
 
 def transcribe(context: typer.Context, reporter: Reporter, *, options: TranscribeOptions) -> None:
     """Turn recordings into text, word tables, subtitles or JSON."""
-    from .batch.transcribe_run import TranscribeRun
+    from .batch.transcribe_command import TranscribeCommand
 
     with ExitStack() as stack:
-        is_done = TranscribeRun(context, options, reporter, stack).run()
+        is_done = TranscribeCommand(context, options, reporter, stack).run()
     if not is_done:
         raise typer.Exit(Exit.FAILED)

@@ -82,7 +82,7 @@ class Row:
 def print_estimate(
     plan: BatchPlan, config: BatchConfig, base_url: str | None, workspace: Workspace, reporter: Reporter
 ) -> int:
-    """Write what `run.BatchRun` would do to stdout. Returns the number of unusable inputs, each of which is reported.
+    """Write what a JobRunner would do to stdout. Returns the number of unusable inputs, each of which is reported.
     Raises CliError for the only input.
 
     base_url    None: this machine, which costs nothing

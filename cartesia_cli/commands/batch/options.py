@@ -90,20 +90,25 @@ class InputOptions(given.OptionGroup):
     dry_run: DryRun = False
 
 
-class RunOptions(given.OptionGroup):
-    """Which of the inputs are done, and what is written besides transcripts."""
+class PendingOptions(given.OptionGroup):
+    """Which of the inputs are transcribed."""
 
     resume: Resume = False
     retry_failed: RetryFailed = False
     shard: ShardOption = None
-    keep_json: KeepJson = None
-    output_manifest: OutputManifest = None
-    embed_audio: EmbedAudio = False
 
     @property
     def continues(self) -> bool:
         """Whether results of an earlier run are kept."""
         return self.resume or self.retry_failed
+
+
+class ExtraOutputOptions(given.OptionGroup):
+    """What is written besides transcripts."""
+
+    keep_json: KeepJson = None
+    output_manifest: OutputManifest = None
+    embed_audio: EmbedAudio = False
 
 
 class RecordingOptions(given.OptionGroup):
@@ -151,7 +156,8 @@ class TranscribeOptions(given.OptionGroup):
 
     input: InputOptions
     output: OutputOptions
-    run: RunOptions
+    pending: PendingOptions
+    extra: ExtraOutputOptions
     format: FormatOptions
     subtitles: SubtitleOptions
     recording: RecordingOptions
@@ -166,7 +172,7 @@ class TranscribeOptions(given.OptionGroup):
             return None
         return check_speakers(
             self.recording.speakers_by_channel,
-            self.run.keep_json,
+            self.extra.keep_json,
             self.recording.encoding,
             self.sending.dask,
             self.sending.max_credits,

@@ -16,8 +16,8 @@ from ...output.console import Reporter
 from ...protocol.batch import BatchOptions
 from .inputs import Input, SeenNames
 from .job import Job, Refuse, probe_input
+from .outcomes import OutcomeStore, shard_key
 from .output_plan import FindOwner, OutputPlan, Targets
-from .run_record import RunRecord, shard_key
 
 LOOKAHEAD = 1000
 """Inputs that are planned before anything is sent."""
@@ -42,7 +42,7 @@ class BatchPlan:
         found: Iterator[Input | InputError],
         options: BatchOptions,
         plan: OutputPlan,
-        record: RunRecord,
+        outcomes: OutcomeStore,
         reporter: Reporter,
         *,
         response_folder: Path | None,
@@ -53,13 +53,13 @@ class BatchPlan:
         """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
         InputError if the only input is unusable.
 
-        record            of earlier runs: their results keep their file names
+        outcomes          of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
         streamed          whether inputs come in while others are being transcribed: each is planned by itself
         on_found          called when the first inputs are found, before they are probed: whether any may be a recording
         """
-        self._options, self._plan, self._record, self._reporter = options, plan, record, reporter
+        self._options, self._plan, self._outcomes, self._reporter = options, plan, outcomes, reporter
         self._response_folder, self._select = response_folder, select
         self._taken = SeenNames()
         self.to_stdout = plan.to_stdout
@@ -121,7 +121,7 @@ class BatchPlan:
         def owner_of(stem: Path, inputs: Sequence[Input]) -> object:
             from .resume import find_owner  # start-up: most names are free
 
-            return find_owner(stem, inputs, self._record)
+            return find_owner(stem, inputs, self._outcomes)
 
         targets = self._plan.targets(inputs, owner_of)
         response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, owner_of)
@@ -133,7 +133,7 @@ class BatchPlan:
         self.unusable += len(items)
         for item in items:
             if isinstance(item, Input):
-                self._record.failed_before(item, self._options, error)
+                self._outcomes.failed_before(item, self._options, error)
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""

@@ -18,8 +18,8 @@ from ...output import FORMATS
 from ...output.console import Reporter
 from ...results import Result
 from .inputs import Input
+from .outcomes import OutcomeStore, request_of, source_of
 from .output_plan import Targets, result_file
-from .run_record import RunRecord, request_of, source_of
 from .stdin import STDIN
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ AGAIN = "to overwrite it, run the command for this input with --force instead of
 def pending(
     jobs: Sequence[Job],
     config: BatchConfig,
-    results: RunRecord,
+    outcomes: OutcomeStore,
     is_free: Callable[[Job], object],
     reporter: Reporter,
     refuse: Refuse,
@@ -50,8 +50,8 @@ def pending(
     waiting: list[Job] = []
     for job in jobs:
         try:
-            left = unfinished(job, config, results)
-            if left is not None and (old := _renamed(left, config, results)) and not is_free(left):
+            left = unfinished(job, config, outcomes)
+            if left is not None and (old := _renamed(left, config, outcomes)) and not is_free(left):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
             if left is None:
@@ -65,13 +65,13 @@ def pending(
     return waiting
 
 
-def find_owner(stem: Path, inputs: Sequence[Input], results: RunRecord) -> Input | Result | None:
+def find_owner(stem: Path, inputs: Sequence[Input], outcomes: OutcomeStore) -> Input | Result | None:
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
     files = [result_file(stem, name) for name in FORMATS]
     there = [file for file in files if os.path.lexists(file)]
-    known = results.find(there)
+    known = outcomes.find(there)
     for file in there:
         if result := known.get(os.path.realpath(file)):
             own = [item for item in inputs if result.source == source_of(item)]
@@ -83,11 +83,11 @@ def find_owner(stem: Path, inputs: Sequence[Input], results: RunRecord) -> Input
     return None
 
 
-def unfinished(job: Job, config: BatchConfig, results: RunRecord) -> Job | None:
+def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | None:
     """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
     overwritten.
     """
-    known = results.find(job.files)
+    known = outcomes.find(job.files)
     left = {file for file in job.files if not _is_finished(file, job.input, request_of(file, job, config), known)}
     targets: Targets = {name: file for name, file in job.targets.items() if file in left}
     response_file = job.response_file if job.response_file in left else None
@@ -115,14 +115,14 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result])
     return False
 
 
-def _renamed(job: Job, config: BatchConfig, results: RunRecord) -> list[Path]:
+def _renamed(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in job.files:
         wanted = request_of(file, job, config)
         orphans = [
             result.file
-            for result in results.of_same_content(job.input.path, file.parent)
+            for result in outcomes.of_same_content(job.input.path, file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
             if result.options in (None, wanted) and not _has_source(result, job.input)
         ]

@@ -28,8 +28,8 @@ from .config import BatchConfig
 from .job import Job
 from .job_threads import run_in_threads
 from .ordered_output import OrderedOutput
+from .outcomes import OutcomeStore
 from .plan import BatchPlan
-from .run_record import RunRecord
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
@@ -48,13 +48,13 @@ FEW_INPUTS = 10
 MAX_FAILURES_NAMED = 5
 
 
-class BatchRun:
-    """One run over a plan.
+class JobRunner:
+    """Does the jobs of a plan.
 
     plan          the recordings
     observer      shows progress
     summary       counts what has been done so far
-    record        what becomes of each recording is recorded here
+    outcomes      what becomes of each recording is recorded here
     limit         of jobs at once
     rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others
     """
@@ -68,12 +68,12 @@ class BatchRun:
         summary: BatchSummary,
         reporter: Reporter,
         *,
-        record: RunRecord,
+        outcomes: OutcomeStore,
         limit: ConcurrencyLimit,
         rest_command: Callable[[Sequence[Job]], str],
     ) -> None:
         self._plan, self._config, self._transcriber, self._reporter = plan, config, transcriber, reporter
-        self._observer, self._summary, self._record, self._limit = observer, summary, record, limit
+        self._observer, self._summary, self._outcomes, self._limit = observer, summary, outcomes, limit
         self._rest_command, self._alone = rest_command, plan.is_alone
         self._known = len(plan.first)
         self._are_inputs_counted = plan.complete
@@ -131,7 +131,7 @@ class BatchRun:
         try:
             while (numbered := self._next_job()) is not None:
                 number, job = numbered
-                if not self._record.claim(job.input):
+                if not self._outcomes.claim(job.input):
                     self._defer(number, job)
                     continue
                 try:
@@ -140,7 +140,7 @@ class BatchRun:
                     self._transcriber.billable_jobs.discard(
                         number
                     )  # only now: a response that has come must be written, too
-                    self._record.release(job.input)
+                    self._outcomes.release(job.input)
         except BaseException as error:
             self._stop(error)
 
@@ -150,7 +150,7 @@ class BatchRun:
                 return None
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
-                    self._record.count_inputs(self._known, self._plan.done)
+                    self._outcomes.count_inputs(self._known, self._plan.done)
                     self._observer.all_found()
                 self._is_over = True
                 if self._deferred:
@@ -177,11 +177,11 @@ class BatchRun:
         """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
         if self._config.bucket is not None:
             return self._config.bucket.left(job)
-        if not self._record.is_changed(job.input):
+        if not self._outcomes.is_changed(job.input):
             return job
         from .resume import unfinished  # start-up: other runs are rare
 
-        return unfinished(job, self._config, self._record)
+        return unfinished(job, self._config, self._outcomes)
 
     def _do_job(self, number: int, job: Job) -> None:
         if job.media is not None and job.media.note:
@@ -217,7 +217,7 @@ class BatchRun:
             raise
         stops = error is not None and is_account_error(error)
         if error is not None and not stops:
-            self._record.failed(job.input, self._config.request, error)
+            self._outcomes.failed(job.input, self._config.request, error)
         with self._lock:
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)
@@ -311,7 +311,7 @@ class BatchRun:
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
-            self._record.done(planned, audio, config, transcript.duration or 0.0, done.credits)
+            self._outcomes.done(planned, audio, config, transcript.duration or 0.0, done.credits)
         return None
 
     def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:

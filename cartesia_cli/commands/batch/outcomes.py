@@ -1,4 +1,4 @@
-"""Records what a run has done: in the journal of its --output-dir; other files in the user's record of results.
+"""What became of recordings: in the journal of --output-dir; of files elsewhere, in the user's record of results.
 
 The journal comes first when results are looked up, because it is of this directory, whoever wrote it. The user's record
 also knows what versions without a journal wrote there.
@@ -97,20 +97,20 @@ def has_journal(output_dir: Path) -> bool:
     return (output_dir / FOLDER).is_dir()
 
 
-def open_record(output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> RunRecord:
-    """The record of a run. What earlier runs have written is read; nothing is written yet.
+def open_outcomes(output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> OutcomeStore:
+    """The outcomes that earlier runs have recorded are read; nothing is written yet.
 
     output_dir   None: results go elsewhere, and no journal is kept
     """
     results = Results(state_dir() / "results.sqlite", reporter.detail)
     if output_dir is None:
-        return RunRecord(results)
+        return OutcomeStore(results)
     from ...scale.journal import Journal
 
-    return RunRecord(results, Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail))
+    return OutcomeStore(results, Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail))
 
 
-class RunRecord:
+class OutcomeStore:
     """The results of earlier runs, and what becomes of the recordings of this one.
 
     results    of the user

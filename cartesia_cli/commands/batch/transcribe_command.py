@@ -1,4 +1,4 @@
-"""One run of `transcribe`: finds the inputs, plans them, and has them transcribed, as the options say."""
+"""The command `transcribe`: finds the inputs, plans them, and has them transcribed, as the options say."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from .budget import Budget
 from .config import BatchConfig
 from .inputs import Input, find_inputs, is_streamed, may_be_several
 from .job import Job, Refuse
+from .job_runner import JobRunner
+from .outcomes import has_journal, open_outcomes, shard_key
 from .plan import BatchPlan
-from .run import BatchRun
-from .run_record import has_journal, open_record, shard_key
 from .stdin import STDIN, spool_stdin
 from .summary import BatchSummary
 from .transcriber import JobTranscriber, look_up
@@ -49,8 +49,8 @@ SAMPLE_VOICE = {"mode": "id", "id": "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"}
 """The voice in the API documentation's example of batch transcription."""
 
 
-class TranscribeRun:
-    """A run of the command. To create it raises UsageError for most options that contradict each other, and AuthError
+class TranscribeCommand:
+    """One call of the command. To create it raises UsageError for most options that contradict each other, AuthError
     without the key that is needed.
 
     stack   closes at the end what the run opens
@@ -62,7 +62,7 @@ class TranscribeRun:
         self._context, self._options, self._reporter, self._stack = context, options, reporter, stack
         output, sending = options.output, options.sending
         has_other_output = output.is_given or options.format.selects_rows
-        is_manifest_only = options.run.output_manifest is not None and not has_other_output
+        is_manifest_only = options.extra.output_manifest is not None and not has_other_output
         self._formats = () if is_manifest_only else output.formats(selects_rows=options.format.selects_rows)
         layout = options.format.layout(options.subtitles)
         sends_here = sending.dask is None or options.input.sample  # the workers of a cluster have keys of their own
@@ -71,17 +71,17 @@ class TranscribeRun:
         )
         request = options.recording.request(reporter, self._backend_config.base_url)
         self._shard = None
-        if options.run.shard is not None:
+        if options.pending.shard is not None:
             from ...scale.shards import parse_shard
 
-            self._shard = parse_shard(options.run.shard, os.environ)
+            self._shard = parse_shard(options.pending.shard, os.environ)
         speakers = options.speakers()
         responses = backend.open_cache(
             sending.no_cache, self._backend_config, sending.endpoint, options.backend.local_model, reporter
         )
         bucket, folder = None, output.output_dir
         if bucket_url(folder) is not None:
-            bucket, folder = BucketResults(force=output.force, resume=options.run.resume), None
+            bucket, folder = BucketResults(force=output.force, resume=options.pending.resume), None
         self._config = BatchConfig(
             request,
             layout,
@@ -90,16 +90,16 @@ class TranscribeRun:
             responses,
             speakers=speakers,
             bucket=bucket,
-            embed_audio=options.run.embed_audio,
-            replaces=output.force or options.run.continues,
+            embed_audio=options.extra.embed_audio,
+            replaces=output.force or options.pending.continues,
             engine=backend.engine_name(self._backend_config, options.backend.local_model, request.language),
         )
-        if options.run.retry_failed:
+        if options.pending.retry_failed:
             if folder is None:
                 raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
             if not has_journal(folder):
                 raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
-        self._record = open_record(folder, self._shard, reporter)
+        self._outcomes = open_outcomes(folder, self._shard, reporter)
         self._limit = backend.concurrency_limit(
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
         )
@@ -121,8 +121,8 @@ class TranscribeRun:
         recordings = [found for name in names for found in workspace.recordings_on_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
         manifest = None
-        if options.run.output_manifest is not None:
-            manifest = self._open_manifest(options.run.output_manifest, names)
+        if options.extra.output_manifest is not None:
+            manifest = self._open_manifest(options.extra.output_manifest, names)
         output_plan = options.output.plan(
             self._formats, several=several, selects_rows=options.format.selects_rows
         )._replace(force=dry_run or config.replaces, to_bucket=config.bucket is not None)
@@ -132,7 +132,7 @@ class TranscribeRun:
 
             matches = MatchWriter(config.layout, output_plan, reporter, speakers=config.speakers is not None)
         self._config = config = config._replace(manifest=manifest, matches=matches)
-        if options.run.resume and output_plan.to_stdout:
+        if options.pending.resume and output_plan.to_stdout:
             raise UsageError(
                 "--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR"
             )
@@ -158,9 +158,9 @@ class TranscribeRun:
             is_done = not plan.unusable
             if manifest is not None:
                 manifest.reserve()
-            self._stack.enter_context(self._record.run(shell_commands.run_command(self._context, names)))
+            self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
             if plan.complete:
-                self._record.count_inputs(len(plan.first), plan.done)
+                self._outcomes.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
                 is_done = self._transcribe(plan, names, workspace)
         skipped.report()
@@ -245,7 +245,7 @@ class TranscribeRun:
         options = self._options
         if self._shard is not None:
             path = path_of_shard(path, self._shard)
-        keeps_lines = options.run.continues
+        keeps_lines = options.pending.continues
         force = options.output.force or options.input.dry_run
         check_output_manifest(path, names, resume=keeps_lines, force=force)
         if options.input.dry_run:
@@ -266,19 +266,19 @@ class TranscribeRun:
             numbered,
             self._config.request,
             output_plan,
-            self._record,
+            self._outcomes,
             self._reporter,
-            response_folder=options.run.keep_json,
-            select=self._select_pending if options.run.continues else None,
+            response_folder=options.extra.keep_json,
+            select=self._select_pending if options.pending.continues else None,
             streamed=is_streamed(options.input.files_from),
             on_found=skipped.report,
         )
 
     def _select_pending(self, jobs: Sequence[Job], refuse: Refuse) -> list[Job]:
         """The jobs that earlier runs have left; those that can't be done are refused."""
-        config, record, reporter = self._config, self._record, self._reporter
+        config, outcomes, reporter = self._config, self._outcomes, self._reporter
         manifest = config.manifest
-        chosen = record.select_failed(jobs) if self._options.run.retry_failed else jobs
+        chosen = outcomes.select_failed(jobs) if self._options.pending.retry_failed else jobs
         if manifest is not None:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
@@ -295,14 +295,14 @@ class TranscribeRun:
 
         from .resume import pending  # start-up: results often go to stdout
 
-        return pending(chosen, config, record, find_response, reporter, refuse, keep_in_manifest)
+        return pending(chosen, config, outcomes, find_response, reporter, refuse, keep_in_manifest)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""
         if plan.done:
             more = "" if plan.complete else " of the first ones"
             rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
-            what = "not to be tried again" if self._options.run.retry_failed else "already done"
+            what = "not to be tried again" if self._options.pending.retry_failed else "already done"
             self._reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
@@ -333,9 +333,9 @@ class TranscribeRun:
                 transcriber = JobTranscriber(
                     config, self._connect, reporter, budget, observer, workspace, self._cluster
                 )
-                failed = BatchRun(
+                failed = JobRunner(
                     plan, config, transcriber, observer, summary, reporter,
-                    record=self._record, limit=limit, rest_command=rest_command,
+                    outcomes=self._outcomes, limit=limit, rest_command=rest_command,
                 ).run()  # fmt: skip
         finally:
             write_error = None if matches is None else matches.close()
