@@ -263,6 +263,19 @@ def test_part_to_the_end_of_a_recording_is_not_sent_again(
     assert len(service.audio) == 3
 
 
+def test_dry_run_of_a_resumed_manifest_lists_only_pending_inputs_and_writes_nothing(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    command = ["--no-cache", "--output-manifest", "out.jsonl", "--dry-run", "--resume"]
+    assert transcribe("wavs/3.wav", *command[:3]).returncode == Exit.DONE
+    (tmp_path / "out.jsonl").rename(tmp_path / "out.jsonl.part")
+    done = transcribe("wavs", *command)
+    assert "1 of 10 already done; 9 to do" in done.stderr and "out.jsonl" not in done.stderr
+    assert "wavs/2.wav" in done.stdout and "wavs/3.wav" not in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "out.jsonl.part", "wavs"]
+    assert service.names == ["3.wav"]
+
+
 def test_interrupted_run_says_where_its_lines_are(
     tmp_path: Path, env: dict[str, str], transcribe: Transcribe, service: NamingService
 ) -> None:

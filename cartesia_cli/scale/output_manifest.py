@@ -84,20 +84,25 @@ class OutputManifest:
     resume   whether lines of earlier runs are kept: those of the manifest, and those in a partial file of a run that
              was killed. Otherwise both files are replaced: the partial one by the first line, the manifest at the end
     force    whether files of earlier runs may be replaced
+    dry_run  whether only lines of earlier runs are looked up: nothing is written or locked
 
     Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced; OutputError if a
     file can't be read or written, or if another program writes, replaces or removes the partial file.
     """
 
-    def __init__(self, path: Path, *, resume: bool, force: bool = False) -> None:
+    def __init__(self, path: Path, *, resume: bool, force: bool = False, dry_run: bool = False) -> None:
         self._path, self._partial = path, partial_path(path)
         self._lock = Lock()
         self._lines = DiskIndex(SCHEMA)
         self._replaces_partial = not resume
         """Whether the lines in the partial file are of no use: they stay until there is one of this run."""
+        self._dry_run = dry_run
         with output_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._former = _open_locked(self._partial, path)
+            if dry_run:
+                self._file = self._former = (self._partial if self._partial.exists() else Path(os.devnull)).open("rb")
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._former = _open_locked(self._partial, path)
             self._size = self._file.seek(0, os.SEEK_END)
             self._replaces_manifest = force or (resume and path.exists())
             try:
@@ -207,7 +212,7 @@ class OutputManifest:
             raise error
 
     def _close(self) -> None:
-        if not self._file.closed and not self._size and _is_at(self._file, self._partial):
+        if not (self._dry_run or self._file.closed or self._size) and _is_at(self._file, self._partial):
             self._remove_partial()
         self._file.close()
         self._former.close()

@@ -55,14 +55,17 @@ class ManifestResults:
 
     resume       whether lines of earlier runs are kept
     force        whether files of an earlier run are replaced
+    dry_run      whether only lines of earlier runs are looked up
     texts_only   whether results in the format `text` are nothing but the text
 
     missing      recordings with results that have no line, because their text isn't known: each is reported
     """
 
-    def __init__(self, path: Path, *, resume: bool, force: bool, texts_only: bool, reporter: Reporter) -> None:
+    def __init__(
+        self, path: Path, *, resume: bool, force: bool, dry_run: bool, texts_only: bool, reporter: Reporter
+    ) -> None:
         self._path, self._resume, self._force, self._reporter = path, resume, force, reporter
-        self._texts_only = texts_only
+        self._dry_run, self._texts_only = dry_run, texts_only
         self.missing: list[str] = []
         self._manifest: OutputManifest | None = None
 
@@ -74,11 +77,11 @@ class ManifestResults:
             return
         with self._manifest as manifest:
             try:
-                if kind is None:
+                if kind is None and not self._dry_run:
                     count = manifest.finish()
                     self._reporter.info(f"wrote {self._path}: {count} {'recording' if count == 1 else 'recordings'}")
             finally:
-                if manifest.has_lines:
+                if manifest.has_lines and not self._dry_run:
                     self._reporter.info(f"{partial_path(self._path)} has the results so far, for --resume")
 
     def reserve(self) -> None:
@@ -87,7 +90,7 @@ class ManifestResults:
         files that must not be replaced.
         """
         if self._manifest is None:
-            self._manifest = OutputManifest(self._path, resume=self._resume, force=self._force)
+            self._manifest = OutputManifest(self._path, resume=self._resume, force=self._force, dry_run=self._dry_run)
 
     def add(self, item: Input, text: str, duration: float | None) -> None:
         """Write the line of a recording. `duration`: in seconds, as measured."""
@@ -100,10 +103,9 @@ class ManifestResults:
         assert self._manifest is not None
         item = job.input
         earlier = self._manifest.earlier(self._audio(item), job.seconds, item.fields or {})
-        if earlier is None:
-            return False
-        self.add(item, earlier["pred_text"], earlier.get("duration"))
-        return True
+        if earlier is not None and not self._dry_run:
+            self.add(item, earlier["pred_text"], earlier.get("duration"))
+        return earlier is not None
 
     def keep_others(self, jobs: Iterable[Job], chosen: Iterable[Job]) -> None:
         """Take over the lines of the jobs that aren't among the chosen ones, as far as they have any."""

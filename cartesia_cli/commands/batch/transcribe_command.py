@@ -239,19 +239,23 @@ class TranscribeCommand:
         return path
 
     def _open_manifest(self, path: Path, names: Sequence[str]) -> ManifestResults | None:
-        """The manifest of the results; None in a dry run. Raises UsageError if it can't be written."""
+        """The manifest of the results; None in a dry run that need not look into it. Raises UsageError if it can't be
+        written.
+        """
         from .manifest_results import ManifestResults, check_output_manifest, path_of_shard
 
         options = self._options
         if self._shard is not None:
             path = path_of_shard(path, self._shard)
-        keeps_lines = options.pending.continues
-        force = options.output.force or options.input.dry_run
+        keeps_lines, dry_run = options.pending.continues, options.input.dry_run
+        force = options.output.force or dry_run
         check_output_manifest(path, names, resume=keeps_lines, force=force)
-        if options.input.dry_run:
+        if dry_run and self._formats:
             return None
         texts_only = self._config.speakers is None and self._config.layout.selection is None
-        results = ManifestResults(path, resume=keeps_lines, force=force, texts_only=texts_only, reporter=self._reporter)
+        results = ManifestResults(
+            path, resume=keeps_lines, force=force, dry_run=dry_run, texts_only=texts_only, reporter=self._reporter
+        )
         return self._stack.enter_context(results)
 
     def _plan(self, found: Iterator[Input | InputError], output_plan: OutputPlan, skipped: SkippedInputs) -> BatchPlan:
