@@ -17,6 +17,7 @@ from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from ...alignment import count_missing_words
 from ...client import BatchClient, HttpResponse, UploadProgress
@@ -97,33 +98,6 @@ class Cluster(Protocol):
         """Give up all recordings."""
 
 
-class SameRequests:
-    """The requests that jobs are making, so that copies of a recording aren't sent side by side. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._names: set[str] = set()
-        self._condition = threading.Condition()
-
-    @contextmanager
-    def turn(self, name: str) -> Iterator[bool]:
-        """Make a request in the block while no other job makes the same one. Yields whether one has done so meanwhile:
-        then its response may be in the cache.
-
-        name   what the response depends on
-        """
-        with self._condition:
-            has_waited = name in self._names
-            while name in self._names:
-                self._condition.wait()
-            self._names.add(name)
-        try:
-            yield has_waited
-        finally:
-            with self._condition:
-                self._names.remove(name)
-                self._condition.notify_all()
-
-
 class JobTranscriber:
     """Gets transcripts, of one recording in each call. Thread-safe.
 
@@ -150,7 +124,8 @@ class JobTranscriber:
     ) -> None:
         self._config, self._connect, self._reporter = config, connect, reporter
         self._budget, self._observer, self._workspace, self._cluster = budget, observer, workspace, cluster
-        self._same, self._connect_lock = SameRequests(), threading.Lock()
+        self._connect_lock, self._turns_lock = threading.Lock(), threading.Lock()
+        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self.is_stopping = self._aborts_uploads = False
         self.billable_jobs: set[int] = set()
 
@@ -244,10 +219,29 @@ class JobTranscriber:
         """
         if cached is not None:
             return JobResponse(cached)
-        with nullcontext(False) if lookup is None else self._same.turn(lookup.name) as has_waited:
-            if lookup is not None and has_waited and (cached := lookup.find()) is not None:
+        if lookup is None:
+            return self._request(number, job, None)
+        with self._turn(lookup.name) as has_waited:
+            if has_waited and (cached := lookup.find()) is not None:
                 return JobResponse(cached)
             return self._request(number, job, lookup)
+
+    @contextmanager
+    def _turn(self, name: str) -> Iterator[bool]:
+        """Make a request in the block while no other job makes the same one. Yields whether one has done so meanwhile:
+        then its response may be in the cache.
+
+        name   what the response depends on
+        """
+        with self._turns_lock:
+            turn = self._turns.setdefault(name, threading.Lock())  # forgotten when no job holds it any more
+        has_waited = not turn.acquire(blocking=False)
+        if has_waited:
+            turn.acquire()
+        try:
+            yield has_waited
+        finally:
+            turn.release()
 
     def _request(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
         """Convert or cut a recording for the upload, send it within the budget, and show the progress."""
