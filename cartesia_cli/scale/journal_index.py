@@ -46,13 +46,13 @@ CREATE TABLE file (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
 """
 
 ADD_RECORDING = """
-INSERT INTO recording VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE
+INSERT INTO recording VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
 SET place = excluded.place, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
 WHERE excluded.time >= time
 """
 
 ADD_FILE = """
-INSERT INTO file VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET place = excluded.place, time = excluded.time
+INSERT INTO file VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, time = excluded.time
 WHERE excluded.time >= time
 """
 

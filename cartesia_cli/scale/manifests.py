@@ -105,11 +105,11 @@ class FolderMetadata:
     """
 
     def __init__(self, folder: Path) -> None:
-        from .disk_index import DiskIndex  # start-up: it loads SQLite
+        from .disk_table import DiskTable  # start-up: it loads SQLite
 
         self.errors: list[InputError] = []
         self._folder = folder
-        self._recordings = DiskIndex("CREATE TABLE recording (key TEXT PRIMARY KEY, fields TEXT)")
+        self._recordings = DiskTable("CREATE TABLE recording (key TEXT PRIMARY KEY, fields TEXT)")
         self._has_metadata = cache(self._read)
 
     def fields(self, relative_path: Path) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 from ..atomic_files import output_errors, replacing
 from ..errors import OutputError, UsageError
-from .disk_index import DiskIndex
+from .disk_table import DiskTable
 from .manifests import NEMO_PATH
 from .record_locks import HELD_ELSEWHERE
 
@@ -93,7 +93,7 @@ class OutputManifest:
     def __init__(self, path: Path, *, resume: bool, force: bool = False, dry_run: bool = False) -> None:
         self._path, self._partial = path, partial_path(path)
         self._lock = Lock()
-        self._lines = DiskIndex(SCHEMA)
+        self._lines = DiskTable(SCHEMA)
         self._replaces_partial = not resume
         """Whether the lines in the partial file are of no use: they stay until there is one of this run."""
         self._dry_run = dry_run

@@ -108,10 +108,7 @@ class JobRunner:
                 self._output.flush()
             self._report_stop()
             raise
-        else:
-            self._output.flush()  # what comes after the first recording that isn't done
-        finally:
-            self._output.close()
+        self._output.flush()  # what comes after the first recording that isn't done
         if self._error is not None:
             rest = self._report_stop() if isinstance(self._error, CliError) else ""
             if rest and isinstance(self._error, CliError):

@@ -7,7 +7,7 @@ import sqlite3
 from ..errors import OutputError
 
 
-class DiskIndex:
+class DiskTable:
     """A table that is made by an SQL statement. May be used from several threads, one after the other.
 
     Raises OutputError if there is no room for it.
@@ -18,7 +18,7 @@ class DiskIndex:
         self.execute("PRAGMA journal_mode = OFF")
         self.execute(schema)
 
-    def execute(self, query: str, *values: str | int) -> sqlite3.Cursor:
+    def execute(self, query: str, *values: str | bytes | int | None) -> sqlite3.Cursor:
         try:
             return self._table.execute(query, values)
         except sqlite3.Error as error:
