@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
 
 def test_full_temporary_folder_is_an_output_error(tmp_path: Path) -> None:
     with OutputManifest(tmp_path / "m.jsonl", resume=False) as manifest:
-        manifest._lines.execute("PRAGMA max_page_count = 3")
+        manifest._lines.query("PRAGMA max_page_count = 3")
         with pytest.raises(OutputError, match=r"^no room for temporary files: ") as caught:
             manifest.add(0, line("a" * 100_000, "a"))
     assert caught.value.stops_batch

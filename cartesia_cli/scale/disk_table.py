@@ -1,27 +1,39 @@
-"""A table of any length for one run: a temporary database, of which SQLite keeps 2 MB in memory."""
+"""Tables of any length for one run: a temporary database, of which SQLite keeps 4 MB in memory."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from typing import Any
 
 from ..errors import OutputError
 
+Value = str | bytes | int | None
+
 
 class DiskTable:
-    """A table that is made by an SQL statement. May be used from several threads, one after the other.
+    """A database with the tables of an SQL schema. May be used from several threads, one after the other.
 
     Raises OutputError if there is no room for it.
     """
 
     def __init__(self, schema: str) -> None:
-        self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self.execute("PRAGMA journal_mode = OFF")
-        self.execute(schema)
+        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        for statement in ("PRAGMA cache_size = -4000", "PRAGMA journal_mode = MEMORY", *schema.split(";")):
+            self.query(statement)
 
-    def execute(self, query: str, *values: str | bytes | int | None) -> sqlite3.Cursor:
+    def query(self, statement: str, *values: Value) -> list[Any]:
+        """Execute a statement. Returns its rows, if it has any."""
+        return list(self.iterate(statement, *values))
+
+    def iterate(self, statement: str, *values: Value) -> Iterator[Any]:
+        """The rows of a query, one by one."""
         try:
-            return self._table.execute(query, values)
+            yield from self._connection.execute(statement, values)
         except sqlite3.Error as error:
             failure = OutputError(f"no room for temporary files: {error}", hint="set TMPDIR to another folder")
             failure.stops_batch = True
             raise failure from error
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,7 +1,7 @@
 """Finds the current lines of the journal files of a directory: by recording, by result, and by content.
 
-Hashes of names lead to the places of lines, in a temporary database of which SQLite keeps 4 MB in memory; the lines
-themselves are read again when they are needed. Of several lines about a recording, or about a result, the last one
+Hashes of names lead to the places of lines, in a table on the disk; the lines themselves are read again when they are
+needed. Of several lines about a recording, or about a result, the last one
 counts. What isn't a whole line is skipped.
 
 Not thread-safe. Must never raise: what can't be read counts as missing.
@@ -15,13 +15,12 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
+from ..errors import OutputError
 from . import name_hash
+from .disk_table import DiskTable
 from .journal_lines import RecordingOutcome, RunEvent, decode
-
-if TYPE_CHECKING:
-    import sqlite3
 
 FILE_NAME = re.compile(r"journal(?:\.(\d{1,7})-of-(\d{1,7}))?\.jsonl")
 
@@ -37,8 +36,6 @@ OPEN_FILES = 16
 """Journal files that are kept open to read lines again."""
 
 SCHEMA = """
-PRAGMA cache_size = -4000;
-PRAGMA journal_mode = OFF;
 CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
 CREATE INDEX recording_audio ON recording (audio);
 CREATE INDEX recording_bytes ON recording (bytes);
@@ -67,13 +64,9 @@ Kind = Literal["recording", "file"]
 
 
 class JournalIndex:
-    """Where the current lines are: hashes of names to places, in a temporary database, of which SQLite keeps 4 MB in
-    memory.
-    """
+    """Where the current lines are: hashes of names to places."""
 
     def __init__(self, folder: Path) -> None:
-        import sqlite3  # start-up: only runs with --output-dir need it
-
         self.events: list[RunEvent] = []
         self.runs: set[str] = set()
         """Those of which a line was read."""
@@ -84,13 +77,9 @@ class JournalIndex:
         self._times: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._open: dict[int, BinaryIO] = {}
-        self._error = sqlite3.Error
-        self._table: sqlite3.Connection | None = None
-        try:
-            self._table = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-            self._table.executescript(SCHEMA)
-        except sqlite3.Error:  # no room for temporary files
-            self.close()
+        self._table: DiskTable | None = None
+        with suppress(OutputError):
+            self._table = DiskTable(SCHEMA)
 
     def files(self) -> list[str]:
         """The names of all journal files."""
@@ -211,8 +200,8 @@ class JournalIndex:
         if self._table is None:
             return []
         try:
-            return self._table.execute(query, values).fetchall()
-        except self._error:
+            return self._table.query(query, *values)
+        except OutputError:
             self.close()
             return []
 

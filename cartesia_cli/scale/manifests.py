@@ -118,8 +118,8 @@ class FolderMetadata:
         if nearest is None:
             return {}
         key = _metadata_key(nearest, relative_path.relative_to(nearest))
-        found = self._recordings.execute("SELECT fields FROM recording WHERE key = ?", key).fetchone()
-        fields: Mapping[str, Any] = {} if found is None else json.loads(found[0])
+        found = self._recordings.query("SELECT fields FROM recording WHERE key = ?", key)
+        fields: Mapping[str, Any] = json.loads(found[0][0]) if found else {}
         return fields
 
     def _read(self, parent: Path) -> bool:
@@ -132,7 +132,7 @@ class FolderMetadata:
                 self.errors.append(entry)
             else:
                 key = _metadata_key(parent, Path(os.path.normpath(entry.audio)))
-                self._recordings.execute("REPLACE INTO recording VALUES (?, ?)", key, json.dumps(entry.fields))
+                self._recordings.query("REPLACE INTO recording VALUES (?, ?)", key, json.dumps(entry.fields))
         return True
 
 

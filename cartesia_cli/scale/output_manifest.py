@@ -99,10 +99,11 @@ class OutputManifest:
         self._dry_run = dry_run
         with output_errors(path):
             if dry_run:
-                self._file = self._former = (self._partial if self._partial.exists() else Path(os.devnull)).open("rb")
+                self._file: BinaryIO = (self._partial if self._partial.exists() else Path(os.devnull)).open("rb")
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = self._former = _open_locked(self._partial, path)
+                self._file = _open_locked(self._partial, path)
+            self._former = self._file
             self._size = self._file.seek(0, os.SEEK_END)
             self._replaces_manifest = force or (resume and path.exists())
             try:
@@ -133,8 +134,8 @@ class OutputManifest:
         recording = _identity(describe_result(audio, duration, "", fields))
         with self._lock, output_errors(self._path):
             query = "SELECT is_partial, offset FROM line WHERE recording = ? AND number IS NULL"
-            place = self._lines.execute(query, recording).fetchone()
-            return None if place is None else _parse(self._read_line(*place))
+            found = self._lines.query(query, recording)
+            return _parse(self._read_line(*found[0])) if found else None
 
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
@@ -151,7 +152,7 @@ class OutputManifest:
                 self._file.flush()
             finally:  # a full disk may have taken a part of it
                 self._size = os.fstat(self._file.fileno()).st_size
-            self._lines.execute("REPLACE INTO line VALUES (?, ?, TRUE, ?)", _identity(json.loads(line)), number, offset)
+            self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?)", _identity(json.loads(line)), number, offset)
 
     def finish(self) -> int:
         """Put the manifest into place, with all lines, and delete the partial file. Returns the number of lines. Raises
@@ -162,7 +163,7 @@ class OutputManifest:
             self._check_unchanged()
             try:
                 with replacing(self._path, replaces=self._replaces_manifest) as file:
-                    for place in self._lines.execute("SELECT is_partial, offset FROM line ORDER BY number, rowid"):
+                    for place in self._lines.iterate("SELECT is_partial, offset FROM line ORDER BY number, rowid"):
                         file.write(self._read_line(*place).rstrip(b"\n") + b"\n")
                         count += 1
             except FileExistsError as error:
@@ -188,7 +189,7 @@ class OutputManifest:
         for line in file:
             if (document := _parse(line)) is not None:
                 place = (_identity(document), is_partial, offset)
-                self._lines.execute("REPLACE INTO line VALUES (?, NULL, ?, ?)", *place)
+                self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?)", *place)
             elif line.strip():
                 are_results = False
             offset += len(line)

@@ -96,7 +96,7 @@ class OrderedOutput:
 
     def _execute(self, query: str, number: int, *values: bytes) -> list[Any]:
         try:
-            return self._table.execute(query, number, *values).fetchall()
+            return self._table.query(query, number, *values)
         except OutputError:
             self._unheld.add(number)
             raise
