@@ -134,9 +134,8 @@ class JobRunner:
                 try:
                     self._do_job(number, job)
                 finally:
-                    self._transcriber.billable_jobs.discard(
-                        number
-                    )  # only now: a response that has come must be written, too
+                    # Only now: a response that has come must be written, too.
+                    self._transcriber.billable_jobs.discard(number)
                     self._outcomes.release(job.input)
         except BaseException as error:
             self._stop(error)
@@ -199,7 +198,7 @@ class JobRunner:
                         self._reporter.warn(ready.media.note, about=job.input.source)
                     audio = fingerprint(ready.input.path) if left.files else None  # as it is sent: it may change
                     done = self._transcriber.transcribe(number, ready)
-                    error = self._write_files(done, left, done.audio or audio, texts)
+                    self._write_files(done, left, done.audio or audio, texts)
         except Stopped:
             self._observer.failed(number, given_up=True)
             return
@@ -274,11 +273,9 @@ class JobRunner:
     def _update_elapsed(self) -> None:
         self._summary.elapsed_seconds = time.monotonic() - self._began
 
-    def _write_files(
-        self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str]
-    ) -> OutputError | None:
+    def _write_files(self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str]) -> None:
         """Write the results of a recording to files, and record them. What goes to the common output is appended to
-        `texts`. Returns the error of a file that can't be written.
+        `texts`. Raises OutputError, after all of them, for a file that can't be written.
 
         planned   the job before its recording was downloaded or cut
         audio     the recording as it was sent
@@ -302,14 +299,13 @@ class JobRunner:
         except OutputError as error:
             write_error = error
         if write_error is not None:
-            return write_error
+            raise write_error
         with self._lock:
             self._summary.written += 1
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
             self._outcomes.done(planned, audio, config, transcript.duration or 0.0, done.credits)
-        return None
 
     def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:
         """The recording for a page, which can refer to it if it is a whole file that stays where it is."""
