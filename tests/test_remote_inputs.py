@@ -197,6 +197,9 @@ def test_bucket_to_bucket(run: Run, api: FaultServer, storage: ObjectStorage) ->
     resumed = run(*command, "--resume", env=env)
     assert resumed.returncode == 0, resumed.stderr
     assert len(api.requests) == 9
+    refused, left = run(*command, "--dry-run", env=env), run(*command, "--resume", "--dry-run", env=env)
+    assert refused.returncode != 0 and b"exists" in refused.stderr
+    assert left.returncode == 0 and b".wav" not in left.stdout
 
 
 def test_missing_bucket_or_object_is_one_clear_line(run: Run, api: FaultServer, storage: ObjectStorage) -> None:

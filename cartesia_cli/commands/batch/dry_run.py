@@ -142,6 +142,8 @@ def _estimate_rows(
     first: dict[str, str] = {}
     for job in plan:
         try:
+            if config.bucket is not None and config.bucket.left(job) is None:
+                continue
             if job.media is None:
                 size = workspace.describe(job.input).bytes
                 rows.append(Row(job.input.source, size, UploadEstimate(size, False, None)))
