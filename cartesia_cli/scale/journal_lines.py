@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, cast, get_args
@@ -156,31 +156,22 @@ def _error(facts: Mapping[str, str]) -> Mapping[str, str]:
     return {name: _text(facts[name]) for name in ("type", "message")}
 
 
-OUTCOME_FIELDS: Mapping[str, Callable[[Any], object]] = {
-    "recording": _text,
+CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "str": _text,
+    "float": _number,
+    "int": _count,
     "state": partial(_choice, get_args(RecordingState)),
-    "source": _text,
-    "run": _text,
-    "time": _time,
-    "audio": _text,
-    "stat": _file_state,
-    "options": _text,
-    "model": _text,
-    "files": _files,
-    "seconds": _number,
-    "credits": _number,
-    "error": _error,
-}
-
-EVENT_FIELDS: Mapping[str, Callable[[Any], object]] = {
-    "run": _text,
     "event": partial(_choice, get_args(EventName)),
     "time": _time,
-    "host": _text,
-    "pid": _count,
-    "shard": _text,
-    "command": _text,
-    "folder": _text,
-    "inputs": _count,
-    "skipped": _count,
+    "stat": _file_state,
+    "files": _files,
+    "error": _error,
 }
+"""How fields are checked, by their names, or else by their types."""
+
+
+def _field_checks(kind: type[RecordingOutcome | RunEvent]) -> Mapping[str, Callable[[Any], object]]:
+    return {one.name: CHECKS.get(one.name) or CHECKS[str(one.type).removesuffix(" | None")] for one in fields(kind)}
+
+
+OUTCOME_FIELDS, EVENT_FIELDS = _field_checks(RecordingOutcome), _field_checks(RunEvent)

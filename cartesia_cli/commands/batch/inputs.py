@@ -11,9 +11,9 @@ import stat
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ...audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ...errors import InputError, UsageError
@@ -275,7 +275,7 @@ def _expand_list(name: str, search: _Search) -> Iterator[Input | InputError]:
     from ...scale.input_lists import read_names
 
     try:
-        with _open_list(name) as stream:
+        with nullcontext(stdin_stream("a list of inputs")) if name == STDIN else open(name, "rb") as stream:
             for entry in read_names(stream, "the list on stdin" if name == STDIN else name):
                 yield from _expand_entry(f"./{entry}" if entry == STDIN else entry, search)
     except OSError as error:
@@ -300,15 +300,6 @@ def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
             yield found
         else:
             yield found._replace(relative_path=path_below(Path(), found.path))
-
-
-@contextmanager
-def _open_list(name: str) -> Iterator[BinaryIO]:
-    if name == STDIN:
-        yield stdin_stream("a list of inputs")
-    else:
-        with open(name, "rb") as file:
-            yield file
 
 
 def path_below(folder: Path, path: Path) -> Path:
