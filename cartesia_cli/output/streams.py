@@ -16,8 +16,7 @@ from ..protocol.json_fields import Word
 from ..subtitles.profiles import STANDARD
 from ..subtitles.segmentation import duration_ms
 from ..subtitles.writers import SrtWriter, VttWriter
-from ..timestamps import MAX_SECONDS
-from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update
+from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, drop_implausible_times
 from . import Layout, Selection, writer
 from .paragraphs import paragraph_pause
 from .rows import row_words, select_rows
@@ -182,8 +181,8 @@ class RowStream(Stream):
 
     def write(self, update: Update) -> None:
         if isinstance(update, Segment) and not self.waits:
-            words = [*map(_without_impossible_times, update.words)] or [Word(update.text, update.start, update.end)]
-            self._write(words, update.start)
+            words = drop_implausible_times(update.words, None)
+            self._write(words or [Word(update.text, update.start, update.end)], update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         # Deferred rows come from the whole transcript, which lacks the segments that were dropped meanwhile.
@@ -194,10 +193,3 @@ class RowStream(Stream):
         found = select_rows(words, self._selection, before=self._written, at=at)
         self._put(self._header + row_lines(self._name, found))
         self._header, self._written = "", self._written + len(words)
-
-
-def _without_impossible_times(word: Word) -> Word:
-    """A word without impossible times. Whether times contradict each other is only known at the end."""
-    start, end = word.start, word.end
-    is_possible = start is not None and end is not None and 0 <= start <= end < MAX_SECONDS
-    return word if is_possible else word._replace(start=None, end=None)
