@@ -16,7 +16,6 @@ from operator import attrgetter, itemgetter
 from .alignment import word_ends
 from .protocol.json_fields import Word
 from .text_width import shorten
-from .timestamps import known_duration
 from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between
 
 INTERRUPTED_PAUSE_SECONDS = 0.3
@@ -63,9 +62,7 @@ def merge_speakers(channels: Sequence[tuple[str, Transcript]], *, duration: floa
     """
     parts = [part for _, part in channels]
     if duration is None:
-        duration = max(
-            (length for part in parts if (length := known_duration(part.duration)) is not None), default=None
-        )
+        duration = max((part.duration for part in parts if part.duration is not None), default=None)
     sentences = [_sentences(part) for part in _name_speakers(channels)]
     segments = _add_spaces(_in_order(_divide_sentences(sentences)), parts)
     request_ids = {part.request_id for part in parts}
@@ -97,8 +94,8 @@ def _name_speakers(channels: Sequence[tuple[str, Transcript]]) -> Iterator[Trans
         words = part.words and tuple(word._replace(speaker=names[word.speaker]) for word in part.words)
         segments = tuple(segment._replace(speaker=names[segment.speaker]) for segment in part.segments)
         if not segments and part.text.strip():
-            length = known_duration(part.duration)  # without it, nobody knows when: after everything else
-            start, end = (latest, latest) if length is None else (0.0, length)
+            # Without its length, nobody knows when: after everything else.
+            start, end = (latest, latest) if part.duration is None else (0.0, part.duration)
             segments = (Segment(start, end, part.text, "estimated", speaker=name),)
         yield part._replace(words=words, segments=segments)
 

@@ -43,16 +43,6 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def known_time(seconds: float | None) -> float | None:
-    """A time as it was given; None if no recording can have it (infinity, NaN, a thousand hours)."""
-    return None if seconds is None or not abs(seconds) < MAX_SECONDS else seconds
-
-
-def known_ms(seconds: float | None) -> int | None:
-    """The same in whole milliseconds. May be negative, unlike the argument of `to_ms`."""
-    return None if (time := known_time(seconds)) is None else round(round(time, 3) * 1000)
-
-
 def known_duration(duration: float | None) -> float | None:
     """A duration in seconds, or None if no recording can have it."""
     return None if duration is None or not 0 <= duration < MAX_SECONDS else duration + 0.0  # no -0.0

@@ -24,7 +24,6 @@ from .timestamps import (
     far_limit,
     interpolate_spans,
     known_duration,
-    known_time,
     plausible_spans,
     plausible_spans_by_speaker,
     rising_spans,
@@ -160,7 +159,7 @@ class TextSpan(NamedTuple):
 
 class Transcript(NamedTuple):
     """The text of one recording. If it has segments, these joined are the text; if it has words, all of them are in the
-    text, in order.
+    text, in order. Its duration and all times in it are such as a recording can have.
 
     source     the input as the user named it; "-" is stdin
     model      the one that was requested
@@ -229,8 +228,7 @@ class Transcript(NamedTuple):
         spans = []
         for word, end in zip(words, ends or (), strict=False):
             if spelling := word.word.strip():
-                start, stop = known_time(word.start), known_time(word.end)
-                spans.append(TextSpan(end - len(spelling), end, start, stop, word.speaker))
+                spans.append(TextSpan(end - len(spelling), end, word.start, word.end, word.speaker))
         return spans
 
     def segment_spans(self) -> list[TextSpan]:
@@ -239,8 +237,7 @@ class Transcript(NamedTuple):
         for segment in self.segments:
             if segment.text:
                 begin, end = end, end + len(segment.text)
-                start, stop = known_time(segment.start), known_time(segment.end)
-                spans.append(TextSpan(begin, end, start, stop, segment.speaker))
+                spans.append(TextSpan(begin, end, segment.start, segment.end, segment.speaker))
         return spans
 
     def words_by_segment(self) -> list[tuple[Word, ...]]:
@@ -284,7 +281,7 @@ def from_batch(
 ) -> Transcript:
     """A batch response as a transcript. `measured_duration`: seconds, as the file itself says, if it does."""
     reported = known_duration(response.duration)
-    duration = reported if reported is not None else measured_duration
+    duration = known_duration(measured_duration) if reported is None else reported
     text = text_of_parts(response.text, [word.word for word in response.words or ()])
     words = covering_words(text, response.words) if response.words else response.words
     transcript = Transcript(

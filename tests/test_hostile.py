@@ -35,7 +35,7 @@ from cartesia_cli.protocol.constants import ENCODINGS
 from cartesia_cli.protocol.events import Delta, Event, TurnEnd, decode, decode_error
 from cartesia_cli.text_encoding import join_surrogates
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
-from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, Update, from_batch
+from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, Update, from_batch, from_segments
 from cartesia_cli.transcript_import import load_transcripts
 
 from . import realtime_server as realtime
@@ -258,8 +258,7 @@ def test_any_session_keeps_its_text_and_is_written_in_every_format(
         assert text == join_surrogates(sent)
     else:
         assert all(event.transcript in text for event in found if isinstance(event, TurnEnd))
-    words = tuple(word for segment in segments for word in segment.words)
-    transcript = Transcript("talk.wav", "ink-2", text, segments=tuple(segments), words=words or None)
+    transcript = from_segments(segments, source="talk.wav", model="ink-2")
     writing.close(transcript, {"complete": True})
     harmless("".join(out))
     all_formats(transcript)

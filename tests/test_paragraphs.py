@@ -19,7 +19,8 @@ from cartesia_cli.output.streams import open_stream
 from cartesia_cli.protocol.batch import BatchResponse
 from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.text_width import text_width
-from cartesia_cli.transcript import Segment, Transcript, from_batch
+from cartesia_cli.timestamps import known_duration
+from cartesia_cli.transcript import Segment, Transcript, drop_implausible_times, from_batch, plausible_segments
 
 from .conftest import need
 
@@ -100,11 +101,13 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     words = tuple(Word(word, draw(any_time), draw(any_time)) for word in spelled)
     timing = st.sampled_from(["server", "audio", "estimated"])
     segments = tuple(Segment(draw(st.floats(-1, 100)), draw(st.floats(-1, 100)), part, draw(timing)) for part in parts)
+    duration = known_duration(draw(any_time))
+    words, segments = drop_implausible_times(words, duration), plausible_segments(segments, duration)
     return Transcript(
         draw(any_text),
         "m",
         text,
-        duration=draw(any_time),
+        duration=duration,
         segments=segments if text == "".join(parts) and draw(st.booleans()) else (),
         words=words if draw(st.booleans()) else None,
     )

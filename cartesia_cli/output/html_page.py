@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from .. import subtitles
-from ..timestamps import clock_time, known_time
+from ..timestamps import clock_time
 from ..transcript import Transcript
 from . import Layout, Media, SaveTarget
 from .page_corrections import code_units, corrections
@@ -61,7 +61,7 @@ def _paragraphs(found: Sequence[Paragraph]) -> Iterator[str]:
     """An element for each paragraph: its time, its speaker if another one spoke before, and its text."""
     speakers = _speakers(found)
     for name, (start, text, speaker) in named(found):
-        at = "" if start is None else f'<a class="at" href="#t={max(start, 0):.2f}">{clock_time(max(start, 0))}</a> '
+        at = "" if start is None else f'<a class="at" href="#t={start:.2f}">{clock_time(start)}</a> '
         colour = "" if speaker is None else f" s{speakers.index(speaker) % COLOURS}"
         number = "" if speaker is None else f' data-speaker="{speakers.index(speaker)}"'
         who = f'<strong class="name{colour}"{number}>{escape(printable(name, keep=""))}:</strong> ' if name else ""
@@ -83,7 +83,7 @@ def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) ->
     media = layout.media or Media()
     cues = subtitles.cues(transcript, layout.rules)
     document: dict[str, Any] = {
-        "duration": known_time(transcript.duration) or max((cue.end / 1000 for cue in cues), default=0),
+        "duration": transcript.duration or max((cue.end / 1000 for cue in cues), default=0),
         "words": [list(chain(*words)) for words in _words(transcript, found)],
         "cues": [[cue.start, cue.end] for cue in cues],
         "peaks": {"step": media.peak_seconds, "values": b64encode(media.peaks).decode("ascii")},

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..speakers import display_name
 from ..subtitles.breaks import OPENING_MARKS, UNSPACED
-from ..timestamps import clock_time, known_time
+from ..timestamps import clock_time
 from ..transcript import CLOSING_MARKS, SENTENCE_ENDS, TextSpan, Transcript
 from . import Layout
 from .sanitize import one_line, title
@@ -78,15 +78,15 @@ def md(transcript: Transcript, layout: Layout) -> str:
     for name, (start, text, _) in named(paragraphs(transcript)):
         block = f"**{_escape(name)}:** {_escape(text)}" if name else _escape(text)
         if start is not None and (stamped is None or start - stamped >= STAMP_INTERVAL_SECONDS):
-            block, stamped = f"**{clock_time(max(start, 0))}** {block}", start
+            block, stamped = f"**{clock_time(start)}** {block}", start
         blocks.append(block)
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def recording_facts(transcript: Transcript) -> list[str]:
     """How long the recording is, its language, and the model, as far as they are known."""
-    duration = known_time(transcript.duration)
-    facts = (None if duration is None else clock_time(duration), transcript.language, transcript.model)
+    duration = "" if transcript.duration is None else clock_time(transcript.duration)
+    facts = (duration, transcript.language, transcript.model)
     return [fact for fact in facts if fact]
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from ..protocol.json_fields import Word
 from ..subtitles.breaks import UNSPACED
-from ..timestamps import known_ms
+from ..timestamps import to_ms
 from ..transcript import Transcript
 from . import Selection
 from .sanitize import one_line
@@ -65,7 +65,8 @@ def select_rows(
     Raises UsageError for an invalid pattern.
     """
     texts = [one_line(word.word) for word in words]
-    starts, ends = [known_ms(word.start) for word in words], [known_ms(word.end) for word in words]
+    starts = [None if word.start is None else to_ms(word.start) for word in words]
+    ends = [None if word.end is None else to_ms(word.end) for word in words]
     lengths, gaps = list(map(_difference, ends, starts)), list(map(_difference, [*starts[1:], None], ends))
     every = [
         WordRow(number, start, end, length, gap, text, speaker=word.speaker, estimated=word.estimated)
@@ -75,7 +76,7 @@ def select_rows(
     ]
     if selection is None:
         return every
-    inside = hits = _in_time_range(every, selection, known_ms(at) or 0)
+    inside = hits = _in_time_range(every, selection, to_ms(at))
     if selection.pattern is not None:
         hits = inside & _find_matches(words, texts, compile_pattern(selection.pattern, selection.ignore_case))
     if selection.longest_gaps is not None:

@@ -16,7 +16,7 @@ from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules
 from ..text_width import text_width
-from ..timestamps import clock_time, known_ms, known_time
+from ..timestamps import clock_time, to_ms
 from ..transcript import Notice, Transcript
 from . import Layout
 from .sanitize import one_line, title
@@ -64,10 +64,10 @@ def lrc(transcript: Transcript, layout: Layout) -> str:
         for start, text, is_estimate in said:
             latest, estimated = max(latest, start), estimated or is_estimate
             lines.append(f"[{_lrc_time(round(latest / 10))}]" + _LRC_TAG.sub(r"\g<0> ", text))
-    duration = known_time(transcript.duration)
+    duration = transcript.duration
     tags = {
         "ti": "" if transcript.source == "-" else title(transcript.source),
-        "length": "" if duration is None else _lrc_time(round(max(duration, 0)) * 100)[:-3],
+        "length": "" if duration is None else _lrc_time(round(duration) * 100)[:-3],
         "re": "cartesia-cli, times are estimated" if estimated else "cartesia-cli",
     }
     head = [f"[{name}:{value.translate(_BRACKETS)}]" for name, value in tags.items() if value]
@@ -90,10 +90,10 @@ def _lrc_lines(part: Transcript, *, label: bool) -> Iterator[tuple[int, str, boo
     label   whether the first one says who speaks
     """
     text = one_line(part.text)
-    start = known_ms(part.segments[0].start) if part.segments else None
+    start = to_ms(part.segments[0].start) if part.segments else None
     name = speaker_label(part.segments[0].speaker, MAX_LRC_COLUMNS // 2) if part.segments and label else ""
     if text and start is not None and text_width(name + text) <= MAX_LRC_COLUMNS:
-        yield max(0, start), name + text, False
+        yield start, name + text, False
     elif text:
         longest_word = max((text_width(word) for word in text.split() if not UNSPACED.search(word)), default=0)
         rules = Rules(max_line_width=max(MAX_LRC_COLUMNS, longest_word), max_line_count=1, sentences=True)
