@@ -55,7 +55,6 @@ class Exclusion(NamedTuple):
     hint       what to do if one layer sets both
     when       whether these values exclude each other
     one_way    only the first can overrule the second; in the same layer, both are allowed
-    checked    both are allowed in the same layer here: the command checks them itself, with a better message
     """
 
     first: str
@@ -63,7 +62,6 @@ class Exclusion(NamedTuple):
     hint: str = "give one of them"
     when: Callable[[Values], bool] = lambda values: True
     one_way: bool = False
-    checked: bool = False
 
 
 class Requirement(NamedTuple):
@@ -100,22 +98,6 @@ def _output_decides(values: Values) -> bool:
     return (implied is not None and formats({"format": values["format"]}) != (implied,)) or "," in values["format"]
 
 
-def _cues_impossible(values: Values) -> bool:
-    from ..subtitles.profiles import make_rules
-
-    named = {name: values[name] for name in CUE_TIMES if name in values}
-    try:
-        make_rules(named.pop("subtitle_profile", None), **named)
-    except UsageError:
-        return True
-    return False
-
-
-def _turns_out_of_order(values: Values) -> bool:
-    named = [values[name] for name in THRESHOLDS if name in values]
-    return named != sorted(set(named), reverse=True)
-
-
 def _whisper_in_manual_mode(values: Values) -> bool:
     return values.get("mode") != "auto" and str(values["model"]).startswith("ink-whisper")
 
@@ -135,11 +117,6 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
     *(Exclusion(rows, other, "rows can be selected for -f table, tsv, csv, json or ndjson", when=_no_format_has_rows)
       for rows in CHOOSE_ROWS for other in ("format", "output")),
-    Exclusion("from", "to", when=lambda values: values["from"] >= values["to"], checked=True),
-    *(Exclusion(first, second, when=_cues_impossible, checked=True)
-      for place, first in enumerate(CUE_TIMES) for second in CUE_TIMES[place + 1 :]),
-    *(Exclusion(first, second, when=_turns_out_of_order, checked=True)
-      for place, first in enumerate(THRESHOLDS) for second in THRESHOLDS[place + 1 :]),
     Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
               when=lambda values: values["mode"] == "auto"),
     Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: combine it with --finalize key or none",
@@ -229,7 +206,7 @@ def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[
 def _find_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> None:
     values = {name: setting.value for name, (_, setting) in kept.items() if _is_set(setting)}
     for exclusion in EXCLUSIONS:
-        if exclusion.one_way or exclusion.checked or not {exclusion.first, exclusion.second} <= values.keys():
+        if exclusion.one_way or not {exclusion.first, exclusion.second} <= values.keys():
             continue
         (rank, first), (other, second) = kept[exclusion.first], kept[exclusion.second]
         if rank == other and exclusion.when(values):
