@@ -134,7 +134,7 @@ def test_answers_of_another_api_version_are_cached_by_themselves(run: Run, recor
 def test_what_cannot_be_an_api_version_is_refused(run: Run, recording: Path, version: str) -> None:
     ended = run("transcribe", recording, "--api-version", version, env=KEY)
     assert ended.returncode == 2
-    assert b"is not a date such as 2026-03-01" in ended.stderr
+    assert f"--api-version '{version}' is not a date\nhint: for example 2026-03-01".encode() in ended.stderr
 
 
 def test_login_sends_no_key_over_plain_http_unless_the_configuration_allows_it(run: Run, tmp_path: Path) -> None:

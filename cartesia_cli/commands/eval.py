@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -50,6 +49,29 @@ MAX_REFERENCE_BYTES = 16 << 20
 gate_option = partial(typer.Option, rich_help_panel="Gates")
 compare_option = partial(typer.Option, rich_help_panel="What is compared")
 
+
+def parse_modes(text: str) -> list[Mode]:
+    """The modes that --compare names, each once. Raises UsageError for others."""
+    from .eval_run import Mode
+
+    modes: list[Mode] = []
+    for name in text.split(","):
+        mode = next((known for known in get_args(Mode) if known == name.strip().lower()), None)
+        if mode is None:
+            raise UsageError(f"--compare {text}: {name.strip()!r} is not a mode", hint="modes: batch, auto, manual")
+        if mode not in modes:
+            modes.append(mode)
+    return modes
+
+
+def report_formats(files: Iterable[Path]) -> dict[Path, str]:
+    """The files with the formats that their suffixes imply. Raises UsageError for one that implies none."""
+    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
+    if unknown := next((file for file, format in formats.items() if not format), None):
+        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
+    return formats
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(metavar="INPUT...", show_default=False,
@@ -57,12 +79,12 @@ Inputs = Annotated[
 ]  # fmt: skip
 Compare = Annotated[
     str,
-    compare_option(metavar="MODE,...",
+    compare_option(metavar="MODE,...", callback=given.checked_by(parse_modes),
                    help="Endpoints to compare: batch, and auto and manual, which replay recordings in real time."),
 ]  # fmt: skip
 Models = Annotated[
     list[str] | None,
-    compare_option("--model", "-m", metavar="MODEL",
+    compare_option("--model", "-m", metavar="MODEL", callback=given.check_model,
                    help="Model to evaluate (repeatable); by default ink-whisper for batch, ink-2 for live."),
 ]  # fmt: skip
 OutputFormat = Annotated[
@@ -70,7 +92,7 @@ OutputFormat = Annotated[
 ]
 OutputFiles = Annotated[
     list[Path] | None,
-    output_option("--output", "-o", metavar="FILE", readable=False,
+    output_option("--output", "-o", metavar="FILE", readable=False, callback=given.checked_by(report_formats),
                   help="Also write the report to this file: .json, .csv, .html or .txt (repeatable)."),
 ]  # fmt: skip
 Worst = Annotated[int, output_option(metavar="N", min=0, help="Show the differences in the N worst recordings.")]
@@ -143,7 +165,6 @@ def eval(
     if choice.base_url is None:
         systems = _local_systems(systems, choice, language)
     terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
-    given.check_texts(("language", language), *product(["model"], model or ()), *product(["keyterm"], terms))
     config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
     recordings, unusable = _find_recordings(inputs, len(systems), reporter)
     _check_references(files, recordings)
@@ -183,20 +204,6 @@ def eval(
 
 
 # What is compared ------------------------------------------------------------------------------------------
-
-
-def parse_modes(text: str) -> list[Mode]:
-    """The modes that --compare names, each once. Raises UsageError for others."""
-    from .eval_run import Mode
-
-    modes: list[Mode] = []
-    for name in text.split(","):
-        mode = next((known for known in get_args(Mode) if known == name.strip().lower()), None)
-        if mode is None:
-            raise UsageError(f"--compare {text}: {name.strip()!r} is not a mode", hint="modes: batch, auto, manual")
-        if mode not in modes:
-            modes.append(mode)
-    return modes
 
 
 def _local_models(text: str | None) -> Sequence[str | None]:
@@ -350,18 +357,8 @@ def _describe(recordings: Sequence[EvalRecording], systems: Sequence[System], co
 # The report ------------------------------------------------------------------------------------------------
 
 
-def report_formats(files: Iterable[Path]) -> dict[Path, str]:
-    """The files with the formats that their suffixes imply. Raises UsageError for one that implies none."""
-    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
-    if unknown := next((file for file, format in formats.items() if not format), None):
-        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
-    return formats
-
-
 def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
-    """The output files with their formats. Raises UsageError for one that can't be written or is read, or whose suffix
-    says no format.
-    """
+    """The output files with their formats. Raises UsageError for one that can't be written or is read."""
     from .batch.output_checks import check_output
     from .batch.output_plan import check_distinct
 

@@ -31,6 +31,13 @@ cartesia-cli listen --recover
 keeping_option = partial(typer.Option, rich_help_panel="What is kept")
 recovery_option = partial(typer.Option, rich_help_panel="Recordings of failed sessions")
 
+
+def _check_command(text: str) -> None:
+    from .live.exec_hook import parse_command
+
+    parse_command(text)
+
+
 Device = Annotated[
     str | None, typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name.")
 ]
@@ -53,7 +60,7 @@ Append = Annotated[
 Copy = Annotated[bool, keeping_option("--copy", help="Copy the text to the terminal's clipboard at the end.")]
 Exec = Annotated[
     str | None,
-    keeping_option("--exec", metavar="CMD",
+    keeping_option("--exec", metavar="CMD", callback=given.checked_by(_check_command),
                    help="Run a command for each final segment, with its text on stdin; no shell."),
 ]  # fmt: skip
 ExecNewline = Annotated[bool, keeping_option("--exec-newline", help="End the text for --exec with a line break.")]

@@ -196,7 +196,9 @@ def general_environment() -> Layer:
 
 
 def _flag(command: str, name: str, option: Any, value: Any) -> Setting:
-    """An option on the command line. UsageError, in Typer's words, for a value that it doesn't accept."""
+    """An option on the command line. Raises UsageError, in Typer's words or its own, for a value that it doesn't
+    accept.
+    """
     origin = negation(option) if value is False else f"--{name.replace('_', '-')}"
     try:
         return Setting(_converted(option, [value] if option.multiple else value), "flag", origin or "")
@@ -245,8 +247,8 @@ def _checked(option: Any, setting: Setting) -> Setting:
         raise UsageError(f"{setting.origin} must not be empty", hint=hint)
     try:
         value = _converted(option, setting.value)
-    except typer.BadParameter as error:
-        raise UsageError(f"{setting.origin}: {error.message}", hint=hint) from error
+    except (typer.BadParameter, UsageError) as error:
+        raise UsageError(f"{setting.origin}: {error.message}", hint=getattr(error, "hint", None) or hint) from error
     return Setting(value, setting.layer, setting.origin)
 
 

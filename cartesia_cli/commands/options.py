@@ -96,13 +96,56 @@ def _is_group(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, OptionGroup)
 
 
-def _check_api_version(version: str | None) -> str | None:
-    """A callback. Raises BadParameter for what can't be a version: they are dates."""
+def checked_by(check: Callable[[Any], object]) -> Callable[[Any], Any]:
+    """A callback for an option: `check` raises UsageError for a value that can't be used, wherever it comes from."""
+
+    def callback(value: Any) -> Any:
+        if value:
+            check(value)
+        return value
+
+    return callback
+
+
+def _check_api_version(version: str) -> None:
+    """Raises UsageError for what can't be a version: they are dates."""
     from ..protocol.constants import is_api_version
 
-    if version is not None and not is_api_version(version):
-        raise typer.BadParameter(f"{version!r} is not a date such as 2026-03-01.")
-    return version
+    if not is_api_version(version):
+        raise UsageError(f"--api-version {version!r} is not a date", hint="for example 2026-03-01")
+
+
+def _check_base_url(url: str) -> None:
+    from ..protocol.constants import check_base_url
+
+    check_base_url(url)
+
+
+def _check_encoding(encoding: str) -> None:
+    from ..protocol.constants import ENCODINGS
+
+    if encoding not in ENCODINGS:
+        raise UsageError(f"unknown encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
+
+
+def check_texts(name: str, texts: str | Sequence[str]) -> None:
+    """Raises UsageError for a value of an option, or one of its values, that is empty or can't be sent."""
+    for text in [texts] if isinstance(texts, str) else texts:
+        if not text.strip():
+            raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
+        if not can_be_sent(text):
+            raise UsageError(f"{text!r} can't be sent", hint=f"see --{name}")
+
+
+def can_be_sent(text: str) -> bool:
+    """False for text with control characters or lone surrogates. Others that aren't printable, such as wide spaces and
+    joiners, belong to words of some languages.
+    """
+    return text.isprintable() or re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text) is None
+
+
+check_language = checked_by(partial(check_texts, "language"))
+check_model = checked_by(partial(check_texts, "model"))
 
 
 # One function for each panel of --help whose options several commands share.
@@ -121,8 +164,10 @@ LocalModel = Annotated[
                    help="Use another Whisper model: a folder, or a name such as small (downloaded once)."),
 ]  # fmt: skip
 BaseUrl = Annotated[
-    str | None, backend_option(metavar="URL", help="Use another server, such as http://127.0.0.1:8000.")
-]
+    str | None,
+    backend_option(metavar="URL", callback=checked_by(_check_base_url),
+                   help="Use another server, such as http://127.0.0.1:8000."),
+]  # fmt: skip
 InsecureHttp = Annotated[
     bool | None,
     backend_option("--insecure-http", show_default=False,
@@ -135,7 +180,7 @@ InsecureHttpKey = Annotated[
 ]  # fmt: skip
 ApiVersion = Annotated[
     str | None,
-    backend_option("--api-version", metavar="DATE", callback=_check_api_version,
+    backend_option("--api-version", metavar="DATE", callback=checked_by(_check_api_version),
                    help="Version of the API to ask for; 2026-03-01 by default."),
 ]  # fmt: skip
 Timeout = Annotated[
@@ -150,15 +195,17 @@ Retries = Annotated[
                         "repeated, too, which may be billed twice."),
 ]  # fmt: skip
 NoCache = Annotated[bool, backend_option("--no-cache", help="Don't use or update the cache; see `cache`.")]
-Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Model that transcribes.")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="MODEL", callback=check_model, help="Model that transcribes.")
+]
 Language = Annotated[
     str | None,
-    typer.Option("--language", "-l", metavar="CODE",
+    typer.Option("--language", "-l", metavar="CODE", callback=check_language,
                  help="Language that is spoken, such as de; en by default. auto detects it, on this machine only."),
 ]  # fmt: skip
 Encoding = Annotated[
     str | None,
-    typer.Option(metavar="NAME",
+    typer.Option(metavar="NAME", callback=checked_by(_check_encoding),
                  help="Encoding of headerless audio (mono): pcm_s16le, pcm_s32le, pcm_f16le, pcm_f32le, pcm_mulaw or "
                       "pcm_alaw."),
 ]  # fmt: skip
@@ -256,31 +303,6 @@ class BackendOptions(OptionGroup):
         return choice
 
 
-def checked_encoding(encoding: str | None) -> str | None:
-    """The value of --encoding. Raises UsageError for an unknown one."""
-    from ..protocol.constants import ENCODINGS
-
-    if encoding is not None and encoding not in ENCODINGS:
-        raise UsageError(f"unknown encoding {encoding!r}", hint=f"encodings: {', '.join(ENCODINGS)}")
-    return encoding
-
-
-def check_texts(*texts: tuple[str, str | None]) -> None:
-    """Raises UsageError for a value of an option that is empty, or can't be sent."""
-    for name, value in texts:
-        if value is not None and not value.strip():
-            raise UsageError(f"--{name} must not be empty", hint="is a variable empty?")
-        if value is not None and not can_be_sent(value):
-            raise UsageError(f"{value!r} can't be sent", hint=f"see --{name}")
-
-
-def can_be_sent(text: str) -> bool:
-    """False for text with control characters or lone surrogates. Others that aren't printable, such as wide spaces and
-    joiners, belong to words of some languages.
-    """
-    return text.isprintable() or re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text) is None
-
-
 def language_for_server(language: str | None, base_url: str | None, reporter: Reporter) -> str | None:
     """The value of --language as a server takes it. Raises UsageError if it can't be asked for.
 
@@ -303,8 +325,6 @@ def warn_of_unknown_values(
     """Warn of a model, language or key terms that look wrong. The server decides: it may know more than this program.
 
     models_of   base URL of the server whose models count as known; None: those of all servers that have been asked
-
-    Raises UsageError for a model or language that is blank, or has control characters.
     """
     from ..protocol.constants import BATCH_MODELS
     from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGES
@@ -315,7 +335,6 @@ def warn_of_unknown_values(
         from ..protocol.models import BATCH
 
         known += tuple(model.id for model in known_models(models_of) if model.takes(BATCH) and model.id not in known)
-    check_texts(("model", options.model), ("language", options.language))
     if options.model not in known:
         reporter.warn(f"unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
     if options.language and options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):

@@ -69,12 +69,17 @@ def serve(
         list[str] | None,
         typer.Option(
             metavar="ORIGIN",
+            callback=given.checked_by(lambda origins: [*map(parse_origin, origins)]),
             help="Accept requests of web pages from this origin, such as https://app.example, or *.",
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Accept requests for this host name, as in http://NAME:8000."),
+        typer.Option(
+            metavar="NAME",
+            callback=given.checked_by(lambda hosts: [*map(parse_host, hosts)]),
+            help="Accept requests for this host name, as in http://NAME:8000.",
+        ),
     ] = None,
     local_model: given.LocalModel = None,
     script: Annotated[

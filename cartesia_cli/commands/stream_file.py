@@ -72,7 +72,6 @@ def stream_file(
     plan, layout = options.plan(), options.layout()
     check_not_url(file)
     choice = options.backend.resolve(context, reporter)
-    given.checked_encoding(encoding)
     stream, wire = options.stream, options.stream.wire_format(replay=True)
     name = Path("stdin" if file == STDIN else Path(file).name)
     source = Input(file, Path(file), name)

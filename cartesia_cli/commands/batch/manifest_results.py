@@ -29,7 +29,6 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
 
     names   the arguments that name inputs
     """
-    check_suffix(path)
     if path.exists() and file_identity(path) in [file_identity(name) for name in names if name != STDIN]:
         raise input_overwrite_error(path)
     check_output(path, force=resume or force)

@@ -19,6 +19,20 @@ if TYPE_CHECKING:  # --help does without
 MAX_JOBS = 256
 """A limit against typing errors: each job is a thread."""
 
+
+def _check_shard(shard: str) -> None:
+    from ...scale.shards import AUTO, parse_shard
+
+    if not shard.lower().startswith(AUTO):  # then it depends on the job array
+        parse_shard(shard, {})
+
+
+def _check_manifest(path: Path) -> None:
+    from .manifest_results import check_suffix
+
+    check_suffix(path)
+
+
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="INPUT...", show_default=False,
@@ -41,14 +55,14 @@ KeepJson = Annotated[
 ]
 OutputManifest = Annotated[
     Path | None,
-    output_option(metavar="FILE", readable=False,
+    output_option(metavar="FILE", readable=False, callback=given.checked_by(_check_manifest),
                   help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
 ]  # fmt: skip
 Resume = Annotated[bool, output_option("--resume", help="Skip inputs that already have results.")]
 RetryFailed = Annotated[bool, output_option("--retry-failed", help="Only inputs that failed before in --output-dir.")]
 ShardOption = Annotated[
     str | None,
-    output_option("--shard", metavar="I/N",
+    output_option("--shard", metavar="I/N", callback=given.checked_by(_check_shard),
                   help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
 ]  # fmt: skip
 Endpoint = Annotated[
@@ -122,8 +136,8 @@ class RecordingOptions(given.OptionGroup):
     speakers_by_channel: SpeakersByChannel = None
 
     def request(self, reporter: "Reporter", base_url: str | None) -> "BatchOptions":
-        """The options of each request, with warnings of those that look wrong. Raises UsageError for impossible
-        ones.
+        """The options of each request, with warnings of those that look wrong. Raises UsageError for a language that
+        can't be asked for.
         """
         from ...protocol.batch import BatchOptions
 
@@ -131,7 +145,7 @@ class RecordingOptions(given.OptionGroup):
             model=self.model,
             language=given.language_for_server(self.language, base_url, reporter),
             word_timestamps=True,  # they cost nothing, and the next format then needs no other upload
-            encoding=given.checked_encoding(self.encoding),
+            encoding=self.encoding,
             sample_rate=self.sample_rate,
         )
         given.warn_of_unknown_values(reporter, options, self.keyterm, models_of=base_url)

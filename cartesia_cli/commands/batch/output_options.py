@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ...errors import UsageError
-from ..options import OptionGroup
+from ..options import OptionGroup, checked_by
 
 if TYPE_CHECKING:  # --help does without
-    from ...output import Layout, Selection
+    from ...output import Layout
     from ...subtitles.profiles import Rules
     from .output_plan import OutputPlan
 
@@ -22,9 +22,22 @@ format_option = partial(typer.Option, rich_help_panel="Text and words")
 row_option = partial(typer.Option, rich_help_panel="Selecting words")
 subtitle_option = partial(typer.Option, rich_help_panel="Subtitles")
 
+
+def _check_formats(names: str) -> None:
+    from .output_plan import parse_formats
+
+    parse_formats(names, False, None)
+
+
+def _check_pattern(pattern: str) -> None:
+    from ...output.rows import compile_pattern
+
+    compile_pattern(pattern)
+
+
 Format = Annotated[
     str | None,
-    output_option("--format", "-f", metavar="FORMAT,...",
+    output_option("--format", "-f", metavar="FORMAT,...", callback=checked_by(_check_formats),
                   help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; several need "
                        "--output-dir."),
 ]  # fmt: skip
@@ -44,8 +57,10 @@ WordTimestamps = Annotated[
 ]
 Paragraphs = Annotated[bool, format_option("--paragraphs", help="Divide the text into paragraphs at pauses in speech.")]
 Grep = Annotated[
-    str | None, row_option(metavar="REGEX", help="Select words and phrases that match; exit code 1 if none does.")
-]
+    str | None,
+    row_option(metavar="REGEX", callback=checked_by(_check_pattern),
+               help="Select words and phrases that match; exit code 1 if none does."),
+]  # fmt: skip
 IgnoreCase = Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case in --grep.")]
 Context = Annotated[int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")]
 Since = Annotated[
@@ -147,30 +162,25 @@ class FormatOptions(OptionGroup):
         return self.grep is not None or any(x is not None for x in (self.since, self.until, self.longest_gaps))
 
     def layout(self, subtitle_options: SubtitleOptions) -> "Layout":
-        """Raises UsageError for contradictory subtitle rules, an empty time range, or a malformed pattern."""
-        from ...output import Layout
+        """Raises UsageError for contradictory subtitle rules, or an empty time range."""
+        from ...output import Layout, Selection
 
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise UsageError(
                 f"--from {self.since:g} is not before --to {self.until:g}", hint="--to must be the later time"
             )
+        selection = Selection(
+            self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case
+        )
         return Layout(
             words=self.word_timestamps,
             rules=subtitle_options.rules(),
             crlf=self.crlf,
             highlight_words=self.highlight_words,
             paragraphs=self.paragraphs,
-            selection=self._selection() if self.selects_rows else None,
+            selection=selection if self.selects_rows else None,
             columns=terminal_width(),
         )
-
-    def _selection(self) -> "Selection":
-        from ...output import Selection
-        from ...output.rows import compile_pattern
-
-        if self.grep is not None:
-            compile_pattern(self.grep)  # a malformed pattern is reported before anything is sent
-        return Selection(self.grep, self.context_words, self.since, self.until, self.longest_gaps, self.ignore_case)
 
 
 def terminal_width() -> int | None:

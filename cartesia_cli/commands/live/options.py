@@ -16,7 +16,16 @@ import typer
 from ...errors import UsageError
 from ...output.console import Reporter
 from ..batch.output_options import FormatOptions, OutputOptions, SubtitleOptions
-from ..options import BackendOptions, Model, OptionGroup, can_be_sent, check_texts, language_for_server
+from ..options import (
+    BackendOptions,
+    Model,
+    OptionGroup,
+    can_be_sent,
+    check_language,
+    check_texts,
+    checked_by,
+    language_for_server,
+)
 
 if TYPE_CHECKING:
     from ...audio.vad import VadSettings
@@ -32,6 +41,30 @@ page_option = partial(typer.Option, rich_help_panel="Captions as a web page")
 
 MAX_KEYTERMS_BYTES = 1 << 20
 """Largest file of key terms that is read: many times what can be sent."""
+
+
+def _check_hints(hints: list[str]) -> None:
+    from ...protocol.realtime import AUTO, RealtimeOptions
+
+    check_texts("language-hint", hints)
+    RealtimeOptions(model="", language_hints=tuple(hints)).query(AUTO)
+
+
+def _check_keyterms(terms: list[str]) -> None:
+    from ...protocol.realtime import AUTO, RealtimeOptions
+
+    check_texts("keyterm", terms)
+    RealtimeOptions(model="", keyterms=tuple(terms)).query(AUTO)
+
+
+def _check_page_token(token: str) -> None:
+    """Raises UsageError for one that is too easy to guess, or can't be in a URL."""
+    from ...output.live_page import TOKEN
+
+    if TOKEN.fullmatch(token) is None:
+        hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
+        raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
+
 
 Mode = Annotated[
     Literal["auto", "manual"] | None,
@@ -77,16 +110,19 @@ TurnTimeout = Annotated[
 ]
 Language = Annotated[
     str | None,
-    typer.Option("--language", "-l", metavar="CODE",
+    typer.Option("--language", "-l", metavar="CODE", callback=check_language,
                  help="Spoken language, such as de; in the cloud for ink-whisper only, default en."),
 ]  # fmt: skip
 LanguageHint = Annotated[
     list[str] | None,
-    typer.Option(metavar="CODE", help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
-]
+    typer.Option(metavar="CODE", callback=checked_by(_check_hints),
+                 help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
+]  # fmt: skip
 Keyterm = Annotated[
-    list[str] | None, typer.Option(metavar="TERM", help="A word or name to expect; not with ink-whisper (repeatable).")
-]
+    list[str] | None,
+    typer.Option(metavar="TERM", callback=checked_by(_check_keyterms),
+                 help="A word or name to expect; not with ink-whisper (repeatable)."),
+]  # fmt: skip
 Keyterms = Annotated[
     Path | None, typer.Option("--keyterms", metavar="FILE", help="A file with words or names to expect, one a line.")
 ]
@@ -134,7 +170,7 @@ PagePort = Annotated[
 ]
 PageToken = Annotated[
     str | None,
-    page_option("--page-token", metavar="TOKEN",
+    page_option("--page-token", metavar="TOKEN", callback=checked_by(_check_page_token),
                 help="The secret part of --page's URL; by default a new one for each session."),
 ]  # fmt: skip
 
@@ -199,8 +235,6 @@ class SessionOptions(OptionGroup):
         keyterms, hints = self.all_keyterms(), tuple(self.language_hint or ())
         unknown_hints = ", ".join(hint for hint in hints if hint not in HINT_LANGUAGES)
         check_order(turn)
-        texts = [("model", self.model), ("language", self.language), *(("language-hint", hint) for hint in hints)]
-        check_texts(*texts, *(("keyterm", term) for term in keyterms))
         language = self.language
         if language == AUTO_LANGUAGE and not takes_language and not self._is_whisper:
             language = None  # these models detect it if none is named
@@ -255,15 +289,6 @@ class SessionOptions(OptionGroup):
         from ...protocol.constants import is_whisper
 
         return is_whisper(self.model)
-
-
-def check_page_token(token: str) -> None:
-    """Raises UsageError for a value of --page-token that is too easy to guess, or can't be in a URL."""
-    from ...output.live_page import TOKEN
-
-    if TOKEN.fullmatch(token) is None:
-        hint = "16 to 128 letters, digits, - and _, such as `openssl rand -hex 16` prints"
-        raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
 
 
 def _read_keyterms(path: Path) -> Iterator[str]:
@@ -332,8 +357,6 @@ class StreamOptions(OptionGroup):
             return
         from ...output.live_page import LivePage
 
-        if self.page_token is not None:
-            check_page_token(self.page_token)
         try:
             page = LivePage(
                 port=self.page_port or 0, token=self.page_token, source=source, on_error=reporter.internal_error
