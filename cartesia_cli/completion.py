@@ -154,6 +154,7 @@ def _profiles() -> list[str]:
 
     try:
         named = os.environ.get("CARTESIA_CONFIG")
-        return settings.profile_names(Path(named) if named else directories.config_dir() / "config.toml")
+        file = Path(named) if named else None
+        return list(settings.load(directories.config_dir(), file=file, report=lambda error: None).profiles)
     except Exception:
         return []

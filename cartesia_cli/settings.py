@@ -6,14 +6,12 @@
 Must never write the file.
 """
 
-import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import CliError, UsageError
-from .protocol.constants import check_base_url
+from .errors import UsageError
 
 SWITCHES = ("insecure_http", "insecure_http_key")
 GENERAL = ("base_url", "api_key_command", *SWITCHES)
@@ -38,8 +36,7 @@ class Setting(NamedTuple):
 
     layer     "flag", "environment", "profile", "file" or "default"
     origin    the flag, the environment variable, or the file with the line
-    general   whether it comes from a setting for all commands: they read that by themselves, so it takes part in the
-              precedence of options but isn't passed to the command
+    general   whether it comes from a setting for all commands
     """
 
     value: Any
@@ -65,26 +62,25 @@ class Settings(NamedTuple):
     """The configuration of one run.
 
     folder             contains `config.toml`, unless another file was named, and the stored keys
-    base_url           from the environment, the profile or the file, or None
     file               the file that was read, or None
     profile            the name of the profile, or None
     sections           the profile, then the rest of the file; empty without a file
+    profiles           all profiles in the file, by their names
     """
 
     folder: Path
-    base_url: str | None = None
     file: Path | None = None
     profile: str | None = None
     sections: tuple[Section, ...] = ()
+    profiles: Mapping[str, Section] = {}
 
     def general(self, name: str) -> Setting | None:
         """The setting of a key of GENERAL, from the profile, or else from the rest of the file."""
-        return _general(self.sections, name)
+        return next((section.general[name] for section in self.sections if name in section.general), None)
 
 
 def load(
     folder: Path,
-    environ: Mapping[str, str] = os.environ,
     *,
     file: Path | None = None,
     profile: str | None = None,
@@ -115,23 +111,7 @@ def load(
         report(ChoiceError(f"{path} has no profile {profile!r}", hint=known))
     rest = () if text is None else (reader.section("file", "", document),)
     found = (sections[profile], *rest) if profile in sections else rest
-    base_url = _general(found, "base_url")
-    return Settings(
-        folder,
-        base_url=environ.get("CARTESIA_BASE_URL") or (base_url.value if base_url else None),
-        file=None if text is None else path,
-        profile=profile,
-        sections=found,
-    )
-
-
-def profile_names(path: Path) -> list[str]:
-    """The names of the profiles in a configuration file; none if it doesn't exist. Raises UsageError for a mistake in
-    it.
-    """
-    text = _text(path, needed=False)
-    profiles = {} if text is None else _parsed(path, text).get("profile", {})
-    return list(profiles) if isinstance(profiles, dict) else []
+    return Settings(folder, None if text is None else path, profile, found, sections)
 
 
 def suggestion(name: str, known: Collection[str]) -> str | None:
@@ -195,11 +175,6 @@ class _Reader(NamedTuple):
             raise UsageError(f"{place} must be a string", hint=f'put the value in quotes: {key} = "…"')
         if value == "":
             raise UsageError(f"{place} must not be empty", hint="give the setting a value, or remove it")
-        if key == "base_url":
-            try:
-                value = check_base_url(value)
-            except CliError as error:
-                raise UsageError(f"{place}: {error.message}", hint=error.hint) from error
         return Setting(value, layer, place, general=True)
 
     def _unknown(self, name: str, key: str, value: Any) -> UsageError:
@@ -215,10 +190,6 @@ class _Reader(NamedTuple):
         line = self.lines.get((table, key))
         what = f"[{_dotted(table, key)}]" if is_table else f"{f'[{table}] ' if table else ''}{key}"
         return f"{self.path}{f', line {line}' if line else ''}: {what}"
-
-
-def _general(sections: Sequence[Section], name: str) -> Setting | None:
-    return next((section.general[name] for section in sections if name in section.general), None)
 
 
 def _dotted(table: str, key: str) -> str:

@@ -103,6 +103,7 @@ def test_key_command_runs_only_when_a_key_is_needed(run: Run, configuration: Pat
         "bas_url = 'x'",
         "[transcribe]\nfromat = 'x'",
         "[transcribe]\nquiet = 1",
+        "base_url = 'ftp://a.example'",
         "x",
         "[transcribe]\ntimeout = 2026-11-29",
     ],

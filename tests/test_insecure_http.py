@@ -84,7 +84,7 @@ def test_plain_http_is_allowed_by_the_configuration_and_not_if_the_command_line_
         denied = run("transcribe", recording, *config, "--no-insecure-http", env=KEY)
         assert denied.returncode == 2
         place = f"{file}, line {2 if profile else 1}: {'[profile.work] ' if profile else ''}base_url"
-        assert f"error: {place}: base URL" in denied.stderr.decode()
+        assert f"; it comes from {place}\n" in denied.stderr.decode()
         assert len(server.requests) == 1
 
 

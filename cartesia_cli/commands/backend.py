@@ -15,7 +15,7 @@ from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines,
 from ..client.deadlines import TICK_SECONDS
 from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
-from ..errors import AuthError, EngineError, NetworkError, ProtocolError, UsageError
+from ..errors import AuthError, EngineError, NetworkError, ProtocolError
 from ..output.console import Reporter
 from ..protocol.constants import (
     API_VERSION,
@@ -23,7 +23,6 @@ from ..protocol.constants import (
     OWN_SERVER,
     RUNNING_SERVER,
     Credential,
-    check_base_url,
     check_encryption,
     is_loopback,
     is_unencrypted,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:  # needs the extra [local]
     from ..protocol.realtime import RealtimeOptions
     from ..server.announcement import FoundServer
     from ..server.engine import Engine
+    from .options import ServerOptions
 
 T = TypeVar("T")
 
@@ -173,65 +173,30 @@ class Backend:
 
 
 def choose_backend(
-    settings: Settings,
-    *,
-    local: bool,
-    cloud: bool,
-    base_url: str | None,
-    needs_key: bool = True,
-    optional_key: bool = False,
-    insecure_http: bool | None = None,
-    insecure_http_key: bool | None = None,
-    api_version: str | None = None,
+    server: ServerOptions, settings: Settings, *, needs_key: bool = True, optional_key: bool = False
 ) -> BackendConfig:
-    """The backend that is asked for, or else configured; this machine if nothing is configured. Raises AuthError if a
-    key is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
+    """The backend that the options ask for; this machine if they name none, and no key is configured. Raises AuthError
+    if a key is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
 
-    local               must not be combined with `cloud` or `base_url`
-    needs_key           False if this process sends nothing; then the key isn't read
-    optional_key        whether the server may be asked without a key
-    insecure_http       whether plain http to another machine is allowed, without a key; None: as configured
-    insecure_http_key   the same, with the key
+    needs_key      False if this process sends nothing; then the key isn't read
+    optional_key   whether the server may be asked without a key
     """
-    version = api_version or API_VERSION
-    if local:
+    version, address = server.api_version or API_VERSION, server.base_url
+    if server.local:
         return BackendConfig(None)
-    configured = settings.base_url if base_url is None else base_url
-    address = None if configured is None else check_base_url(configured)
     if address is not None and is_unencrypted(address):
-        sends_key = is_switched_on(settings, "insecure_http_key", insecure_http_key)
-        allowed = sends_key or is_switched_on(settings, "insecure_http", insecure_http)
-        _check_encryption(address, settings if base_url is None else None, allowed=allowed)
+        sends_key = server.insecure_http_key
+        check_encryption(address, allowed=sends_key or server.insecure_http)
         found = credential(settings) if sends_key and needs_key else None
         return BackendConfig(address, found, api_version=version, unencrypted_key=sends_key)
-    if not needs_key and (cloud or address or key_source(settings)):
+    if not needs_key and (server.cloud or address or key_source(settings)):
         return BackendConfig(address or BASE_URL, api_version=version)
     found = credential(settings) if needs_key else None
-    if found is None and address is None and not cloud:
+    if found is None and address is None and not server.cloud:
         return BackendConfig(None, reason=f"no CARTESIA_API_KEY: {local_extra.LOCAL}")
     if found is None and not optional_key and not is_loopback(address or BASE_URL):
         raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
     return BackendConfig(address or BASE_URL, found, api_version=version)
-
-
-def is_switched_on(settings: Settings, name: str, given: bool | None) -> bool:
-    """The value of a switch that is an option and a general setting."""
-    setting = settings.general(name)
-    return given if given is not None else setting is not None and bool(setting.value)
-
-
-def _check_encryption(address: str, settings: Settings | None, *, allowed: bool) -> None:
-    """Raises UsageError for an unencrypted server, with the place in the configuration file where it is set, if it is.
-
-    settings   None: the address is from the command line
-    """
-    try:
-        check_encryption(address, allowed=allowed)
-    except UsageError as error:
-        configured = settings.general("base_url") if settings is not None else None
-        if configured is not None and configured.value == address:
-            error.message = f"{configured.origin}: {error.message}"
-        raise
 
 
 def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) -> ConcurrencyLimit:

@@ -13,8 +13,8 @@ from typer.core import TyperCommand
 
 from ..directories import config_dir
 from ..errors import CliError, UsageError
-from ..protocol.constants import check_base_url, check_encryption
-from ..settings import SWITCHES, ChoiceError, Report, Setting, Settings, profile_names, refuse
+from ..protocol.constants import check_encryption
+from ..settings import SWITCHES, ChoiceError, Report, Setting, Settings, refuse
 from .option_sources import (
     CHOOSING,
     FOUND,
@@ -103,25 +103,21 @@ class ConfiguredCommand(TyperCommand):
         """
         chosen = choices(given, {} if ctx.parent is None else ctx.parent.params)
         ctx.meta[SETTINGS] = settings = configured(chosen)
-        ctx.meta[FOUND] = found = effective(self, given, settings) | chosen
-        ctx.meta[OVERRULED] = _overruled_local(self, given, settings, found)
+        places = layers(self, given, settings)
+        ctx.meta[FOUND] = found = _effective(self.name, places, refuse) | chosen
+        ctx.meta[OVERRULED] = _overruled_local(places, found)
         known = options(self)
-        ctx.default_map = {known[name].name: one.value for name, one in found.items() if not one.general}
+        ctx.default_map = {known[name].name: one.value for name, one in found.items()}
         ctx.obj.as_json = _is_json({name: setting.value for name, setting in found.items()})
 
 
-def _overruled_local(
-    command: Any, given: Mapping[str, Any], settings: Settings, found: Mapping[str, Setting]
-) -> str | None:
+def _overruled_local(places: Sequence[Layer], found: Mapping[str, Setting]) -> str | None:
     """Where a server is set, if that overrules a `local = true` in a weaker layer; else None."""
-    if "local" in found or "local" not in options(command):
-        return None
-    places = layers(command, given, settings)
     local = next((place["local"] for place in places if "local" in place), None)
-    server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
-    if server is None or server.layer == "flag":  # then it is obvious
+    if local is None or not local.value or "local" in found:
         return None
-    return server.origin if local is not None and local.value else None
+    server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
+    return None if server is None or server.layer == "flag" else server.origin  # a flag is obvious
 
 
 def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dict[str, Setting]:
@@ -156,20 +152,18 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
 
     try:
         selected = configured(chosen, report)
-        names = [] if selected.file is None else profile_names(selected.file)
-        plain = {name: setting for name, setting in chosen.items() if name != "profile"}
-        others = [plain, *({**plain, "profile": Setting(name, "default", "")} for name in names)]
-        settings = [selected, *(configured(other, report) for other in others)]
     except UsageError as error:
         report(error)
-        settings = [Settings(config_dir())]
-    for one in settings:
+        selected = Settings(config_dir())
+    rest = selected.sections[-1:]
+    others = [rest, *((profile, *rest) for profile in selected.profiles.values())]
+    for one in [selected, *(selected._replace(sections=sections) for sections in others)]:
         for command in commands:
             places = layers(command, {}, one, report)
             in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
             for counted in (places, in_file):
                 kept = _effective(command.name, counted, report)
-                if one is settings[0] and "base_url" in kept and "insecure_http" in options(command):
+                if one is selected and "base_url" in kept and "insecure_http" in options(command):
                     allowed = unencrypted or any(kept[name].value for name in SWITCHES if name in kept)
                     _check_server(kept["base_url"], report, allowed=allowed)
     return sorted(found.values(), key=_line)
@@ -184,7 +178,7 @@ def _line(error: UsageError) -> int:
 def _check_server(url: Setting, report: Report, *, allowed: bool) -> None:
     """Report a server that speaks plain http, unless that is `allowed`."""
     try:
-        check_encryption(check_base_url(url.value), allowed=allowed)
+        check_encryption(url.value, allowed=allowed)
     except UsageError as error:
         report(UsageError(f"{url.origin}: {error.message}", hint=error.hint))
 

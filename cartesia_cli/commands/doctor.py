@@ -10,7 +10,7 @@ from ..errors import Exit, UsageError
 from ..output.console import Reporter
 from . import options as given
 from .configured_command import PROBLEM
-from .option_sources import SETTINGS, choices
+from .option_sources import FOUND, SETTINGS, choices
 
 if TYPE_CHECKING:  # --help does without
     from .diagnosis import Check, CheckResult, State
@@ -84,29 +84,24 @@ def _find_out(
     context: typer.Context, reporter: Reporter, server: given.ServerOptions, device: str | None, *, offline: bool
 ) -> "Examined":
     """What is examined. A mistake in the configuration is part of it; raises UsageError for one on the command line."""
-    from ..protocol.constants import API_VERSION, is_unencrypted
-    from .backend import is_switched_on
+    from .backend import BackendConfig, choose_backend
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER
 
     root: Any = context.find_root()
-    problem, settings, address, sends_key = context.meta.get(PROBLEM), None, None, False
+    problem, backend = context.meta.get(PROBLEM), BackendConfig(None)
     if problem is None:
-        settings = context.meta[SETTINGS]
         try:
-            address = server.choose(settings, needs_key=False).base_url
+            backend = choose_backend(server, context.meta[SETTINGS], needs_key=False)
         except UsageError as error:
-            if server.base_url is not None:
+            if context.meta[FOUND]["base_url"].layer == "flag":
                 raise
-            problem = error  # in CARTESIA_BASE_URL or the file
-        is_encrypted = address is None or not is_unencrypted(address)
-        sends_key = is_encrypted or is_switched_on(settings, "insecure_http_key", server.insecure_http_key)
-    unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if address is None else None
+            problem = error  # in a variable or the file
+    unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if backend.base_url is None else None
     return Examined(
-        settings=settings, problem=problem, commands=root.command.commands, base_url=address,
-        chosen=choices(context.params, root.params), allows_http=bool(server.insecure_http or server.insecure_http_key),
-        api_version=server.api_version or API_VERSION, sends_key=sends_key, unasked=unasked, device=device,
-        reporter=reporter,
+        settings=context.meta.get(SETTINGS), problem=problem, commands=root.command.commands,
+        chosen=choices(context.params, root.params), allows_http=server.insecure_http or server.insecure_http_key,
+        backend=backend, unasked=unasked, device=device, reporter=reporter,
     )  # fmt: skip
 
 

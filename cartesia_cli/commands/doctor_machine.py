@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import CliError
 from ..output.console import Reporter
-from ..protocol.constants import Credential
+from ..protocol.constants import Credential, is_unencrypted
 from ..settings import Setting, Settings, suggestion
 from .diagnosis import Check, CheckResult, Found, Problem, State, failure, ok, skipped, warning
+
+if TYPE_CHECKING:
+    from .backend import BackendConfig
 
 PACKAGES = (
     "typer", "rich", "httpcore", "httpx", "certifi", "websockets", "numpy", "soundfile", "av", "soxr", "wcwidth",
@@ -49,9 +52,7 @@ class Examined:
     commands     all commands of the program, by their names
     chosen       the configuration file and the profile that are chosen
     allows_http  whether the command line allows servers that speak plain http
-    base_url     of the server that recordings are sent to; None: this machine transcribes
-    api_version  sent as `Cartesia-Version`
-    sends_key    False for plain http to another machine, unless that is allowed by name
+    backend      what transcribes; without its key
     unasked      why no server is asked, or None
     device       number or name of the microphone; None: the default one
     reporter     gets the key before it is used: it must not be shown
@@ -62,12 +63,20 @@ class Examined:
     commands: Mapping[str, Any]
     chosen: Mapping[str, Setting]
     allows_http: bool
-    base_url: str | None
-    api_version: str
-    sends_key: bool
+    backend: BackendConfig
     unasked: str | None
     device: str | None
     reporter: Reporter
+
+    @property
+    def base_url(self) -> str | None:
+        """Of the server that recordings are sent to; None: this machine transcribes."""
+        return self.backend.base_url
+
+    @property
+    def sends_key(self) -> bool:
+        """False for plain http to another machine, unless that is allowed by name."""
+        return self.base_url is None or not is_unencrypted(self.base_url) or self.backend.unencrypted_key
 
     @cached_property
     def credential(self) -> Credential | None:

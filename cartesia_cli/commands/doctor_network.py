@@ -91,7 +91,7 @@ def check_tls(examined: Examined, found: Found) -> CheckResult:
     """An answer to a request without a key: over TLS, unless the server is on this machine."""
     from ..client.probe import ask_status
 
-    answer = ask_status(_url(examined), api_version=examined.api_version, seconds=STEP_SECONDS - 1)
+    answer = ask_status(_url(examined), api_version=examined.backend.api_version, seconds=STEP_SECONDS - 1)
     if answer.error is not None:
         error = answer.error
         if any(word in error.message for word in ("expired", "not yet valid")):
@@ -129,7 +129,9 @@ def check_access(examined: Examined, found: Found) -> CheckResult:
     from ..client.probe import check_key
 
     host = urlsplit(_url(examined)).netloc
-    answer = check_key(_url(examined), examined.credential, api_version=examined.api_version, seconds=STEP_SECONDS - 1)
+    answer = check_key(
+        _url(examined), examined.credential, api_version=examined.backend.api_version, seconds=STEP_SECONDS - 1
+    )
     error = answer.error
     if error is None:
         return ok(f"{host} accepts the key" if examined.credential else f"{host} asks for no key")
@@ -153,7 +155,7 @@ def check_batch(examined: Examined, found: Found, *, endpoint: str) -> CheckResu
             examined.credential,
             endpoint,
             path,
-            api_version=examined.api_version,
+            api_version=examined.backend.api_version,
             seconds=ROUND_TRIP_SECONDS - 1,
         )
     return ok(f"transcript after {trip.transcript:.2f} s", transcript_seconds=round(trip.transcript, 3))
@@ -174,7 +176,7 @@ def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> CheckR
             examined.credential,
             MANUAL if endpoint == "manual" else AUTO,
             blocks,
-            api_version=examined.api_version,
+            api_version=examined.backend.api_version,
             seconds=ROUND_TRIP_SECONDS - 1,
         )
     )

@@ -15,6 +15,7 @@ from ..output.console import Reporter
 from ..output.files import StdoutClosed
 from . import options as given
 from .live import options as live_given
+from .option_sources import FOUND
 
 if TYPE_CHECKING:  # --help does without
     from ..audio.session_recording import SessionRecording
@@ -127,8 +128,9 @@ def listen(
             copy=copy,
             on_segment=on_segment,
         )
-        left, named = recovery.find_recordings(recording), options.backend.server
-        if choice.base_url is not None and not named.cloud and named.base_url is None:
+        left = recovery.find_recordings(recording)
+        named = [context.meta[FOUND].get(name) for name in ("cloud", "base_url")]
+        if choice.base_url is not None and not any(one and one.value and not one.general for one in named):
             recovery.check_may_upload(left)
         if recovery.transcribe_recordings(left, wanted, reporter):
             raise typer.Exit(Exit.FAILED)

@@ -66,10 +66,10 @@ def login(
     keyring; with --profile, it is used with that profile only. `cartesia-cli logout` removes it.
     """
     from ..credentials import check_form, key_source, store_key
-    from ..protocol.constants import BASE_URL, Credential, check_base_url
+    from ..protocol.constants import BASE_URL, Credential
 
     settings: Settings = context.meta[SETTINGS]
-    address = check_base_url(base_url or settings.base_url or BASE_URL)
+    address = base_url or BASE_URL
     if not no_check:
         _check_encryption(address, settings)
     secret = _read_stdin() if with_key else _ask()

@@ -43,6 +43,9 @@ KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 """First word of the name of an option's type, to what the configuration file must contain for it."""
 
+NAMES = {bool: "a boolean", int: "a number", float: "a number", list: "a list", dict: "a table", str: "a string"}
+"""What the types of TOML are called; the others are dates and times."""
+
 CORRECT_SETTING = "correct the setting, or remove it from the file"
 
 SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
@@ -142,7 +145,7 @@ def choices(given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Set
 def configured(chosen: Mapping[str, Setting], report: Report = refuse) -> Settings:
     """The user's configuration, or the file and the profile that are chosen. Mistakes in it are reported."""
     file, profile = (chosen[name].value if name in chosen else None for name in CHOOSING)
-    return load(config_dir(), os.environ, file=file and Path(file), profile=profile, commands=COMMANDS, report=report)
+    return load(config_dir(), file=file and Path(file), profile=profile, commands=COMMANDS, report=report)
 
 
 def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse) -> list[Layer]:
@@ -154,28 +157,29 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: R
     if "local_model" in typed and "local" in known.keys() - typed.keys():
         # A local model implies this machine, whatever is configured.
         typed["local"] = Setting(True, "flag", "--local-model")
-    environment: dict[str, Setting] = {}
-    for name, option in known.items():
-        if text := os.environ.get(variable := variable_name(command.name, name)):
+
+    def accepted(layer: Layer) -> Layer:
+        """The options in a layer, with their values as commands take them."""
+        found: dict[str, Setting] = {}
+        for name, setting in layer.items():
             try:
-                environment[name] = _checked(
-                    option, Setting(_from_text(option, text, variable), "environment", variable)
-                )
-            except UsageError as error:
-                report(error)
-    places: list[Layer] = [
-        typed, environment, {name: setting for name, setting in general_environment().items() if name in known}
-    ]  # fmt: skip
-    for section in settings.sections:
-        table: dict[str, Setting] = {}
-        for name, setting in section.commands.get(command.name, {}).items():
-            try:
-                if name not in known:
+                if name in known:
+                    found[name] = _checked(known[name], setting)
+                elif not setting.general:
                     raise _unknown(command.name, name, setting, known)
-                table[name] = _checked(known[name], _typed(known[name], setting))
             except UsageError as error:
                 report(error)
-        places += [table, {name: setting for name, setting in section.general.items() if name in known}]
+        return found
+
+    variables = {name: variable_name(command.name, name) for name in known}
+    environment = {
+        name: Setting(os.environ[variable], "environment", variable)
+        for name, variable in variables.items()
+        if os.environ.get(variable)
+    }
+    places: list[Layer] = [typed, accepted(environment), accepted(general_environment())]
+    for section in settings.sections:
+        places += [accepted(section.commands.get(command.name, {})), accepted(section.general)]
     return places
 
 
@@ -207,8 +211,26 @@ def _flag(command: str, name: str, option: Any, value: Any) -> Setting:
         raise UsageError(message, hint=f"cartesia-cli {command} --help lists the valid values") from error
 
 
-def _from_text(option: Any, text: str, variable: str) -> Any:
+def _checked(option: Any, setting: Setting) -> Setting:
+    """A setting in the environment or the configuration file, with its value as the command takes it. Raises UsageError
+    for a value that the option doesn't accept.
+    """
+    if setting.layer == "environment":
+        value, hint = _from_text(option, setting), f"correct {setting.origin}, or unset it"
+    else:
+        value, hint = setting.value, CORRECT_SETTING
+        _check_type(option, setting)
+    if "" in (value if option.multiple else [value]):
+        raise UsageError(f"{setting.origin} must not be empty", hint=hint)
+    try:
+        return setting._replace(value=_converted(option, value))
+    except (typer.BadParameter, UsageError) as error:
+        raise UsageError(f"{setting.origin}: {error.message}", hint=getattr(error, "hint", None) or hint) from error
+
+
+def _from_text(option: Any, setting: Setting) -> Any:
     """The value of an environment variable: a word for a switch, commas in a list."""
+    text, variable = setting.value, setting.origin
     if option.is_flag:
         if text.strip().lower() not in SWITCH:
             raise UsageError(f"{variable} must be true or false, not {text!r}", hint=f"correct {variable}, or unset it")
@@ -216,8 +238,8 @@ def _from_text(option: Any, text: str, variable: str) -> Any:
     return [part.strip() for part in text.split(",")] if option.multiple else text
 
 
-def _typed(option: Any, setting: Setting) -> Setting:
-    """The setting. Raises UsageError if the type of its value in the configuration file is not that of the option."""
+def _check_type(option: Any, setting: Setting) -> None:
+    """Raises UsageError if the type of a value in the configuration file is not that of the option."""
     types, wanted = KINDS[option.type.name.split()[0]]
 
     def fits(value: Any) -> bool:
@@ -227,29 +249,8 @@ def _typed(option: Any, setting: Setting) -> Setting:
         if not isinstance(setting.value, list) or not all(map(fits, setting.value)):
             raise UsageError(f"{setting.origin} must be a list", hint=f'each entry must be {wanted}: ["…", "…"]')
     elif not fits(setting.value):
-        names = {
-            bool: "a boolean",
-            int: "a number",
-            float: "a number",
-            list: "a list",
-            dict: "a table",
-            str: "a string",
-        }
-        seen = names.get(type(setting.value), "a date or time")
+        seen = NAMES.get(type(setting.value), "a date or time")
         raise UsageError(f"{setting.origin} must be {wanted}, not {seen}", hint=CORRECT_SETTING)
-    return setting
-
-
-def _checked(option: Any, setting: Setting) -> Setting:
-    """The setting with its value converted. Raises UsageError for a value that the option doesn't accept."""
-    hint = f"correct {setting.origin}, or unset it" if setting.layer == "environment" else CORRECT_SETTING
-    if "" in (setting.value if option.multiple else [setting.value]):
-        raise UsageError(f"{setting.origin} must not be empty", hint=hint)
-    try:
-        value = _converted(option, setting.value)
-    except (typer.BadParameter, UsageError) as error:
-        raise UsageError(f"{setting.origin}: {error.message}", hint=getattr(error, "hint", None) or hint) from error
-    return Setting(value, setting.layer, setting.origin)
 
 
 def _converted(option: Any, value: Any) -> Any:

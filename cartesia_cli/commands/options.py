@@ -19,7 +19,6 @@ from .option_sources import OVERRULED, SETTINGS
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.batch import BatchOptions
-    from ..settings import Settings
     from .backend import BackendConfig
 
 
@@ -115,10 +114,11 @@ def _check_api_version(version: str) -> None:
         raise UsageError(f"--api-version {version!r} is not a date", hint="for example 2026-03-01")
 
 
-def _check_base_url(url: str) -> None:
+def _read_base_url(url: str | None) -> str | None:
+    """A callback. Raises UsageError for what isn't the address of a server."""
     from ..protocol.constants import check_base_url
 
-    check_base_url(url)
+    return None if url is None else check_base_url(url)
 
 
 def _check_encoding(encoding: str) -> None:
@@ -165,16 +165,16 @@ LocalModel = Annotated[
 ]  # fmt: skip
 BaseUrl = Annotated[
     str | None,
-    backend_option(metavar="URL", callback=checked_by(_check_base_url),
+    backend_option(metavar="URL", callback=_read_base_url,
                    help="Use another server, such as http://127.0.0.1:8000."),
 ]  # fmt: skip
 InsecureHttp = Annotated[
-    bool | None,
+    bool,
     backend_option("--insecure-http", show_default=False,
                    help="Allow plain http to another machine, such as your own server. No key is sent."),
 ]  # fmt: skip
 InsecureHttpKey = Annotated[
-    bool | None,
+    bool,
     backend_option("--insecure-http-key", show_default=False,
                    help="The same, and send the key, which anyone on the network can read."),
 ]  # fmt: skip
@@ -257,16 +257,9 @@ class ServerOptions(OptionGroup):
     local: Local = False
     cloud: Cloud = False
     base_url: BaseUrl = None
-    insecure_http: InsecureHttp = None
-    insecure_http_key: InsecureHttpKey = None
+    insecure_http: InsecureHttp = False
+    insecure_http_key: InsecureHttpKey = False
     api_version: ApiVersion = None
-
-    def choose(self, settings: "Settings", *, needs_key: bool = True, optional_key: bool = False) -> "BackendConfig":
-        """The backend that these options and the configuration choose: see `backend.choose_backend`."""
-        from .backend import choose_backend
-
-        options = {name: getattr(self, name) for name in self.names()}
-        return choose_backend(settings, **options, needs_key=needs_key, optional_key=optional_key)
 
 
 class BackendOptions(OptionGroup):
@@ -278,17 +271,17 @@ class BackendOptions(OptionGroup):
     def resolve(
         self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
     ) -> "BackendConfig":
-        """The backend that these options and the configuration choose: see `backend.choose_backend`. Says on stderr if
-        a server overrules `local = true`, or is reached unencrypted. The reporter will never print its key.
-
-        needs_key      False if this process sends nothing; then the key isn't read
-        optional_key   whether the server may be asked without a key
+        """The backend that these options choose: see `backend.choose_backend`. Says on stderr if a server overrules
+        `local = true`, or is reached unencrypted. The reporter will never print its key.
         """
         from urllib.parse import urlsplit
 
         from ..protocol.constants import is_unencrypted
+        from .backend import choose_backend
 
-        choice = self.server.choose(context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key)
+        choice = choose_backend(
+            self.server, context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key
+        )
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)

@@ -20,6 +20,7 @@ from ...scale.dask_cluster import DaskCluster, worker_threads
 from .. import backend
 from ..backend import BackendConfig
 from ..option_sources import configured
+from ..options import ServerOptions
 from .config import BatchConfig
 from .job import Job
 from .transcriber import TranscribedJob, transcribe_job
@@ -135,10 +136,11 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
     """The backend that the client chose, with the key of this worker."""
     chosen = config.backend
     try:
-        return backend.choose_backend(
-            configured({}), local=chosen.base_url is None, cloud=False, base_url=chosen.base_url,
-            insecure_http=True, insecure_http_key=chosen.unencrypted_key, api_version=chosen.api_version,
+        server = ServerOptions(
+            local=chosen.base_url is None, base_url=chosen.base_url, api_version=chosen.api_version,
+            insecure_http=True, insecure_http_key=chosen.unencrypted_key,
         )  # fmt: skip
+        return backend.choose_backend(server, configured({}))
     except AuthError as error:
         error.hint = KEY_HINT
         raise
