@@ -16,11 +16,10 @@ import soxr
 from numpy.typing import NDArray
 from websockets.sync.client import connect
 
-from cartesia_cli.commands.backend import BackendConfig, engine_name
+from cartesia_cli.commands.backend import BackendConfig, describe_engine, engine_name
 from cartesia_cli.commands.batch.config import BatchConfig
 from cartesia_cli.commands.batch.transcriber import report_languages
 from cartesia_cli.commands.live.options import SessionOptions
-from cartesia_cli.commands.local_extra import describe_engine
 from cartesia_cli.commands.options import language_for_server
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output import Layout
@@ -166,30 +165,30 @@ def test_auto_endpoint_gets_a_language_on_this_machine_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "language", "live", "words"),
+    ("model", "language", "live_model", "words"),
     [
-        (None, None, False, "Whisper base (English, MIT licence)"),
-        (None, "auto", False, "Whisper base (detecting the language, MIT licence)"),
-        (None, "zh-Hant", True, "Whisper base (Chinese (traditional), MIT licence)"),
-        (None, None, True, "Moonshine tiny (English, MIT licence)"),
-        ("tiny.en", None, True, "Whisper tiny.en (English, MIT licence)"),
-        ("large-v3", "de", False, "Whisper large-v3 (German)"),
+        (None, None, None, "Whisper base (English, MIT licence)"),
+        (None, "auto", None, "Whisper base (detecting the language, MIT licence)"),
+        (None, "zh-Hant", "ink-2", "Whisper base (Chinese (traditional), MIT licence)"),
+        (None, None, "ink-2", "Moonshine tiny (English, MIT licence)"),
+        ("tiny.en", None, "ink-2", "Whisper tiny.en (English, MIT licence)"),
+        ("large-v3", "de", None, "Whisper large-v3 (German)"),
     ],
 )
 def test_engine_is_described_by_model_language_and_licence(
-    model: str | None, language: str | None, live: bool, words: str
+    model: str | None, language: str | None, live_model: str | None, words: str
 ) -> None:
-    assert describe_engine(model, language, live=live) == words
+    assert describe_engine(BackendConfig(None, local_model=model), language, live_model=live_model) == words
 
 
 def test_results_name_the_model_of_this_machine_and_no_other_server_s() -> None:
     here = BackendConfig(None)
-    assert engine_name(here, None, None) == "Whisper base"
-    assert engine_name(here, None, None, live_model="ink-2") == "Moonshine tiny"
-    assert engine_name(here, None, "de", live_model="ink-2") == "Whisper base"
-    assert engine_name(here, None, None, live_model="ink-whisper") == "Whisper base"
-    assert engine_name(here, "models/large-de/", None, live_model="ink-2") == "Whisper large-de"
-    assert engine_name(BackendConfig("http://127.0.0.1:8000"), None, None) == ""
+    assert engine_name(here, None) == "Whisper base"
+    assert engine_name(here, None, live_model="ink-2") == "Moonshine tiny"
+    assert engine_name(here, "de", live_model="ink-2") == "Whisper base"
+    assert engine_name(here, None, live_model="ink-whisper") == "Whisper base"
+    assert engine_name(here._replace(local_model="models/large-de/"), None, live_model="ink-2") == "Whisper large-de"
+    assert engine_name(BackendConfig("http://127.0.0.1:8000"), None) == ""
     config = BatchConfig(BatchOptions("ink-whisper"), Layout(), "stt", None)
     assert (config.model, config._replace(engine="Whisper base").model) == ("ink-whisper", "Whisper base")
     assert (

@@ -60,7 +60,7 @@ def test_local_server_refuses_none_of_many_requests_and_reports_the_progress_of_
     files = [write_wav(tmp_path / f"{tenths}.wav", 44 + 3200 * tenths) for tenths in range(1, 25)]
     options = BatchOptions(model="ink-whisper")
     with (
-        open_backend(LOCAL, Reporter(), retries=None, local_model=None, limit=ConcurrencyLimit(len(files))) as opened,
+        open_backend(LOCAL, Reporter(), retries=None, limit=ConcurrencyLimit(len(files))) as opened,
         ThreadPoolExecutor(len(files)) as pool,
     ):
 

@@ -6,6 +6,7 @@ Audio leaves this machine only if the user configured a key or a server, or aske
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from threading import Lock
@@ -17,6 +18,7 @@ from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, NetworkError, ProtocolError
 from ..output.console import Reporter
+from ..protocol.batch import DEFAULT_LANGUAGE
 from ..protocol.constants import (
     API_VERSION,
     BASE_URL,
@@ -66,6 +68,7 @@ class BackendConfig(NamedTuple):
     reason            why it was chosen, if the user should know
     api_version       sent as `Cartesia-Version`
     unencrypted_key   whether the user allows that a key is sent to this server without encryption
+    local_model       a Whisper model for this machine, by its name or folder; None: the default
     """
 
     base_url: str | None
@@ -73,6 +76,7 @@ class BackendConfig(NamedTuple):
     reason: str = ""
     api_version: str = API_VERSION
     unencrypted_key: bool = False
+    local_model: str | None = None
 
 
 class RunningServer(NamedTuple):
@@ -216,9 +220,7 @@ def _default_local_jobs() -> int:
     return min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine()))
 
 
-def open_cache(
-    no_cache: bool, choice: BackendConfig, endpoint: str, local_model: str | None, reporter: Reporter
-) -> Cache | None:
+def open_cache(no_cache: bool, choice: BackendConfig, endpoint: str, reporter: Reporter) -> Cache | None:
     """The cached responses of the chosen server; None if the cache is not wanted or can't be used."""
     if no_cache:
         return None
@@ -229,10 +231,10 @@ def open_cache(
     if reason := untrusted(directory):
         reporter.warn(f"the cache {directory} is not used: {reason}")
         return None
-    base_url = choice.base_url
-    server = (
-        engine_identity(local_model) if base_url is None else server_identity(base_url, endpoint, choice.api_version)
-    )
+    if choice.base_url is None:
+        server = engine_identity(choice.local_model)
+    else:
+        server = server_identity(choice.base_url, endpoint, choice.api_version)
     if server is None:
         reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None
@@ -241,12 +243,7 @@ def open_cache(
 
 @contextmanager
 def open_backend(
-    choice: BackendConfig,
-    reporter: Reporter,
-    *,
-    retries: int | None,
-    local_model: str | None,
-    limit: ConcurrencyLimit | None = None,
+    choice: BackendConfig, reporter: Reporter, *, retries: int | None, limit: ConcurrencyLimit | None = None
 ) -> Iterator[Backend]:
     """A client of the chosen server for batch requests. A local server runs until the end of the block.
 
@@ -258,7 +255,7 @@ def open_backend(
     def load_engine() -> Engine:
         from ..server import engine_choice
 
-        return engine_choice.load_batch_engine(local_model, observer, jobs)
+        return engine_choice.load_batch_engine(choice.local_model, observer, jobs)
 
     with ExitStack() as stack:
 
@@ -274,11 +271,11 @@ def open_backend(
             return stack.enter_context(client)
 
         def open_own() -> BatchClient:
-            opening = open_server(choice, load_engine, observer, local_model, may_share=False)
+            opening = _open_server(choice, load_engine, observer, may_share=False)
             return open_client(stack.enter_context(opening))
 
         # A running server has one worker, unless it was given more.
-        opening = open_server(choice, load_engine, observer, local_model, may_share=jobs == 1)
+        opening = _open_server(choice, load_engine, observer, may_share=jobs == 1)
         server = stack.enter_context(opening)
         client = open_client(server)
         own = open_own if server.is_shared else None
@@ -286,7 +283,7 @@ def open_backend(
 
 
 def open_live_server(
-    choice: BackendConfig, options: RealtimeOptions, local_model: str | None, reporter: Reporter
+    choice: BackendConfig, options: RealtimeOptions, reporter: Reporter
 ) -> AbstractContextManager[RunningServer]:
     """The chosen server, for a live session with these options. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
@@ -295,18 +292,17 @@ def open_live_server(
         from ..server import engine_choice
 
         if is_whisper(options.model):
-            return engine_choice.load_batch_engine(local_model, observer)
-        return engine_choice.load_live_engine(local_model, observer, options.language)
+            return engine_choice.load_batch_engine(choice.local_model, observer)
+        return engine_choice.load_live_engine(choice.local_model, observer, options.language)
 
-    return open_server(choice, load_engine, observer, local_model)
+    return _open_server(choice, load_engine, observer)
 
 
 @contextmanager
-def open_server(
+def _open_server(
     choice: BackendConfig,
     load_engine: Callable[[], Engine],
     observer: local_extra.LocalServerObserver,
-    local_model: str | None,
     *,
     may_share: bool = True,
 ) -> Iterator[RunningServer]:
@@ -320,7 +316,7 @@ def open_server(
         return
     from ..server import announcement
 
-    found = announcement.find(local_model) if may_share else None
+    found = announcement.find(choice.local_model) if may_share else None
     if found is not None:
         observer.reporter.detail(f"using the running server (pid {found.pid})")
         with closing(found):
@@ -340,7 +336,7 @@ def open_server(
     # is one too many.
     config = app.ServerConfig(
         key=token.secret, concurrency=1 << 31, max_bytes=1 << 62, observer=observer,
-        identity=app.identify_engines(local_model, engine, None),
+        identity=app.identify_engines(choice.local_model, engine, None),
     )  # fmt: skip
     with runner.serve_in_background(app.create_app(engine, None, config)) as address:
         yield RunningServer(address, token, local=True)
@@ -360,39 +356,55 @@ def _import_from_server(choice: BackendConfig, *modules: str) -> None:
 
 
 def report_engine(
-    choice: BackendConfig,
-    local_model: str | None,
-    language: str | None,
-    reporter: Reporter,
-    *,
-    live_model: str | None = None,
+    choice: BackendConfig, language: str | None, reporter: Reporter, *, live_model: str | None = None
 ) -> None:
     """Say that this machine transcribes, if it does, and with which engine: always if nobody asked for it, else with
-    --verbose.
-
-    local_model, language   as the options name them
-    live_model              of a live session, as --model names it; None: a recording is transcribed
+    --verbose. Parameters are those of `engine_name`.
     """
     if choice.base_url is not None:
         return
-    engine = local_extra.describe_engine(local_model, language, live=_is_quick(live_model))
+    engine = describe_engine(choice, language, live_model=live_model)
     what = f"{choice.reason or local_extra.LOCAL}{' with ' * bool(engine)}{engine}"
     (reporter.info if choice.reason else reporter.detail)(what)
 
 
-def engine_name(
-    choice: BackendConfig, local_model: str | None, language: str | None, *, live_model: str | None = None
-) -> str:
-    """The model of this machine that transcribes, as results name it; empty if another server does. Parameters are
-    those of `report_engine`.
+def engine_name(choice: BackendConfig, language: str | None, *, live_model: str | None = None) -> str:
+    """The model of this machine that transcribes, as results name it: `Whisper base`. Empty if another server does, and
+    without the extra. Loads nothing.
+
+    language     as --language names it
+    live_model   of a live session, as --model names it: Moonshine does the work if it can, except for ink-whisper.
+                 None: a recording is transcribed
     """
-    return (
-        ""
-        if choice.base_url is not None
-        else local_extra.engine_name(local_model, language, live=_is_quick(live_model))
-    )
+    if choice.base_url is not None:
+        return ""
+    model = choice.local_model
+    try:
+        from ..server.packaged_models import find_packaged
+
+        if model is None and live_model is not None and not is_whisper(live_model):
+            from ..server import moonshine
+
+            if (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES and moonshine.is_installed():
+                return moonshine.NAME
+    except ImportError:
+        return ""
+    packaged = find_packaged(model)
+    return packaged.title if packaged is not None else f"Whisper {os.path.basename(os.path.normpath(model or ''))}"
 
 
-def _is_quick(live_model: str | None) -> bool:
-    """Whether a live session with this model is one for Moonshine, if that can do it."""
-    return live_model is not None and not is_whisper(live_model)
+def describe_engine(choice: BackendConfig, language: str | None, *, live_model: str | None = None) -> str:
+    """The same with its language and its licence: `Whisper base (German, MIT licence)`. The licences of others than the
+    packaged models aren't known.
+    """
+    from ..protocol.languages import AUTO_LANGUAGE, language_name
+
+    name = engine_name(choice, language, live_model=live_model)
+    if not name:
+        return ""
+    from ..server.packaged_models import LICENCE, find_packaged
+
+    code = language or DEFAULT_LANGUAGE
+    spoken = "detecting the language" if code == AUTO_LANGUAGE else language_name(code)
+    licence = "" if find_packaged(choice.local_model) is None else f", {LICENCE}"
+    return f"{name} ({spoken}{licence})"

@@ -235,7 +235,7 @@ def _local_systems(systems: Sequence[System], choice: BackendConfig, language: s
         engine = (
             f"Whisper {one.local_model}"
             if one.local_model is not None
-            else engine_name(choice, None, language, live_model=one.model if one.is_live else None)
+            else engine_name(choice, language, live_model=one.model if one.is_live else None)
         )
         system = replace(one, engine=engine)
         named.setdefault(system.name, system)

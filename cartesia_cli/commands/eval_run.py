@@ -192,15 +192,13 @@ class BatchTranscriber:
         language = language_for_server(config.language, config.backend.base_url, reporter)
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_of_unknown_values(reporter, request, None, models_of=None)
-        responses = backend.open_cache(config.no_cache, config.backend, ENDPOINT, system.local_model, reporter)
+        chosen = config.backend._replace(local_model=system.local_model)
+        responses = backend.open_cache(config.no_cache, chosen, ENDPOINT, reporter)
 
         @cache
         def connect() -> Backend:
             began = time.monotonic()
-            opening = backend.open_backend(
-                config.backend, reporter, retries=config.retries, local_model=system.local_model, limit=limit
-            )
-            opened = stack.enter_context(opening)
+            opened = stack.enter_context(backend.open_backend(chosen, reporter, retries=config.retries, limit=limit))
             self.opening_seconds = time.monotonic() - began
             return opened
 
@@ -249,8 +247,8 @@ class LiveTranscriber:
         )
         self._endpointing = options.endpointing()
         self._is_stopping = False
-        opening = backend.open_live_server(shared.config.backend, self._request, system.local_model, shared.reporter)
-        self._server = stack.enter_context(opening)
+        chosen = shared.config.backend._replace(local_model=system.local_model)
+        self._server = stack.enter_context(backend.open_live_server(chosen, self._request, shared.reporter))
 
     def transcribe(self, number: int, job: Job) -> Outcome:
         shared = self._shared

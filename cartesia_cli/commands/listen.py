@@ -114,7 +114,7 @@ def listen(
     if command is not None:
         on_segment = context.with_resource(ExecHook(command, reporter.info, newline=exec_newline)).submit
     choice = options.backend.resolve(context, reporter)
-    stream, local_model = options.stream, options.backend.local_model
+    stream = options.stream
     if recover:
         stream.check((), (plan.output, append), force=plan.force)
         wanted = recovery.RecoveryConfig(
@@ -122,7 +122,6 @@ def listen(
             layout=layout,
             language=given.language_for_server(options.session.language, choice.base_url, reporter),
             backend=choice,
-            local_model=local_model,
             append=append,
             save_audio=stream.save_audio,
             copy=copy,
@@ -197,7 +196,7 @@ def listen(
         on_segment=on_segment,
     )
     with (
-        backend.open_live_server(choice, config.options, local_model, reporter) as server,
+        backend.open_live_server(choice, config.options, reporter) as server,
         _KeptRecording(spool, context, options, reporter),
     ):
         try:

@@ -35,47 +35,6 @@ def import_from_server(*modules: str, what: str = "the offline engine") -> None:
         raise EngineError(f"{what} is not installed ({error.name} is missing)", hint=INSTALL_COMMAND) from error
 
 
-def engine_name(model: str | None, language: str | None, *, live: bool = False) -> str:
-    """The offline model that does the work, as results name it: `Whisper base`. Empty without the extra. Loads nothing.
-
-    model      as `--local-model` names it
-    language   as `--language` names it
-    live       whether Moonshine does the work if it can: in live sessions with models other than ink-whisper
-    """
-    from ..protocol.batch import DEFAULT_LANGUAGE
-
-    try:
-        from ..server.packaged_models import find_packaged
-
-        if live and model is None:
-            from ..server import moonshine
-
-            if (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES and moonshine.is_installed():
-                return moonshine.NAME
-    except ImportError:
-        return ""
-    packaged = find_packaged(model)
-    return packaged.title if packaged is not None else f"Whisper {os.path.basename(os.path.normpath(model or ''))}"
-
-
-def describe_engine(model: str | None, language: str | None, *, live: bool = False) -> str:
-    """The same with its language and its licence: `Whisper base (German, MIT licence)`. The licences of others than the
-    packaged models aren't known.
-    """
-    from ..protocol.batch import DEFAULT_LANGUAGE
-    from ..protocol.languages import AUTO_LANGUAGE, language_name
-
-    name = engine_name(model, language, live=live)
-    if not name:
-        return ""
-    from ..server.packaged_models import LICENCE, find_packaged
-
-    code = language or DEFAULT_LANGUAGE
-    spoken = "detecting the language" if code == AUTO_LANGUAGE else language_name(code)
-    licence = "" if find_packaged(model) is None else f", {LICENCE}"
-    return f"{name} ({spoken}{licence})"
-
-
 class RecordingProgress:
     """How much of one recording is done; stays at 0 with a server that doesn't report it.
 

@@ -281,7 +281,7 @@ class BackendOptions(OptionGroup):
 
         choice = choose_backend(
             self.server, context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key
-        )
+        )._replace(local_model=self.local_model)
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)

@@ -116,7 +116,7 @@ def stream_file(
         return recordings[0]
 
     try:
-        with backend.open_live_server(choice, request, options.backend.local_model, reporter) as server:
+        with backend.open_live_server(choice, request, reporter) as server:
             live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
         if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):

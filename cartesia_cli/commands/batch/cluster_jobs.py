@@ -47,7 +47,6 @@ class WorkerConfig:
 
     batch: BatchConfig
     backend: BackendConfig
-    local_model: str | None
     retries: int | None
     no_cache: bool
     verbose: bool
@@ -102,10 +101,8 @@ def transcribe_on_worker(job: Job, config: WorkerConfig) -> tuple[TranscribedJob
     messages = io.StringIO()
     reporter = Reporter(messages, {})
     reporter.verbose = config.verbose
-    responses = backend.open_cache(
-        config.no_cache, config.backend, config.batch.endpoint, config.local_model, Reporter()
-    )
-    engine = backend.engine_name(config.backend, config.local_model, config.batch.request.language)
+    responses = backend.open_cache(config.no_cache, config.backend, config.batch.endpoint, Reporter())
+    engine = backend.engine_name(config.backend, config.batch.request.language)
     batch = config.batch._replace(cache=responses, engine=engine)
     done = transcribe_job(job, batch, lambda: _open_backend(config), reporter)
     return done, messages.getvalue().splitlines()
@@ -125,7 +122,6 @@ def _open_backend(config: WorkerConfig) -> backend.Backend:
                 _choose_backend(config),
                 Reporter(),
                 retries=config.retries,
-                local_model=config.local_model,
                 limit=ConcurrencyLimit(worker_threads()),
             )
             _opened[config] = stack.enter_context(opening)
@@ -140,7 +136,7 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
             local=chosen.base_url is None, base_url=chosen.base_url, api_version=chosen.api_version,
             insecure_http=True, insecure_http_key=chosen.unencrypted_key,
         )  # fmt: skip
-        return backend.choose_backend(server, configured({}))
+        return backend.choose_backend(server, configured({}))._replace(local_model=chosen.local_model)
     except AuthError as error:
         error.hint = KEY_HINT
         raise

@@ -76,9 +76,7 @@ class TranscribeCommand:
 
             self._shard = parse_shard(options.pending.shard, os.environ)
         speakers = options.speakers()
-        responses = backend.open_cache(
-            sending.no_cache, self._backend_config, sending.endpoint, options.backend.local_model, reporter
-        )
+        responses = backend.open_cache(sending.no_cache, self._backend_config, sending.endpoint, reporter)
         bucket, folder = None, output.output_dir
         if bucket_url(folder) is not None:
             bucket, folder = BucketResults(force=output.force, resume=options.pending.resume), None
@@ -92,7 +90,7 @@ class TranscribeCommand:
             bucket=bucket,
             embed_audio=options.extra.embed_audio,
             replaces=output.force or options.pending.continues,
-            engine=backend.engine_name(self._backend_config, options.backend.local_model, request.language),
+            engine=backend.engine_name(self._backend_config, request.language),
         )
         if options.pending.retry_failed:
             if folder is None:
@@ -171,7 +169,6 @@ class TranscribeCommand:
             self._backend_config,
             self._reporter,
             retries=self._options.sending.retries,
-            local_model=self._options.backend.local_model,
             limit=self._limit,
         )
         return self._stack.enter_context(opening)
@@ -186,7 +183,6 @@ class TranscribeCommand:
             # without what only this process needs, to write results
             self._config._replace(layout=Layout(), cache=None, bucket=None, manifest=None, matches=None),
             chosen._replace(credential=None),
-            options.backend.local_model,
             sending.retries,
             sending.no_cache,
             self._reporter.verbose,
@@ -315,8 +311,7 @@ class TranscribeCommand:
         """Transcribe what is planned. Returns whether no input failed and, with --grep, anything matched."""
         config, matches = self._config, self._config.matches
         if self._cluster is None:
-            model = self._options.backend.local_model
-            backend.report_engine(self._backend_config, model, config.request.language, self._reporter)
+            backend.report_engine(self._backend_config, config.request.language, self._reporter)
         elif self._backend_config.reason:
             self._reporter.info(OFFLINE_CLUSTER)
         if plan.complete and config.speakers is None:

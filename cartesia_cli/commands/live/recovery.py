@@ -111,7 +111,6 @@ class RecoveryConfig:
     layout: Layout
     language: str | None
     backend: BackendConfig
-    local_model: str | None
     append: Path | None
     save_audio: Path | None
     copy: bool
@@ -137,8 +136,7 @@ def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: Recov
 
         @cache
         def connect() -> Backend:
-            opening = open_backend(wanted.backend, reporter, retries=None, local_model=wanted.local_model)
-            return stack.enter_context(opening)
+            return stack.enter_context(open_backend(wanted.backend, reporter, retries=None))
 
         for recording, item, files in zip(recordings, items, targets, strict=True):
             reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
@@ -181,7 +179,7 @@ def _transcribe(
         progress.found(1, job.seconds)
         progress.all_found()
         progress.started(0, item.relative_path.name, job.seconds)
-        engine = engine_name(wanted.backend, wanted.local_model, language)
+        engine = engine_name(wanted.backend, language)
         config = BatchConfig(options, wanted.layout, "stt", None, engine=engine)
         done = transcribe_job(job, config, connect, reporter, progress)
     if not done.transcript.text.strip():

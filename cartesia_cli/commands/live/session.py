@@ -349,15 +349,15 @@ def prepare(
     targets = plan.targets([source])[0]
     read = (source.source if replays else None, options.session.keyterms)
     options.stream.check(read, (*targets.values(), append), force=plan.force)
-    local_model, model = options.backend.local_model, request.model
-    report_engine(choice, local_model, request.language, reporter, live_model=model)
+    model = request.model
+    report_engine(choice, request.language, reporter, live_model=model)
     captions = context.with_resource(options.stream.captions(title(source.source), reporter))
     view = context.with_resource(live_view(reporter))
     config = SessionConfig(
         source=source.source,
         endpoint=endpoint,
         options=request,
-        model=engine_name(choice, local_model, request.language, live_model=model) or model,
+        model=engine_name(choice, request.language, live_model=model) or model,
         endpointing=options.session.endpointing(),
         finalize=by_level,
         stream_options=options.stream,
