@@ -426,11 +426,13 @@ def test_unknown_model_raises_engine_error(tmp_path: Path) -> None:
 
 def test_bind_to_a_taken_port_raises_usage_error() -> None:
     listener = bind("127.0.0.1", 0)
-    with pytest.raises(UsageError, match="can't listen"):
+    with pytest.raises(UsageError, match="can't listen") as caught:
         bind("127.0.0.1", listener.getsockname()[1])
+    assert caught.value.hint == "--port 0 picks a free one"
     listener.close()
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         bind("203.0.113.1", 0)
+    assert "--host takes an address of this machine" in (caught.value.hint or "")
 
 
 @pytest.mark.engine

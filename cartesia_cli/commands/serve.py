@@ -6,10 +6,9 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from errno import EADDRNOTAVAIL
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +34,6 @@ cartesia-cli serve --port 9000 --require-key --local-model small
 cartesia-cli serve -v --allow-origin https://app.example
 cartesia-cli serve --script flaky.ndjson
 """
-
-FREE_PORT = "--port 0 picks a free one"
 
 
 def serve(
@@ -94,27 +91,19 @@ def serve(
 
     if script is None:
         local_extra.require_local_extra()
-    make_server = None if script is None else _script_server(script)
+    else:
+        local_extra.import_from_server("app", "runner", "script", what="the local server")
     from ..server import runner
     from ..server.app import ServerConfig
     from ..server.origins import OriginPolicy
 
-    try:
-        listener = runner.bind(host, port)
-    except UsageError as error:
-        cause = error.__cause__
-        is_unknown = isinstance(cause, socket.gaierror | UnicodeError | TypeError)
-        is_host = is_unknown or getattr(cause, "errno", 0) == EADDRNOTAVAIL
-        hint = "--host takes an address of this machine: 127.0.0.1, or 0.0.0.0 for all" if is_host else FREE_PORT
-        raise UsageError(error.message, hint=hint) from error
+    listener = runner.bind(host, port)
     loopback = runner.bind_loopback(listener)
     bound = listener.getsockname()[0]
     is_open = not runner.is_local(listener)
     configured_key = os.environ.get("CARTESIA_API_KEY")
     key = (configured_key or f"sk_local_{secrets.token_urlsafe(16)}") if require_key else None
     observer = _ServeObserver(reporter)
-    if make_server is None:
-        make_server = _engine_server(local_model, observer, workers)
     config = ServerConfig(
         key=key,
         concurrency=concurrency,
@@ -127,7 +116,10 @@ def serve(
         ),
         observer=observer,
     )
-    server, name = make_server(config)
+    if script is None:
+        server, name = _engine_server(local_model, workers, observer, config)
+    else:
+        server, name = _script_server(script, config)
     if key is None and is_open:
         reporter.warn(f"anyone who can reach {host} can use this server: --require-key makes it ask for a key")
     url = runner.base_url(loopback or listener)
@@ -180,17 +172,15 @@ class _ServeObserver(LocalServerObserver):
         self.reporter.detail(f"{exchange.method} {path} {status}{closed}{audio} {milliseconds:.0f} ms")
 
 
-MakeServer = Callable[["ServerConfig"], "tuple[Starlette, str]"]
-"""Creates a server; returns it, and the name of the engine or script that answers."""
-
-
-def _engine_server(local_model: str | None, observer: LocalServerObserver, workers: int) -> MakeServer:
-    """A server with the engines loaded. Raises EngineError if they can't be loaded."""
+def _engine_server(
+    local_model: str | None, workers: int, observer: LocalServerObserver, config: ServerConfig
+) -> tuple[Starlette, str]:
+    """A server with the engines loaded, and their name. Raises EngineError if they can't be loaded."""
     from ..server import app, engine_choice
 
     batch, live = engine_choice.load_engines(local_model, observer, workers)
     identity = app.identify_engines(local_model, batch, live)
-    return lambda config: (app.create_app(batch, live, replace(config, identity=identity)), identity.name)
+    return app.create_app(batch, live, replace(config, identity=identity)), identity.name
 
 
 @contextmanager
@@ -217,11 +207,8 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
         yield
 
 
-def _script_server(path: Path) -> MakeServer:
-    """A server for this script. Raises UsageError for a file that is not a script, EngineError without the local
-    extra.
-    """
-    local_extra.import_from_server("app", "runner", "script", what="the local server")
+def _script_server(path: Path, config: ServerConfig) -> tuple[Starlette, str]:
+    """A server that plays this script, and its name. Raises UsageError for a file that is not a script."""
     from ..server import app, responses, script
 
     try:
@@ -234,4 +221,4 @@ def _script_server(path: Path) -> MakeServer:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines or a JSON list") from error
     identity = responses.ServerIdentity.of(str(path), None, [text])
     parsed = script.parse_script(text, str(path))
-    return lambda config: (app.create_scripted_app(parsed, replace(config, identity=identity)), str(path))
+    return app.create_scripted_app(parsed, replace(config, identity=identity)), str(path)

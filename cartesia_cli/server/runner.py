@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import threading
@@ -28,7 +29,7 @@ MAX_MESSAGE_BYTES = 4 << 20
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. UsageError, without a hint, when the address is taken or not this machine's."""
+    """A listening socket. Raises UsageError if the address is taken or not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -38,7 +39,12 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError, TypeError) as error:  # TypeError: for a name that is too long
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"can't listen on {host} port {port}: {reason}") from error
+        is_unknown = isinstance(error, socket.gaierror | UnicodeError | TypeError)
+        is_elsewhere = is_unknown or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
+        hint = "--host takes an address of this machine: 127.0.0.1, or 0.0.0.0 for all"
+        raise UsageError(
+            f"can't listen on {host} port {port}: {reason}", hint=hint if is_elsewhere else "--port 0 picks a free one"
+        ) from error
     return listener
 
 
