@@ -200,7 +200,7 @@ def test_two_outputs_to_the_same_file_are_refused(run: Run, tmp_path: Path) -> N
     (tmp_path / "one.json").write_text(document())
     done = run("render", "two.json", "one.json", "-f", "srt")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"2 results would be written to" in done.stderr
+    assert b"would be written twice" in done.stderr
 
 
 def test_unwritable_result_is_printed_on_stdout(run: Run, talk: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ Every input is read, and every output path checked, before anything is written.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, Subt
 if TYPE_CHECKING:  # --help does without
     from ..transcript import Transcript
     from .batch.inputs import Input
-    from .batch.output_plan import Targets
 
 EXAMPLES = """
 cartesia-cli render talk.json
@@ -67,6 +65,7 @@ def render(
     """Convert saved transcripts to text, word tables, subtitles or JSON, without transcribing again."""
     from ..output.files import write_stdout
     from .batch.inputs import find_files, is_folder_or_glob
+    from .batch.output_plan import check_distinct
     from .batch.page_media import PageMedia, find_recording
     from .batch.stdin import STDIN, spool_stdin
     from .batch.write_results import write_results
@@ -88,7 +87,9 @@ def render(
         matches = MatchWriter(layout, plan._replace(several=several or len(items) > 1), reporter, speakers=speakers)
     print_text = matches.write if matches is not None and matches.combined else write_stdout
     targets = plan.targets([item for item, _ in items])
-    _check_targets(targets, [item for item in found if not isinstance(item, InputError)], combined=plan.combined)
+    written = [file for one in targets for file in one.values()]
+    read = [item.path for item in found if not isinstance(item, InputError)]  # even if it isn't a transcript
+    check_distinct({*written} if plan.combined else written, read)
     for (item, transcript), files in zip(items, targets, strict=True):
         try:
             media = None
@@ -155,16 +156,3 @@ def _safe_file_name(source: str) -> str:
     if printable(name, keep="") != name or name.startswith((".", "-")) or len(name.encode()) > MAX_SOURCE_NAME_BYTES:
         return ""
     return name
-
-
-def _check_targets(targets: Sequence[Targets], inputs: Sequence[Input], *, combined: bool) -> None:
-    """Raises UsageError if two results would go to the same file, or one to an input, even an unreadable one."""
-    sources = {os.path.realpath(item.path) for item in inputs}
-    files = Counter(os.path.realpath(file) for one in targets for file in one.values() if file is not None)
-    for file, count in files.items():
-        if file in sources:
-            raise UsageError(f"{file} is an input and must not be overwritten", hint="choose another folder")
-        if count > 1 and not combined:
-            raise UsageError(
-                f"{count} results would be written to {file}", hint="use --output-dir DIR, or render them one by one"
-            )
