@@ -10,8 +10,8 @@ Pure: texts and counts in, figures out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
 from importlib.util import find_spec
+from typing import NamedTuple
 
 from .errors import EngineError
 
@@ -29,8 +29,7 @@ MIN_RESAMPLED = 2
 """Recordings that a confidence interval needs: of one alone, nothing can be drawn but itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(NamedTuple):
     """A stretch of words that two texts have in common, or in which they differ.
 
     kind                    equal, substitute, insert or delete
@@ -42,8 +41,7 @@ class Edit:
     hypothesis: str
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorCounts:
+class ErrorCounts(NamedTuple):
     """Errors of one or more transcripts.
 
     words, characters   of the references, after normalization; characters include the spaces between words
@@ -73,16 +71,14 @@ class ErrorCounts:
         return _rate(self.character_errors, self.characters)
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """What a transcript has wrong."""
 
     counts: ErrorCounts
     edits: tuple[Edit, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Normalizer:
+class Normalizer(NamedTuple):
     """Removes from a text what is not an error, by Whisper's rules.
 
     name         english, or basic for all other languages
@@ -145,7 +141,7 @@ def compare(reference: str, hypothesis: str, normalizer: Normalizer) -> Comparis
 
 def total(counts: Iterable[ErrorCounts]) -> ErrorCounts:
     """The errors of several transcripts together."""
-    return ErrorCounts(*map(sum, zip(*map(astuple, counts), strict=True)))
+    return ErrorCounts(*map(sum, zip(*counts, strict=True)))
 
 
 def confidence_interval(errors: Sequence[int], lengths: Sequence[int]) -> tuple[float, float] | None:

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from ..evaluation import Comparison, ErrorCounts, Normalizer, compare, confidence_interval, total
+from ..evaluation import ErrorCounts, Normalizer, compare, confidence_interval, total
 from ..session.latency import Percentiles
 from .eval_run import EvalConfig, EvalRecording, Outcome, SystemResults
 
 REFERENCE_TEXT = "text"
 """Value of `reference` in the report if transcripts are compared with what was said, not with another system."""
-
-COUNTS = ("substitutions", "insertions", "deletions", "words", "character_errors", "characters")
 
 Report = dict[str, Any]
 
@@ -61,7 +59,8 @@ def build_report(
                 rows.append(_row(recording, one, outcome, None if is_standard else reference, normalizer))
     systems = [_system_report(one, rows, config) for one in results]
     scored = next((system for system in systems if "words" in system), {})
-    report = {name: scored[name] for name in ("wer", "wer_interval", "cer", "cer_interval", *COUNTS) if name in scored}
+    named = ("wer", "wer_interval", "cer", "cer_interval", *ErrorCounts._fields)
+    report = {name: scored[name] for name in named if name in scored}
     return report | {
         "recordings": len(recordings),
         "failed": sum("error" in row for row in rows),
@@ -87,28 +86,16 @@ def _row(
     if reference is not None:
         compared = compare(reference, outcome.text, normalizer)
         row |= _counts_report(compared.counts) | {"reference": reference}
-        row["edits"] = _edits_report(compared)
+        row["edits"] = [{name: value for name, value in edit._asdict().items() if value} for edit in compared.edits]
     row |= {"hypothesis": outcome.text, "from_cache": outcome.from_cache}
     if latencies := _latency_report([outcome.latencies]):
         row["latency_ms"] = latencies
     return row
 
 
-def _edits_report(compared: Comparison) -> list[Report]:
-    """Runs of equal and of different words, in order."""
-    return [
-        {"kind": edit.kind}
-        | ({"reference": edit.reference} if edit.reference else {})
-        | ({"hypothesis": edit.hypothesis} if edit.hypothesis else {})
-        for edit in compared.edits
-    ]
-
-
 def _counts_report(counts: ErrorCounts) -> Report:
     rates = {"wer": counts.wer, "cer": counts.cer}
-    return {name: round(rate, 6) for name, rate in rates.items() if rate is not None} | {
-        name: getattr(counts, name) for name in COUNTS
-    }
+    return {name: round(rate, 6) for name, rate in rates.items() if rate is not None} | counts._asdict()
 
 
 def _system_report(results: SystemResults, rows: Sequence[Report], config: EvalConfig) -> Report:
@@ -118,18 +105,15 @@ def _system_report(results: SystemResults, rows: Sequence[Report], config: EvalC
     if system.local_model is not None:
         report["local_model"] = system.local_model
     own = [row for row in rows if row["system"] == system.name]
-    if scored := [row for row in own if "words" in row]:
-        report |= _counts_report(_total(scored))
-        for rate, errors, lengths in (
-            ("wer_interval", [_word_errors(row) for row in scored], [row["words"] for row in scored]),
-            (
-                "cer_interval",
-                [row["character_errors"] for row in scored],
-                [row["characters"] for row in scored],
+    if counts := [_counts(row) for row in own if "words" in row]:
+        report |= _counts_report(total(counts))
+        intervals = {
+            "wer_interval": confidence_interval([one.errors for one in counts], [one.words for one in counts]),
+            "cer_interval": confidence_interval(
+                [one.character_errors for one in counts], [one.characters for one in counts]
             ),
-        ):
-            if (interval := confidence_interval(errors, lengths)) is not None:
-                report[rate] = [round(limit, 6) for limit in interval]
+        }
+        report |= {name: [round(rate, 6) for rate in found] for name, found in intervals.items() if found is not None}
     outcomes = list(results.outcomes.values())
     report |= {
         "recordings": sum("hypothesis" in row for row in own),
@@ -154,12 +138,9 @@ def _latency_report(sessions: Iterable[Sequence[Mapping[str, float]]]) -> Report
     return {name: values.summary() for name, values in figures.items()}
 
 
-def _total(rows: Iterable[Report]) -> ErrorCounts:
-    return total(ErrorCounts(**{name: row[name] for name in COUNTS}) for row in rows)
-
-
-def _word_errors(row: Report) -> int:
-    return int(row["substitutions"] + row["insertions"] + row["deletions"])
+def _counts(row: Report) -> ErrorCounts:
+    """The errors of a row that has them."""
+    return ErrorCounts(**{name: row[name] for name in ErrorCounts._fields})
 
 
 # Gates -----------------------------------------------------------------------------------------------------
@@ -206,7 +187,7 @@ def _regression(report: Report, baseline: Report, name: str) -> float | None:
         return None
     now, before = _scored_rows(report, name), _scored_rows(baseline, former)
     common = now.keys() & before.keys()
-    rates = [_total(rows[recording] for recording in common).wer for rows in (now, before)]
+    rates = [total(_counts(rows[recording]) for recording in common).wer for rows in (now, before)]
     return None if not common or rates[0] is None or rates[1] is None else rates[0] - rates[1]
 
 
@@ -235,7 +216,7 @@ def load_baseline(text: str, source: str, normalizer: Normalizer) -> Report:
             str(system["system"])
         for row in report["rows"]:
             if "words" in row:
-                _total([row])
+                total([_counts(row)])
             str(row["recording"]), str(row["system"])
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise error from problem
