@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,7 @@ import pytest
 
 from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.client import BatchClient, ws_connect
-from cartesia_cli.commands.backend import MAX_SILENT_TICKS, Backend, RunningServer
+from cartesia_cli.commands.backend import Backend, RunningServer
 from cartesia_cli.commands.live.config import SessionConfig
 from cartesia_cli.commands.live.options import StreamOptions
 from cartesia_cli.commands.live.session import LiveSession, live_view
@@ -232,28 +233,25 @@ def test_a_stopped_server_is_told_from_a_slow_one_by_its_heartbeats(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(announcement, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(announcement, "SILENT_SECONDS", 0.5)
     with published(Announcement(SilentObserver())):
-        found = find("tiny.en")
-        assert found is not None
-        found.report(SilentObserver())
-        while not found.lines_received:
-            threading.Event().wait(0.01)
-        backend = Backend(BatchClient(found.base_url, None), LocalServerObserver(Reporter()), local=True, found=found)
-        for number in range(found.lines_received, found.lines_received + 3 * MAX_SILENT_TICKS):
-            while found.lines_received == number:
-                threading.Event().wait(0.01)
+        servers = [find("tiny.en") for _ in range(2)]
+        stopped, ended = [found for found in servers if found is not None]
+        for found in (stopped, ended):
+            found.report(SilentObserver())
+        client = BatchClient(stopped.base_url, None)
+        backend = Backend(client, LocalServerObserver(Reporter()), local=True, found=stopped)
+        threading.Event().wait(1.0)
+        backend.check_server()
+        ended.close()
+        monkeypatch.setattr(announcement, "HEARTBEAT_SECONDS", 60.0)
+        deadline = time.monotonic() + 30
+        while not stopped.is_silent and time.monotonic() < deadline:
+            threading.Event().wait(0.05)
+        with pytest.raises(NetworkError, match="does not respond"):
             backend.check_server()
-    found.close()
-    while found.lines_received is not None:
-        threading.Event().wait(0.01)
-    for _ in range(2 * MAX_SILENT_TICKS):  # it has ended: the request will, too
-        backend.check_server()
-    found.lines_received = 1
-    backend.check_server()
-    for _ in range(MAX_SILENT_TICKS - 1):
-        backend.check_server()
-    with pytest.raises(NetworkError):
-        backend.check_server()
+    assert not ended.is_silent  # requests to it fail by themselves
+    stopped.close()
 
 
 def test_a_live_session_looks_for_a_running_server_two_seconds_and_for_others_as_long_as_it_may(

@@ -13,7 +13,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines, RetryPolicy
-from ..client.deadlines import TICK_SECONDS
 from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, NetworkError, ProtocolError
@@ -52,9 +51,6 @@ Python can only be done for one recording at a time.
 
 MIN_LOCAL_SPEED = 0.2
 """Seconds of audio transcribed per second, at least: a large model on a small computer."""
-
-MAX_SILENT_TICKS = round(2.0 / TICK_SECONDS)
-"""How long a `serve` may be silent before it counts as stopped: two seconds."""
 
 MAX_TURN_SECONDS = 120.0
 """Longest audio that the local server works on before another recording has its turn: four windows of 30 s."""
@@ -122,8 +118,6 @@ class Backend:
         self.client, self.local = client, local
         self._observer, self._jobs = observer, jobs
         self._open_own, self._found, self._lock = open_own, found, Lock()
-        self._lines_received: int | None = 0
-        self._silent_ticks = 0
 
     def request(self, send: Callable[[BatchClient], T]) -> T:
         """The result of a request. If the `serve` that it was sent to has ended, or is stopped, it is sent to a server
@@ -139,23 +133,14 @@ class Backend:
                 if self.client is client:
                     if self._open_own is None:
                         raise
-                    why = "does not respond" if self._silent_ticks >= MAX_SILENT_TICKS else "has ended"
+                    why = "does not respond" if self._found and self._found.is_silent else "has ended"
                     self._observer.reporter.info(f"the running server {why}: loading the model here")
                     self.client, self._open_own, self._found = self._open_own(), None, None
             return send(self.client)
 
     def check_server(self) -> None:
-        """Raises NetworkError if a `serve` has sent nothing for MAX_SILENT_TICKS calls: it may be stopped.
-
-        To be called every TICK_SECONDS of a request. Calls are counted, not seconds: this process may have been
-        stopped itself.
-        """
-        if self._found is None:
-            return
-        received = self._found.lines_received
-        is_silent = received is not None and received == self._lines_received
-        self._lines_received, self._silent_ticks = received, self._silent_ticks + 1 if is_silent else 0
-        if self._silent_ticks >= MAX_SILENT_TICKS:
+        """Raises NetworkError if a `serve` may be stopped. To be called again and again during a request."""
+        if self._found is not None and self._found.is_silent:
             raise NetworkError("the running server does not respond")
 
     def track_recording(self) -> local_extra.RecordingProgress:

@@ -37,7 +37,10 @@ ANSWER_SECONDS = 1.0
 """How long a server may take to tell where it answers; most of all, a stopped one doesn't."""
 
 HEARTBEAT_SECONDS = 0.5
-"""How often a server sends its clients a line: without any, they take it for stopped."""
+"""How often a server sends its clients a line."""
+
+SILENT_SECONDS = 2.0
+"""After so long without a line, clients take a server for stopped."""
 
 
 def socket_path(model: str | None) -> Path | None:
@@ -61,9 +64,9 @@ def socket_path(model: str | None) -> Path | None:
 class FoundServer:
     """A running server.
 
-    token            the key that it accepts from this user
-    stream           what comes over `connection`: lines of JSON, how much of each recording is done; and empty ones
-    lines_received   how many of them: while the server runs, one more every HEARTBEAT_SECONDS. None after their end
+    token       the key that it accepts from this user
+    stream      what comes over `connection`: lines of JSON, how much of each recording is done; and empty ones
+    is_silent   whether no more lines came while `report` waited for them, though it hadn't ended
     """
 
     base_url: str
@@ -71,7 +74,7 @@ class FoundServer:
     pid: int
     connection: socket.socket
     stream: BinaryIO
-    lines_received: int | None = 0
+    is_silent: bool = False
 
     def close(self) -> None:
         """End the reports."""
@@ -80,17 +83,19 @@ class FoundServer:
         self.connection.close()
 
     def report(self, observer: ServerObserver) -> None:
-        """Report the progress of recordings, from a thread of its own, until the stream ends."""
+        """Report the progress of recordings, from a thread of its own, until the stream ends or nothing comes."""
         threading.Thread(target=self._report, args=(observer,), daemon=True).start()
 
     def _report(self, observer: ServerObserver) -> None:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # closed by this side, or the server is gone
-            for number, line in enumerate(self.stream, 1):
-                self.lines_received = number
+        try:
+            for line in self.stream:
                 if line.strip():
                     progress = json.loads(line)
                     observer.audio_recognized(progress["recording"], progress["seconds"])
-        self.lines_received = None
+        except TimeoutError:
+            self.is_silent = True
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # closed by this side, or the server is gone
 
 
 def find(model: str | None) -> FoundServer | None:
@@ -107,7 +112,7 @@ def find(model: str | None) -> FoundServer | None:
         connection.connect(str(path))
         stream = connection.makefile("rb")
         told = json.loads(stream.readline())
-        connection.settimeout(None)
+        connection.settimeout(SILENT_SECONDS)
         found = FoundServer(str(told["base_url"]), str(told["token"]), int(told["pid"]), connection, stream)
         stack.pop_all()  # it stays open
         return found
