@@ -28,7 +28,6 @@ from .option_sources import (
     negation,
     options,
     read,
-    read_as,
 )
 from .precedence import Layer, applicable, formats, resolve
 from .value_checks import check_settings, name_places
@@ -40,13 +39,6 @@ DIAGNOSING = ("doctor",)
 """Commands that run even if the configuration can't be used: they report it themselves."""
 
 JSON_FORMATS = frozenset({"json", "ndjson"})
-
-_JSON: dict[str, tuple[str, bool | None]] = {
-    "--json": ("json", True),
-    **dict.fromkeys(("--format", "-f"), ("format", None)),
-    **dict.fromkeys(("--output", "-o"), ("output", None)),
-}
-"""What `read_as` needs to tell whether JSON is requested from a command that doesn't exist."""
 
 
 class ConfiguredCommand(TyperCommand):
@@ -187,15 +179,15 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
     """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
     before, named, after = divided(arguments)
     if (command := program.commands.get(named)) is None:
-        return _is_json(dict(read_as(_JSON, iter(arguments))))
+        return _is_json(dict(read(program.commands["transcribe"], arguments)))
     values = dict(read(command, after))
     try:
         settings = configured(choices(values, dict(read(program, before))))
         values = {name: setting.value for name, setting in effective(command, values, settings).items()}
     except CliError:
         pass  # the configuration may be what is wrong: then the command line alone decides
-    is_mistaken = "json" not in options(command) and "--json" in after  # it would be -f json
-    return is_mistaken or _is_json(values) or _is_json(dict(read_as(_JSON, iter(before))))
+    is_mistaken = "json" not in options(command) and "--json" in arguments  # it would be -f json
+    return is_mistaken or _is_json(values) or _is_json(dict(read(command, before)))
 
 
 def _is_json(values: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -73,47 +73,34 @@ def negation(option: Any) -> str | None:
     return f"--{long.removeprefix('--no-')}" if long.startswith("--no-") else f"--no-{long.removeprefix('--')}"
 
 
-def read(command: Any, arguments: Sequence[str]) -> list[Given]:
+def read(command: Any, arguments: Iterable[str]) -> list[Given]:
     """The options of a command line, in order, as far as it can be parsed, even if Typer refuses it."""
-    meaning: dict[str, tuple[str, bool | None]] = {}
+    meaning: dict[str, tuple[str, bool | None]] = {}  # a spelling to the name and, for a switch, its value
     for name, option in options(command).items():
         meaning |= dict.fromkeys(option.opts, (name, True if option.is_flag else None))
         if opposite := negation(option):
             meaning[opposite] = name, False
-    return list(read_as(meaning, iter(arguments)))
-
-
-def read_as(meaning: Mapping[str, tuple[str, bool | None]], arguments: Iterator[str]) -> Iterator[Given]:
-    """The options among these arguments.
-
-    meaning   spelling of an option to its name and, for a switch, its value; None if a value follows
-    """
-    for argument in arguments:
+    given: list[Given] = []
+    rest = iter(arguments)
+    for argument in rest:
         if argument == "--":
-            return
+            break
         if argument.startswith("--"):
-            spelled, equals, value = argument.partition("=")
-            if spelled in meaning:
-                name, switch = meaning[spelled]
-                if switch is not None:
-                    yield name, switch
-                else:
-                    yield from _given(name, value if equals else None, arguments)
-        elif argument.startswith("-"):
-            for place, letter in enumerate(argument[1:], 2):
-                if (known := meaning.get(f"-{letter}")) is None:
-                    continue
-                if known[1] is None:
-                    yield from _given(known[0], argument[place:] or None, arguments)
-                    break
-                yield known[0], known[1]
-
-
-def _given(name: str, value: str | None, arguments: Iterator[str]) -> Iterator[Given]:
-    """An option with its value, which is the next argument unless it is attached; nothing if there is none."""
-    value = next(arguments, None) if value is None else value
-    if value is not None:
-        yield name, value
+            spelling, equals, value = argument.partition("=")
+            spellings = [(spelling, value if equals else None)]
+        else:
+            letters = argument[1:] if argument.startswith("-") else ""
+            spellings = [(f"-{letter}", letters[place:] or None) for place, letter in enumerate(letters, 1)]
+        for spelling, attached in spellings:
+            if (known := meaning.get(spelling)) is None:
+                continue
+            name, switch = known
+            if switch is not None:
+                given.append((name, switch))
+            elif (found := next(rest, None) if attached is None else attached) is not None:
+                given.append((name, found))
+                break
+    return given
 
 
 def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequence[str]]:
