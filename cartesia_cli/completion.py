@@ -93,13 +93,9 @@ def _values(kind: str, word: str, *, prefix: str = "") -> list[str]:
     if kind in ("format", "mode"):
         named, comma, _ = word.rpartition(",")
         offers = [(named + comma + name, about) for name, about in offers if name not in named.split(",")]
-    elif kind == "device":
-        offers = [(name, "") for name in _microphones() if name.isprintable()]
-    elif kind == "profile":
-        offers = [(name, "") for name in _profiles() if name.isprintable()]
-    elif kind in ("model", "batch-model"):
+    elif kind in ("device", "profile", "model", "batch-model"):
         known = [name for name, _ in offers]
-        offers = [*offers, *((name, "") for name in _models(kind) if name not in known and name.isprintable())]
+        offers = [*offers, *((name, "") for name in _names(kind) if name not in known and name.isprintable())]
     lines = [f"{prefix}{value}\t{about}" for value, about in offers]
     return [*lines, f"\t{BY_THE_SHELL[kind]}\t{prefix}"] if kind in BY_THE_SHELL else lines
 
@@ -125,36 +121,25 @@ def _kind(command: str, name: str) -> str:
     return ""
 
 
-def _models(kind: str) -> list[str]:
-    # Imported on demand. More than the table has if the user has asked a server for its models.
-    from importlib import import_module
-
-    try:
-        known = import_module("cartesia_cli.model_cache").known_models(None)
-        return [model.id for model in known if kind == "model" or model.takes("batch")]
-    except Exception:
-        return []
-
-
-def _microphones() -> list[str]:
-    # Imported on demand, since it loads a sound library.
-    from importlib import import_module
-
-    try:
-        return list(import_module("cartesia_cli.audio.devices").list_device_names())
-    except Exception:
-        return []
-
-
-def _profiles() -> list[str]:
-    """The profiles in the configuration file. One that --config names isn't read."""
+def _names(kind: str) -> list[str]:
+    """Values that depend on this machine and its user: microphones, profiles in the configuration file (but not in one
+    that --config names), and models that servers have listed. None if they can't be found.
+    """
+    from importlib import import_module  # each of these modules only where it is needed
     from pathlib import Path
 
-    from . import directories, settings
-
     try:
-        named = os.environ.get("CARTESIA_CONFIG")
-        file = Path(named) if named else None
-        return list(settings.load(directories.config_dir(), file=file, report=lambda error: None).profiles)
+        if kind == "device":  # loads a sound library
+            return list(import_module("cartesia_cli.audio.devices").list_device_names())
+        if kind == "profile":
+            from . import directories, settings
+
+            file = os.environ.get("CARTESIA_CONFIG")
+            found = settings.load(
+                directories.config_dir(), file=Path(file) if file else None, report=lambda error: None
+            )
+            return list(found.profiles)
+        models = import_module("cartesia_cli.model_cache").known_models(None)
+        return [model.id for model in models if kind == "model" or model.takes("batch")]
     except Exception:
         return []
