@@ -156,8 +156,6 @@ configuration_option = partial(typer.Option, rich_help_panel="Configuration")
 NUMBERED = "numbered"
 """The value that `cli` gives to --speakers-by-channel without names. A single speaker can't have this name."""
 
-Local = Annotated[bool, backend_option("--local", help="Transcribe on this machine, offline.")]
-Cloud = Annotated[bool, backend_option("--cloud", help="Transcribe with Cartesia's API; needs a key.")]
 LocalModel = Annotated[
     str | None,
     backend_option(metavar="DIR|NAME",
@@ -167,21 +165,6 @@ BaseUrl = Annotated[
     str | None,
     backend_option(metavar="URL", callback=_read_base_url,
                    help="Use another server, such as http://127.0.0.1:8000."),
-]  # fmt: skip
-InsecureHttp = Annotated[
-    bool,
-    backend_option("--insecure-http", show_default=False,
-                   help="Allow plain http to another machine, such as your own server. No key is sent."),
-]  # fmt: skip
-InsecureHttpKey = Annotated[
-    bool,
-    backend_option("--insecure-http-key", show_default=False,
-                   help="The same, and send the key, which anyone on the network can read."),
-]  # fmt: skip
-ApiVersion = Annotated[
-    str | None,
-    backend_option("--api-version", metavar="DATE", callback=checked_by(_check_api_version),
-                   help="Version of the API to ask for; 2026-03-01 by default."),
 ]  # fmt: skip
 Timeout = Annotated[
     float | None,
@@ -226,11 +209,7 @@ ConfigurationProfile = Annotated[
     configuration_option("--profile", metavar="NAME", help="Use this profile of the configuration file, too."),
 ]
 ListFormat = Annotated[Literal["table", "json"], typer.Option("--format", "-f", help="Output format.")]
-Quiet = Annotated[bool, message_option("--quiet", "-q", help="Show errors only.")]
-Verbose = Annotated[bool, message_option("--verbose", "-v", help="Show more details.")]
-Debug = Annotated[bool, message_option("--debug", help="Show tracebacks of errors.")]
 ColorMode = Literal["auto", "always", "never"]
-Color = Annotated[ColorMode, message_option(help="When to use colour on stderr.")]
 
 
 class CommonOptions(OptionGroup):
@@ -238,10 +217,10 @@ class CommonOptions(OptionGroup):
     ConfiguredCommand has read `config` and `profile` before.
     """
 
-    quiet: Quiet = False
-    verbose: Verbose = False
-    debug: Debug = False
-    color: Color = "auto"
+    quiet: Annotated[bool, message_option("--quiet", "-q", help="Show errors only.")] = False
+    verbose: Annotated[bool, message_option("--verbose", "-v", help="Show more details.")] = False
+    debug: Annotated[bool, message_option("--debug", help="Show tracebacks of errors.")] = False
+    color: Annotated[ColorMode, message_option(help="When to use colour on stderr.")] = "auto"
     config: Config = None
     profile: ConfigurationProfile = None
 
@@ -254,12 +233,24 @@ class CommonOptions(OptionGroup):
 class ServerOptions(OptionGroup):
     """Which server is asked: one on this machine, Cartesia's API, or another one."""
 
-    local: Local = False
-    cloud: Cloud = False
+    local: Annotated[bool, backend_option("--local", help="Transcribe on this machine, offline.")] = False
+    cloud: Annotated[bool, backend_option("--cloud", help="Transcribe with Cartesia's API; needs a key.")] = False
     base_url: BaseUrl = None
-    insecure_http: InsecureHttp = False
-    insecure_http_key: InsecureHttpKey = False
-    api_version: ApiVersion = None
+    insecure_http: Annotated[
+        bool,
+        backend_option("--insecure-http", show_default=False,
+                       help="Allow plain http to another machine, such as your own server. No key is sent."),
+    ] = False  # fmt: skip
+    insecure_http_key: Annotated[
+        bool,
+        backend_option("--insecure-http-key", show_default=False,
+                       help="The same, and send the key, which anyone on the network can read."),
+    ] = False  # fmt: skip
+    api_version: Annotated[
+        str | None,
+        backend_option("--api-version", metavar="DATE", callback=checked_by(_check_api_version),
+                       help="Version of the API to ask for; 2026-03-01 by default."),
+    ] = None  # fmt: skip
 
 
 class BackendOptions(OptionGroup):

@@ -33,83 +33,40 @@ def _check_manifest(path: Path) -> None:
     check_suffix(path)
 
 
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="INPUT...", show_default=False,
-                   help="Files, folders, quoted globs such as 'talks/*.mp3', URLs, s3://…, @LIST, or - for stdin."),
-]  # fmt: skip
-FilesFrom = Annotated[
-    str | None,
-    typer.Option(metavar="FILE",
-                 help="Read more inputs from this list, one on each line; - is stdin."),
-]  # fmt: skip
-Sample = Annotated[
-    bool, typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first.")
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="List what would be sent, with durations and costs; send nothing.")
-]
-KeepJson = Annotated[
-    Path | None,
-    output_option(metavar="DIR", readable=False, help="Save the server's responses in this folder, unchanged."),
-]
-OutputManifest = Annotated[
-    Path | None,
-    output_option(metavar="FILE", readable=False, callback=given.checked_by(_check_manifest),
-                  help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
-]  # fmt: skip
-Resume = Annotated[bool, output_option("--resume", help="Skip inputs that already have results.")]
-RetryFailed = Annotated[bool, output_option("--retry-failed", help="Only inputs that failed before in --output-dir.")]
-ShardOption = Annotated[
-    str | None,
-    output_option("--shard", metavar="I/N", callback=given.checked_by(_check_shard),
-                  help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
-]  # fmt: skip
-Endpoint = Annotated[
-    Literal["stt", "openai"], given.backend_option(help="The API's own route, or its OpenAI-compatible one.")
-]
-
-Jobs = Annotated[
-    int | None,
-    given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
-                         help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline by "
-                              "cores and memory."),
-]  # fmt: skip
-MaxCredits = Annotated[
-    float | None,
-    given.backend_option(metavar="N", min=0,
-                         help="Stop before a run costs more than this many credits."),
-]  # fmt: skip
-SpeakersByChannel = Annotated[
-    str | None,
-    typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
-                 help="Transcribe each channel by itself, and merge them into a conversation."),
-]  # fmt: skip
-Dask = Annotated[
-    str | None,
-    given.backend_option("--dask", metavar="ADDRESS", show_default=False,
-                         help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler file."),
-]  # fmt: skip
-
-
-Notify = Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")]
-
-
 class InputOptions(given.OptionGroup):
     """What is transcribed."""
 
-    inputs: Inputs = None
-    files_from: FilesFrom = None
-    sample: Sample = False
-    dry_run: DryRun = False
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT...", show_default=False,
+                       help="Files, folders, quoted globs such as 'talks/*.mp3', URLs, s3://…, @LIST, or - for stdin."),
+    ] = None  # fmt: skip
+    files_from: Annotated[
+        str | None,
+        typer.Option(metavar="FILE",
+                     help="Read more inputs from this list, one on each line; - is stdin."),
+    ] = None  # fmt: skip
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first."),
+    ] = False
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would be sent, with durations and costs; send nothing.")
+    ] = False
 
 
 class PendingOptions(given.OptionGroup):
     """Which of the inputs are transcribed."""
 
-    resume: Resume = False
-    retry_failed: RetryFailed = False
-    shard: ShardOption = None
+    resume: Annotated[bool, output_option("--resume", help="Skip inputs that already have results.")] = False
+    retry_failed: Annotated[
+        bool, output_option("--retry-failed", help="Only inputs that failed before in --output-dir.")
+    ] = False
+    shard: Annotated[
+        str | None,
+        output_option("--shard", metavar="I/N", callback=given.checked_by(_check_shard),
+                      help="Only a share of the inputs, such as 3/8; auto or auto/N in a job array."),
+    ] = None  # fmt: skip
 
     @property
     def continues(self) -> bool:
@@ -120,8 +77,15 @@ class PendingOptions(given.OptionGroup):
 class ExtraOutputOptions(given.OptionGroup):
     """What is written besides transcripts."""
 
-    keep_json: KeepJson = None
-    output_manifest: OutputManifest = None
+    keep_json: Annotated[
+        Path | None,
+        output_option(metavar="DIR", readable=False, help="Save the server's responses in this folder, unchanged."),
+    ] = None
+    output_manifest: Annotated[
+        Path | None,
+        output_option(metavar="FILE", readable=False, callback=given.checked_by(_check_manifest),
+                      help="Write a NeMo manifest of the results, as JSON lines; alone, it replaces other files."),
+    ] = None  # fmt: skip
     embed_audio: EmbedAudio = False
 
 
@@ -133,7 +97,11 @@ class RecordingOptions(given.OptionGroup):
     keyterm: given.Keyterm = None
     encoding: given.Encoding = None
     sample_rate: given.SampleRate = None
-    speakers_by_channel: SpeakersByChannel = None
+    speakers_by_channel: Annotated[
+        str | None,
+        typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
+                     help="Transcribe each channel by itself, and merge them into a conversation."),
+    ] = None  # fmt: skip
 
     def request(self, reporter: "Reporter", base_url: str | None) -> "BatchOptions":
         """The options of each request, with warnings of those that look wrong. Raises UsageError for a language that
@@ -155,14 +123,30 @@ class RecordingOptions(given.OptionGroup):
 class SendingOptions(given.OptionGroup):
     """How recordings are sent."""
 
-    endpoint: Endpoint = "stt"
+    endpoint: Annotated[
+        Literal["stt", "openai"], given.backend_option(help="The API's own route, or its OpenAI-compatible one.")
+    ] = "stt"
     timeout: given.Timeout = None
     retries: given.Retries = None
-    jobs: Jobs = None
-    max_credits: MaxCredits = None
-    dask: Dask = None
+    jobs: Annotated[
+        int | None,
+        given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
+                             help="Recordings at once; by default 4 in the cloud, more while it accepts them, offline "
+                                  "by cores and memory."),
+    ] = None  # fmt: skip
+    max_credits: Annotated[
+        float | None,
+        given.backend_option(metavar="N", min=0,
+                             help="Stop before a run costs more than this many credits."),
+    ] = None  # fmt: skip
+    dask: Annotated[
+        str | None,
+        given.backend_option("--dask", metavar="ADDRESS", show_default=False,
+                             help="Transcribe on the workers of a Dask cluster: tcp://HOST:8786, or its scheduler "
+                                  "file."),
+    ] = None  # fmt: skip
     no_cache: given.NoCache = False
-    notify: Notify = False
+    notify: Annotated[bool, given.message_option("--notify", help="Show a desktop notification at the end.")] = False
 
 
 class TranscribeOptions(given.OptionGroup):

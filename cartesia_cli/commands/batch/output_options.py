@@ -35,68 +35,30 @@ def _check_pattern(pattern: str) -> None:
     compile_pattern(pattern)
 
 
-Format = Annotated[
-    str | None,
-    output_option("--format", "-f", metavar="FORMAT,...", callback=checked_by(_check_formats),
-                  help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; several need "
-                       "--output-dir."),
-]  # fmt: skip
-Json = Annotated[bool, output_option("--json", help="Short for -f json.")]
-Output = Annotated[
-    Path | None,
-    output_option("--output", "-o", metavar="FILE", readable=False,
-                  help="Write to this file; its suffix implies the format."),
-]  # fmt: skip
-OutputDir = Annotated[
-    Path | None,
-    output_option(metavar="DIR", readable=False, help="Write a file for each input and format to this folder."),
-]
 Force = Annotated[bool, output_option("--force", help="Overwrite existing files.")]
-WordTimestamps = Annotated[
-    bool, format_option("--word-timestamps", "-w", help="Add a table of words with their times to the text.")
-]
-Paragraphs = Annotated[bool, format_option("--paragraphs", help="Divide the text into paragraphs at pauses in speech.")]
-Grep = Annotated[
-    str | None,
-    row_option(metavar="REGEX", callback=checked_by(_check_pattern),
-               help="Select words and phrases that match; exit code 1 if none does."),
-]  # fmt: skip
-IgnoreCase = Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case in --grep.")]
-Context = Annotated[int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")]
-Since = Annotated[
-    float | None,
-    row_option("--from", metavar="SECONDS", min=0, help="Select words from this time on."),
-]
-Until = Annotated[float | None, row_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.")]
-LongestGaps = Annotated[
-    int | None, row_option(metavar="N", min=1, help="Select the words before the N longest silences.")
-]
 EmbedAudio = Annotated[bool, output_option("--embed-audio", help="Put a copy of the recording into the html page.")]
 SubtitleProfile = Literal["netflix", "bbc", "shorts", "none"]
-Profile = Annotated[
-    SubtitleProfile | None, subtitle_option("--subtitle-profile", help="Style guide for subtitles; netflix by default.")
-]
-LineWidth = Annotated[int | None, subtitle_option(metavar="N", min=2, help="Columns per line; 42.")]
-LineCount = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Lines per cue; 2.")]
-WordsPerLine = Annotated[int | None, subtitle_option(metavar="N", min=1, help="Words per line; unlimited.")]
-MinCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.")]
-MaxCue = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.")]
-MinGap = Annotated[float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.")]
-MaxCps = Annotated[
-    float | None,
-    subtitle_option(metavar="N", min=0.1, help="Maximum reading speed, in characters per second; 20."),
-]
-Crlf = Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings in srt.")]
-HighlightWords = Annotated[bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")]
 
 
 class OutputOptions(OptionGroup):
     """Formats, and the file or folder that results are written to."""
 
-    format: Format = None
-    json: Json = False
-    output: Output = None
-    output_dir: OutputDir = None
+    format: Annotated[
+        str | None,
+        output_option("--format", "-f", metavar="FORMAT,...", callback=checked_by(_check_formats),
+                      help="text (default), json, ndjson, srt, vtt, ass, tsv, csv, table, lrc, md or html; several "
+                           "need --output-dir."),
+    ] = None  # fmt: skip
+    json: Annotated[bool, output_option("--json", help="Short for -f json.")] = False
+    output: Annotated[
+        Path | None,
+        output_option("--output", "-o", metavar="FILE", readable=False,
+                      help="Write to this file; its suffix implies the format."),
+    ] = None  # fmt: skip
+    output_dir: Annotated[
+        Path | None,
+        output_option(metavar="DIR", readable=False, help="Write a file for each input and format to this folder."),
+    ] = None
     force: Force = False
 
     @property
@@ -123,14 +85,28 @@ class OutputOptions(OptionGroup):
 class SubtitleOptions(OptionGroup):
     """Rules for subtitles: a profile, and numbers that replace those of the profile."""
 
-    subtitle_profile: Profile = None
-    max_line_width: LineWidth = None
-    max_line_count: LineCount = None
-    max_words_per_line: WordsPerLine = None
-    min_cue: MinCue = None
-    max_cue: MaxCue = None
-    min_gap: MinGap = None
-    max_cps: MaxCps = None
+    subtitle_profile: Annotated[
+        SubtitleProfile | None,
+        subtitle_option("--subtitle-profile", help="Style guide for subtitles; netflix by default."),
+    ] = None
+    max_line_width: Annotated[int | None, subtitle_option(metavar="N", min=2, help="Columns per line; 42.")] = None
+    max_line_count: Annotated[int | None, subtitle_option(metavar="N", min=1, help="Lines per cue; 2.")] = None
+    max_words_per_line: Annotated[
+        int | None, subtitle_option(metavar="N", min=1, help="Words per line; unlimited.")
+    ] = None
+    min_cue: Annotated[
+        float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum duration of a cue; 5/6.")
+    ] = None
+    max_cue: Annotated[
+        float | None, subtitle_option(metavar="SECONDS", min=0.001, help="Maximum duration of a cue; 7.")
+    ] = None
+    min_gap: Annotated[
+        float | None, subtitle_option(metavar="SECONDS", min=0, help="Minimum gap between cues; 0.083.")
+    ] = None
+    max_cps: Annotated[
+        float | None,
+        subtitle_option(metavar="N", min=0.1, help="Maximum reading speed, in characters per second; 20."),
+    ] = None
 
     def rules(self) -> "Rules | None":
         """None if no option is given. Raises UsageError for rules that contradict each other."""
@@ -145,16 +121,35 @@ class SubtitleOptions(OptionGroup):
 class FormatOptions(OptionGroup):
     """How text, word tables and subtitle files look, besides the rules for subtitles."""
 
-    word_timestamps: WordTimestamps = False
-    paragraphs: Paragraphs = False
-    grep: Grep = None
-    ignore_case: IgnoreCase = False
-    context_words: Context = 0
-    since: Since = None
-    until: Until = None
-    longest_gaps: LongestGaps = None
-    crlf: Crlf = False
-    highlight_words: HighlightWords = False
+    word_timestamps: Annotated[
+        bool, format_option("--word-timestamps", "-w", help="Add a table of words with their times to the text.")
+    ] = False
+    paragraphs: Annotated[
+        bool, format_option("--paragraphs", help="Divide the text into paragraphs at pauses in speech.")
+    ] = False
+    grep: Annotated[
+        str | None,
+        row_option(metavar="REGEX", callback=checked_by(_check_pattern),
+                   help="Select words and phrases that match; exit code 1 if none does."),
+    ] = None  # fmt: skip
+    ignore_case: Annotated[bool, row_option("--ignore-case", "-i", help="Ignore case in --grep.")] = False
+    context_words: Annotated[
+        int, row_option("--context", "-C", metavar="N", min=0, help="Words of context around a match.")
+    ] = 0
+    since: Annotated[
+        float | None,
+        row_option("--from", metavar="SECONDS", min=0, help="Select words from this time on."),
+    ] = None
+    until: Annotated[
+        float | None, row_option("--to", metavar="SECONDS", min=0, help="Select words up to this time.")
+    ] = None
+    longest_gaps: Annotated[
+        int | None, row_option(metavar="N", min=1, help="Select the words before the N longest silences.")
+    ] = None
+    crlf: Annotated[bool, subtitle_option("--crlf", help="Use Windows line endings in srt.")] = False
+    highlight_words: Annotated[
+        bool, subtitle_option("--highlight-words", help="Give each word of vtt its own time.")
+    ] = False
 
     @property
     def selects_rows(self) -> bool:

@@ -66,10 +66,6 @@ def _check_page_token(token: str) -> None:
         raise UsageError("--page-token can't be used in a URL, or is too easy to guess", hint=hint)
 
 
-Mode = Annotated[
-    Literal["auto", "manual"] | None,
-    endpointing_option("--mode", help="auto (default): the server detects turns; manual: `finalize` ends utterances."),
-]
 VadThreshold = Annotated[
     float | None,
     endpointing_option(metavar="DBFS", max=0,
@@ -79,45 +75,6 @@ VadSilence = Annotated[
     int,
     endpointing_option("--vad-silence-ms", metavar="MS", min=100, max=10000, help="Silence that ends an utterance."),
 ]
-MinVolume = Annotated[
-    float | None,
-    endpointing_option(metavar="LEVEL", min=0, max=1,
-                       help="Volume below which ink-whisper hears silence (server-side endpointing)."),
-]  # fmt: skip
-MaxSilence = Annotated[
-    float | None,
-    endpointing_option("--max-silence-secs", metavar="SECONDS", min=0,
-                       help="Silence before ink-whisper finalizes (server-side endpointing)."),
-]  # fmt: skip
-TurnStart = Annotated[
-    float | None,
-    turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9,
-                help="Score above which a turn starts."),
-]  # fmt: skip
-TurnEagerEnd = Annotated[
-    float | None,
-    turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
-                help="Score below which the turn may have ended."),
-]  # fmt: skip
-TurnEnd = Annotated[
-    float | None,
-    turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5,
-                help="Score below which the turn ends."),
-]  # fmt: skip
-TurnTimeout = Annotated[
-    int | None,
-    turn_option("--turn-end-timeout-ms", metavar="MS", min=640, max=11200, help="Longest silence before a turn ends."),
-]
-Language = Annotated[
-    str | None,
-    typer.Option("--language", "-l", metavar="CODE", callback=check_language,
-                 help="Spoken language, such as de; in the cloud for ink-whisper only, default en."),
-]  # fmt: skip
-LanguageHint = Annotated[
-    list[str] | None,
-    typer.Option(metavar="CODE", callback=checked_by(_check_hints),
-                 help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
-]  # fmt: skip
 Keyterm = Annotated[
     list[str] | None,
     typer.Option(metavar="TERM", callback=checked_by(_check_keyterms),
@@ -126,53 +83,6 @@ Keyterm = Annotated[
 Keyterms = Annotated[
     Path | None, typer.Option("--keyterms", metavar="FILE", help="A file with words or names to expect, one a line.")
 ]
-Control = Annotated[
-    Path | None,
-    stream_option(metavar="FILE|FIFO",
-                  help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
-]  # fmt: skip
-ChunkMs = Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")]
-Duration = Annotated[float | None, stream_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.")]
-SaveAudio = Annotated[Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")]
-RawEvents = Annotated[
-    Path | None,
-    stream_option(metavar="FILE", readable=False,
-                  help="Log all frames in both directions; `serve --script` replays the log."),
-]  # fmt: skip
-Reconnect = Annotated[float, stream_option(metavar="SECONDS", min=0, help="How long to try to reconnect; 0: never.")]
-CatchUp = Annotated[
-    Literal["batch", "live"],
-    stream_option("--catch-up",
-                  help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
-]  # fmt: skip
-WireEncoding = Annotated[
-    str | None,
-    stream_option("--wire-encoding", metavar="NAME",
-                  help="Encoding on the wire (pcm_s16le); native: that of the recording."),
-]  # fmt: skip
-WireRate = Annotated[
-    int | None, stream_option("--wire-rate", metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000).")
-]
-Stats = Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")]
-StatsSvg = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", readable=False,
-                 help="Draw latencies and the time line of the session as an SVG picture."),
-]  # fmt: skip
-Page = Annotated[
-    bool,
-    page_option("--page",
-                help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
-]  # fmt: skip
-PagePort = Annotated[
-    int | None,
-    page_option("--page-port", metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free."),
-]
-PageToken = Annotated[
-    str | None,
-    page_option("--page-token", metavar="TOKEN", callback=checked_by(_check_page_token),
-                help="The secret part of --page's URL; by default a new one for each session."),
-]  # fmt: skip
 
 DEFAULT_SILENCE_MS = 600
 NATIVE_ENCODING = "native"
@@ -182,18 +92,56 @@ NATIVE_ENCODING = "native"
 class SessionOptions(OptionGroup):
     """The model, the language, and how utterances or turns end."""
 
-    mode: Mode = None
+    mode: Annotated[
+        Literal["auto", "manual"] | None,
+        endpointing_option(
+            "--mode", help="auto (default): the server detects turns; manual: `finalize` ends utterances."
+        ),
+    ] = None
     vad_threshold: VadThreshold = None
     vad_silence_ms: VadSilence = DEFAULT_SILENCE_MS
-    min_volume: MinVolume = None
-    max_silence_secs: MaxSilence = None
-    turn_start_threshold: TurnStart = None
-    turn_eager_end_threshold: TurnEagerEnd = None
-    turn_end_threshold: TurnEnd = None
-    turn_end_timeout_ms: TurnTimeout = None
+    min_volume: Annotated[
+        float | None,
+        endpointing_option(metavar="LEVEL", min=0, max=1,
+                           help="Volume below which ink-whisper hears silence (server-side endpointing)."),
+    ] = None  # fmt: skip
+    max_silence_secs: Annotated[
+        float | None,
+        endpointing_option("--max-silence-secs", metavar="SECONDS", min=0,
+                           help="Silence before ink-whisper finalizes (server-side endpointing)."),
+    ] = None  # fmt: skip
+    turn_start_threshold: Annotated[
+        float | None,
+        turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9,
+                    help="Score above which a turn starts."),
+    ] = None  # fmt: skip
+    turn_eager_end_threshold: Annotated[
+        float | None,
+        turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
+                    help="Score below which the turn may have ended."),
+    ] = None  # fmt: skip
+    turn_end_threshold: Annotated[
+        float | None,
+        turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5,
+                    help="Score below which the turn ends."),
+    ] = None  # fmt: skip
+    turn_end_timeout_ms: Annotated[
+        int | None,
+        turn_option(
+            "--turn-end-timeout-ms", metavar="MS", min=640, max=11200, help="Longest silence before a turn ends."
+        ),
+    ] = None
     model: Model = "ink-2"
-    language: Language = None
-    language_hint: LanguageHint = None
+    language: Annotated[
+        str | None,
+        typer.Option("--language", "-l", metavar="CODE", callback=check_language,
+                     help="Spoken language, such as de; in the cloud for ink-whisper only, default en."),
+    ] = None  # fmt: skip
+    language_hint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", callback=checked_by(_check_hints),
+                     help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
+    ] = None  # fmt: skip
     keyterm: Keyterm = None
     keyterms: Keyterms = None
 
@@ -330,20 +278,62 @@ def check_order(turn: "TurnConfig") -> None:
 class StreamOptions(OptionGroup):
     """How audio is sent, how much of it, and what is kept."""
 
-    duration: Duration = None
-    chunk_ms: ChunkMs = 100
-    wire_encoding: WireEncoding = None
-    wire_rate: WireRate = None
-    reconnect: Reconnect = 120
-    catch_up: CatchUp = "batch"
-    save_audio: SaveAudio = None
-    raw_events: RawEvents = None
-    control: Control = None
-    stats: Stats = False
-    stats_svg: StatsSvg = None
-    page: Page = False
-    page_port: PagePort = None
-    page_token: PageToken = None
+    duration: Annotated[float | None, stream_option(metavar="SECONDS", min=0.1, help="Stop after this much audio.")] = (
+        None
+    )
+    chunk_ms: Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")] = 100
+    wire_encoding: Annotated[
+        str | None,
+        stream_option("--wire-encoding", metavar="NAME",
+                      help="Encoding on the wire (pcm_s16le); native: that of the recording."),
+    ] = None  # fmt: skip
+    wire_rate: Annotated[
+        int | None,
+        stream_option("--wire-rate", metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000)."),
+    ] = None
+    reconnect: Annotated[
+        float, stream_option(metavar="SECONDS", min=0, help="How long to try to reconnect; 0: never.")
+    ] = 120
+    catch_up: Annotated[
+        Literal["batch", "live"],
+        stream_option("--catch-up",
+                      help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
+    ] = "batch"  # fmt: skip
+    save_audio: Annotated[
+        Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")
+    ] = None
+    raw_events: Annotated[
+        Path | None,
+        stream_option(metavar="FILE", readable=False,
+                      help="Log all frames in both directions; `serve --script` replays the log."),
+    ] = None  # fmt: skip
+    control: Annotated[
+        Path | None,
+        stream_option(metavar="FILE|FIFO",
+                      help="Carry out commands from this file or pipe: finalize, close, config, one a line, as JSON."),
+    ] = None  # fmt: skip
+    stats: Annotated[bool, typer.Option("--stats", help="Show latencies, pacing and cost at the end.")] = False
+    stats_svg: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", readable=False,
+                     help="Draw latencies and the time line of the session as an SVG picture."),
+    ] = None  # fmt: skip
+    page: Annotated[
+        bool,
+        page_option("--page",
+                    help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
+    ] = False  # fmt: skip
+    page_port: Annotated[
+        int | None,
+        page_option(
+            "--page-port", metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free."
+        ),
+    ] = None
+    page_token: Annotated[
+        str | None,
+        page_option("--page-token", metavar="TOKEN", callback=checked_by(_check_page_token),
+                    help="The secret part of --page's URL; by default a new one for each session."),
+    ] = None  # fmt: skip
 
     @contextmanager
     def captions(self, source: str, reporter: Reporter) -> "Iterator[Captions | None]":
