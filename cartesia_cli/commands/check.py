@@ -159,13 +159,12 @@ def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     """The words of a saved transcript. Raises InputError if it can't be read or has none."""
-    from ..transcript_import import decode_document, load_transcripts
+    from ..transcript_import import read_transcripts
     from .batch.inputs import read_input
 
     data = read_input(item, MAX_SUBTITLE_BYTES)
     assert not isinstance(item, InputError)
-    text, _ = decode_document(data, item.source)
-    transcripts = load_transcripts(text, item.source)
+    transcripts = read_transcripts(data, item.source)
     if len(transcripts) > 1:
         raise InputError(f"{item.source} has {len(transcripts)} transcripts", hint="--transcript takes a single one")
     if not transcripts[0].words:

@@ -92,11 +92,10 @@ def edit(
 
 def read_document(content: bytes, name: str) -> Transcript:
     """The transcript in a JSON document of cartesia-cli. Raises InputError for anything else."""
-    from ..transcript_import import decode_document, load_transcripts
+    from ..transcript_import import read_transcripts
 
-    text, _ = decode_document(content, name)
-    transcripts = load_transcripts(text, name)
-    if len(transcripts) != 1 or _members(text) is None:
+    transcripts = read_transcripts(content, name)
+    if len(transcripts) != 1 or _members(content) is None:
         hint = f"cartesia-cli render {quote(name)} -f json -o {quote(Path(name).stem)}.cartesia.json makes one of it"
         raise InputError(f"{name} is not a JSON document of cartesia-cli", hint=hint)
     return transcripts[0]
@@ -109,10 +108,9 @@ def checked_document(sent: bytes, indent: int | None) -> bytes:
     """
     from ..output.html_page import is_correctable
     from ..output.text_json import to_json
-    from ..text_encoding import decode_text
 
     transcript = read_document(sent, "what was sent")
-    given = _members(decode_text(sent).text) or {}
+    given = _members(sent) or {}
     words = [item.get("word") for item in given.get("words") or ()]
     if [word.word for word in transcript.words or ()] != words or transcript.text != given["text"]:
         raise InputError("the words that were sent are not those of the text")
@@ -121,10 +119,10 @@ def checked_document(sent: bytes, indent: int | None) -> bytes:
     return to_json(transcript.to_dict(), indent).encode("utf-8", "replace")
 
 
-def _members(text: str) -> dict[str, Any] | None:
+def _members(content: bytes) -> dict[str, Any] | None:
     """The members of a JSON document of cartesia-cli; None if a file is anything else."""
     try:
-        found = json.loads(text.removeprefix("\ufeff"))
+        found = json.loads(content)
     except ValueError:
         return None
     return found if isinstance(found, dict) and {"source", "model", "text"} <= found.keys() else None

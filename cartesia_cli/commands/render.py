@@ -117,7 +117,7 @@ def _load_transcripts(
     """The transcripts of all inputs, and the number of unusable inputs, which are reported. Raises InputError if the
     only input is unusable.
     """
-    from ..transcript_import import decode_document, load_transcripts
+    from ..transcript_import import read_transcripts
     from .batch.inputs import read_input
 
     items: list[tuple[Input, Transcript]] = []
@@ -126,10 +126,7 @@ def _load_transcripts(
         try:
             data = read_input(item, MAX_TRANSCRIPT_BYTES)
             assert not isinstance(item, InputError)
-            text, warning = decode_document(data, item.source)
-            if warning:
-                reporter.warn(warning)
-            transcripts = load_transcripts(text, item.source, reporter.warn)
+            transcripts = read_transcripts(data, item.source, reporter.warn)
         except InputError as error:
             if len(found) == 1:
                 raise

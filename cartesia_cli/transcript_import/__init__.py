@@ -49,19 +49,29 @@ IMPORTERS = {
 """In the order in which they are tried: the last ones accept almost anything."""
 
 
-def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
-    """The text of a file, and a warning if its encoding had to be guessed. Raises InputError if it isn't text.
+def read_transcripts(data: bytes, source: str, warn: Callable[[str], None] = lambda message: None) -> list[Transcript]:
+    """Every transcript in the content of a file, in order. Raises InputError, with its place, for what isn't one.
+
+    source   name of the file: for messages, and for transcripts that don't say where they come from
+    warn     is called with what the user should know of a file that can be read
+    """
+    return load_transcripts(_decode(data, source, warn), source, warn)
+
+
+def _decode(data: bytes, source: str, warn: Callable[[str], None]) -> str:
+    """The text of a file. Warns if its encoding had to be guessed; raises InputError if it isn't text.
 
     JSON must be Unicode. But whisper.cpp may divide a character between two tokens: such bytes become surrogates here,
     and the importer joins them again.
     """
     decoded = decode_text(data)
     if decoded.is_sound:
-        return decoded.text, None
+        return decoded.text
     if is_subtitle_file(decoded.text):
-        return decoded.text, f"{source} is not UTF-8: it was read as {decoded.encoding}"
+        warn(f"{source} is not UTF-8: it was read as {decoded.encoding}")
+        return decoded.text
     if b'"transcription"' in data and b'"tokens"' in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-8", "surrogateescape"), None
+        return data.decode("utf-8", "surrogateescape")
     hint = "`render` takes JSON, SRT and WebVTT; `transcribe` takes recordings"
     raise InputError(f"{source} is not text in Unicode", hint=hint)
 
@@ -69,11 +79,7 @@ def decode_document(data: bytes, source: str) -> tuple[str, str | None]:
 def load_transcripts(
     text: str, source: str = "-", warn: Callable[[str], None] = lambda message: None
 ) -> list[Transcript]:
-    """Every transcript in a file, in order. InputError, with its place, for what isn't one.
-
-    source   name of the file: for messages, and for transcripts that don't say where they come from
-    warn     is called with what the user should know of a file that can be read
-    """
+    """The same for the text of a file."""
     if is_subtitle_file(text) or (kind_by_name(source) and text.strip()):
         return [to_transcript(subtitle_file(text, source, warn), source, f"{source}: ")]
     transcripts = list(_load_json(text.removeprefix("\ufeff"), source))
