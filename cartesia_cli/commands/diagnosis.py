@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError
-
-Context = TypeVar("Context")
 
 MAX_SECONDS = 28.0
 """For all checks together."""
@@ -76,25 +74,24 @@ Found = Mapping[str, CheckResult]
 """The results of the checks that another one needs, by their names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Check(Generic[Context]):
+class Check(NamedTuple):
     """One check.
 
     name      selects it on the command line
     title     for people
-    run       a CliError that it raises becomes a failure with its hint
+    run       looks at what is examined; a CliError that it raises becomes a failure with its hint
     needs     checks that must have ended with `ok` or a warning; otherwise this one is skipped
     seconds   time limit, without the time that the needed checks take
     """
 
     name: str
     title: str
-    run: Callable[[Context, Found], CheckResult]
+    run: Callable[[Any, Found], CheckResult]
     needs: tuple[str, ...] = ()
     seconds: float = 5.0
 
 
-def select(checks: Sequence[Check[Context]], names: Sequence[str]) -> list[Check[Context]]:
+def select(checks: Sequence[Check], names: Sequence[str]) -> list[Check]:
     """The named checks, and those that they need, in the order of the table; all for no names. All names must exist."""
     by_name = {check.name: check for check in checks}
     wanted, open_names = set[str](), list(names or by_name)
@@ -107,8 +104,8 @@ def select(checks: Sequence[Check[Context]], names: Sequence[str]) -> list[Check
 
 
 def run_checks(
-    checks: Sequence[Check[Context]], context: Context, max_seconds: float = MAX_SECONDS
-) -> Iterator[tuple[Check[Context], CheckResult]]:
+    checks: Sequence[Check], examined: Any, max_seconds: float = MAX_SECONDS
+) -> Iterator[tuple[Check, CheckResult]]:
     """Start all checks at once; yields each with its result, in order, as soon as it is known.
 
     checks        each after those that it needs
@@ -120,14 +117,14 @@ def run_checks(
     for check in checks:
         needed = {name: futures[name] for name in check.needs}
 
-        def supervise(check: Check[Context] = check, needed: Mapping[str, Future[CheckResult]] = needed) -> CheckResult:
+        def supervise(check: Check = check, needed: Mapping[str, Future[CheckResult]] = needed) -> CheckResult:
             found = {name: future.result() for name, future in needed.items()}
             for name, result in found.items():
                 if result.state is State.SKIPPED:
                     return skipped(result.summary)
                 if result.state is State.FAILURE:
                     return skipped(f"not tried: {titles[name]} failed")
-            return _run_one(check, context, found)
+            return _run_one(check, examined, found)
 
         futures[check.name] = start_daemon_thread(supervise, f"check {check.name}")
     for check in checks:
@@ -137,11 +134,11 @@ def run_checks(
             yield check, _late(max_seconds)
 
 
-def _run_one(check: Check[Context], context: Context, found: Found) -> CheckResult:
+def _run_one(check: Check, examined: Any, found: Found) -> CheckResult:
     """The result of one check, whatever happens in it."""
     began = time.monotonic()
     try:
-        result = start_daemon_thread(lambda: check.run(context, found), check.name).result(check.seconds)
+        result = start_daemon_thread(lambda: check.run(examined, found), check.name).result(check.seconds)
     except TimeoutError:
         result = _late(check.seconds)
     except CliError as error:

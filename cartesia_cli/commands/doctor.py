@@ -109,7 +109,7 @@ def _plural(state: "State", count: int) -> str:
     return f"{state}s" if state in ("warning", "failure") and count > 1 else str(state)
 
 
-def _lines(check: "Check[Any]", result: "CheckResult", width: int) -> str:
+def _lines(check: "Check", result: "CheckResult", width: int) -> str:
     """The line of a check, one with what to do, and the same of what else it found."""
     from ..output.sanitize import one_line
 
@@ -121,7 +121,7 @@ def _lines(check: "Check[Any]", result: "CheckResult", width: int) -> str:
     return first + "".join(f"{indent}{one_line(line)}\n" for line in lines)
 
 
-def _document(results: "Sequence[tuple[Check[Any], CheckResult]]", counts: Counter[Any]) -> dict[str, Any]:
+def _document(results: "Sequence[tuple[Check, CheckResult]]", counts: Counter[Any]) -> dict[str, Any]:
     from .. import __version__
     from .diagnosis import State
 

@@ -386,7 +386,7 @@ def check_processor(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{cores}{memory}; {cuda}", cores=machine.cores, memory_bytes=machine.memory_bytes, cuda_devices=gpus)
 
 
-MACHINE_CHECKS: tuple[Check[Examined], ...] = (
+MACHINE_CHECKS: tuple[Check, ...] = (
     Check("python", "Python", check_python),
     Check("packages", "Packages", check_packages, seconds=20),
     Check("configuration", "Configuration", check_configuration),

@@ -211,7 +211,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-NETWORK_CHECKS: tuple[Check[Examined], ...] = (
+NETWORK_CHECKS: tuple[Check, ...] = (
     Check("key", "Key", check_key_present, needs=("configuration",), seconds=KEY_COMMAND_SECONDS + 5),
     Check("proxy", "Proxy", check_proxy, needs=("configuration",)),
     Check("dns", "DNS", check_dns, needs=("proxy",), seconds=STEP_SECONDS),
