@@ -38,14 +38,12 @@ KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="SUBTITLES...", show_default=False,
-                   help="SRT or VTT files, quoted globs, or - for stdin."),
-]  # fmt: skip
+    typer.Argument(metavar="SUBTITLES...", show_default=False, help="SRT or VTT files, quoted globs, or - for stdin."),
+]
 Transcript = Annotated[
     str | None,
-    typer.Option(metavar="FILE",
-                 help="Transcript with word times, to mark violations that no other cues could avoid."),
-]  # fmt: skip
+    typer.Option(metavar="FILE", help="Transcript with word times, to mark violations that no other cues could avoid."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail for forced violations and suggestions, too.")]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]

@@ -98,9 +98,8 @@ OutputFiles = Annotated[
 Worst = Annotated[int, output_option(metavar="N", min=0, help="Show the differences in the N worst recordings.")]
 MaxWer = Annotated[
     float | None,
-    gate_option(metavar="RATE", min=0,
-                help="Fail if a word error rate is higher, such as 0.08."),
-]  # fmt: skip
+    gate_option(metavar="RATE", min=0, help="Fail if a word error rate is higher, such as 0.08."),
+]
 MaxCer = Annotated[
     float | None,
     gate_option(metavar="RATE", min=0, help="Fail if a character error rate is higher."),

@@ -52,9 +52,8 @@ PushToTalk = Annotated[
 ]
 StopAfterSilence = Annotated[
     float | None,
-    live_given.endpointing_option(metavar="SECONDS", min=0.5,
-                                  help="Stop after this much silence."),
-]  # fmt: skip
+    live_given.endpointing_option(metavar="SECONDS", min=0.5, help="Stop after this much silence."),
+]
 Append = Annotated[
     Path | None, keeping_option(metavar="FILE", readable=False, help="Append each final segment to a file, as a line.")
 ]

@@ -163,9 +163,8 @@ LocalModel = Annotated[
 ]  # fmt: skip
 BaseUrl = Annotated[
     str | None,
-    backend_option(metavar="URL", callback=_read_base_url,
-                   help="Use another server, such as http://127.0.0.1:8000."),
-]  # fmt: skip
+    backend_option(metavar="URL", callback=_read_base_url, help="Use another server, such as http://127.0.0.1:8000."),
+]
 Timeout = Annotated[
     float | None,
     backend_option(metavar="SECONDS", min=0.1,

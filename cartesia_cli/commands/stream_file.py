@@ -31,9 +31,8 @@ arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s1
 
 File = Annotated[
     str,
-    typer.Argument(metavar="FILE", show_default=False,
-                   help="A recording, or - for stdin."),
-]  # fmt: skip
+    typer.Argument(metavar="FILE", show_default=False, help="A recording, or - for stdin."),
+]
 Finalize = Annotated[
     Literal["vad", "none"] | None,
     live_given.endpointing_option(help="What sends `finalize`: voice activity (vad), or only the end of the file. "
@@ -41,9 +40,8 @@ Finalize = Annotated[
 ]  # fmt: skip
 Speed = Annotated[
     float,
-    live_given.stream_option(metavar="FACTOR", min=0.1, max=100,
-                             help="Playback speed: 2 is twice real time."),
-]  # fmt: skip
+    live_given.stream_option(metavar="FACTOR", min=0.1, max=100, help="Playback speed: 2 is twice real time."),
+]
 Channel = Annotated[
     int | None, live_given.stream_option(metavar="N", min=1, help="Only this channel; by default all are mixed.")
 ]

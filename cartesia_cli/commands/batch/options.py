@@ -43,9 +43,8 @@ class InputOptions(given.OptionGroup):
     ] = None  # fmt: skip
     files_from: Annotated[
         str | None,
-        typer.Option(metavar="FILE",
-                     help="Read more inputs from this list, one on each line; - is stdin."),
-    ] = None  # fmt: skip
+        typer.Option(metavar="FILE", help="Read more inputs from this list, one on each line; - is stdin."),
+    ] = None
     sample: Annotated[
         bool,
         typer.Option("--sample", help="Transcribe the bundled sample. With a key, INPUT may be words to speak first."),
@@ -136,9 +135,8 @@ class SendingOptions(given.OptionGroup):
     ] = None  # fmt: skip
     max_credits: Annotated[
         float | None,
-        given.backend_option(metavar="N", min=0,
-                             help="Stop before a run costs more than this many credits."),
-    ] = None  # fmt: skip
+        given.backend_option(metavar="N", min=0, help="Stop before a run costs more than this many credits."),
+    ] = None
     dask: Annotated[
         str | None,
         given.backend_option("--dask", metavar="ADDRESS", show_default=False,

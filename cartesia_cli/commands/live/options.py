@@ -112,9 +112,8 @@ class SessionOptions(OptionGroup):
     ] = None  # fmt: skip
     turn_start_threshold: Annotated[
         float | None,
-        turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9,
-                    help="Score above which a turn starts."),
-    ] = None  # fmt: skip
+        turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, help="Score above which a turn starts."),
+    ] = None
     turn_eager_end_threshold: Annotated[
         float | None,
         turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
@@ -122,9 +121,8 @@ class SessionOptions(OptionGroup):
     ] = None  # fmt: skip
     turn_end_threshold: Annotated[
         float | None,
-        turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5,
-                    help="Score below which the turn ends."),
-    ] = None  # fmt: skip
+        turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, help="Score below which the turn ends."),
+    ] = None
     turn_end_timeout_ms: Annotated[
         int | None,
         turn_option(
