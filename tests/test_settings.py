@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cartesia_cli import credentials
-from cartesia_cli.commands.backend import choose_backend
 from cartesia_cli.commands.options import ServerOptions
 from cartesia_cli.credentials import credential
 from cartesia_cli.errors import AuthError, UsageError
@@ -152,16 +151,16 @@ def test_backend_follows_options_and_configuration(tmp_path: Path, monkeypatch: 
     monkeypatch.delenv("CARTESIA_API_KEY", raising=False)
     monkeypatch.delenv("CARTESIA_ACCESS_TOKEN", raising=False)
     bare, served = Settings(tmp_path), "http://127.0.0.1:8000"
-    unasked = choose_backend(ServerOptions(), bare)
+    unasked = ServerOptions().choose(bare)
     assert unasked.base_url is None
     assert "transcribing on this machine" in unasked.reason
-    assert choose_backend(ServerOptions(base_url=served), bare).base_url == served
-    assert choose_backend(ServerOptions(base_url=served, local=True), bare).base_url is None
+    assert ServerOptions(base_url=served).choose(bare).base_url == served
+    assert ServerOptions(base_url=served, local=True).choose(bare).base_url is None
     for server in (ServerOptions(cloud=True), ServerOptions(base_url="https://a.example")):
         with pytest.raises(AuthError, match="no API key"):
-            choose_backend(server, bare)
+            server.choose(bare)
     monkeypatch.setenv("CARTESIA_API_KEY", "sk_car_x")
-    found = choose_backend(ServerOptions(), bare)
+    found = ServerOptions().choose(bare)
     assert found.base_url == BASE_URL
     assert found.credential is not None
     assert (found.credential.secret, found.credential.origin) == ("sk_car_x", "the variable CARTESIA_API_KEY")

@@ -13,23 +13,17 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines, RetryPolicy
-from ..credentials import credential, key_source
 from ..daemon_thread import start_daemon_thread
 from ..errors import AuthError, EngineError, NetworkError, ProtocolError
 from ..output.console import Reporter
 from ..protocol.batch import DEFAULT_LANGUAGE
 from ..protocol.constants import (
     API_VERSION,
-    BASE_URL,
     OWN_SERVER,
     RUNNING_SERVER,
     Credential,
-    check_encryption,
-    is_loopback,
-    is_unencrypted,
     is_whisper,
 )
-from ..settings import Settings
 from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
@@ -37,7 +31,6 @@ if TYPE_CHECKING:  # needs the extra [local]
     from ..protocol.realtime import RealtimeOptions
     from ..server.announcement import FoundServer
     from ..server.engine import Engine
-    from .options import ServerOptions
 
 T = TypeVar("T")
 
@@ -161,33 +154,6 @@ class Backend:
         return Deadlines.for_audio(size, waiting, speed=MIN_LOCAL_SPEED / self._jobs)
 
 
-def choose_backend(
-    server: ServerOptions, settings: Settings, *, needs_key: bool = True, optional_key: bool = False
-) -> BackendConfig:
-    """The backend that the options ask for; this machine if they name none, and no key is configured. Raises AuthError
-    if a key is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
-
-    needs_key      False if this process sends nothing; then the key isn't read
-    optional_key   whether the server may be asked without a key
-    """
-    version, address = server.api_version or API_VERSION, server.base_url
-    if server.local:
-        return BackendConfig(None)
-    if address is not None and is_unencrypted(address):
-        sends_key = server.insecure_http_key
-        check_encryption(address, allowed=sends_key or server.insecure_http)
-        found = credential(settings) if sends_key and needs_key else None
-        return BackendConfig(address, found, api_version=version, unencrypted_key=sends_key)
-    if not needs_key and (server.cloud or address or key_source(settings)):
-        return BackendConfig(address or BASE_URL, api_version=version)
-    found = credential(settings) if needs_key else None
-    if found is None and address is None and not server.cloud:
-        return BackendConfig(None, reason=f"no CARTESIA_API_KEY: {local_extra.LOCAL}")
-    if found is None and not optional_key and not is_loopback(address or BASE_URL):
-        raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
-    return BackendConfig(address or BASE_URL, found, api_version=version)
-
-
 def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) -> ConcurrencyLimit:
     """How many recordings are transcribed at once. In the cloud, shards divide that number: their account is the same.
 
@@ -216,10 +182,11 @@ def open_cache(no_cache: bool, choice: BackendConfig, endpoint: str, reporter: R
     if reason := untrusted(directory):
         reporter.warn(f"the cache {directory} is not used: {reason}")
         return None
-    if choice.base_url is None:
-        server = engine_identity(choice.local_model)
-    else:
-        server = server_identity(choice.base_url, endpoint, choice.api_version)
+    server = (
+        engine_identity(choice.local_model)
+        if choice.base_url is None
+        else server_identity(choice.base_url, endpoint, choice.api_version)
+    )
     if server is None:
         reporter.detail(f"no cache: {choice.base_url} is on this machine, and which server it is can't be determined")
         return None

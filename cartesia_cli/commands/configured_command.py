@@ -96,7 +96,7 @@ class ConfiguredCommand(TyperCommand):
         chosen = choices(given, {} if ctx.parent is None else ctx.parent.params)
         ctx.meta[SETTINGS] = settings = configured(chosen)
         places = layers(self, given, settings)
-        ctx.meta[FOUND] = found = _effective(self.name, places, refuse) | chosen
+        ctx.meta[FOUND] = found = _effective(self, places, refuse) | chosen
         ctx.meta[OVERRULED] = _overruled_local(places, found)
         known = options(self)
         ctx.default_map = {known[name].name: one.value for name, one in found.items()}
@@ -118,15 +118,15 @@ def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dic
 
     given   options of the command line
     """
-    return _effective(command.name, layers(command, given, settings), refuse)
+    return _effective(command, layers(command, given, settings), refuse)
 
 
-def _effective(name: str, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
+def _effective(command: Any, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
     """The settings of a command that apply. Reports those that it would refuse."""
     kept = resolve(places, report)
-    found = applicable(name, kept)
-    check_settings(name, found, report)
-    check_settings(name, {option: setting for option, setting in kept.items() if option not in found}, report)
+    found = applicable(command.name, kept)
+    check_settings(command.name, found, report)
+    check_settings(command.name, {option: setting for option, setting in kept.items() if option not in found}, report)
     return found
 
 
@@ -154,7 +154,7 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
             places = layers(command, {}, one, report)
             in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
             for counted in (places, in_file):
-                kept = _effective(command.name, counted, report)
+                kept = _effective(command, counted, report)
                 if one is selected and "base_url" in kept and "insecure_http" in options(command):
                     allowed = unencrypted or any(kept[name].value for name in SWITCHES if name in kept)
                     _check_server(kept["base_url"], report, allowed=allowed)

@@ -84,7 +84,7 @@ def _find_out(
     context: typer.Context, reporter: Reporter, server: given.ServerOptions, device: str | None, *, offline: bool
 ) -> "Examined":
     """What is examined. A mistake in the configuration is part of it; raises UsageError for one on the command line."""
-    from .backend import BackendConfig, choose_backend
+    from .backend import BackendConfig
     from .doctor_machine import Examined
     from .doctor_network import NO_SERVER
 
@@ -92,7 +92,7 @@ def _find_out(
     problem, backend = context.meta.get(PROBLEM), BackendConfig(None)
     if problem is None:
         try:
-            backend = choose_backend(server, context.meta[SETTINGS], needs_key=False)
+            backend = server.choose(context.meta[SETTINGS], needs_key=False)
         except UsageError as error:
             if context.meta[FOUND]["base_url"].layer == "flag":
                 raise

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, dataclass_trans
 
 import typer
 
-from ..errors import UsageError
+from ..errors import AuthError, UsageError
 from ..output.console import Reporter
 from .option_sources import OVERRULED, SETTINGS
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.batch import BatchOptions
+    from ..settings import Settings
     from .backend import BackendConfig
 
 
@@ -251,6 +252,35 @@ class ServerOptions(OptionGroup):
                        help="Version of the API to ask for; 2026-03-01 by default."),
     ] = None  # fmt: skip
 
+    def choose(self, settings: "Settings", *, needs_key: bool = True, optional_key: bool = False) -> "BackendConfig":
+        """The backend that is asked for; this machine if none is, and no key is configured. Raises AuthError if a key
+        is needed and there is none, UsageError for an unencrypted server that the user hasn't allowed.
+
+        needs_key      False if this process sends nothing; then the key isn't read
+        optional_key   whether the server may be asked without a key
+        """
+        from ..credentials import credential, key_source
+        from ..protocol.constants import API_VERSION, BASE_URL, check_encryption, is_loopback, is_unencrypted
+        from .backend import BackendConfig
+        from .local_extra import LOCAL
+
+        version, address = self.api_version or API_VERSION, self.base_url
+        if self.local:
+            return BackendConfig(None)
+        if address is not None and is_unencrypted(address):
+            sends_key = self.insecure_http_key
+            check_encryption(address, allowed=sends_key or self.insecure_http)
+            found = credential(settings) if sends_key and needs_key else None
+            return BackendConfig(address, found, api_version=version, unencrypted_key=sends_key)
+        if not needs_key and (self.cloud or address or key_source(settings)):
+            return BackendConfig(address or BASE_URL, api_version=version)
+        found = credential(settings) if needs_key else None
+        if found is None and address is None and not self.cloud:
+            return BackendConfig(None, reason=f"no CARTESIA_API_KEY: {LOCAL}")
+        if found is None and not optional_key and not is_loopback(address or BASE_URL):
+            raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
+        return BackendConfig(address or BASE_URL, found, api_version=version)
+
 
 class BackendOptions(OptionGroup):
     """Which backend transcribes: a server, or this machine with which model."""
@@ -261,17 +291,15 @@ class BackendOptions(OptionGroup):
     def resolve(
         self, context: typer.Context, reporter: Reporter, *, needs_key: bool = True, optional_key: bool = False
     ) -> "BackendConfig":
-        """The backend that these options choose: see `backend.choose_backend`. Says on stderr if a server overrules
+        """The backend that these options choose, as `ServerOptions.choose` says. Says on stderr if a server overrules
         `local = true`, or is reached unencrypted. The reporter will never print its key.
         """
         from urllib.parse import urlsplit
 
         from ..protocol.constants import is_unencrypted
-        from .backend import choose_backend
 
-        choice = choose_backend(
-            self.server, context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key
-        )._replace(local_model=self.local_model)
+        choice = self.server.choose(context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key)
+        choice = choice._replace(local_model=self.local_model)
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
         origin = context.meta.get(OVERRULED)

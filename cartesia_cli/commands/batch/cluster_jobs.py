@@ -136,7 +136,7 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
             local=chosen.base_url is None, base_url=chosen.base_url, api_version=chosen.api_version,
             insecure_http=True, insecure_http_key=chosen.unencrypted_key,
         )  # fmt: skip
-        return backend.choose_backend(server, configured({}))._replace(local_model=chosen.local_model)
+        return server.choose(configured({}))._replace(local_model=chosen.local_model)
     except AuthError as error:
         error.hint = KEY_HINT
         raise
