@@ -39,9 +39,6 @@ MAX_WORD_SECONDS = 30.0
 MAX_SEGMENT_SECONDS = 600.0
 """The same for segments and cues; those of Whisper last 30 s at most."""
 
-MIN_CHARACTERS_PER_SECOND = 0.03
-"""People say some 15 characters a second; a segment of music may have one in 30 s."""
-
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -197,12 +194,9 @@ def _check_times(draft: Draft, place: str) -> None:
     lengths = [end - start for start, end, _ in spans if end > start]
     if not lengths:
         return
-    texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
     middle = median(lengths)
-    rate = sum(map(len, texts)) / len(texts) / middle
-    too_slow = middle > (MAX_WORD_SECONDS if words else MAX_SEGMENT_SECONDS) or (
-        sum(lengths) > MAX_WORD_SECONDS and rate < MIN_CHARACTERS_PER_SECOND
-    )
+    are_words = bool(words) or all(len(segment.text.split()) <= 1 for segment in draft.segments)
+    too_slow = middle > (MAX_WORD_SECONDS if are_words else MAX_SEGMENT_SECONDS)
     if not words and len(lengths) == 1 and length is not None:
         too_slow = False  # a single segment may be the whole recording, silence included
     if too_slow:
