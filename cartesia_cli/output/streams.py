@@ -16,7 +16,16 @@ from ..protocol.json_fields import Word
 from ..subtitles.profiles import STANDARD
 from ..subtitles.segmentation import duration_ms
 from ..subtitles.writers import SrtWriter, VttWriter
-from ..transcript import PERSISTED_NOTICES, Notice, Partial, Segment, Transcript, Update, drop_implausible_times
+from ..transcript import (
+    PERSISTED_NOTICES,
+    Notice,
+    Partial,
+    Segment,
+    Transcript,
+    Update,
+    drop_implausible_times,
+    from_segments,
+)
 from . import Layout, Selection, writer
 from .paragraphs import paragraph_pause
 from .rows import row_words, select_rows
@@ -110,7 +119,7 @@ class EventStream(Stream):
             case Partial():
                 self._put(to_json({"type": "partial", **update.to_dict()}))
             case Segment():
-                said = Transcript("", "", update.text, segments=(update,), words=update.words or None).to_dict()
+                said = from_segments([update], source="", model="").to_dict()
                 words = {"words": said["words"]} if "words" in said else {}
                 self._put(to_json({"type": "segment", **update.to_dict(), **words}))
             case Notice():
@@ -150,9 +159,7 @@ class CueStream(Stream):
             self._put(self._file.note(notice_text(update)))
         if not isinstance(update, Segment):
             return
-        said = Transcript(
-            self._source, self._model, update.text, self._language, segments=(update,), words=update.words or None
-        )
+        said = from_segments([update], source=self._source, model=self._model, language=self._language)
         self._put(self._file.write(map(self._move_after_last, subtitles.cues(said, self._rules))))
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
