@@ -25,7 +25,7 @@ NAMED_ELSEWHERE = {"text", "segments", "words", "notices"}
 def corrections(
     transcript: Transcript, speakers: Sequence[str], save_target: SaveTarget | None = None
 ) -> dict[str, Any] | None:
-    """The document in a shape that can be corrected; None if its words or its segments don't make up its text.
+    """The document in a shape that can be corrected; None if there are no words, or blank ones.
 
     speakers   those that the page names, in the order of their numbers there
 
@@ -41,8 +41,7 @@ def corrections(
     """
     document, spoken = transcript.to_dict(), transcript.words or ()
     ends = word_ends(transcript.text, spoken)
-    joined = "".join(segment.text for segment in transcript.segments)
-    if not ends or joined not in ("", transcript.text) or not all(word.word.strip() for word in spoken):
+    if not ends or not all(word.word.strip() for word in spoken):
         return None
     named = [*speakers, *(word.speaker for word in spoken), *(segment.speaker for segment in transcript.segments)]
     numbers: dict[str | None, int] = {None: -1}
