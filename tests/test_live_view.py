@@ -339,7 +339,7 @@ def test_restore_after_a_stop_draws_at_the_cursor() -> None:
     live.draw(LiveState(text="word", elapsed=1.0))
     live.clear()  # before the stop
     terminal.write("[1]+ Stopped\n$ fg\n")
-    live.restore()
+    live.resume()
     live.draw(LiveState(text="word", elapsed=1.0))
     assert terminal.rows == ["[1]+ Stopped", "$ fg", "word", "○ 0:01"]
 

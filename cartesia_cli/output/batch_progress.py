@@ -199,13 +199,13 @@ class BatchView(TerminalRows):
         """Show nothing until `resume`: Ctrl-Z is about to suspend the program."""
         with self._lock:
             self._is_suspended = True
-            self.clear()
+            super().suspend()
             self._remove_taskbar()
 
     def resume(self) -> None:
         """Let the next state be shown, from the cursor on: other programs have used the terminal."""
         with self._lock:
-            self.restore()
+            super().resume()
             self._is_suspended = False
 
     def close(self) -> None:

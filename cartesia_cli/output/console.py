@@ -160,7 +160,6 @@ class Reporter:
             return
         from .batch_progress import REDRAW_INTERVALS, BatchProgress, BatchView, line_intervals
         from .batch_rows import BatchRows
-        from .job_control import job_control
 
         progress_shown_by = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
         if not self._is_visible():
@@ -169,18 +168,18 @@ class Reporter:
                 yield progress
             return
         view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
-        with (
-            job_control(view.suspend, view.resume),
-            self._showing(view),
-            progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress,
-        ):
+        with self._showing(view), progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress:
             yield progress
 
     @contextmanager
     def _showing(self, view: TerminalRows) -> Iterator[None]:
+        """While the block runs, messages are printed above the rows, which Ctrl-Z hides and `fg` shows again."""
+        from .job_control import job_control
+
         self._view = view
         try:
-            yield
+            with job_control(view.suspend, view.resume):
+                yield
         finally:
             view.close()
             self._view = None

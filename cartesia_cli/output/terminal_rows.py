@@ -64,8 +64,12 @@ class TerminalRows:
     def redraw(self) -> None:
         """Show the rows again, after something else was written: subclasses know them."""
 
-    def restore(self) -> None:
-        """Draw next at the cursor: the program was suspended, and others have used the terminal."""
+    def suspend(self) -> None:
+        """Erase the rows: Ctrl-Z is about to suspend the program."""
+        self.clear()
+
+    def resume(self) -> None:
+        """Draw next at the cursor: others have used the terminal."""
         self._shown = None
 
     def close(self) -> None:

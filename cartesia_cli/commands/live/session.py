@@ -27,7 +27,6 @@ from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import StdoutClosed
 from ...output.frame_log import FrameLog
-from ...output.job_control import job_control
 from ...output.live_rows import LiveState, MicrophoneLevel
 from ...output.live_view import LiveView
 from ...output.sanitize import title
@@ -312,11 +311,8 @@ class LiveSession:
 
 @contextmanager
 def live_view(reporter: Reporter) -> Iterator[LiveView]:
-    """The live view of a session, from before its server has started until after its end; it shows "starting" first.
-
-    Ctrl-Z removes it from the terminal, and `fg` draws it again.
-    """
-    with reporter.live_view() as view, job_control(view.clear, view.restore):
+    """The live view of a session, from before its server has started until after its end; it shows "starting" first."""
+    with reporter.live_view() as view:
         view.draw(LiveState(wait=STARTING))
         yield view
 
