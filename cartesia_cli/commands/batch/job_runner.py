@@ -33,7 +33,7 @@ from .plan import BatchPlan
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
-from .transcriber import JobTranscriber, TranscribedJob, look_up, save_body
+from .transcriber import JobTranscriber, TranscribedJob, cached_response, save_body
 from .write_results import write_results
 
 if TYPE_CHECKING:  # imported only where they are needed, because they import every format
@@ -188,7 +188,8 @@ class JobRunner:
         try:
             if (left := self._left(job)) is None:
                 if self._config.manifest is not None:
-                    self._config.manifest.keep_finished(job, look_up(job, self._config, self._reporter)[1])
+                    cached = cached_response(job, self._config, self._reporter)
+                    self._config.manifest.keep_finished(job, cached)
                 with self._lock:
                     self._summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)

@@ -9,7 +9,7 @@ Must never cause a file to be overwritten that this program didn't write, or tha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from .inputs import Input
 from .outcomes import OutcomeStore, request_of, source_of
 from .output_plan import Targets, result_file
 from .stdin import STDIN
+from .transcriber import cached_response
 
 if TYPE_CHECKING:
     from .config import BatchConfig
@@ -35,29 +36,27 @@ def pending(
     jobs: Sequence[Job],
     config: BatchConfig,
     outcomes: OutcomeStore,
-    is_free: Callable[[Job], object],
     reporter: Reporter,
     refuse: Refuse,
-    on_done: Callable[[Job], object],
 ) -> list[Job]:
-    """The jobs that are left, each with only the results that it lacks. Raises UsageError if the only one can't be
-    done.
-
-    is_free   whether a job costs nothing, because its response is in the cache
-    refuse    called with each of several that can't be done
-    on_done   called with each that is done
+    """The jobs that are left, each with only the results that it lacks. Those that are done get their lines in the
+    manifest. Raises UsageError if the only one can't be done; several are refused.
     """
     waiting: list[Job] = []
     for job in jobs:
         try:
             left = unfinished(job, config, outcomes)
-            if left is not None and (old := _renamed(left, config, outcomes)) and not is_free(left):
+            if (
+                left is not None
+                and (old := _renamed(left, config, outcomes))
+                and not cached_response(job, config, reporter)
+            ):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
-            if left is None:
-                on_done(job)
-            else:
+            if left is not None:
                 waiting.append(left)
+            elif config.manifest is not None:
+                config.manifest.keep_finished(job, cached_response(job, config, reporter))
         except UsageError as error:
             if len(jobs) == 1:
                 raise

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...errors import InputError, UsageError
 from ...output import Layout
 from ...output.console import Reporter
-from ...protocol.batch import DEFAULT_LANGUAGE, ServerResponse
+from ...protocol.batch import DEFAULT_LANGUAGE
 from .. import backend
 from ..backend import Backend
 from . import shell_commands
@@ -26,7 +26,7 @@ from .outcomes import has_journal, open_outcomes, shard_key
 from .plan import BatchPlan
 from .stdin import STDIN, spool_stdin
 from .summary import BatchSummary
-from .transcriber import JobTranscriber, look_up
+from .transcriber import JobTranscriber
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -285,17 +285,9 @@ class TranscribeCommand:
             if not self._formats:
                 return [job for job in chosen if not manifest.keep(job)]
 
-        def find_response(job: Job) -> ServerResponse | None:
-            # With --speakers-by-channel, there is one for each channel, known when the recording is split.
-            return look_up(job, config, reporter)[1] if config.speakers is None else None
-
-        def keep_in_manifest(job: Job) -> None:
-            if manifest is not None:
-                manifest.keep_finished(job, find_response(job))
-
         from .resume import pending  # start-up: results often go to stdout
 
-        return pending(chosen, config, outcomes, find_response, reporter, refuse, keep_in_manifest)
+        return pending(chosen, config, outcomes, reporter, refuse)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""

@@ -373,6 +373,13 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup |
     return lookup, found
 
 
+def cached_response(job: Job, config: BatchConfig, reporter: Reporter) -> ServerResponse | None:
+    """The response to a whole recording, if it is in the cache. With --speakers-by-channel, there is one for each
+    channel, known when the recording is split.
+    """
+    return look_up(job, config, reporter)[1] if config.speakers is None else None
+
+
 def billable_seconds(job: Job, budget: Budget) -> float:
     """Seconds of audio that a recording will be billed for. If credits are limited and its header doesn't say exactly
     how long it is, it is decoded to find out.
