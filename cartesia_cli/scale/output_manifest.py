@@ -36,10 +36,14 @@ else:
 TEXT = "pred_text"
 """NeMo's name for what a model recognized; `text` is what was really said."""
 
-SCHEMA = "CREATE TABLE line (recording TEXT PRIMARY KEY, number INTEGER, is_partial INTEGER, offset INTEGER)"
+SCHEMA = """
+CREATE TABLE line (recording TEXT PRIMARY KEY, number INTEGER, is_partial INTEGER, offset INTEGER, size INTEGER)
+"""
 """Where the line about each recording is: in the partial file or in the manifest. `number` is that of the recording
 in this run, or NULL.
 """
+
+ABSENT = -1
 
 LOCKED_BYTE = 1 << 40
 """What is locked on Windows: a byte that no manifest has, because nobody else can read one that is locked."""
@@ -87,7 +91,7 @@ class OutputManifest:
     dry_run  whether only lines of earlier runs are looked up: nothing is written or locked
 
     Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced; OutputError if a
-    file can't be read or written, or if another program writes, replaces or removes the partial file.
+    file can't be read or written.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool = False, dry_run: bool = False) -> None:
@@ -104,12 +108,11 @@ class OutputManifest:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = _open_locked(self._partial, path)
             self._former = self._file
-            self._size = self._file.seek(0, os.SEEK_END)
             self._replaces_manifest = force or (resume and path.exists())
             try:
                 if resume:
                     self._read_earlier()
-                elif self._size and not force:
+                elif not force and self._file.seek(0, os.SEEK_END):
                     hint = "--resume continues it, --force starts anew"
                     raise UsageError(f"{self._partial} is left of a run that was stopped", hint=hint)
             except BaseException:
@@ -127,32 +130,29 @@ class OutputManifest:
     @property
     def has_lines(self) -> bool:
         """Whether the partial file has lines that this run, or one that it continues, has written."""
-        return bool(self._size) and not self._replaces_partial and _is_at(self._file, self._partial)
+        return not (self._replaces_partial or self._file.closed) and _size_at(self._file, self._partial) > 0
 
     def earlier(self, audio: str, duration: float | None, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The line of a recording in an earlier run (see `describe_result`), or None."""
         recording = _identity(describe_result(audio, duration, "", fields))
         with self._lock, output_errors(self._path):
-            query = "SELECT is_partial, offset FROM line WHERE recording = ? AND number IS NULL"
+            query = "SELECT is_partial, offset, size FROM line WHERE recording = ? AND number IS NULL"
             found = self._lines.query(query, recording)
             return _parse(self._read_line(*found[0])) if found else None
 
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
         with self._lock, output_errors(self._partial):
-            self._check_unchanged()
             if self._replaces_partial:
-                self._file.truncate(self._file.seek(0))
-                self._replaces_partial, self._size = False, 0
+                self._file.truncate(0)
+                self._replaces_partial = False
             # The line break before it ends a line of which a killed run has written only a part.
-            start = b"\n" if self._size else b""
-            offset = self._size + len(start)
-            try:
-                self._file.write(start + line.rstrip("\n").encode("utf-8", "replace"))
-                self._file.flush()
-            finally:  # a full disk may have taken a part of it
-                self._size = os.fstat(self._file.fileno()).st_size
-            self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?)", _identity(json.loads(line)), number, offset)
+            start = b"\n" if self._file.seek(0, os.SEEK_END) else b""
+            data = line.rstrip("\n").encode("utf-8", "replace")
+            self._file.write(start + data)
+            self._file.flush()
+            place = _identity(json.loads(line)), number, self._file.tell() - len(data), len(data)
+            self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?, ?)", *place)
 
     def finish(self) -> int:
         """Put the manifest into place, with all lines, and delete the partial file. Returns the number of lines. Raises
@@ -160,16 +160,16 @@ class OutputManifest:
         """
         count = 0
         with self._lock, output_errors(self._path):
-            self._check_unchanged()
+            places = self._lines.iterate("SELECT is_partial, offset, size FROM line ORDER BY number, rowid")
             try:
                 with replacing(self._path, replaces=self._replaces_manifest) as file:
-                    for place in self._lines.iterate("SELECT is_partial, offset FROM line ORDER BY number, rowid"):
+                    for place in places:
                         file.write(self._read_line(*place).rstrip(b"\n") + b"\n")
                         count += 1
             except FileExistsError as error:
                 hint = "rename it, and run the command again with --resume: what is done is not sent again"
                 raise OutputError(f"{self._path} exists by now", hint=hint) from error
-            self._remove_partial()
+            self._close(is_finished=True)
         return count
 
     def _read_earlier(self) -> None:
@@ -188,42 +188,29 @@ class OutputManifest:
         offset = 0
         for line in file:
             if (document := _parse(line)) is not None:
-                place = (_identity(document), is_partial, offset)
-                self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?)", *place)
+                place = _identity(document), is_partial, offset, len(line)
+                self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?, ?)", *place)
             elif line.strip():
                 are_results = False
             offset += len(line)
         return are_results
 
-    def _read_line(self, is_partial: int, offset: int) -> bytes:
+    def _read_line(self, is_partial: int, offset: int, size: int) -> bytes:
         file = self._file if is_partial else self._former
         file.seek(offset)
-        return file.readline()
+        return file.read(size)
 
-    def _check_unchanged(self) -> None:
-        """Raises OutputError if another program has written, replaced or removed the partial file, which locks don't
-        prevent everywhere.
+    def _close(self, *, is_finished: bool = False) -> None:
+        """Close the files. The partial one is removed when it isn't needed any more, unless another program has
+        replaced it.
         """
-        if not _is_at(self._file, self._partial) or os.fstat(self._file.fileno()).st_size != self._size:
-            error = OutputError(
-                f"{self._partial} was changed or removed by another program while this run was writing it",
-                hint="run the command again with a manifest of another name",
-            )
-            error.stops_batch = True  # no other line could be written, either
-            raise error
-
-    def _close(self) -> None:
-        if not (self._dry_run or self._file.closed or self._size) and _is_at(self._file, self._partial):
-            self._remove_partial()
-        self._file.close()
-        self._former.close()
-
-    def _remove_partial(self) -> None:
-        if sys.platform == "win32":
-            self._file.close()  # no open file can be removed there
-        self._partial.unlink()
-        self._size = 0
+        size = ABSENT if self._dry_run or self._file.closed else _size_at(self._file, self._partial)
+        if size == 0 or (is_finished and size != ABSENT):
+            if sys.platform == "win32":
+                self._file.close()  # no open file can be removed there
+            self._partial.unlink()
         self._file.close()  # only now: it releases the lock, and then another run may have the partial file
+        self._former.close()
 
 
 def _open_locked(partial: Path, path: Path) -> BinaryIO:
@@ -235,7 +222,7 @@ def _open_locked(partial: Path, path: Path) -> BinaryIO:
                 raise UsageError(
                     f"another run is writing {path}", hint="wait until it has ended, or name another manifest"
                 )
-            if _is_at(file, partial):
+            if _size_at(file, partial) != ABSENT:
                 return file
         except BaseException:
             file.close()
@@ -258,12 +245,13 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Whether a path is that of an opened file."""
+def _size_at(file: BinaryIO, path: Path) -> int:
+    """The size of an opened file; ABSENT if it isn't at this path any more."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        status = os.fstat(file.fileno())
+        return status.st_size if os.path.samestat(status, path.stat()) else ABSENT
     except FileNotFoundError:
-        return False
+        return ABSENT
 
 
 def _parse(line: bytes) -> Mapping[str, Any] | None:
