@@ -1,4 +1,4 @@
-"""Tables of any length for one run: a temporary database, of which SQLite keeps 4 MB in memory."""
+"""Tables of any length for one run: a temporary database, of which SQLite keeps 1 MB in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class DiskTable:
 
     def __init__(self, schema: str) -> None:
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        for statement in ("PRAGMA cache_size = -4000", "PRAGMA journal_mode = MEMORY", *schema.split(";")):
+        for statement in ("PRAGMA cache_size = -1000", "PRAGMA journal_mode = MEMORY", *schema.split(";")):
             self.query(statement)
 
     def query(self, statement: str, *values: Value) -> list[Any]:

@@ -36,6 +36,7 @@ OPEN_FILES = 16
 """Journal files that are kept open to read lines again."""
 
 SCHEMA = """
+PRAGMA cache_size = -4000;
 CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
 CREATE INDEX recording_audio ON recording (audio);
 CREATE INDEX recording_bytes ON recording (bytes);
