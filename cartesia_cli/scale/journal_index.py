@@ -37,6 +37,7 @@ OPEN_FILES = 16
 
 SCHEMA = """
 PRAGMA cache_size = -4000;
+PRAGMA journal_mode = OFF;
 CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
 CREATE INDEX recording_audio ON recording (audio);
 CREATE INDEX recording_bytes ON recording (bytes);
