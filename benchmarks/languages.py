@@ -38,8 +38,10 @@ sys.path.insert(0, str(ROOT))
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.evaluation import UNSPACED_LANGUAGES
 from cartesia_cli.protocol.languages import language_name
-from cartesia_cli.server import whisper
+from cartesia_cli.server.engine import Engine
+from cartesia_cli.server.engine_choice import load_batch_engine
 from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.whisper import WhisperEngine
 from cartesia_cli.server.whisper_decoding import BEAM_SIZE, LANGUAGES_WITHOUT_TIMESTAMPS, PROMPTS
 
 PEOPLE = ("it", "ru", "es", "fr")
@@ -89,7 +91,7 @@ def find_recordings(most: int, others: Path | None) -> Iterator[tuple[str, list[
         yield files.name, [(_read(path), path.with_suffix(".txt").read_text("utf-8")) for path in paths]
 
 
-def recognize(engine: whisper.WhisperEngine, model: WhisperModel, samples: Samples, text: str, language: str) -> Result:
+def recognize(engine: Engine, model: WhisperModel, samples: Samples, text: str, language: str) -> Result:
     """A recording as the program recognizes it, and as faster-whisper does."""
     found = engine.detect_language(samples)
     words = engine.recognize([samples], language)[0]
@@ -138,7 +140,8 @@ def main() -> int:
     parser.add_argument("--prompts", type=int, default=20, help="of each language that people speak")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="recordings of other languages")
     arguments = parser.parse_args()
-    engine = whisper.load("base", SilentObserver())
+    engine = load_batch_engine("base", SilentObserver())
+    assert isinstance(engine, WhisperEngine)
     model = engine.model
     report = Report("", "recordings", "compared", "detected", "short ones", "CER", "faster-whisper")
     right = total = 0

@@ -28,8 +28,9 @@ from measuring import ROOT, Report
 sys.path.insert(0, str(ROOT))
 
 from cartesia_cli.audio.pcm import RATE, Samples
-from cartesia_cli.server import moonshine, whisper
+from cartesia_cli.server import moonshine
 from cartesia_cli.server.engine import Engine
+from cartesia_cli.server.engine_choice import load_batch_engine
 from cartesia_cli.server.observer import SilentObserver
 from tests.speech import say, silence
 
@@ -163,7 +164,7 @@ def main() -> int:
         clips = recorded(given.folder, table(given.transcripts or given.folder / "transcripts.tsv", given.skip))
     else:
         clips = spoken()
-    engines: list[Engine] = [moonshine.load(), whisper.load("tiny.en", SilentObserver())]
+    engines: list[Engine] = [moonshine.load(), load_batch_engine("tiny.en", SilentObserver())]
     in_turns(engines, [clips[0].audio])  # warms up both
     report = Report("", *(engine.name for engine in engines), "ratio", "goal")
     measure_words("alone", engines, clips, report)

@@ -28,15 +28,15 @@ from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol.events import Event, TurnEnd
 from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.protocol.realtime import Close, RealtimeOptions
-from cartesia_cli.server import whisper
 from cartesia_cli.server.engine import ContinuingEngine, Engine, EngineExecutor
-from cartesia_cli.server.engine_choice import load_live_engine
+from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.forced_alignment import Aligner, WordAligner
 from cartesia_cli.server.live_recognizer import LiveRecognizer
 from cartesia_cli.server.live_word_times import LiveWordTimes
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.realtime import LIVE_WINDOW_SECONDS
 from cartesia_cli.server.responders import TurnResponder
+from cartesia_cli.server.whisper import WhisperEngine
 from cartesia_cli.server.whisper_decoding import SHORT_WINDOW_FRAMES, recognize
 from cartesia_cli.server.word_times import TimeSpan, WordSpan, correct
 from tests.speech import SpokenWord, recite, say, say_words
@@ -111,7 +111,7 @@ def measure(
     name: str,
     distort: Callable[[Samples], Samples],
     lines: Sequence[str],
-    engine: whisper.WhisperEngine,
+    engine: WhisperEngine,
     report: Report,
 ) -> None:
     """Add the rows for one kind of audio."""
@@ -217,7 +217,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=50, help="read the first N of sentences.txt (50: all)")
     given = parser.parse_args()
-    engine = whisper.load("tiny.en", SilentObserver())
+    engine = load_batch_engine("tiny.en", SilentObserver())
+    assert isinstance(engine, WhisperEngine)
     live = load_live_engine(None, SilentObserver())
     lines = sentences()[: given.sentences]
     report = Report("", "start: mean, median, 95 %", "in pauses", "CPU of Whisper's", "of real time", "goal")

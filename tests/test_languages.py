@@ -31,9 +31,10 @@ from cartesia_cli.protocol.languages import LANGUAGE_NAMES, LANGUAGES
 from cartesia_cli.protocol.realtime import AUTO, MANUAL
 from cartesia_cli.server import moonshine, whisper
 from cartesia_cli.server.app import create_app
-from cartesia_cli.server.engine_choice import load_live_engine
+from cartesia_cli.server.engine_choice import load_batch_engine, load_live_engine
 from cartesia_cli.server.language_detection import SpokenLanguages
 from cartesia_cli.server.observer import SilentObserver
+from cartesia_cli.server.packaged_models import MOONSHINE
 from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.transcript import from_batch
 from tests import speech
@@ -207,7 +208,7 @@ def say(voice: str, text: str) -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of a server with Whisper base, and Moonshine for live English."""
-    engine = whisper.load("base", SilentObserver())
+    engine = load_batch_engine("base", SilentObserver())
     with serve_in_background(create_app(engine, moonshine.load())) as running:
         yield running
 
@@ -267,6 +268,6 @@ def test_english_model_refuses_other_languages_and_detection(
 
 @pytest.mark.engine
 def test_engine_of_a_live_session_depends_on_its_language(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whisper, "load", lambda *given: "Whisper")
-    assert load_live_engine(None, SilentObserver(), "en").name == moonshine.NAME
+    monkeypatch.setattr(whisper, "load_packaged", lambda *given: "Whisper")
+    assert load_live_engine(None, SilentObserver(), "en").name == MOONSHINE.title
     assert load_live_engine(None, SilentObserver(), "de") == "Whisper"

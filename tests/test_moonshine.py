@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,10 @@ from hypothesis import strategies as st
 from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.errors import EngineError
 from cartesia_cli.protocol.json_fields import Word
-from cartesia_cli.server import moonshine
+from cartesia_cli.server import moonshine, packaged_models
 from cartesia_cli.server.engine import Engine, amplify_quiet
 from cartesia_cli.server.moonshine import MoonshineEngine
-from cartesia_cli.server.weights import verify_weights
+from cartesia_cli.server.packaged_models import MOONSHINE, find_live
 
 from .speech import RATE, say, silence
 
@@ -223,7 +224,7 @@ def test_memory_does_not_grow(engine: MoonshineEngine) -> None:
 
 def test_endless_decoder_is_stopped() -> None:
     """Without the silence that the engine adds, most of these scraps of noise are "2-2-2-2-2-2-" or the like."""
-    model = moonshine.MoonshineModel(moonshine.packaged_weights())
+    model = moonshine.MoonshineModel(MOONSHINE.folder)
     for seed in range(8):
         scrap = np.random.default_rng(seed).normal(0, 0.01, 1000).astype(np.float32)
         for limit in (12, 200):
@@ -256,43 +257,38 @@ def test_is_looping_ignores_a_few_repeated_words(before: list[int], block: list[
     assert not moonshine.is_looping([-1, *[5, 6] * 8])  # "no, " eight times
 
 
-def test_unpublished_moonshine_weights_are_rejected(tmp_path: Path) -> None:
-    copied = shutil.copytree(moonshine.packaged_weights(), tmp_path / "weights")
-    verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
-    for name in moonshine.SHA256:
-        with (copied / name).open("r+b") as file:
-            file.seek(1000)
-            byte = file.read(1)[0]
-            file.seek(1000)
-            file.write(bytes([byte ^ 1]))
-        with pytest.raises(EngineError, match="not the published ones") as refused:
-            verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
-        assert "pip install" in str(refused.value.hint)
-        shutil.copy(moonshine.packaged_weights() / name, copied / name)
-    verify_weights(copied, moonshine.SHA256, model="the live model", requirement="moonshine-voice==0.1.0")
-
-
-def test_missing_package_raises_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert moonshine.is_installed()
-    monkeypatch.setattr(moonshine, "PACKAGE", "no_such_package")
-    assert not moonshine.is_installed()
-    with pytest.raises(EngineError, match="not installed") as missing:
+def test_unpublished_weights_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = Path(shutil.copytree(MOONSHINE.folder, tmp_path / "copied" / "weights"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(moonshine, "MOONSHINE", replace(MOONSHINE, path="copied/weights"))
+    moonshine.load()
+    with (copied / "tokenizer.bin").open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)[0]
+        file.seek(1000)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(EngineError, match="the live model's weights are not the published ones") as refused:
         moonshine.load()
-    assert "moonshine-voice==0.1.0" in str(missing.value.hint)
+    assert "pip install" in str(refused.value.hint)
 
 
-def test_release_without_weights_raises_engine_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moonshine, "PACKAGE", "pytest")
-    assert not moonshine.is_installed()
-    with pytest.raises(EngineError, match="not installed"):
+@pytest.mark.parametrize("path", ["no_such_package/assets", "pytest/assets"])  # without weights, as a later release
+def test_missing_weights_raise_engine_error(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    assert find_live(None, "en") is MOONSHINE
+    missing = replace(MOONSHINE, path=path)
+    monkeypatch.setattr(moonshine, "MOONSHINE", missing)
+    monkeypatch.setattr(packaged_models, "MOONSHINE", missing)
+    assert find_live(None, "en") is None
+    with pytest.raises(EngineError, match="the live model is not installed") as caught:
         moonshine.load()
+    assert "moonshine-voice==0.1.0" in str(caught.value.hint)
 
 
 def test_package_code_is_never_run_and_nothing_is_printed() -> None:
     script = (
         "import sys, numpy\nfrom cartesia_cli.server import moonshine\n"
         "moonshine.load().recognize([numpy.full(16000, 0.1, 'f4')], 'en')\n"
-        "assert moonshine.PACKAGE not in sys.modules and 'faster_whisper' not in sys.modules\n"
+        "assert 'moonshine_voice' not in sys.modules and 'faster_whisper' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -9,7 +9,7 @@ import pytest
 
 from cartesia_cli.errors import EngineError
 from cartesia_cli.server import packaged_models
-from cartesia_cli.server.packaged_models import BASE, TINY_EN, PackagedModel, ReadOnce, find_packaged
+from cartesia_cli.server.packaged_models import BASE, TINY_EN, PackagedModel, find_packaged
 
 FIRST, SECOND, CONFIG = b"the first half, ", b"and the other", b"{}"
 
@@ -24,10 +24,12 @@ def halved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PackagedModel:
     (tmp_path / "half_one" / "data" / "config.json").write_bytes(CONFIG)
     monkeypatch.syspath_prepend(tmp_path)
     return PackagedModel(
-        "halved",
+        "Whisper halved",
+        "the offline model",
         "half-one==1 half-two==1",
-        ("half_one/data/model.bin.part1", "half_two/data/model.bin.part2"),
+        "half_one/data",
         {"model.bin": sha256(FIRST + SECOND).hexdigest(), "config.json": sha256(CONFIG).hexdigest()},
+        ("half_one/data/model.bin.part1", "half_two/data/model.bin.part2"),
     )
 
 
@@ -45,11 +47,8 @@ def test_parts_of_a_model_are_joined_without_files_in_memory_too(
     halved: PackagedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packaged_models, "DESCRIPTORS", Path("missing"))  # as on macOS and Windows
-    with halved.opened() as (folder, files):
-        assert files is not None and folder == str(halved.folder)
-        weights = files["model.bin"]
-        assert isinstance(weights, ReadOnce)
-        assert (files["config.json"], weights.read(), weights.read()) == (CONFIG, FIRST + SECOND, b"")
+    with halved.opened() as opened:
+        assert opened == (str(halved.folder), {"model.bin": FIRST + SECOND, "config.json": CONFIG})
 
 
 @pytest.mark.parametrize("damaged", ["half_one/data/config.json", "half_two/data/model.bin.part2"])
@@ -66,7 +65,7 @@ def test_model_with_a_damaged_file_is_rejected(halved: PackagedModel, tmp_path: 
 def test_model_that_lacks_a_part_counts_as_not_installed(
     halved: PackagedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packaged_models, "PACKAGED_MODELS", (halved, TINY_EN))
+    monkeypatch.setattr(packaged_models, "WHISPER_MODELS", (halved, TINY_EN))
     assert (find_packaged(None), find_packaged("halved"), find_packaged("tiny.en")) == (halved, halved, TINY_EN)
     (tmp_path / "half_two" / "data" / "model.bin.part2").unlink()
     assert (find_packaged(None), find_packaged("halved")) == (TINY_EN, None)

@@ -29,9 +29,7 @@ from cartesia_cli.server.app import ServerConfig, create_app
 from cartesia_cli.server.batch import decode_upload
 from cartesia_cli.server.engine import EngineExecutor, amplify_quiet, split_at_silence
 from cartesia_cli.server.observer import RECORDING_HEADER, SilentObserver
-from cartesia_cli.server.packaged_models import TINY_EN
 from cartesia_cli.server.runner import bind, serve_in_background
-from cartesia_cli.server.weights import verify_weights
 from tests import speech
 
 
@@ -400,14 +398,6 @@ def test_damaged_frames_lose_only_themselves(tmp_path: Path) -> None:
     data[len(data) // 2 : len(data) // 2 + 2000] = bytes(range(200)) * 10
     damaged = sum(map(len, decode_upload(io.BytesIO(bytes(data)), CONTAINER)))
     assert 0.7 * whole < damaged <= whole
-
-
-def test_unpublished_whisper_weights_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="not installed"):
-        verify_weights(tmp_path, TINY_EN.sha256, model="the offline model", requirement="models==0.1.0")
-    (tmp_path / "model.bin").write_bytes(b"something else")
-    with pytest.raises(EngineError, match="not the published ones"):
-        verify_weights(tmp_path, TINY_EN.sha256, model="the offline model", requirement="models==0.1.0")
 
 
 @pytest.mark.parametrize(("peak", "heard"), [(0.0, 0.0), (0.001, 0.03), (0.05, 0.9), (0.9, 0.9), (1.0, 1.0)])

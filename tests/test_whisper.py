@@ -14,6 +14,7 @@ from cartesia_cli.audio.pcm import Samples
 from cartesia_cli.server import capacity, whisper
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.capacity import Machine
+from cartesia_cli.server.engine import Engine
 from cartesia_cli.server.engine_choice import load_batch_engine
 from cartesia_cli.server.observer import SilentObserver
 from cartesia_cli.server.runner import serve_in_background
@@ -35,7 +36,7 @@ def recordings(tmp_path: Path) -> list[Path]:
     return [speech.write_wav(tmp_path / f"{number}.wav", samples) for number, samples in enumerate(utterances())]
 
 
-def transcribe(engine: whisper.WhisperEngine, files: list[Path]) -> list[bytes]:
+def transcribe(engine: Engine, files: list[Path]) -> list[bytes]:
     """The responses to these recordings, sent all at once, without their ids."""
     with (
         serve_in_background(create_app(engine)) as server,
@@ -60,7 +61,7 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
     recordings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(2, None))
-    alone, two = (whisper.load("tiny.en", SilentObserver(), workers) for workers in (1, 2))
+    alone, two = (load_batch_engine("tiny.en", SilentObserver(), workers) for workers in (1, 2))
     assert (alone.workers, two.workers) == (1, 2)
     one_by_one = [transcribe(alone, [file])[0] for file in recordings[:2]]
     one_by_one.append(one_by_one[0])  # of the same audio
@@ -69,7 +70,7 @@ def test_transcripts_are_the_same_side_by_side_and_one_after_the_other(
 
 
 def test_words_of_an_utterance_do_not_depend_on_others_in_the_same_call() -> None:
-    engine = whisper.load("tiny.en", SilentObserver())
+    engine = load_batch_engine("tiny.en", SilentObserver())
     audio = [*utterances()[:2], speech.silence(5)]
     together = engine.recognize(audio, "en")
     assert together == [engine.recognize([samples], "en")[0] for samples in audio]
@@ -77,7 +78,7 @@ def test_words_of_an_utterance_do_not_depend_on_others_in_the_same_call() -> Non
 
 
 def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
-    (found,) = whisper.load("tiny.en", SilentObserver()).recognize([np.tile(speech.say("No."), 20)], "en")
+    (found,) = load_batch_engine("tiny.en", SilentObserver()).recognize([np.tile(speech.say("No."), 20)], "en")
     words = [word.word.strip(" ,.").lower() for word in found]
     assert set(words) == {"no"}
     assert 15 <= len(words) <= 25
@@ -86,7 +87,7 @@ def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
 def test_memory_limits_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     room_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
     monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, room_for_one))
-    assert whisper.load("tiny.en", SilentObserver(), 8).workers == 1
+    assert load_batch_engine("tiny.en", SilentObserver(), 8).workers == 1
 
 
 class GpuReports(SilentObserver):
@@ -119,5 +120,5 @@ def test_gpu_is_used_once_it_has_recognized_something(monkeypatch: pytest.Monkey
     monkeypatch.setattr("ctranslate2.get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(whisper.faster_whisper, "WhisperModel", load)
     reports = GpuReports()
-    whisper.load("tiny.en", reports)
+    load_batch_engine("tiny.en", reports)
     assert (asked, reports.used, reports.failed) == ([("cuda", "float16")], ["Whisper tiny.en"], [])

@@ -8,5 +8,5 @@ from cartesia_cli.__main__ import main
 from cartesia_cli.server import packaged_models
 
 if __name__ == "__main__":
-    packaged_models.PACKAGED_MODELS = (packaged_models.TINY_EN,)
+    packaged_models.WHISPER_MODELS = (packaged_models.TINY_EN,)
     sys.exit(main())

@@ -321,8 +321,8 @@ def report_engine(
 
 
 def engine_name(choice: BackendConfig, language: str | None, *, live_model: str | None = None) -> str:
-    """The model of this machine that transcribes, as results name it: `Whisper base`. Empty if another server does, and
-    without the extra. Loads nothing.
+    """The model of this machine that transcribes, as results name it: `Whisper base`. Empty if another server does, or
+    if none is installed.
 
     language     as --language names it
     live_model   of a live session, as --model names it: Moonshine does the work if it can, except for ink-whisper.
@@ -330,19 +330,14 @@ def engine_name(choice: BackendConfig, language: str | None, *, live_model: str 
     """
     if choice.base_url is not None:
         return ""
+    from ..server.packaged_models import find_live, find_packaged
+
     model = choice.local_model
-    try:
-        from ..server.packaged_models import find_packaged
-
-        if model is None and live_model is not None and not is_whisper(live_model):
-            from ..server import moonshine
-
-            if (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES and moonshine.is_installed():
-                return moonshine.NAME
-    except ImportError:
-        return ""
-    packaged = find_packaged(model)
-    return packaged.title if packaged is not None else f"Whisper {os.path.basename(os.path.normpath(model or ''))}"
+    is_quick = live_model is not None and not is_whisper(live_model)
+    packaged = (find_live(model, language) if is_quick else None) or find_packaged(model)
+    if packaged is None:
+        return f"Whisper {os.path.basename(os.path.normpath(model or ''))}"
+    return packaged.title if packaged.is_installed else ""
 
 
 def describe_engine(choice: BackendConfig, language: str | None, *, live_model: str | None = None) -> str:

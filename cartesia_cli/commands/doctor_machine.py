@@ -361,16 +361,13 @@ def check_engine(examined: Examined, found: Found) -> CheckResult:
 
 
 def check_weights(examined: Examined, found: Found) -> CheckResult:
-    from ..server import moonshine
-    from ..server.packaged_models import PACKAGED_MODELS, TINY_EN
+    from ..server.packaged_models import MOONSHINE, TINY_EN, WHISPER_MODELS
 
-    names = []
-    for model in [model for model in PACKAGED_MODELS if model.is_installed] or [TINY_EN]:
+    models = [model for model in WHISPER_MODELS if model.is_installed] or [TINY_EN]
+    models += [MOONSHINE] if MOONSHINE.is_installed else []
+    for model in models:
         model.verify()
-        names.append(model.title)
-    if moonshine.is_installed():
-        moonshine.verify()
-        names.append(moonshine.MoonshineEngine.name)
+    names = [model.title for model in models]
     return ok(f"{', '.join(names)}: as published", models=names)
 
 

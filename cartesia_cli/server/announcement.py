@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from .. import __version__
 from ..directories import cache_dir
 from ..errors import EngineError
-from .packaged_models import find_packaged
-from .weights import identify_folder
+from .packaged_models import find_packaged, identify_folder
 
 if TYPE_CHECKING:  # imports uvicorn, which a command that finds a server doesn't need
     from .observer import Exchange, ServerObserver

@@ -38,13 +38,12 @@ from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
 from .origins import OriginCheck, OriginPolicy
-from .packaged_models import PACKAGED_MODELS
+from .packaged_models import WHISPER_MODELS, identify_folder
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
 from .responses import ServerIdentity, error_response
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
 from .uploads import Uploads
-from .weights import identify_folder
 
 DEFAULT_CONCURRENCY = 8
 """Requests and sessions at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
@@ -138,7 +137,7 @@ def identify_engines(model: str | None, engine: Engine, live: Engine | None) -> 
     model   what the user named: a folder, a name, or None
     """
     parts = [*([live.name] if live is not None else []), *identify_folder(model)]
-    model = model or next((one.name for one in PACKAGED_MODELS if one.title == engine.name), None)
+    model = model or next((one.name for one in WHISPER_MODELS if one.title == engine.name), None)
     return ServerIdentity.of(engine.name if live is None else f"{engine.name} (live: {live.name})", model, parts)
 
 

@@ -7,12 +7,9 @@ everything, live sessions included. Must never import an engine's library before
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
-from ..protocol.batch import DEFAULT_LANGUAGE
 from .engine import Engine
 from .observer import ModelObserver
-from .packaged_models import find_packaged
+from .packaged_models import find_live, find_packaged
 
 
 def load_batch_engine(model: str | None, observer: ModelObserver, workers: int = 1) -> Engine:
@@ -22,11 +19,16 @@ def load_batch_engine(model: str | None, observer: ModelObserver, workers: int =
     workers   how many calls it works on at once, if cores and memory allow it
     """
     packaged = find_packaged(model)
-    # The weights are read before the library is imported: a command does that meanwhile, in another thread.
-    with nullcontext() if packaged is None else packaged.opened() as opened:
+    if packaged is None:
         from . import whisper
 
-        return whisper.load(model, observer, workers, opened)
+        assert model is not None
+        return whisper.load(model, observer, workers)
+    # The weights are read before the library is imported: a command does that meanwhile, in another thread.
+    with packaged.opened() as opened:
+        from . import whisper
+
+        return whisper.load_packaged(packaged, opened, observer, workers)
 
 
 def load_live_engine(model: str | None, observer: ModelObserver, language: str | None = None) -> Engine:
@@ -34,12 +36,11 @@ def load_live_engine(model: str | None, observer: ModelObserver, language: str |
 
     language   of the session: a language that Moonshine doesn't know is recognized by the batch engine
     """
+    if find_live(model, language) is None:
+        return load_batch_engine(model, observer)
     from . import moonshine
 
-    is_known = (language or DEFAULT_LANGUAGE) in moonshine.LANGUAGES
-    if model is None and is_known and moonshine.is_installed():
-        return moonshine.load()
-    return load_batch_engine(model, observer)
+    return moonshine.load()
 
 
 def load_engines(model: str | None, observer: ModelObserver, workers: int = 1) -> tuple[Engine, Engine | None]:
@@ -47,7 +48,5 @@ def load_engines(model: str | None, observer: ModelObserver, workers: int = 1) -
 
     workers   of the batch engine; the live engine has one
     """
-    from . import moonshine
-
-    live = model is None and moonshine.is_installed()
-    return load_batch_engine(model, observer, workers), load_live_engine(model, observer) if live else None
+    batch = load_batch_engine(model, observer, workers)
+    return batch, None if find_live(model, None) is None else load_live_engine(model, observer)

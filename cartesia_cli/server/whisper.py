@@ -8,9 +8,8 @@ something. A GPU must never make a transcript fail: the CPU can do it, too.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import ctranslate2
@@ -25,8 +24,7 @@ from .capacity import max_workers, read_machine
 from .engine import M_ARENA_MAX, M_MMAP_THRESHOLD, set_malloc_options
 from .forced_alignment import WordAligner
 from .observer import ModelObserver
-from .packaged_models import WEIGHTS, OpenedModel, find_packaged
-from .weights import package_folder
+from .packaged_models import WEIGHTS, OpenedModel, PackagedModel, package_folder
 from .whisper_decoding import SHORT_WINDOW_FRAMES, WINDOW_FRAMES, detect_language, recognize
 
 TOKENIZER = "tokenizer.json"
@@ -81,69 +79,70 @@ class WhisperEngine:
         return detect_language(self.model, samples, self._shortest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A model that can be loaded.
-
-    name          shown to users
-    weights       the files of its weights
-    max_threads   most threads for one call
-    shortest      as `shortest_window` of WhisperEngine: others than the packaged ones weren't measured with short ones
-    opened        as `PackagedModel.opened`
-    """
-
-    name: str
-    weights: Sequence[Path]
-    max_threads: int
-    shortest: int
-    opened: Callable[[], AbstractContextManager[OpenedModel]]
-
-
-def load(
-    model: str | None, observer: ModelObserver, workers: int = 1, opened: OpenedModel | None = None
+def load_packaged(
+    model: PackagedModel, opened: OpenedModel, observer: ModelObserver, workers: int = 1
 ) -> WhisperEngine:
-    """A packaged model, or another one. Raises EngineError when it is missing, damaged or unknown.
+    """A packaged model. Raises EngineError if it can't be loaded.
 
-    model      a folder in CTranslate2's format, a name (`small`, `large-v3`: downloaded once, then kept, unless a
-               package has it), or None for the best one that is installed
-    observer   is informed of a download before it starts
-    workers    how many calls it can work on at once, if cores and memory allow it
-    opened     what `PackagedModel.opened` has yielded for this model, if it is open already
+    opened    what `PackagedModel.opened` has yielded
+    workers   how many calls it can work on at once, if cores and memory allow it
     """
+    # Other models weren't measured with short windows.
+    return _load(
+        opened, model.title, model.weights, observer, workers, MAX_PACKAGED_THREADS, shortest_window=SHORT_WINDOW_FRAMES
+    )
+
+
+def load(model: str, observer: ModelObserver, workers: int = 1) -> WhisperEngine:
+    """Another model. Raises EngineError when it is missing, damaged or unknown.
+
+    model      a folder in CTranslate2's format, or a name (`small`, `large-v3`: downloaded once, then kept)
+    observer   is informed of a download before it starts
+    workers    as above
+    """
+    try:
+        folder, name = _find_model(model, observer)
+    except OSError as error:  # a folder without permission to list it
+        message = f"the model {model!r} can't be read: {error.strerror}"
+        raise EngineError(message, hint="check its permissions") from error
+    return _load((folder, None), name, [Path(folder, WEIGHTS)], observer, workers, MAX_THREADS)
+
+
+def _load(
+    opened: OpenedModel,
+    name: str,
+    weights: Iterable[Path],
+    observer: ModelObserver,
+    workers: int,
+    max_threads: int,
+    shortest_window: int = WINDOW_FRAMES,
+) -> WhisperEngine:
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all
     # threads, and everything from a MiB up given back when it is freed, an hour of audio peaks at 450 MB instead of
     # 600 and rising.
     set_malloc_options({M_ARENA_MAX: 1, M_MMAP_THRESHOLD: 1 << 20})
     try:
-        source = _find_source(model, observer)
-    except OSError as error:  # a folder without permission to list it
-        message = f"the model {model!r} can't be read: {error.strerror}"
-        raise EngineError(message, hint="check its permissions") from error
-    try:
+        folder, files = opened
         machine = read_machine()
-        size = sum(path.stat().st_size for path in source.weights)
+        size = sum(path.stat().st_size for path in weights)
         workers = min(workers, max_workers(machine, size))
-        threads = min(machine.cores, source.max_threads, max(MIN_THREADS, machine.cores // workers))
-        unused = [] if opened is None else [opened]  # may be read only once
+        threads = min(machine.cores, max_threads, max(MIN_THREADS, machine.cores // workers))
 
         def load_on(device: str, compute_type: str) -> faster_whisper.WhisperModel:
-            with nullcontext(unused.pop()) if unused else source.opened() as (folder, files):
-                return faster_whisper.WhisperModel(
-                    folder,
-                    device=device,
-                    compute_type=compute_type,
-                    cpu_threads=threads,
-                    num_workers=workers,
-                    files=files,
-                )
+            return faster_whisper.WhisperModel(
+                folder,
+                device=device,
+                compute_type=compute_type,
+                cpu_threads=threads,
+                num_workers=workers,
+                files=None if files is None else dict(files),  # it takes some out
+            )
 
         # "auto" would convert to int8 where the CPU is fast at it: 2 points more word errors here.
-        loaded = _load_on_gpu(source.name, load_on, observer) or load_on("cpu", "float32")
-    except EngineError:
-        raise
+        loaded = _load_on_gpu(name, load_on, observer) or load_on("cpu", "float32")
     except Exception as error:  # whatever the model's files may raise
-        raise _load_error(source.name, error) from error
-    return WhisperEngine(loaded, source.name, is_quick=size <= MAX_QUICK_BYTES, shortest_window=source.shortest)
+        raise _load_error(name, error) from error
+    return WhisperEngine(loaded, name, is_quick=size <= MAX_QUICK_BYTES, shortest_window=shortest_window)
 
 
 def _load_on_gpu(
@@ -164,15 +163,6 @@ def _load_on_gpu(
         return None
     observer.gpu_used(name)
     return model
-
-
-def _find_source(model: str | None, observer: ModelObserver) -> _Source:
-    """The model that is meant. Raises EngineError when it is missing or its weights are not the published ones."""
-    if (packaged := find_packaged(model)) is not None:
-        return _Source(packaged.title, packaged.weights, MAX_PACKAGED_THREADS, SHORT_WINDOW_FRAMES, packaged.opened)
-    assert model is not None
-    folder, name = _find_model(model, observer)
-    return _Source(name, [Path(folder, WEIGHTS)], MAX_THREADS, WINDOW_FRAMES, lambda: nullcontext((folder, None)))
 
 
 def _find_model(model: str, observer: ModelObserver) -> tuple[str, str]:
