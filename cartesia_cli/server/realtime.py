@@ -165,7 +165,6 @@ class RealtimeSession:
         self._websocket, self._request_id, self._idle_seconds = websocket, request_id, idle_seconds
         self._queue: asyncio.Queue[bytes | str] = asyncio.Queue()
         self._queued_bytes, self._dequeued = 0, asyncio.Event()
-        self._is_processing = False
         self._resampler = Resampler(options.sample_rate)
         self._partial_sample = b""
         self._received_bytes = 0
@@ -190,51 +189,47 @@ class RealtimeSession:
         process = asyncio.create_task(self._process_frames(responder))
         receive = asyncio.create_task(self._receive_frames())
         await asyncio.wait({process, receive}, return_when=asyncio.FIRST_COMPLETED)
-        if process.done():
-            receive.cancel()
-            await self._close(process.exception())
-        else:
+        if not process.done():  # the client has left
             process.cancel()
-            if not receive.cancelled() and receive.result() == GOING_AWAY:
-                await self._websocket.close(GOING_AWAY, IDLE_REASON)
+            return
+        receive.cancel()
+        failure = process.exception()
+        if failure is None:
+            await self._websocket.close(*process.result())
+        elif not isinstance(failure, WebSocketDisconnect):
+            logger.debug("a realtime session failed", exc_info=failure)
+            await self.send_error(api_error(500, "Internal server error", f"{type(failure).__name__}: {failure}"))
+            await self._websocket.close(INTERNAL)
 
-    async def _receive_frames(self) -> int:
-        """Queue frames, no faster than they are processed. GOING_AWAY if none came for too long, else NORMAL."""
-        now = asyncio.get_running_loop().time
-        deadline = now() + self._idle_seconds
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await self._websocket.receive()
-            except TimeoutError:
-                if self._is_processing:
-                    deadline = now() + self._idle_seconds  # a client that waits for events needn't send anything
-                    continue
-                return GOING_AWAY
-            if message["type"] == "websocket.disconnect":
-                return NORMAL
+    async def _receive_frames(self) -> None:
+        """Queue frames until the client leaves, no faster than they are processed."""
+        while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
             frame = message["bytes"] if message.get("bytes") is not None else message["text"]
-            if frame:  # an empty one has no audio
-                deadline = now() + self._idle_seconds
+            if frame == b"":  # has no audio, and doesn't keep a session open
+                continue
             self._queue.put_nowait(frame)
             self._queued_bytes += len(frame) + FRAME_OVERHEAD_BYTES
             while self._queued_bytes > MAX_QUEUED_BYTES:
                 self._dequeued.clear()
                 await self._dequeued.wait()
 
-    async def _process_frames(self, responder: Responder) -> None:
-        """Give frames to the responder in their order, up to `close`."""
+    async def _process_frames(self, responder: Responder) -> tuple[int, str | None]:
+        """Give frames to the responder in their order, up to `close` or until none came for too long. Returns with which
+        code and reason to close the session.
+        """
         while True:
-            self._is_processing = False
-            frame = await self._queue.get()
-            self._is_processing = True
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    frame = await self._queue.get()
+            except TimeoutError:
+                return GOING_AWAY, IDLE_REASON
             self._queued_bytes -= len(frame) + FRAME_OVERHEAD_BYTES
             self._dequeued.set()
             try:
                 if isinstance(frame, bytes):
                     await self._process_audio(responder, frame)
                 elif await self._process_command(responder, frame):
-                    return
+                    return NORMAL, None
             except ApiError as error:
                 await self.send_error(error)
 
@@ -269,13 +264,3 @@ class RealtimeSession:
         if self.endpoint is MANUAL:
             await self.send(Done())
         return True
-
-    async def _close(self, failure: BaseException | None) -> None:
-        if isinstance(failure, WebSocketDisconnect):
-            return
-        if failure is None:
-            await self._websocket.close(NORMAL)
-            return
-        logger.debug("a realtime session failed", exc_info=failure)
-        await self.send_error(api_error(500, "Internal server error", f"{type(failure).__name__}: {failure}"))
-        await self._websocket.close(INTERNAL)
