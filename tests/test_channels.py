@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -275,6 +276,19 @@ def test_segment_outside_of_the_recording_is_refused(tmp_path: Path, name: str, 
     with pytest.raises(InputError, match=rf"a\.\w+ (has no segment|holds no audio after {offset:.0f})"):
         cut_segment(path, offset, duration, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_segment_whose_end_finds_no_room_on_the_disk_is_reported(tmp_path: Path) -> None:
+    size = cut_segment(SAMPLE, 1.0, 1.0, tmp_path).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (folder := tmp_path / "full").mkdir()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, hard))
+    try:
+        with pytest.raises(InputError, match="can't be saved in a temporary file: File too large"):
+            cut_segment(SAMPLE, 1.0, 1.0, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(folder.iterdir()) == []
 
 
 def test_segment_may_end_a_little_after_its_recording(tmp_path: Path) -> None:

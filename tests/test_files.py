@@ -584,6 +584,15 @@ def test_streamed_files_without_duration_give_no_warning(tmp_path: Path, kind: s
     assert [note for note in said if "has no length" not in note] == []
 
 
+def test_aiff_that_sox_wrote_into_a_pipe_gives_no_warning(tmp_path: Path) -> None:
+    path = speech_like(tmp_path / "talk.aiff", 3)
+    data = bytearray(path.read_bytes())
+    for at, length in ((4, 0x7F000000 + data.index(b"SSND")), (data.index(b"SSND") + 4, 0x7F000008)):
+        data[at : at + 4] = struct.pack(">I", length)
+    samples, said = heard_and_said(put(path, bytes(data)))
+    assert (len(samples) / RATE, said) == (3.0, [])
+
+
 @pytest.mark.waits
 @pytest.mark.parametrize(("name", "codec"), [
     ("a.mp4", "aac"), ("a.webm", "libvorbis"), ("a.mkv", "ac3"), ("a.avi", "libmp3lame"), ("a.flv", "aac"),

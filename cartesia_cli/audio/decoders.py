@@ -61,6 +61,7 @@ UNCHECKED = inf, 0.0
 TOLERANCES = {"flac": (0.02, 0.0), "mpegts": UNCHECKED, "mpeg": UNCHECKED}
 """Tolerances of FLAC, where every sample has a timestamp, and of MPEG streams, where clocks jump."""
 
+
 SOUNDFILE_CONTAINERS = frozenset({"aiff", "au", "caf"})
 """Containers that libsndfile decodes best. It stops at damage in FLAC and misses the end of a streamed one, and takes
 the size 0 in a streamed WAV for no samples."""

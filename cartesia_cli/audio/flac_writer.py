@@ -6,48 +6,75 @@ that were named. Must never hold more than a block of samples.
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
 from ..errors import InputError
+from ..transfer import new_file
 from .files import decode_file
 from .pcm import RATE, Samples, encode_s16le
 from .probing import display_name
+
+if TYPE_CHECKING:
+    from av import AudioStream
 
 END_TOLERANCE_SECONDS = 0.1
 """How far a segment may reach beyond the end of its recording: manifests round durations."""
 
 
-class FlacWriter:
-    """A FLAC file of 16-bit mono samples that is being written."""
+class SoundWriter:
+    """A file of mono samples that is being encoded.
 
-    def __init__(self, path: Path, rate: int) -> None:
-        import soundfile
+    muxer, codec, options   as FFmpeg names them
+    rate                    Hz
+    samples                 how many were written so far
+    """
 
-        self._file = soundfile.SoundFile(path, "w", samplerate=rate, channels=1, format="FLAC", subtype="PCM_16")
-        self.path, self.rate = path, rate
-        self.samples = 0
-        """Samples written so far."""
+    def __init__(
+        self, file: BinaryIO, muxer: str, codec: str, rate: int, options: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        import av
+
+        self._container = av.open(file, "w", format=muxer)
+        stream = self._container.add_stream(codec, rate=rate, layout="mono", options=dict(options))
+        self._stream = cast("AudioStream", stream)
+        self.rate, self.samples = rate, 0
 
     @property
     def seconds(self) -> float:
         return self.samples / self.rate
 
     def write(self, samples: Samples) -> None:
-        """Append samples, -1..1. Those that came from 16-bit samples are stored unchanged."""
-        self._file.write(np.frombuffer(encode_s16le(samples), "<i2"))
+        """Append samples, -1..1."""
+        if not len(samples):
+            return
+        import av
+
+        pcm = np.frombuffer(encode_s16le(samples), "<i2")
+        frame = av.AudioFrame.from_ndarray(pcm[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = self.rate, self.samples
+        self._container.mux(self._stream.encode(frame))
         self.samples += len(samples)
 
     def close(self) -> None:
-        self._file.close()
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+
+class FlacWriter(SoundWriter):
+    """A FLAC file of 16-bit samples. Those that came from 16-bit samples are stored unchanged."""
+
+    def __init__(self, file: BinaryIO, path: Path, rate: int) -> None:
+        super().__init__(file, "flac", "flac", rate)
+        self.path = path
 
 
 @contextmanager
@@ -58,41 +85,10 @@ def new_flac_file(folder: Path, name: str, rate: int = RATE) -> Iterator[FlacWri
     rate   Hz
     name   of the recording, for messages
     """
-    path = new_file(folder, ".flac", name)
-    with saved_sound(path, name), closing(FlacWriter(path, rate)) as writer:
+    with new_file(folder, ".flac", f"the sound of {name}") as (file, path):
+        writer = FlacWriter(file, path, rate)
         yield writer
-
-
-@contextmanager
-def saved_sound(path: Path, name: str) -> Iterator[None]:
-    """Delete the file if the block fails, and make an InputError of libsndfile's errors."""
-    import soundfile
-
-    try:
-        yield
-    except BaseException as error:
-        path.unlink(missing_ok=True)
-        if isinstance(error, soundfile.SoundFileError):
-            raise unsaved_error(path, name, str(error)) from error
-        raise
-
-
-def unsaved_error(path: Path, name: str, reason: str | None) -> InputError:
-    """The error for sound that can't be written to a temporary file."""
-    return InputError(
-        f"{name}: its sound can't be saved in {path.parent}: {(reason or 'unknown error').rstrip('.')}",
-        hint="free some space there, or set TMPDIR to another folder",
-    )
-
-
-def new_file(folder: Path, extension: str, name: str) -> Path:
-    """A new empty file, readable by its owner only. Raises InputError if it can't be created."""
-    try:
-        handle, path = tempfile.mkstemp(extension, "sound-", folder)
-    except OSError as error:
-        raise unsaved_error(folder / "sound", name, error.strerror) from error
-    os.close(handle)
-    return Path(path)
+        writer.close()
 
 
 def cut_segment(path: Path, offset: float, duration: float, folder: Path) -> Path:

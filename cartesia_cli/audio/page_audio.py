@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
 from .files import decode_file
+from .flac_writer import SoundWriter
 from .pcm import RATE, Samples, divide_into_rows
 
 MIN_PEAK_SECONDS = 0.05
@@ -16,12 +18,10 @@ MAX_PEAKS = 8000
 """As many as a wide screen has columns, several times over."""
 
 OPUS_RATE = 48_000
-OPUS_BITS_PER_SECOND = 32_000
+OPUS_OPTIONS = {"application": "voip", "b": "32000"}
 """Clear speech; some 15 MB an hour."""
 
 OPUS_TYPE = "audio/webm; codecs=opus"
-
-FRAME_SAMPLES = OPUS_RATE // 50
 
 
 def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
@@ -43,19 +43,10 @@ def opus(path: Path, max_bytes: int) -> bytes | None:
 
     Raises InputError if it can't be decoded.
     """
-    import av
-
-    target, at = io.BytesIO(), 0
-    with av.open(target, "w", format="webm") as output:
-        stream = output.add_stream("libopus", rate=OPUS_RATE, layout="mono", options={"application": "voip"})
-        stream.bit_rate = OPUS_BITS_PER_SECOND
-        for rows in divide_into_rows(decode_file(path, rate=OPUS_RATE), FRAME_SAMPLES):
-            for samples in rows:
-                frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="fltp", layout="mono")
-                frame.sample_rate, frame.pts = OPUS_RATE, at
-                at += len(samples)
-                output.mux(stream.encode(frame))
+    target = io.BytesIO()
+    with closing(SoundWriter(target, "webm", "libopus", OPUS_RATE, OPUS_OPTIONS)) as writer:
+        for samples in decode_file(path, rate=OPUS_RATE):
+            writer.write(samples)
             if target.tell() > max_bytes:
                 return None
-        output.mux(stream.encode(None))
     return target.getvalue() if target.tell() <= max_bytes else None

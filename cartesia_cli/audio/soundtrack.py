@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..transfer import new_file
 from .decoders import (
     TOLERANCES,
     UNCHECKED,
@@ -32,7 +33,7 @@ from .decoders import (
     start_time,
 )
 from .files import decode_file
-from .flac_writer import new_file, new_flac_file, saved_sound, unsaved_error
+from .flac_writer import new_flac_file
 from .pcm import RATE
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import open_regular_file
@@ -265,27 +266,24 @@ def _copy_format(track: AudioStream) -> CopyFormat | None:
 def _copy_track(
     container: InputContainer, track: AudioStream, copy_format: CopyFormat, folder: Path, name: str, warn: Warn
 ) -> Soundtrack:
-    """Copy the packets of a track into a file of its own. _CannotCopy if that isn't possible, av.FFmpegError if the
-    track can't be read at all.
-    """
+    """Copy the packets of a track into a file of its own. _CannotCopy if that isn't possible."""
     import av
     from av.stream import Discard
 
     for stream in container.streams:
         if stream.index != track.index:
             stream.discard = Discard.all  # most demuxers then skip its packets in the file
-    path = new_file(folder, copy_format.extension, name)
     # Samples before 0 are left out only where the file says so.
     times, clock = _PacketTimes(), _SampleClock(track, track.start_time if copy_format.has_times else None)
     with (
-        saved_sound(path, name),
+        new_file(folder, copy_format.extension, f"the sound of {name}") as (_, path),
         av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output,
     ):
         copy = output.add_stream_from_template(track)
         for packet in _decodable_packets(container, track, times, warn):
             clock.stamp(packet)
             packet.stream = copy
-            _mux(output, packet, path, name)
+            _mux(output, packet)
     if times.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
         warn(f"its sound has gaps of {times.gaps:.2f} s: times after them may be too early")
     media = probe(path, name)
@@ -306,7 +304,7 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 def _decodable_packets(
     container: InputContainer, track: AudioStream, times: _PacketTimes, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
-    """The packets of a track; warns of damage. _CannotCopy, after MAX_UNDECODABLE_PACKETS, if none can be decoded."""
+    """The packets of a track; warns of damage. _CannotCopy if none can be read, or decoded of MAX_UNDECODABLE_PACKETS."""
     import av
 
     unit, tried, is_decodable = float(track.time_base or 0), 0, False
@@ -328,21 +326,21 @@ def _decodable_packets(
             yield packet
     except av.FFmpegError as error:
         if not is_decodable:
-            raise
+            raise _CannotCopy from error
         end = times.seconds if times.end is None else times.end - start_time(container)
         warn(f"it is damaged: nothing after {end:.2f} s can be read ({error.strerror})")
     if not is_decodable:
         raise _CannotCopy
 
 
-def _mux(output: OutputContainer, packet: Packet[AudioStream], path: Path, name: str) -> None:
+def _mux(output: OutputContainer, packet: Packet[AudioStream]) -> None:
     import av
 
     try:
         output.mux(packet)
     except av.FFmpegError as error:
         if error.errno in DISK_ERRORS:
-            raise unsaved_error(path, name, error.strerror) from error
+            raise OSError(error.errno, error.strerror) from error
         raise _CannotCopy from error  # such as times that go backwards
 
 

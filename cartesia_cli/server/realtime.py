@@ -214,8 +214,8 @@ class RealtimeSession:
                 await self._dequeued.wait()
 
     async def _process_frames(self, responder: Responder) -> tuple[int, str | None]:
-        """Give frames to the responder in their order, up to `close` or until none came for too long. Returns with which
-        code and reason to close the session.
+        """Give frames to the responder in their order, up to `close`, or until none came for too long. Returns the code
+        and the reason with which to close the session.
         """
         while True:
             try:
