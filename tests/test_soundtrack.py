@@ -354,7 +354,7 @@ def test_full_disk_is_reported_and_leaves_no_file(tmp_path: Path, codec: str) ->
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.message == f"the sound of {path} can't be saved in a temporary file: File too large"
     assert list(folder.iterdir()) == []
-    with pytest.raises(InputError, match=r"the sound of .* can't be saved in a temporary file: No such file or directory"):
+    with pytest.raises(InputError, match=r"can't be saved in a temporary file: No such file or directory"):
         extract_soundtrack(path, folder / "none")
 
 

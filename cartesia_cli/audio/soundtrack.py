@@ -304,7 +304,7 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 def _decodable_packets(
     container: InputContainer, track: AudioStream, times: _PacketTimes, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
-    """The packets of a track; warns of damage. _CannotCopy if none can be read, or decoded of MAX_UNDECODABLE_PACKETS."""
+    """The packets of a track; warns of damage. _CannotCopy if none of the first MAX_UNDECODABLE_PACKETS is usable."""
     import av
 
     unit, tried, is_decodable = float(track.time_base or 0), 0, False

@@ -137,26 +137,27 @@ class Announcement:
         if listener is None:
             yield
             return
-        ended = threading.Event()
         try:
             own = path.lstat().st_ino
             threading.Thread(target=self._accept, args=(listener, hello), daemon=True).start()
-            threading.Thread(target=self._send_heartbeats, args=(ended,), daemon=True).start()
             yield
         finally:
-            ended.set()
             with suppress(OSError):
                 if path.lstat().st_ino == own:
                     path.unlink()
             listener.close()
 
     def _accept(self, listener: socket.socket, hello: bytes) -> None:
+        """Greet those who connect; send all of them a heartbeat at least every HEARTBEAT_SECONDS."""
+        listener.settimeout(HEARTBEAT_SECONDS)
         with suppress(OSError):  # closed
             while True:
-                connection, _ = listener.accept()
-                connection.setblocking(False)
-                if self._send(connection, hello):
-                    self._connections.append(connection)
+                with suppress(TimeoutError):
+                    connection, _ = listener.accept()
+                    connection.setblocking(False)
+                    if self._send(connection, hello):
+                        self._connections.append(connection)
+                self._send_to_all(b"\n")
 
     def _send(self, connection: socket.socket, line: bytes) -> bool:
         """Whether the whole line was sent. A client that doesn't read gets no more: it must not hold up the server."""
@@ -165,10 +166,6 @@ class Announcement:
                 return True
         connection.close()
         return False
-
-    def _send_heartbeats(self, ended: threading.Event) -> None:
-        while not ended.wait(HEARTBEAT_SECONDS):
-            self._send_to_all(b"\n")
 
     def _send_to_all(self, line: bytes) -> None:
         with self._lock:
