@@ -61,16 +61,16 @@ KEY_INTERVAL_SECONDS = 0.15, 0.35
 def run_recording_blocks(path: str, arguments: list[str]) -> None:
     """Run the program, and record each call of PortAudio's callback in a file."""
     from cartesia_cli.__main__ import main as program
-    from cartesia_cli.audio import microphone
+    from cartesia_cli.audio.microphone import Microphone
 
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    on_block = microphone._Stream._on_block
+    on_block = Microphone._on_block
 
-    def recording_on_block(stream: microphone._Stream, data: object, frames: int, when: object, status: object) -> None:
+    def recording_on_block(microphone: Microphone, data: object, frames: int, when: object, status: object) -> None:
         os.write(log, BLOCK_RECORD.pack(time.monotonic(), frames))
-        on_block(stream, data, frames, when, status)
+        on_block(microphone, data, frames, when, status)
 
-    microphone._Stream._on_block = recording_on_block  # type: ignore[assignment, method-assign]
+    Microphone._on_block = recording_on_block  # type: ignore[assignment, method-assign]
     sys.argv = ["cartesia-cli", *arguments]
     sys.exit(program())
 

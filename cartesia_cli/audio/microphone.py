@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 from ..daemon_thread import start_daemon_thread_async
@@ -54,8 +55,16 @@ BUSY, BAD_RATE, BAD_CHANNELS = -9985, -9997, -9998
 """PortAudio's errors (portaudio.h, PaErrorCode): device unavailable, invalid sample rate, invalid channel count."""
 
 
+class _CapturedBlock(NamedTuple):
+    """A block from the callback: float32, channels interleaved; whether audio was lost before it; time.monotonic()."""
+
+    data: bytes
+    overflow: bool
+    captured_at: float
+
+
 class Microphone:
-    """A live source of 16-bit blocks.
+    """A live source of 16-bit blocks, from a device that is opened once.
 
     device        to record from
     output_rate   Hz of the blocks
@@ -68,7 +77,7 @@ class Microphone:
     latency          seconds, as the device reports it
     captured         when the newest block that was yielded left the device, by time.monotonic()
     overflows        blocks before which the system lost audio
-    dropped          seconds of audio that the session read too late
+    dropped          blocks that the session read too late
     """
 
     def __init__(
@@ -78,122 +87,88 @@ class Microphone:
         output_rate: int = RATE,
         on_warning: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self.device, self._output_rate, self._on_warning = device, output_rate, on_warning
+        self.device, self._output_rate, self._warn_once = device, output_rate, cache(on_warning)
         self.started = asyncio.Event()
-        self.rate = self.channels = self.overflows = 0
-        self.latency = self.captured = self.dropped = 0.0
+        self.rate = self.channels = self.overflows = self.dropped = 0
+        self.latency = self.captured = 0.0
+        self._inbox: deque[_CapturedBlock] = deque()
+        self._max_blocks = round(INBOX_SECONDS / BLOCK_SECONDS)
+        self._lock = threading.Lock()  # for opening and closing, which block
+        self._closed = self._has_ended = False
+        self._stream: Any = None
+        self._watcher: pulse.SourceWatcher | None = None
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks until cancelled or closed. Raises InputError if the device can't be opened, hangs or is removed.
 
         Nothing needs flushing at the end of an utterance: the resampler's delay is less than half a millisecond.
         """
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop is closed, so the result isn't needed any more
-                loop.call_soon_threadsafe(arrived.set)
-
-        stream = _Stream(self.device, self._output_rate, wake)
+        self._loop, self._arrived = asyncio.get_running_loop(), asyncio.Event()
         with c_stderr_suppressed():
             try:
-                await self._open(stream)
-                resampler = LowLatencyResampler(stream.rate, self._output_rate)
+                opening = start_daemon_thread_async(self._open, "microphone open")
+                await asyncio.wait({opening}, timeout=OPEN_TIMEOUT_SECONDS)
+                if not opening.done():
+                    message = f"{self.device.name}: the sound system doesn't respond to opening it"
+                    raise InputError(message, hint=restart_hint())
+                opening.result()
+                resampler = LowLatencyResampler(self.rate, self._output_rate)
                 while True:
-                    captured = await self._next(stream, arrived)
-                    self._update_statistics(stream, captured)
-                    if pcm := encode_s16le(resampler.resample(_mono(captured.data, stream.channels))):
+                    block = await self._next()
+                    self.started.set()
+                    self.captured = block.captured_at
+                    if block.overflow:
+                        self.overflows += 1
+                        self._warn_once("the sound system lost some audio: this machine is too busy")
+                    if self.dropped:
+                        self._warn_once(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
+                    if pcm := encode_s16le(resampler.resample(_mono(block.data, self.channels))):
                         yield AudioBlock(pcm)
             finally:
                 await asyncio.wait(
-                    {start_daemon_thread_async(stream.close, "microphone close")}, timeout=CLOSE_TIMEOUT_SECONDS
+                    {start_daemon_thread_async(self._close, "microphone close")}, timeout=CLOSE_TIMEOUT_SECONDS
                 )
 
-    async def _open(self, stream: _Stream) -> None:
-        opening = start_daemon_thread_async(stream.open, "microphone open")
-        await asyncio.wait({opening}, timeout=OPEN_TIMEOUT_SECONDS)
-        if not opening.done():
-            raise InputError(f"{self.device.name}: the sound system doesn't respond to opening it", hint=restart_hint())
-        opening.result()
-        self.rate, self.channels, self.latency = stream.rate, stream.channels, stream.latency
-
-    async def _next(self, stream: _Stream, arrived: asyncio.Event) -> _CapturedBlock:
+    async def _next(self) -> _CapturedBlock:
         """The next captured block. Raises InputError if none will follow."""
-        while not stream.inbox:
-            if stream.has_ended:
+        while not self._inbox:
+            if self._has_ended:
                 raise InputError(
                     f"lost the microphone: {self.device.name} was unplugged, or its sound server exited",
                     hint=f"choose another device: {LIST_HINT}",
                 )
             timeout = SILENCE_TIMEOUT_SECONDS if self.started.is_set() else OPEN_TIMEOUT_SECONDS
-            if not await _wait_for(arrived, timeout):
+            if not await _wait_for(self._arrived, timeout):
                 raise InputError(
                     f"{self.device.name}: no audio for {timeout:g} s: the sound system hangs", hint=restart_hint()
                 )
-            arrived.clear()  # before looking again, so that a block that arrives in between isn't missed
-        return stream.inbox.popleft()
+            self._arrived.clear()  # before looking again, so that a block that arrives in between isn't missed
+        return self._inbox.popleft()
 
-    def _update_statistics(self, stream: _Stream, captured: _CapturedBlock) -> None:
-        self.started.set()
-        self.captured = captured.captured_at
-        if captured.overflow:
-            self.overflows += 1
-            if self.overflows == 1:
-                self._on_warning("the sound system lost some audio: this machine is too busy")
-        if stream.dropped and not self.dropped:
-            self._on_warning(f"audio lost: the session didn't read any for {INBOX_SECONDS:.0f} s")
-        self.dropped = stream.dropped * BLOCK_SECONDS
-
-
-class _CapturedBlock(NamedTuple):
-    """A block from the callback: float32, channels interleaved; whether audio was lost before it; time.monotonic()."""
-
-    data: bytes
-    overflow: bool
-    captured_at: float
-
-
-class _Stream:
-    """PortAudio's stream, and the inbox that its thread fills. `open` and `close` block, each once, in any thread."""
-
-    def __init__(self, device: Device, output_rate: int, wake: Callable[[], None]) -> None:
-        self.inbox: deque[_CapturedBlock] = deque()
-        self.has_ended = False
-        self.dropped = 0
-        """Blocks, because the inbox was full."""
-        self.rate = self.channels = 0
-        self.latency = 0.0
-        self._device, self._output_rate, self._wake = device, output_rate, wake
-        self._max_blocks = round(INBOX_SECONDS / BLOCK_SECONDS)
-        self._lock = threading.Lock()
-        self._closed = False
-        self._stream: Any = None
-        self._watcher: pulse.SourceWatcher | None = None
-
-    def open(self) -> None:
-        """Open and start the device. Raises InputError if that fails."""
+    def _open(self) -> None:
+        """Open and start the device. Raises InputError if that fails. May block forever."""
         with self._lock:
             if self._closed:
                 return
-            if self._device.source is not None:
-                self._watcher = pulse.SourceWatcher(self._device.source, self._on_end)
+            if self.device.source is not None:
+                self._watcher = pulse.SourceWatcher(self.device.source, self._on_end)
             sound, first_error = load_portaudio(), None
-            for rate, channels in _configurations(self._device, self._output_rate):
+            for rate, channels in _configurations(self.device, self._output_rate):
                 try:
-                    with pulse.source_selected(self._device.source):
+                    with pulse.source_selected(self.device.source):
                         self._start(sound, rate, channels)
                     return
                 except sound.PortAudioError as error:
                     first_error = first_error or error
                     if _error_code(error) == BUSY:
                         break
-            raise _open_error(self._device, first_error)
+            raise _open_error(self.device, first_error)
 
     def _start(self, sound: Any, rate: int, channels: int) -> None:
         stream = sound.RawInputStream(
             samplerate=rate,
             blocksize=round(rate * BLOCK_SECONDS),
-            device=self._device.portaudio_index,
+            device=self.device.portaudio_index,
             channels=channels,
             dtype="float32",  # 16 bits would be dithered: a muted microphone wouldn't be silent
             latency="low",
@@ -208,7 +183,7 @@ class _Stream:
             raise
         self._stream = stream
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Close what was opened or is being opened. May block forever."""
         self._closed = True
         with self._lock:
@@ -218,17 +193,22 @@ class _Stream:
                 self._stream.abort()
                 self._stream.close()
 
+    # What is called in threads of PortAudio and of the watcher.
+
     def _on_block(self, data: Any, frames: int, when: Any, status: Any) -> None:
-        """Called in PortAudio's thread."""
-        if len(self.inbox) >= self._max_blocks:
-            self.inbox.popleft()
+        if len(self._inbox) >= self._max_blocks:
+            self._inbox.popleft()
             self.dropped += 1
-        self.inbox.append(_CapturedBlock(bytes(data), bool(status.input_overflow), time.monotonic()))
+        self._inbox.append(_CapturedBlock(bytes(data), bool(status.input_overflow), time.monotonic()))
         self._wake()
 
     def _on_end(self) -> None:
-        self.has_ended = True
+        self._has_ended = True
         self._wake()
+
+    def _wake(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so the result isn't needed any more
+            self._loop.call_soon_threadsafe(self._arrived.set)
 
 
 def _configurations(device: Device, output_rate: int) -> Iterator[tuple[int, int]]:
