@@ -73,6 +73,7 @@ STREAM_NAME = "the input"
 
 def decode_file(
     path: Path,
+    name: str | None = None,
     *,
     rate: int | None = RATE,
     channel: int | None = None,
@@ -82,6 +83,7 @@ def decode_file(
 ) -> Iterator[Samples]:
     """Decode a file into blocks of mono float32 samples, -1..1, at `rate` Hz.
 
+    name        what messages call it; None: as its path
     rate        None: the rate at which the recording begins
     channel     the one to decode, counted from 1; None: the average of all
     start       seconds to leave out at the beginning, to the sample; in WAV they aren't even read
@@ -91,7 +93,8 @@ def decode_file(
 
     Raises InputError if it can't be decoded, has no audio after `start`, or has no such channel.
     """
-    name, recording = display_name(path), probe(path)  # has the best messages for what is not a recording
+    name = name or display_name(path)
+    recording = probe(path, name)  # has the best messages for what is not a recording
     with open_regular_file(path, name) as (file, size):
         promised = _expected_seconds(recording)
         pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
@@ -218,12 +221,9 @@ def decode_pipe(
         yield from _resampled(pieces, rate, channel, STREAM_NAME, _wav_encoding(plain, channel), on_format)
         return
     with _spooled(bytes(beginning.seen), read) as path:
-        try:
-            if note := probe(path, STREAM_NAME).note:
-                warn(note)
-            yield from decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
-        except InputError as error:
-            raise InputError(error.message.replace(display_name(path), STREAM_NAME), hint=error.hint) from error
+        if note := probe(path, STREAM_NAME).note:
+            warn(note)
+        yield from decode_file(path, STREAM_NAME, rate=rate, channel=channel, warn=warn, on_format=on_format)
 
 
 def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
