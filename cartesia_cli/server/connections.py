@@ -7,12 +7,15 @@
     a message in empty fragments without an end                one buffer, not a list
     many small pieces at once                                  after READ_BYTES, other connections take their turn
 
-Bodies are limited in `uploads`, frames in `realtime`.
+Bodies are limited in `uploads`, frames in `realtime`. What scripts do that ASGI can't express is here, too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
+import struct
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -108,12 +111,9 @@ class HttpConnection(H11Protocol):
 
 
 class WebSocketConnection(WebSocketsSansIOProtocol):
-    """A WebSocket connection.
+    """A WebSocket connection."""
 
-    is_stalled   whether a script has stopped reading: then nothing may resume it but the script
-    """
-
-    is_stalled = False
+    _is_stalled = False  # by a script: then nothing may resume reading but the script
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -129,8 +129,11 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         super().data_received(data)
         # h11 accepted the head and websockets doesn't: it may have prepared an answer.
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self.transport.write(b"".join(self.conn.data_to_send()))
+            self._write_pending()
             self.transport.close()
+
+    def _write_pending(self) -> None:
+        self.transport.write(b"".join(self.conn.data_to_send()))
 
     def enforce_time_limits(self, now: float) -> None:
         if self._output.is_stuck(self.transport, now):
@@ -144,7 +147,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if not self.read_paused and not self.is_stalled:
+        if not self.read_paused and not self._is_stalled:
             self.transport.resume_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
@@ -179,4 +182,54 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             response.headers.pop(name, None)
             response.headers[name] = value
         self.conn.send_response(response)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._write_pending()
+
+    # What only scripts do.
+
+    def send_split(self, frame: str | bytes, size: int) -> None:
+        """Send a message in frames of `size` bytes (RFC 6455 5.4)."""
+        data = frame.encode() if isinstance(frame, str) else frame
+        send: Any = self.conn.send_text if isinstance(frame, str) else self.conn.send_binary
+        for at in range(0, max(len(data), 1), size):  # empty data is one piece, too
+            send(data[at : at + size], fin=at + size >= len(data))
+            send = self.conn.send_continuation
+        self._write_pending()
+
+    def close_without_code(self) -> None:
+        """Send a close frame without a code."""
+        self.conn.send_close()
+        self._write_pending()
+
+    def reset(self) -> None:
+        """End the connection with an RST instead of a FIN."""
+        linger = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.transport.abort()
+
+    def half_close(self) -> None:
+        """Send nothing more, not even a close frame. What was sent before arrives."""
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def stall(self) -> None:
+        """Read nothing more, pings included, and send no pings, since no pong would be read."""
+        self.transport.pause_reading()
+        self._is_stalled = True
+        self.read_paused = False  # or it would read again when a buffered frame is received
+        self.stop_keepalive()
+
+    def end_stall(self) -> None:
+        """Read again."""
+        self._is_stalled = False
+        self.transport.resume_reading()
+
+    @property
+    def is_closed_by_peer(self) -> bool:
+        """Whether the client has closed, as far as the system tells while nothing is read."""
+        if self.transport.is_closing():
+            return True
+        if not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))

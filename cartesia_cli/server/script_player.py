@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import select
-import socket
-import struct
 from collections import Counter, deque
 from typing import NoReturn
 
-from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..errors import ApiError
@@ -70,7 +66,8 @@ class ScriptPlayer:
         self, websocket: WebSocket, endpoint: Endpoint, request_id: str, idle_seconds: float, script: Script
     ) -> None:
         self._websocket, self._endpoint, self._request_id = websocket, endpoint, request_id
-        self._transport, self._idle_seconds = RawTransport(websocket.scope), idle_seconds
+        self._connection: WebSocketConnection = websocket.scope["state"][CONNECTION_KEY]
+        self._idle_seconds = idle_seconds
         self._queue = _FrameQueue()
         self._commands = Counter[str]()
         self._audio_seconds = 0.0  # received and played to
@@ -189,7 +186,9 @@ class ScriptPlayer:
         if isinstance(frame, dict):
             frame = _to_json(frame if "request_id" in frame else {**frame, "request_id": self._request_id})
         if split is not None:
-            self._transport.send_split(frame, split)
+            if self._connection.transport.is_closing():
+                raise _SessionEnded
+            self._connection.send_split(frame, split)
         elif isinstance(frame, str):
             await self._websocket.send_text(frame)
         else:
@@ -201,24 +200,24 @@ class ScriptPlayer:
             raise _SessionEnded
 
     async def _stall(self, seconds: float) -> None:
-        self._transport.pause_reading()
+        self._connection.stall()
         deadline = asyncio.get_running_loop().time() + seconds
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
             await self._wait(min(left, STALL_CHECK_SECONDS))
-            if self._transport.is_closed_by_peer:
+            if self._connection.is_closed_by_peer:
                 raise _SessionEnded
-        self._transport.resume_reading()
+        self._connection.end_stall()
 
     async def _drop(self, drop: Drop) -> NoReturn:
         if drop.code not in (NO_CODE, ABRUPT, RESET):
             await self._websocket.close(drop.code, drop.reason)
             raise _SessionEnded
         if drop.code == RESET:
-            self._transport.reset()
+            self._connection.reset()
         else:
-            self._transport.close_without_code() if drop.code == NO_CODE else self._transport.half_close()
+            self._connection.close_without_code() if drop.code == NO_CODE else self._connection.half_close()
             await asyncio.wait({self._receiver}, timeout=HANG_UP_SECONDS)
-            self._transport.abort()
+            self._connection.transport.abort()
         await asyncio.wait({self._receiver})  # until uvicorn has noticed: it would answer an open handshake with 500
         raise _SessionEnded
 
@@ -271,70 +270,3 @@ def _to_json(frame: Frame) -> str:
     """JSON without escapes, except where half a surrogate pair needs them."""
     text = json.dumps(frame, ensure_ascii=False)
     return json.dumps(frame) if has_lone_surrogate(text) else text
-
-
-class RawTransport:
-    """The connection under a WebSocket: split frames, ends without a close frame, and what else ASGI can't express.
-
-    Uses a WebSocketConnection's `conn` (the sans-I/O protocol of websockets) and `transport` (of asyncio).
-    """
-
-    def __init__(self, scope: Scope) -> None:
-        self._protocol: WebSocketConnection = scope["state"][CONNECTION_KEY]
-        self._conn = self._protocol.conn
-        self._transport: asyncio.Transport = self._protocol.transport
-
-    def send_split(self, frame: str | bytes, size: int) -> None:
-        """Send a message in frames of `size` bytes (RFC 6455 5.4). Raises WebSocketDisconnect if the client left."""
-        if self._transport.is_closing():
-            raise WebSocketDisconnect(1006)
-        data = frame.encode() if isinstance(frame, str) else frame
-        send = self._conn.send_text if isinstance(frame, str) else self._conn.send_binary
-        for at in range(0, max(len(data), 1), size):  # empty data is one piece, too
-            send(data[at : at + size], fin=at + size >= len(data))
-            send = self._conn.send_continuation
-        self._transport.write(b"".join(self._conn.data_to_send()))
-
-    def close_without_code(self) -> None:
-        """Send a close frame without a code."""
-        self._conn.send_close()
-        self._transport.write(b"".join(self._conn.data_to_send()))
-
-    def reset(self) -> None:
-        """End the connection with an RST instead of a FIN."""
-        self._transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
-        self._transport.abort()
-
-    def abort(self) -> None:
-        """End the connection at once."""
-        self._transport.abort()
-
-    def half_close(self) -> None:
-        """Send nothing more, not even a close frame. What was sent before arrives."""
-        if not self._transport.is_closing():
-            self._transport.write_eof()
-
-    def pause_reading(self) -> None:
-        """Read nothing more, pings included, and send no pings, since no pong would be read."""
-        self._transport.pause_reading()
-        self._protocol.is_stalled = True
-        self._protocol.read_paused = False  # or it would read again when a buffered frame is received
-        self._protocol.stop_keepalive()
-
-    def resume_reading(self) -> None:
-        """Read again."""
-        self._protocol.is_stalled = False
-        self._transport.resume_reading()
-
-    @property
-    def is_closed_by_peer(self) -> bool:
-        """Whether the client has closed, as far as the system tells while nothing is read."""
-        if self._transport.is_closing():
-            return True
-        if not hasattr(select, "poll"):
-            return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), getattr(select, "POLLRDHUP", 0))
-        return bool(poll.poll(0))
