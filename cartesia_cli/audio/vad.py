@@ -244,11 +244,13 @@ class Endpointer:
         return self._classify(frames) if is_known else self._buffer_undecided(frames) + self._classify(frames)
 
     def finish(self) -> list[VadEvent]:
-        """Classify the buffered frames, at the end of the audio or of an utterance; returns the events in them.
+        """Classify the buffered frames, at the end of the audio or of an utterance: their events are detected now.
 
         No event is lost, repeated or invented, so an utterance may still be open. `process` may follow.
         """
-        return self._classify_buffered()
+        events = self._classify(self._undecided)
+        self._undecided.clear()
+        return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
     def _buffer_undecided(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Keep frames until the noise is known or the first sound is over; then classify them all."""
@@ -257,16 +259,10 @@ class Endpointer:
             self._undecided.append(frame)
             if frame[0] > SILENCE_DBFS and not self._noise.is_measured:
                 continue
-            events += self._classify_buffered()
+            events += self.finish()
             if self._noise.is_measured:
                 break
         return events
-
-    def _classify_buffered(self) -> list[VadEvent]:
-        """Classify the buffered frames; the events in them are detected now."""
-        events = self._classify(self._undecided)
-        self._undecided.clear()
-        return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
     def _classify(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
         """Classify frames, each given by its own level and the smoothed one, as speech or not."""
