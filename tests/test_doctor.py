@@ -157,6 +157,9 @@ def test_unencrypted_server_is_named_unless_it_is_allowed_and_gets_no_key(run: R
             assert [request.header("Authorization") for request in server.requests] == keys
             assert checks["access"]["state"] == "ok"
             assert ("not sent over plain http" in checks["key"]["summary"]) == (switch == "--insecure-http")
+        del plain["CARTESIA_API_KEY"]
+        checks = examine(run, "access", "--insecure-http", **plain)
+        assert (checks["key"]["state"], checks["access"]["state"]) == ("ok", "ok")
 
 
 def test_api_version_is_sent(run: Run) -> None:
