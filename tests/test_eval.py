@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from cartesia_cli.commands.eval_report import Gates, check_baseline, check_gates
 from tests import speech
 from tests.conftest import Run
 from tests.fault_server import KEY, SOON, Exchange, FaultServer, answers, fine, refuses
@@ -359,6 +360,19 @@ def test_without_texts_systems_are_compared_with_the_first(run: Run, tmp_path: P
     assert report["reference"] == "auto ink-2"
     assert ["wer" in system for system in report["systems"]] == [False, True]
     assert (report["wer"], report["rows"][1]["reference"]) == (0.5, "Hello world.")
+
+
+def test_only_system_that_is_compared_with_the_first_has_that_of_a_baseline_whatever_its_model() -> None:
+    def row(system: str, errors: int) -> dict[str, Any]:
+        counts = {"substitutions": errors, "insertions": 0, "deletions": 0, "words": 4}
+        return {"recording": "talk.wav", "system": system, **counts, "character_errors": 0, "characters": 9}
+
+    systems = [{"system": "auto ink-2"}, {"system": "manual ink-2"}]
+    report = {"reference": "auto ink-2", "systems": systems, "rows": [row("manual ink-2", 2)]}
+    baseline = {"systems": [{"system": "manual ink-preview"}], "rows": [row("manual ink-preview", 1)]}
+    check_baseline(baseline, ["manual ink-2"], ["talk.wav"])
+    (gate,) = check_gates(report, Gates(baseline=baseline, max_regression=0.25))
+    assert (gate["value"], gate["passed"]) == (0.25, True)
 
 
 def test_latencies_are_measured_in_real_time_only(run: Run, tmp_path: Path) -> None:

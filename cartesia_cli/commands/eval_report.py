@@ -149,14 +149,13 @@ def _counts(row: Report) -> ErrorCounts:
 def check_gates(report: Report, gates: Gates) -> list[Report]:
     """Whether each system keeps each limit: `gate`, `system`, `limit`, `value` and `passed`."""
     checked = []
-    for system in report["systems"]:
-        if report["reference"] == system["system"]:
-            continue  # the others are compared with it
+    compared = [system for system in report["systems"] if system["system"] != report["reference"]]
+    for system in compared:
         for gate, limit in (("wer", gates.max_wer), ("cer", gates.max_cer)):
             if limit is not None:
                 checked.append(_gate(f"max_{gate}", system["system"], limit, system.get(gate)))
         if gates.baseline is not None and gates.max_regression is not None:
-            value = _regression(report, gates.baseline, system["system"])
+            value = _regression(report, gates.baseline, system["system"], alone=len(compared) == 1)
             checked.append(_gate("max_regression", system["system"], gates.max_regression, value))
     return checked
 
@@ -178,11 +177,11 @@ def check_baseline(baseline: Report, systems: Sequence[str], recordings: Iterabl
             raise InputError("the baseline has none of the recordings", hint="evaluate the same recordings")
 
 
-def _regression(report: Report, baseline: Report, name: str) -> float | None:
+def _regression(report: Report, baseline: Report, name: str, *, alone: bool) -> float | None:
     """By how much the word error rate of a system is above that in a baseline, on the recordings that both have. None
-    if they have none, or no rate.
+    if they have none, or no rate. `alone`: as in `_former_name`.
     """
-    former = _former_name(baseline, name, alone=len(report["systems"]) == 1)
+    former = _former_name(baseline, name, alone=alone)
     if former is None:
         return None
     now, before = _scored_rows(report, name), _scored_rows(baseline, former)
