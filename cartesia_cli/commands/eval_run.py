@@ -213,16 +213,15 @@ class BatchTranscriber:
 
     def transcribe(self, number: int, job: Job) -> Outcome:
         try:
-            with self._transcriber.materialized(number, job) as ready:
-                done = self._transcriber.transcribe(number, ready)
+            with self._transcriber.transcribed(number, job) as done:
+                return Outcome(
+                    text=done.transcript.text,
+                    seconds=done.job.seconds or done.transcript.duration,
+                    credits=done.credits or 0.0,
+                    from_cache=done.from_cache,
+                )
         finally:
             self._transcriber.billable_jobs.discard(number)
-        return Outcome(
-            text=done.transcript.text,
-            seconds=ready.seconds or done.transcript.duration,
-            credits=done.credits or 0.0,
-            from_cache=done.from_cache,
-        )
 
     def stop(self) -> int:
         sent = self._transcriber.stop(aborts_uploads=True)

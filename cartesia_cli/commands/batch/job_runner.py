@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 from ...client import ConcurrencyLimit, is_account_error
 from ...errors import CliError, Interrupted, OutputError, Stopped
-from ...fingerprint import Fingerprint, fingerprint
 from ...output.batch_observer import BatchObserver
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
@@ -194,12 +193,10 @@ class JobRunner:
                     self._summary.elsewhere += 1
                 self._observer.finished(number, seconds=job.seconds or 0.0, credits=0.0, from_cache=True)
             else:
-                with self._transcriber.materialized(number, left) as ready:
-                    if job.media is None and ready.media is not None and ready.media.note:
-                        self._reporter.warn(ready.media.note, about=job.input.source)
-                    audio = fingerprint(ready.input.path) if left.files else None  # as it is sent: it may change
-                    done = self._transcriber.transcribe(number, ready)
-                    self._write_files(done, left, done.audio or audio, texts)
+                with self._transcriber.transcribed(number, left) as done:
+                    if job.media is None and done.job.media is not None and done.job.media.note:
+                        self._reporter.warn(done.job.media.note, about=job.input.source)
+                    self._write_files(done, left, texts)
         except Stopped:
             self._observer.failed(number, given_up=True)
             return
@@ -274,12 +271,11 @@ class JobRunner:
     def _update_elapsed(self) -> None:
         self._summary.elapsed_seconds = time.monotonic() - self._began
 
-    def _write_files(self, done: TranscribedJob, planned: Job, audio: Fingerprint | None, texts: list[str]) -> None:
+    def _write_files(self, done: TranscribedJob, planned: Job, texts: list[str]) -> None:
         """Write the results of a recording to files, and record them. What goes to the common output is appended to
         `texts`. Raises OutputError, after all of them, for a file that can't be written.
 
         planned   the job before its recording was downloaded or cut
-        audio     the recording as it was sent
         """
         job, config, reporter = done.job, self._config, self._reporter
         item, transcript = job.input, done.transcript
@@ -306,7 +302,7 @@ class JobRunner:
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
-            self._outcomes.done(planned, audio, config, transcript.duration or 0.0, done.credits)
+            self._outcomes.done(planned, done.audio, config, transcript.duration or 0.0, done.credits)
 
     def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:
         """The recording for a page, which can refer to it if it is a whole file that stays where it is."""

@@ -52,7 +52,7 @@ class TranscribedJob(NamedTuple):
     requested_seconds   of audio in requests, here or on a cluster; 0 if all responses came from the cache
     local               whether an offline engine has transcribed it, here or on a cluster: it cost nothing
     from_cache          whether all responses came from the cache
-    audio               fingerprint of the recording, if a worker of a cluster has downloaded it
+    audio               fingerprint of the recording as it was sent; None if nobody needs it
     """
 
     job: Job
@@ -140,39 +140,37 @@ class JobTranscriber:
             self._cluster.cancel()
         return len(self.billable_jobs)
 
-    def materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
-        """The job with its recording as a local file, for `transcribe`: it is downloaded if it is elsewhere, unless the
-        job is given to a cluster. Raises Stopped if the run is being stopped.
-        """
-        if self._cluster is not None:
-            return nullcontext(job)
-        update = partial(self._update, number)
-        return self._workspace.materialize(job, self._config.request, update)
-
-    def _update(self, number: int, what: str, done: float = 0.0, total: float | None = None) -> None:
-        """Show how far a download is. Raises Stopped if the run is being stopped."""
-        if self.is_stopping:
-            raise Stopped
-        self._observer.update(number, what, done, total)
-
-    def transcribe(self, number: int, job: Job) -> TranscribedJob:
-        """The transcript of a job from `materialized`: by the response in the cache, or else by that of the server.
+    @contextmanager
+    def transcribed(self, number: int, job: Job) -> Iterator[TranscribedJob]:
+        """The transcript of a job: by the response in the cache, or else by that of the server. For the length of the
+        block, its recording is a local file, unless a cluster has downloaded it.
 
         Raises CliError if it fails; Stopped if the run is being stopped.
         """
-        if self._cluster is not None:
-            done = self._transcribe_on_cluster(number, job, self._cluster)
-        elif self._config.speakers is not None:
-            done = self._transcribe_channels(number, with_sound_start(job), self._config.speakers)
-        else:
-            done = self._transcribe_whole(number, with_sound_start(job))
-        self._observer.finished(
-            number,
-            seconds=done.transcript.duration or 0.0,
-            credits=done.credits or 0.0,
-            from_cache=done.from_cache,
-        )
-        return done
+        with nullcontext(job) if self._cluster is not None else self._materialized(number, job) as ready:
+            is_recorded = job.files or job.input.remote is not None
+            audio = fingerprint(ready.input.path) if is_recorded else None  # as it is sent: it may change
+            if self._cluster is not None:
+                done = self._transcribe_on_cluster(number, job, self._cluster)
+            elif self._config.speakers is not None:
+                done = self._transcribe_channels(number, with_sound_start(ready), self._config.speakers)
+            else:
+                done = self._transcribe_whole(number, with_sound_start(ready))
+            self._observer.finished(
+                number,
+                seconds=done.transcript.duration or 0.0,
+                credits=done.credits or 0.0,
+                from_cache=done.from_cache,
+            )
+            yield done._replace(audio=done.audio or audio)
+
+    def _materialized(self, number: int, job: Job) -> AbstractContextManager[Job]:
+        def update(what: str, done: float = 0.0, total: float | None = None) -> None:
+            if self.is_stopping:
+                raise Stopped
+            self._observer.update(number, what, done, total)
+
+        return self._workspace.materialize(job, self._config.request, update)
 
     def _transcribe_whole(self, number: int, job: Job) -> TranscribedJob:
         self._observer.update(number, "looking up")
@@ -356,9 +354,8 @@ def transcribe_job(
     """The transcript of one recording, as each job of a batch gets it."""
     with Workspace(on_retry=reporter.info) as workspace:
         transcriber = JobTranscriber(config, connect, reporter, Budget(), observer or BatchObserver(), workspace)
-        with transcriber.materialized(0, job) as ready:
-            audio = fingerprint(ready.input.path) if job.input.remote else None
-            return transcriber.transcribe(0, ready)._replace(audio=audio)
+        with transcriber.transcribed(0, job) as done:
+            return done
 
 
 def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, ServerResponse | None]:
