@@ -233,6 +233,16 @@ def test_segments_become_slices_of_the_given_text() -> None:
     assert (other.text, [segment.text for segment in other.segments]) == ("Good day.", ["Good day."])
 
 
+def test_text_that_is_in_no_segment_has_estimated_ones_of_its_own() -> None:
+    spoken = [(0, 1, "one two"), (2, 3, "not there"), (4, 5, "three four"), (8, 9, "Six")]
+    segments = [{"start": start, "end": end, "text": text} for start, end, text in spoken]
+    transcript = only({"text": "“One two.” Three four, and five. Six!", "segments": segments})
+    assert [(segment.text, segment.timing) for segment in transcript.segments] == [
+        ("“One two.”", "server"), (" Three four,", "server"), (" and five.", "estimated"), (" Six!", "server"),
+    ]  # fmt: skip
+    assert 5 <= transcript.segments[2].start <= transcript.segments[2].end <= 8
+
+
 def test_text_without_any_time_has_no_segments() -> None:
     for more, texts in (("", []), (', "duration": 2', ["a b"]), (', "x": [{"start": 1}]', [])):
         document = f'{{"text": "a b", "words": [{{"word": "a", "start": "x"}}, {{"word": "b"}}]{more}}}'
