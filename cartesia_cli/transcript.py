@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import le
 from typing import Any, Literal, NamedTuple
-from unicodedata import east_asian_width
 
-from .alignment import covering_words, word_ends
+from .alignment import UNSPACED_CHARACTER, covering_words, word_ends
 from .protocol.batch import BatchResponse
 from .protocol.json_fields import DetectedLanguage, Word
 from .text_encoding import ends_within_character, join_surrogates
@@ -39,6 +38,7 @@ TEXT_WORD = re.compile(r"\s*\S+")
 
 SENTENCE_ENDS = tuple(".?!…。？！")
 CLAUSE_ENDS = tuple(",;:–—-،؛、，；：")
+OPENING_MARKS = "«„“‘‹([{¿¡「『（【〈《"
 CLOSING_MARKS = "\"'”’»)]」』"
 PUNCTUATION = "".join((*SENTENCE_ENDS, *CLAUSE_ENDS)) + CLOSING_MARKS
 
@@ -378,23 +378,28 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
 
 
 def blank_between(before: str, after: str) -> str:
-    """The space between texts of two connections; "" if they already have one, and in scripts without spaces.
-
-    The text of a connection doesn't begin with the space that would separate it from that of another one.
+    """The space between two texts, such as those of two connections; "" if they already have one, behind an opening
+    mark, and in scripts without spaces.
     """
     if not before or not after or before[-1].isspace() or after[0].isspace():
         return ""
-    is_wide = any(east_asian_width(char) in "WF" for char in (before[-1], after[0]))
-    return "" if is_wide else " "
+    beside = before[-1] + after[0]
+    return "" if before[-1] in OPENING_MARKS or re.search(UNSPACED_CHARACTER, beside) else " "
 
 
-def text_of_parts(text: str, parts: Sequence[str]) -> str:
+def join_texts(texts: Iterable[str]) -> str:
+    """Texts one after the other, with a space between two that need one."""
+    whole = ""
+    for text in texts:
+        whole += blank_between(whole, text) + text
+    return whole
+
+
+def text_of_parts(text: str, parts: Iterable[str]) -> str:
     """The text, or its parts joined if only they contain more than white space."""
     if text.strip():
         return text
-    whole = ""
-    for part in parts:
-        whole += blank_between(whole, part) + part
+    whole = join_texts(parts)
     return whole if whole.strip() else text
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cartesia_cli.protocol.batch import BatchResponse
 from cartesia_cli.protocol.json_fields import Word
-from cartesia_cli.transcript import Segment, Transcript, drop_implausible_times, from_batch, from_segments
+from cartesia_cli.transcript import (
+    Segment,
+    Transcript,
+    blank_between,
+    drop_implausible_times,
+    from_batch,
+    from_segments,
+    join_texts,
+)
 
 TEXT = " Good morning. It is late,  no? Yes"
 WORDS = tuple(
@@ -216,3 +225,15 @@ def test_sentences_end_behind_punctuation_that_words_come_without() -> None:
     response = BatchResponse(text='"Good morning." How are...', duration=4.0, words=words)
     segments = from_batch(response, source="", model="ink-whisper").segments
     assert [segment.text for segment in segments] == ['"Good morning."', " How are..."]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "between"),
+    [
+        ("Hi.", "Yes", " "), ("Hi. ", "Yes", ""), ("Hi.", " Yes", ""), ("", "Yes", ""), ("¿", "Qué", ""),
+        ("안녕", "하세요", " "), ("今日", "は", ""), ("。", "Yes", ""), ("สวัสดี", "ครับ", ""),
+    ],
+)  # fmt: skip
+def test_texts_are_joined_with_a_space_unless_their_script_has_none(before: str, after: str, between: str) -> None:
+    assert blank_between(before, after) == between
+    assert join_texts([before, "", after]) == before + between + after

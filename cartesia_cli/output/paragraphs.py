@@ -15,9 +15,9 @@ from statistics import median
 from typing import NamedTuple
 
 from ..speakers import display_name
-from ..subtitles.breaks import OPENING_MARKS, UNSPACED
+from ..subtitles.breaks import UNSPACED
 from ..timestamps import clock_time
-from ..transcript import CLOSING_MARKS, SENTENCE_ENDS, TextSpan, Transcript
+from ..transcript import CLOSING_MARKS, OPENING_MARKS, SENTENCE_ENDS, TextSpan, Transcript
 from . import Layout
 from .sanitize import one_line, title
 

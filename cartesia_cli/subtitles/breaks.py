@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..alignment import UNSPACED_CHARACTER
 from ..text_width import text_width
-from ..transcript import CLAUSE_ENDS, CLOSING_MARKS, SENTENCE_ENDS
+from ..transcript import CLAUSE_ENDS, CLOSING_MARKS, OPENING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
 
 UNSPACED = re.compile(UNSPACED_CHARACTER)
@@ -35,7 +35,6 @@ TORN_PHRASE_PENALTY = 2000.0
 LONE_WORD_PENALTY = 40
 """Added if a break cuts a single word off its sentence."""
 
-OPENING_MARKS = "«„“‘‹([{¿¡「『（【〈《"
 SMALL_KANA = "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮー々"
 
 THAI_LEADING = frozenset("เแโใไເແໂໃໄ")

@@ -20,8 +20,7 @@ from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..text_width import text_width
 from ..timestamps import interpolate_spans
-from ..transcript import CLAUSE_ENDS, SENTENCE_ENDS, Segment, Transcript, plausible_part_spans
-from .breaks import OPENING_MARKS
+from ..transcript import CLAUSE_ENDS, OPENING_MARKS, SENTENCE_ENDS, Segment, Transcript, plausible_part_spans
 from .profiles import STANDARD, Rules
 from .segmentation import Token, duration_ms, segment, split_word
 from .writers import CONTROLS, Cue, WordOffsets

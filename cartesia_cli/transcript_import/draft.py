@@ -7,24 +7,23 @@ becomes a Transcript, where single times that can't be true are estimated and la
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from ..alignment import UNSPACED_CHARACTER, covers, is_spoken, locate_parts, part_ends
+from ..alignment import covers, is_spoken, locate_parts, part_ends
 from ..errors import InputError
 from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
 from ..speakers import merge_speakers
-from ..subtitles.breaks import OPENING_MARKS
 from ..timestamps import MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
 from ..transcript import (
     Notice,
     Segment,
     Transcript,
     from_batch,
+    join_texts,
     plausible_segments,
     text_of_parts,
 )
@@ -90,18 +89,6 @@ def _name_words(transcript: Transcript) -> Transcript:
     speakers = [part.speaker for part, said in zip(parts, transcript.words_by_segment(), strict=True) for _ in said]
     named = zip(transcript.words, speakers, strict=True)
     return transcript._replace(words=tuple(word._replace(speaker=word.speaker or speaker) for word, speaker in named))
-
-
-def join_texts(texts: Iterable[str]) -> str:
-    """Joins texts, with a space between two that have none, unless their script has no spaces."""
-    parts: list[str] = []
-    before = ""
-    for text in texts:
-        if before and text and not before.isspace() and not text[0].isspace() and before not in OPENING_MARKS:
-            parts.append("" if re.match(UNSPACED_CHARACTER * 2, before + text[0]) else " ")
-        parts.append(text)
-        before = text[-1:] or before
-    return "".join(parts)
 
 
 def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -11,9 +11,8 @@ from itertools import chain
 
 from ..errors import InputError
 from ..protocol.json_fields import Word
-from ..subtitles.breaks import OPENING_MARKS
-from ..transcript import Segment
-from .draft import Draft, interleave, join_texts
+from ..transcript import OPENING_MARKS, Segment, join_texts
+from .draft import Draft, interleave
 from .json_values import KNOWN_FORMATS, JsonObject
 
 

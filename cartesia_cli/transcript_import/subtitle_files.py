@@ -9,8 +9,8 @@ from collections.abc import Callable
 from ..errors import InputError
 from ..subtitles.parser import Kind, parse
 from ..timestamps import CHARACTERS_PER_SECOND
-from ..transcript import Segment
-from .draft import Draft, join_texts
+from ..transcript import Segment, join_texts
+from .draft import Draft
 
 KIND_BY_SUFFIX: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 """Suffix of a file name to its format."""

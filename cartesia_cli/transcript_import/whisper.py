@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..protocol.json_fields import Word
-from ..transcript import Segment
-from .draft import Draft, join_texts
+from ..transcript import Segment, join_texts
+from .draft import Draft
 from .json_values import JsonObject
 from .own_documents import words
 
