@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import cache
+from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
+from cartesia_cli.commands.backend import RunningServer
+from cartesia_cli.commands.live import session as live_session
+from cartesia_cli.commands.live.config import SessionConfig
+from cartesia_cli.commands.live.options import StreamOptions
+from cartesia_cli.commands.live.session import LiveSession
 from cartesia_cli.errors import (
     ApiError,
     AuthError,
@@ -22,8 +29,11 @@ from cartesia_cli.errors import (
     OutputError,
     ProtocolError,
 )
+from cartesia_cli.output import Layout
+from cartesia_cli.output.console import Reporter
+from cartesia_cli.output.live_view import LiveView
 from cartesia_cli.protocol.events import Delta, Done, Event, FlushDone, TurnEnd, TurnStart, Unknown
-from cartesia_cli.protocol.realtime import Close, Command, Finalize
+from cartesia_cli.protocol.realtime import MANUAL, Close, Command, Finalize, RealtimeOptions
 from cartesia_cli.session import Session
 from cartesia_cli.session.interfaces import Skipped, StopSignal
 from cartesia_cli.session.loop import QUIET_SECONDS
@@ -75,6 +85,8 @@ class Wire:
 
     An error in an answer ends it, None ends it well, a number is a wait in seconds.
     """
+
+    request_id = None
 
     def __init__(self, answer: Answer) -> None:
         self.said: list[Said] = []
@@ -259,6 +271,35 @@ def test_a_server_that_is_silent_after_close_is_not_waited_for_for_ever() -> Non
     assert isinstance(case.error, NetworkError)
     assert "after the end of the audio" in case.error.message
     assert "".join(case.texts) == "keptkept"
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_only_a_server_of_this_machine_may_be_busy_with_the_last_words(
+    local: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(said: Said) -> Reply:
+        return [240.0, Delta(text=" late"), FlushDone(), Done(), None] if isinstance(said, Close) else []
+
+    @asynccontextmanager
+    async def connect(*_: object, **__: object) -> AsyncIterator[Wire]:
+        yield Wire(answer)
+
+    monkeypatch.setattr(live_session, "connect", connect)
+    config = SessionConfig(
+        source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-2"), model="ink-2",
+        endpointing=VadSettings(), finalize=False, stream_options=StreamOptions(reconnect=0), speed=1000.0,
+        targets={"json": Path("never.written")}, layout=Layout(),
+    )  # fmt: skip
+    server, view = RunningServer("http://127.0.0.1", None, local=local), LiveView(StringIO(), colored=False)
+    session = LiveSession(config, server, Reporter(StringIO()), view)
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
+        running = session.run(lambda recorder: Tape(*talk()), lambda controls: nullcontext())
+        if local:
+            runner.run(running)
+        else:
+            with pytest.raises(NetworkError, match="sent nothing for 15 s after the end of the audio"):
+                runner.run(running)
+    assert session.transcript().text == " late" * local
 
 
 def test_a_server_that_still_talks_after_close_is_waited_for() -> None:

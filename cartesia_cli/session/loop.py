@@ -13,8 +13,8 @@ send buffer, and is sent again over the next one. How a session ends:
     server fails       its error, after everything that came before it
     server ends early  an error, since `close` was not sent
     connection lost    a new one, which is sent what was not acknowledged; an error if that doesn't help
-    server is silent   an error: after `close`, no event of a known type for QUIET_SECONDS, or nothing settled for
-                       UNSETTLED_SECONDS
+    server is silent   an error: after `close`, no event of a known type for QUIET_SECONDS (of a server on this machine:
+                       as long as it is alive), or nothing settled for UNSETTLED_SECONDS
     never finishes     an error: more text for UNSETTLED_SECONDS after `close`, plus SLOWEST_SERVER_FACTOR times the
                        length of the audio that had no answer then
     settings refused   a notice; the session continues with its previous settings
@@ -47,7 +47,9 @@ from .send_buffer import SendBuffer
 from .sent_configs import SentConfigs
 
 QUIET_SECONDS = 15.0
-"""Seconds without an event of a known type after `close`: waiting too long costs less than losing the last words."""
+"""Seconds without an event of a known type after `close`: waiting too long costs less than losing the last words. Not
+for a server on this machine, which may only have too little of its time: whether it is alive, its pongs say.
+"""
 
 UNSETTLED_SECONDS = 300.0
 """Seconds after `close` in which nothing is settled, whatever else the server sends: it may have a large backlog."""
@@ -90,6 +92,7 @@ class Session:
     catch_up           transcribes what is left at the end, if sending it takes longer than CATCH_UP_SECONDS; or None
     reconnect_policy   which lost connections are replaced
     pace               speed of the source, as a multiple of real time
+    quiet_seconds      how long the server may say nothing after `close`
 
     phase              how far the session is
     """
@@ -109,8 +112,10 @@ class Session:
         reconnect_policy: ReconnectPolicy | None = None,
         catch_up: CatchUp | None = None,
         pace: float = 1.0,
+        quiet_seconds: float = QUIET_SECONDS,
         rate: int = RATE,
     ) -> None:
+        self._quiet_seconds = quiet_seconds
         self._connect, self._source, self._endpointer = connect, source, endpointer
         self._sends_finalize, self._has_finalize = sends_finalize, has_finalize
         self._reconnect_policy = reconnect_policy or ReconnectPolicy()
@@ -413,13 +418,13 @@ class Session:
         self._extend_close_timeout()
 
     def _extend_close_timeout(self) -> None:
-        """After `close`, the server has QUIET_SECONDS to send something, and UNSETTLED_SECONDS to settle something."""
+        """After `close`, the server has some seconds to send something, and UNSETTLED_SECONDS to settle something."""
         if self.phase is Phase.CLOSING and not self._close_timeout.expired():
             settling = self._dispatcher.settled_at + UNSETTLED_SECONDS
-            self._close_timeout.reschedule(min(self._now() + QUIET_SECONDS, settling, self._deadline))
+            self._close_timeout.reschedule(min(self._now() + self._quiet_seconds, settling, self._deadline))
 
     def _close_timed_out(self) -> NetworkError:
-        what = f"sent nothing for {QUIET_SECONDS:g} s"
+        what = f"sent nothing for {self._quiet_seconds:g} s"
         if self._now() >= self._deadline:
             what = f"hadn't finished {self._now() - self._closed_at:.0f} s"
         elif self._now() >= self._dispatcher.settled_at + UNSETTLED_SECONDS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
@@ -37,7 +38,7 @@ from ...protocol.realtime import MANUAL, Command, Config, Finalize
 from ...session import Session
 from ...session.interfaces import Source, StopSignal
 from ...session.latency import LatencyRecorder
-from ...session.loop import Phase
+from ...session.loop import QUIET_SECONDS, Phase
 from ...session.reconnect import ReconnectPolicy
 from ...timestamps import clock_time
 from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
@@ -126,6 +127,7 @@ class LiveSession:
             else None,
             reconnect_policy=ReconnectPolicy() if streaming.reconnect > 0 else ReconnectPolicy(tries=0),
             pace=config.speed,
+            quiet_seconds=math.inf if self._server.local else QUIET_SECONDS,
             rate=config.options.sample_rate,
         )
         with stop_on_signals(self._stop_signal):
