@@ -16,8 +16,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from ...errors import Interrupted
 from ...output.job_control import SignalHandler, job_control, signal_handlers
@@ -25,6 +26,7 @@ from ...session.interfaces import StopSignal
 
 if sys.platform != "win32":
     import termios
+    import tty
 
 ESCAPE_SECONDS = 0.1
 """Seconds within which the bytes after an Escape belong to its sequence: terminals send a sequence at once."""
@@ -209,7 +211,8 @@ class _TerminalReader:
         self._descriptor, self._handle, self._on_resume = descriptor, handle, on_resume
         self._loop = asyncio.get_running_loop()
         self._keyboard = KeyDecoder()
-        self._mode = _CbreakMode(descriptor)
+        self._mode: list[Any] | None = None
+        """The mode in which the terminal was found, while it is in the one that was set here."""
         self._watch: asyncio.TimerHandle | None = None
         self._closed = self._is_resuming = False
 
@@ -222,7 +225,7 @@ class _TerminalReader:
             self._watch = None
         try:
             if self._in_foreground():
-                self._mode.enter()
+                self._enter_cbreak()
                 self._loop.add_reader(self._descriptor, self._read)
             else:
                 self._loop.remove_reader(self._descriptor)
@@ -258,8 +261,17 @@ class _TerminalReader:
         """Leave the terminal as it was found."""
         # In the background, setting a mode would stop this program, and the mode belongs to another one.
         with suppress(OSError, termios.error):
-            if not self._closed and self._in_foreground():
-                self._mode.leave()
+            if self._mode is not None and not self._closed and self._in_foreground():
+                termios.tcsetattr(self._descriptor, termios.TCSANOW, self._mode)
+                self._mode = None
+
+    def _enter_cbreak(self) -> None:
+        """Enter cbreak mode, again if needed: a shell may have changed the mode while the program was suspended."""
+        mode = termios.tcgetattr(self._descriptor)
+        if mode[3] & (termios.ECHO | termios.ICANON):  # otherwise another program has entered it, and restores it
+            self._mode = self._mode or mode
+            # Not with TCSADRAIN, which waits forever while output is stopped with Ctrl-S.
+            tty.setcbreak(self._descriptor, termios.TCSANOW)
 
     def _in_foreground(self) -> bool:
         """Whether this program may use the terminal. Raises OSError if the terminal is gone."""
@@ -285,39 +297,6 @@ class _TerminalReader:
             self._loop.remove_reader(self._descriptor)
         for key in self._keyboard.decode(data, self._loop.time()):
             self._handle(key)
-
-
-@dataclass(slots=True)
-class _CbreakMode:
-    """Cbreak mode of a terminal. Restores only what it changed: other programs may change the rest."""
-
-    descriptor: int
-    _cleared: int = field(default=0, init=False)
-    _counts: dict[int, bytes | int] = field(default_factory=dict, init=False)
-
-    def enter(self) -> None:
-        """Enter the mode, again if needed: a shell may have changed it while the program was suspended."""
-        mode = termios.tcgetattr(self.descriptor)
-        clear = mode[3] & (termios.ECHO | termios.ICANON)
-        if not clear:
-            return
-        if not self._cleared:
-            self._counts = {place: mode[6][place] for place in (termios.VMIN, termios.VTIME)}
-        self._cleared |= clear
-        mode[3] &= ~clear
-        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        # Not TCSADRAIN, which waits forever while output is stopped with Ctrl-S.
-        termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
-
-    def leave(self) -> None:
-        if not self._cleared:
-            return
-        mode = termios.tcgetattr(self.descriptor)
-        mode[3] |= self._cleared
-        for place, count in self._counts.items():
-            mode[6][place] = count
-        termios.tcsetattr(self.descriptor, termios.TCSANOW, mode)
-        self._cleared = 0
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
