@@ -94,9 +94,7 @@ class SessionOptions(OptionGroup):
 
     mode: Annotated[
         Literal["auto", "manual"] | None,
-        endpointing_option(
-            "--mode", help="auto (default): the server detects turns; manual: `finalize` ends utterances."
-        ),
+        endpointing_option(help="auto (default): the server detects turns; manual: `finalize` ends utterances."),
     ] = None
     vad_threshold: VadThreshold = None
     vad_silence_ms: VadSilence = DEFAULT_SILENCE_MS
@@ -107,27 +105,20 @@ class SessionOptions(OptionGroup):
     ] = None  # fmt: skip
     max_silence_secs: Annotated[
         float | None,
-        endpointing_option("--max-silence-secs", metavar="SECONDS", min=0,
+        endpointing_option(metavar="SECONDS", min=0,
                            help="Silence before ink-whisper finalizes (server-side endpointing)."),
     ] = None  # fmt: skip
     turn_start_threshold: Annotated[
-        float | None,
-        turn_option("--turn-start-threshold", metavar="P", min=0.5, max=0.9, help="Score above which a turn starts."),
+        float | None, turn_option(metavar="P", min=0.5, max=0.9, help="Score above which a turn starts.")
     ] = None
     turn_eager_end_threshold: Annotated[
-        float | None,
-        turn_option("--turn-eager-end-threshold", metavar="P", min=0.3, max=0.8,
-                    help="Score below which the turn may have ended."),
-    ] = None  # fmt: skip
+        float | None, turn_option(metavar="P", min=0.3, max=0.8, help="Score below which the turn may have ended.")
+    ] = None
     turn_end_threshold: Annotated[
-        float | None,
-        turn_option("--turn-end-threshold", metavar="P", min=0.05, max=0.5, help="Score below which the turn ends."),
+        float | None, turn_option(metavar="P", min=0.05, max=0.5, help="Score below which the turn ends.")
     ] = None
     turn_end_timeout_ms: Annotated[
-        int | None,
-        turn_option(
-            "--turn-end-timeout-ms", metavar="MS", min=640, max=11200, help="Longest silence before a turn ends."
-        ),
+        int | None, turn_option(metavar="MS", min=640, max=11200, help="Longest silence before a turn ends.")
     ] = None
     model: Model = "ink-2"
     language: Annotated[
@@ -282,21 +273,18 @@ class StreamOptions(OptionGroup):
     chunk_ms: Annotated[int, stream_option(metavar="MS", min=10, max=1000, help="Audio per frame.")] = 100
     wire_encoding: Annotated[
         str | None,
-        stream_option("--wire-encoding", metavar="NAME",
-                      help="Encoding on the wire (pcm_s16le); native: that of the recording."),
-    ] = None  # fmt: skip
+        stream_option(metavar="NAME", help="Encoding on the wire (pcm_s16le); native: that of the recording."),
+    ] = None
     wire_rate: Annotated[
-        int | None,
-        stream_option("--wire-rate", metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000)."),
+        int | None, stream_option(metavar="HZ", min=8000, max=48000, help="Sample rate on the wire (16000).")
     ] = None
     reconnect: Annotated[
         float, stream_option(metavar="SECONDS", min=0, help="How long to try to reconnect; 0: never.")
     ] = 120
     catch_up: Annotated[
         Literal["batch", "live"],
-        stream_option("--catch-up",
-                      help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
-    ] = "batch"  # fmt: skip
+        stream_option(help="Where a large backlog at the end goes: to the batch endpoint, or on in real time (live)."),
+    ] = "batch"
     save_audio: Annotated[
         Path | None, stream_option(metavar="FILE", readable=False, help="Save the audio as a WAV file.")
     ] = None
@@ -322,14 +310,11 @@ class StreamOptions(OptionGroup):
                     help="Serve the text as it grows as a web page on this machine; the URL is shown at the start."),
     ] = False  # fmt: skip
     page_port: Annotated[
-        int | None,
-        page_option(
-            "--page-port", metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free."
-        ),
+        int | None, page_option(metavar="PORT", min=1, max=65535, help="Port of --page; by default any that is free.")
     ] = None
     page_token: Annotated[
         str | None,
-        page_option("--page-token", metavar="TOKEN", callback=checked_by(_check_page_token),
+        page_option(metavar="TOKEN", callback=checked_by(_check_page_token),
                     help="The secret part of --page's URL; by default a new one for each session."),
     ] = None  # fmt: skip
 
