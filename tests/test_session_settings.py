@@ -208,7 +208,7 @@ def test_lines_of_a_control_file_that_are_wrong_are_reported_by_number(
             "4: Invalid config: 'language_hints' must be a list of strings",
             "5: servers ignore 'language_hint' in a config: it is 'language_hints' there",
             "6: Invalid parameter: 'turn_end_threshold' must be a number from 0.05 to 0.5",
-            "7: start_threshold (0.8) > eager_end_threshold (0.4) > end_threshold (0.5) is needed",
+            "7: eager_end_threshold (0.4) must be above end_threshold (0.5)",
             "8: in auto mode the server ends turns: 'finalize' is for --mode manual",
             "9: not a command: its type must be config, finalize or close",
             "10: not a JSON object",

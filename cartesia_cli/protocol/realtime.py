@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any
 
 from ..errors import ApiError, ProtocolError, UsageError
@@ -308,13 +309,20 @@ _CONFIG_FIELDS = ("turn", "language_hints", "keyterms")
 _TURN_FIELDS = tuple(f.name for f in fields(TurnConfig))
 
 
-def turn_order_problem(turn: TurnConfig) -> str | None:
-    """How thresholds are out of order, with defaults for those that aren't set; None if they are in order (turns)."""
-    names = ("start_threshold", "eager_end_threshold", "end_threshold")
-    values = [getattr(TURN_DEFAULTS.merged(turn), name) for name in names]
-    if values == sorted(set(values), reverse=True):
-        return None
-    return f"{' > '.join(f'{name} ({value:g})' for name, value in zip(names, values, strict=True))} is needed"
+def turn_order_problem(turn: TurnConfig, spell: Callable[[str], str] = str) -> str | None:
+    """How thresholds are out of order, with defaults for those that aren't set; None if they are in order (turns).
+
+    spell   makes of a field's name what the user knows it by
+    """
+    thresholds: list[tuple[float, str]] = []
+    for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
+        named, default = getattr(turn, name), getattr(TURN_DEFAULTS, name)
+        value, note = (default, ", its default") if named is None else (named, "")
+        thresholds.append((value, f"{spell(name)} ({value:g}{note})"))
+    for (above, higher), (below, lower) in pairwise(thresholds):
+        if above <= below:
+            return f"{higher} must be above {lower}"
+    return None
 
 
 def _string_list(name: str, value: Any) -> tuple[str, ...] | None:

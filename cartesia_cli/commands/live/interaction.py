@@ -18,6 +18,7 @@ from ...output.console import Reporter
 from ...output.live_view import LiveView
 from ...protocol.realtime import (
     LEGACY_EAGER_END_THRESHOLD,
+    PARAMETER_LIMITS,
     TURN_DEFAULTS,
     Config,
     Finalize,
@@ -32,8 +33,8 @@ from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, rea
 THRESHOLD_STEP = 0.05
 """Change of the end threshold for each press of `+` or `-`."""
 
-LOWEST_THRESHOLD, HIGHEST_THRESHOLD = 0.05, 0.5
-"""End thresholds that the service accepts (docs: stt/turns)."""
+LOWEST_THRESHOLD, HIGHEST_THRESHOLD = PARAMETER_LIMITS["turn_end_threshold"]
+"""End thresholds that the service accepts."""
 
 RELEASE_SECONDS = 0.3
 """Seconds without a repeat that count as a release: terminals report none, but repeat a held key 10 times a second."""

@@ -7,7 +7,6 @@ decides.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -252,16 +251,11 @@ def _read_keyterms(path: Path) -> Iterator[str]:
 
 def check_order(turn: "TurnConfig") -> None:
     """Raises UsageError unless start > eager end > end, with the server's defaults for those not given."""
-    from ...protocol.realtime import TURN_DEFAULTS
+    from ...protocol.realtime import turn_order_problem
 
-    thresholds: list[tuple[float, str]] = []
-    for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
-        named, default = getattr(turn, name), getattr(TURN_DEFAULTS, name)
-        value, note = (default, ", its default") if named is None else (named, "")
-        thresholds.append((value, f"--turn-{name.replace('_', '-')} ({value:g}{note})"))
-    for (above, higher), (below, lower) in pairwise(thresholds):
-        if above <= below:
-            raise UsageError(f"{higher} must be above {lower}", hint="give both: start > eager end > end")
+    problem = turn_order_problem(turn, lambda name: f"--turn-{name.replace('_', '-')}")
+    if problem is not None:
+        raise UsageError(problem, hint="give both: start > eager end > end")
 
 
 class StreamOptions(OptionGroup):
