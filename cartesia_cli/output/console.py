@@ -142,7 +142,7 @@ class Reporter:
         """
         from .live_view import LiveView
 
-        view = LiveView(self._stream, colored=self.is_colored(), active=self._is_visible())
+        view = LiveView(self._stream, colored=self.is_colored(), lock=self._lock, active=self._is_visible())
         with self._showing(view):
             yield view
 

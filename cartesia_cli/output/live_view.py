@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 from .live_rows import LiveRows, LiveState
@@ -18,6 +19,7 @@ class LiveView(TerminalRows):
     """The rows of a session. Clear them before anything else is written: the next `draw` shows them again.
 
     colored   whether text may be dim, red or yellow
+    lock      held by whoever writes to the terminal; reentrant
     """
 
     wraps_messages = True
@@ -27,25 +29,27 @@ class LiveView(TerminalRows):
         stream: TextIO,
         *,
         colored: bool,
+        lock: AbstractContextManager[object] | None = None,
         active: bool = True,
         clock: Callable[[], float] = time.monotonic,
         size: Callable[[], os.terminal_size] | None = None,
     ) -> None:
         super().__init__(stream, active=active, size=size)
-        self._clock = clock
+        self._clock, self._lock = clock, lock or nullcontext()
         self.renderer = LiveRows(stream.encoding or "utf-8", colored=colored)
         self._state: LiveState | None = None
         self._drawn = 0.0
 
     def draw(self, state: LiveState) -> None:
         """Show a state, unless the last redraw was less than MIN_REDRAW_SECONDS ago."""
-        self._state, now = state, self._clock()
-        is_early = self._shown is not None and now - self._drawn < MIN_REDRAW_SECONDS
-        if is_early or not self.is_drawable():
-            return
-        size = self.size()
-        self.replace_rows(self.renderer.rows(state, size.columns, size.lines), size)
-        self._drawn = now
+        with self._lock:
+            self._state, now = state, self._clock()
+            is_early = self._shown is not None and now - self._drawn < MIN_REDRAW_SECONDS
+            if is_early or not self.is_drawable():
+                return
+            size = self.size()
+            self.replace_rows(self.renderer.rows(state, size.columns, size.lines), size)
+            self._drawn = now
 
     def redraw(self) -> None:
         """Redraw after a message, if the session is waiting: no other update may follow soon."""

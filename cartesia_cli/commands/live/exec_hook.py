@@ -4,14 +4,13 @@ The text comes on standard input, verbatim, the segment as JSON in CARTESIA_SEGM
 by line on stderr: stdout is data, and the live view has the last row of the terminal. No shell is involved, and the
 command's environment has no key.
 
-    give ─► waiting ─► worker: one command at a time ─► pipe ─► reader ─► said ─► say, in the loop's thread
+    submit ─► queue ─► worker: one command at a time ─► pipe ─► reader ─► say
 
 Must never hold up or end a session: each kind of failure (or a timeout) is reported once.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import queue
 import shlex
@@ -19,9 +18,7 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from ...errors import UsageError
 from ...output.console import SECRET_VARIABLES
@@ -63,7 +60,7 @@ def parse_command(text: str) -> list[str]:
 class ExecHook:
     """Runs the command for each segment while a `with` block lasts. Raises UsageError for a command that isn't found.
 
-    say            shows a message; called in the thread of the block, by its event loop and at its end
+    say            shows a message; called in threads of their own
     newline        whether the text ends with a line break
     limit          seconds a command may run for one segment
     exit_seconds   seconds the remaining segments may take at the end of the block
@@ -82,10 +79,8 @@ class ExecHook:
         self._say, self._limit, self._exit_seconds = say, limit, exit_seconds
         self._newline = "\n" if newline else ""
         self._segments: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        """Lines to show; None after the last one."""
+        """None after the last one."""
         self._failures: set[str] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._worker = threading.Thread(target=self._run_commands, name="exec", daemon=True)
         self._reader = threading.Thread(target=self._read_output, name="exec", daemon=True)
 
@@ -97,19 +92,12 @@ class ExecHook:
 
     def __exit__(self, *exc_info: object) -> None:
         self._segments.put(None)
-        end = time.monotonic() + self._exit_seconds
-        while (left := end - time.monotonic()) > 0:
-            with suppress(queue.Empty):
-                if (line := self._lines.get(timeout=left)) is None:
-                    return
-                self._say(line)
-        self._say(f"warning: --exec: the last segments were not done within {self._exit_seconds:g} s")
+        self._worker.join(self._exit_seconds)
+        if self._worker.is_alive():
+            self._say(f"warning: --exec: the last segments were not done within {self._exit_seconds:g} s")
 
     def submit(self, segment: Segment) -> None:
         """Queue one more segment."""
-        if self._loop is None:
-            with suppress(RuntimeError):
-                self._loop = asyncio.get_running_loop()
         if segment.text.strip():
             self._segments.put(segment)
 
@@ -123,10 +111,9 @@ class ExecHook:
                 self._warn_once("fault", f"--exec: a segment was not passed on: {error}")
         os.close(self._sink)
         self._reader.join(TRAILING_SECONDS)
-        self._lines.put(None)
 
     def _read_output(self) -> None:
-        """Queue the output of commands, MAX_LINES of each."""
+        """Show the output of commands, MAX_LINES of each."""
         left = 0
         with open(self._source, "rb") as lines:
             while line := lines.readline(MAX_LINE_BYTES):
@@ -135,18 +122,7 @@ class ExecHook:
                 elif text := line.decode("utf-8", "replace").rstrip():
                     left -= 1
                     if left >= 0:
-                        self._queue_line(text if left else "--exec: the rest of its output is not shown")
-
-    def _queue_line(self, line: str) -> None:
-        self._lines.put(line)
-        with suppress(RuntimeError):  # the loop has ended: __exit__ shows it
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._print_lines)
-
-    def _print_lines(self) -> None:
-        with suppress(queue.Empty):
-            while (line := self._lines.get_nowait()) is not None:
-                self._say(line)
+                        self._say(text if left else "--exec: the rest of its output is not shown")
 
     def _run_command(self, segment: Segment) -> None:
         from ...output.text_json import to_json  # escapes lone surrogates, which an environment can't hold
@@ -177,4 +153,4 @@ class ExecHook:
     def _warn_once(self, kind: str, sentence: str) -> None:
         if kind not in self._failures:
             self._failures.add(kind)
-            self._queue_line(f"warning: {sentence}")
+            self._say(f"warning: {sentence}")
