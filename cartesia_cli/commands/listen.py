@@ -116,21 +116,14 @@ def listen(
     stream = options.stream
     if recover:
         stream.check((), (plan.output, append), force=plan.force)
-        wanted = recovery.RecoveryConfig(
-            plan=plan,
-            layout=layout,
-            language=given.language_for_server(options.session.language, choice.base_url, reporter),
-            backend=choice,
-            append=append,
-            save_audio=stream.save_audio,
-            copy=copy,
-            on_segment=on_segment,
-        )
         left = recovery.find_recordings(recording)
         named = [context.meta[FOUND].get(name) for name in ("cloud", "base_url")]
         if choice.base_url is not None and not any(one and one.value and not one.general for one in named):
             recovery.check_may_upload(left)
-        if recovery.transcribe_recordings(left, wanted, reporter):
+        failed = recovery.transcribe_recordings(
+            left, options, choice, reporter, append=append, copy=copy, on_segment=on_segment
+        )
+        if failed:
             raise typer.Exit(Exit.FAILED)
         return
     wire = stream.wire_format(replay=False)

@@ -233,7 +233,7 @@ class _HeldAudio:
         if size <= 0:
             return
         if self._file is None:
-            self._file = TemporaryFile(buffering=0)  # a buffer would report a full disk too late
+            self._file = TemporaryFile(buffering=0)  # noqa: SIM115  a buffer would report a full disk too late
         moved = 0
         for at, length in _pieces(self.memory_start, self.memory_start + size):
             self._file.seek(at)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ...audio.session_recording import OrphanedRecording, copy_errors, find_orph
 from ...client import is_account_error
 from ...directories import state_dir
 from ...errors import CliError, InputError, UsageError
-from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
 from ...protocol.batch import BatchOptions
@@ -27,10 +25,11 @@ from ..backend import Backend, BackendConfig, engine_name, open_backend
 from ..batch.config import BatchConfig
 from ..batch.inputs import Input
 from ..batch.job import Job, probe_input
-from ..batch.output_plan import OutputPlan
 from ..batch.transcriber import transcribe_job
 from ..batch.write_results import write_results
+from ..options import language_for_server
 from .append_file import AppendFile
+from .options import LiveOptions
 
 
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
@@ -96,91 +95,81 @@ def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoveryConfig:
-    """How recordings are transcribed, and where results go.
-
-    language      spoken in them; None: that of their sessions
-    append        file that gets a line for each segment, or None
-    save_audio    where a single recording is moved instead of being removed, or None
-    copy          whether the text goes to the clipboard
-    on_segment    called with each segment; None: nothing is
-    """
-
-    plan: OutputPlan
-    layout: Layout
-    language: str | None
-    backend: BackendConfig
-    append: Path | None
-    save_audio: Path | None
-    copy: bool
-    on_segment: Callable[[Segment], None] | None
-
-
-def transcribe_recordings(recordings: Sequence[OrphanedRecording], wanted: RecoveryConfig, reporter: Reporter) -> int:
+def transcribe_recordings(
+    recordings: Sequence[OrphanedRecording],
+    options: LiveOptions,
+    backend: BackendConfig,
+    reporter: Reporter,
+    *,
+    append: Path | None,
+    copy: bool,
+    on_segment: Callable[[Segment], None] | None,
+) -> int:
     """Transcribe recordings, oldest first, removing each once its result is written; returns the number that failed.
+
+    append       file that gets a line for each segment, or None
+    copy         whether the text goes to the clipboard
+    on_segment   called with each segment; None: nothing is
 
     Raises CliError for a single recording, or for an error that concerns all that follow.
     """
     if not recordings:
         reporter.info("no recordings of failed sessions")
         return 0
-    if wanted.save_audio is not None and len(recordings) > 1:
+    plan, layout, save_audio = options.plan(), options.layout(), options.stream.save_audio
+    if save_audio is not None and len(recordings) > 1:
         raise UsageError(f"--save-audio takes one recording, not {len(recordings)}", hint="--recording selects one")
+    named_language = language_for_server(options.session.language, backend.base_url, reporter)
     items = [Input(str(one.path), one.path, Path(one.path.name)) for one in recordings]
-    targets = wanted.plan.targets(items)
-    append = None if wanted.append is None else AppendFile(wanted.append)
+    targets = plan.targets(items)
+    lines = None if append is None else AppendFile(append)
     texts: list[str] = []
     failed = 0
     with ExitStack() as stack:
 
         @cache
         def connect() -> Backend:
-            return stack.enter_context(open_backend(wanted.backend, reporter, retries=None))
+            return stack.enter_context(open_backend(backend, reporter, retries=None))
 
         for recording, item, files in zip(recordings, items, targets, strict=True):
             reporter.info(f"{recording.path}: {recording.started:%Y-%m-%d %H:%M} UTC, {recording.seconds:.1f} s")
             try:
-                transcript = _transcribe(recording, item, wanted, connect, reporter)
+                language = named_language or _session_language(recording, backend.base_url)
+                engine = engine_name(backend, language)
+                request = BatchOptions(model=BATCH_MODEL, language=language, word_timestamps=True)
+                config = BatchConfig(request, layout, "stt", None, engine=engine)
+                transcript = _transcribe(item, config, connect, reporter, local=backend.base_url is None)
                 write_results(
-                    transcript, files, wanted.layout, reporter,
-                    name=item.source, labelled=len(items) > 1, replaces=wanted.plan.force,
+                    transcript, files, layout, reporter,
+                    name=item.source, labelled=len(items) > 1, replaces=plan.force,
                 )  # fmt: skip
                 texts.append(transcript.text.strip())
                 for segment in transcript.segments:
-                    if wanted.on_segment is not None:
-                        wanted.on_segment(segment)
-                    if append is not None:
-                        append.add(segment.text)
-                if append is not None and (error := append.flush()) is not None:
+                    if on_segment is not None:
+                        on_segment(segment)
+                    if lines is not None:
+                        lines.add(segment.text)
+                if lines is not None and (error := lines.flush()) is not None:
                     raise error
-                _dispose(recording, wanted, reporter)
+                _dispose(recording, save_audio, reporter, overwrite=plan.force)
             except CliError as error:
                 if len(recordings) == 1 or is_account_error(error):
                     raise
                 reporter.error(error)
                 failed += 1
-    if wanted.copy and any(texts):
+    if copy and any(texts):
         reporter.copy("\n".join(texts))
     return failed
 
 
 def _transcribe(
-    recording: OrphanedRecording,
-    item: Input,
-    wanted: RecoveryConfig,
-    connect: Callable[[], Backend],
-    reporter: Reporter,
+    item: Input, config: BatchConfig, connect: Callable[[], Backend], reporter: Reporter, *, local: bool
 ) -> Transcript:
-    language = wanted.language or _session_language(recording, wanted.backend.base_url)
-    options = BatchOptions(model=BATCH_MODEL, language=language, word_timestamps=True)
-    job = Job(item, probe_input(item, options), {})
-    with reporter.batch_progress(local=wanted.backend.base_url is None, lines=False) as progress:
+    job = Job(item, probe_input(item, config.request), {})
+    with reporter.batch_progress(local=local, lines=False) as progress:
         progress.found(1, job.seconds)
         progress.all_found()
         progress.started(0, item.relative_path.name, job.seconds)
-        engine = engine_name(wanted.backend, language)
-        config = BatchConfig(options, wanted.layout, "stt", None, engine=engine)
         done = transcribe_job(job, config, connect, reporter, progress)
     if not done.transcript.text.strip():
         reporter.info(f"{item.source}: no speech found")
@@ -197,12 +186,12 @@ def _session_language(recording: OrphanedRecording, base_url: str | None) -> str
     return None if language == AUTO_LANGUAGE else api_language(language)
 
 
-def _dispose(recording: OrphanedRecording, wanted: RecoveryConfig, reporter: Reporter) -> None:
+def _dispose(recording: OrphanedRecording, save_audio: Path | None, reporter: Reporter, *, overwrite: bool) -> None:
     """Remove a recording whose text is written, or move it to `save_audio`."""
-    if wanted.save_audio is not None:
-        with copy_errors(recording.path, wanted.save_audio):
-            link_or_copy(recording.path, wanted.save_audio, overwrite=wanted.plan.force)
-        reporter.info(f"wrote {wanted.save_audio}")
+    if save_audio is not None:
+        with copy_errors(recording.path, save_audio):
+            link_or_copy(recording.path, save_audio, overwrite=overwrite)
+        reporter.info(f"wrote {save_audio}")
     recording.remove()
 
 
