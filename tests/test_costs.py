@@ -653,18 +653,12 @@ def test_keep_json_writes_a_2xx_response_without_transcript(user: Home) -> None:
     assert json.loads(user.file("raw/a.json")) == {"status": "queued"}
 
 
-DEEP = b"[" * 5000 + b"]" * 5000
-
-
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         (b'\xef\xbb\xbf {"text": "Hi."}', ""),
         (b'{"text": "Hi."}garbage', "7 characters after the response's JSON are ignored"),
         (b'{"text": "Hi."} [1]', "3 characters after the response's JSON are ignored"),
-        (b'{"x": ' + DEEP + b', "text": "Hi."}', ""),
-        (b'{"x": {"y": ["]}", "\\"]", ' + DEEP + b']}, "text": "Hi.", "z": 1}\n', ""),
-        (b'{"text": "Hi.", "words": ' + DEEP + b"}", "malformed fields of the response are ignored: words"),
     ],
 )
 def test_text_survives_malformed_surroundings(body: bytes, said: str, user: Home) -> None:
@@ -676,11 +670,8 @@ def test_text_survives_malformed_surroundings(body: bytes, said: str, user: Home
     assert (user.folder / "raw" / "a.json").read_bytes() == body
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b'{"text": ' + DEEP + b"}", b'{"x": ' + DEEP, b'{"x": ' + DEEP + b', "text": "Hi."', b'{"x": ["' + DEEP * 9],
-)
-def test_keep_json_writes_a_response_that_is_nested_too_deeply(body: bytes, user: Home) -> None:
+def test_keep_json_writes_a_response_that_is_nested_too_deeply(user: Home) -> None:
+    body = b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b', "text": "Hi."}'
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers(body)]
     done = user("transcribe", "a.wav", "--keep-json", "raw")

@@ -6,14 +6,10 @@ belongs to.
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
-
-MAX_DEPTH = 100
-"""How deeply values may be nested in JSON that is too deep to be parsed as a whole: deeper than any known field."""
 
 
 class Word(NamedTuple):
@@ -73,37 +69,18 @@ def load_json(text: str | bytes) -> Any:
 def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
     """Parse the object that JSON text begins with; also return the text that follows it, stripped.
 
-    A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object.
+    A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object, or with one that is
+    nested too deeply.
     """
     try:
         text = (frame if isinstance(frame, str) else frame.decode("utf-8")).removeprefix("\ufeff").lstrip(" \t\n\r")
-        try:
-            value, end = _JSON.raw_decode(text)
-        except RecursionError:
-            text = _without_deep_values(text)
-            value, end = _JSON.raw_decode(text)
+        value, end = _JSON.raw_decode(text)
     except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(value, dict):
         found = "null" if value is None else f"a {type(value).__name__}"
         raise ProtocolError(f"JSON, but {found} where an object belongs")
     return value, text[end:].strip()
-
-
-def _without_deep_values(text: str) -> str:
-    """JSON text with `{}` for each value in more than MAX_DEPTH others, which Python may not be able to parse."""
-    kept: list[str] = []
-    depth = at = 0
-    for found in re.finditer(_BRACKETS, text):
-        if found[0] in "[{":
-            if depth == MAX_DEPTH:
-                kept += [text[at : found.start()], "{}"]
-            depth += 1
-        elif found[0] in "]}":
-            depth -= 1
-            if depth == MAX_DEPTH:
-                at = found.end()
-    return "".join([*kept, text[at:]])
 
 
 def take_valid_fields(members: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -152,10 +129,6 @@ def _parse_int(digits: str) -> int | float:
 
 
 _JSON = json.JSONDecoder(parse_int=_parse_int)
-
-_BRACKETS = r'(?s)[\[\]{}]|"(?:[^"\\]|\\.)*+"?'
-"""Brackets, and strings, in which brackets don't count."""
-
 
 # The readers of fields raise ValueError for a value of another type.
 
