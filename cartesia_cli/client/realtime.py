@@ -43,11 +43,6 @@ OPEN_TIMEOUT_SECONDS = 10.0
 PING_SECONDS = 5.0
 """Time between pings, and until one must be answered: a dead link is noticed in 11 s (websockets' own 20 s: in 41)."""
 
-SMALL_FRAME_BYTES = 1 << 14
-"""A frame up to this size can't be held up if the buffer is empty, so it is sent without a timeout, which would cost
-more than the sending.
-"""
-
 CONFIG_ANSWER_SECONDS = 30.0
 """Seconds after a `config` in which an `error` event may be its refusal: a server with a backlog answers late."""
 
@@ -155,8 +150,6 @@ class RealtimeConnection:
         if self._failure is None and not self._ended:
             self._tap("sent", message)
             try:
-                if not self._socket.transport.get_write_buffer_size() and len(message) < SMALL_FRAME_BYTES:
-                    return await self._socket.send(message)
                 # A ping would be queued after full buffers, so it can't detect a stall: this timeout does.
                 async with asyncio.timeout(self._silence_seconds):
                     return await self._socket.send(message)

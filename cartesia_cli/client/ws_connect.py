@@ -107,9 +107,18 @@ async def open_socket(
                 tap("refused", {"reason": failure.error.message})
             return failure
 
-    socket = await _retry(attempt, retry, on_notice, sleep)
-    socket.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
-    return socket
+    attempts, max_attempts, began = 0, retry.max_attempts(maybe_billed=False), time.monotonic()
+    while isinstance(outcome := await attempt(), Failure):
+        attempts += 1
+        delay, seconds = retry.delay(attempts, outcome.retry_after), retry.max_seconds
+        is_late = seconds is not None and time.monotonic() + delay - began > seconds
+        if not outcome.retryable or attempts >= max_attempts or is_late:
+            raise outcome.error
+        limit = f"try {attempts + 1} of {max_attempts}" if seconds is None else f"for up to {seconds:g} s"
+        on_notice(f"{outcome.error.message}: trying again in {delay:.1f} s ({limit})")
+        await sleep(delay)
+    outcome.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
+    return outcome
 
 
 class _Connect(client.connect):
@@ -136,27 +145,6 @@ class Socket(client.ClientConnection):
         """
         super().connection_lost(exc)
         self.transport.abort = lambda: None  # type: ignore[method-assign]
-
-
-async def _retry(
-    attempt: Callable[[], Awaitable[Socket | Failure]],
-    retry: RetryPolicy,
-    on_notice: Callable[[str], None],
-    sleep: Callable[[float], Awaitable[object]],
-) -> Socket:
-    """Attempt until a connection opens, or until nothing justifies another attempt."""
-    attempts, max_attempts, began = 0, retry.max_attempts(maybe_billed=False), time.monotonic()
-    while isinstance(outcome := await attempt(), Failure):
-        attempts += 1
-        delay = retry.delay(attempts, outcome.retry_after)
-        is_late = retry.max_seconds is not None and time.monotonic() + delay - began > retry.max_seconds
-        if not outcome.retryable or attempts >= max_attempts or is_late:
-            raise outcome.error
-        seconds = retry.max_seconds
-        limit = f"try {attempts + 1} of {max_attempts}" if seconds is None else f"for up to {seconds:g} s"
-        on_notice(f"{outcome.error.message}: trying again in {delay:.1f} s ({limit})")
-        await sleep(delay)
-    return outcome
 
 
 def redacting(tap: FrameTap, redactor: Redactor) -> FrameTap:
