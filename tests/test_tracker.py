@@ -674,15 +674,15 @@ def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
     return [fact for fact in facts if isinstance(fact, UtteranceTimes)]
 
 
-def test_utterance_is_reported_once_no_more_text_can_come() -> None:
+def test_utterance_is_reported_once_when_its_finalize_is_answered() -> None:
     tracker, clock = tracking(ManualTracker)
     clock.onset(0.5)
     clock.advance(2.0, 2.0)
     clock.pause(1.5)
     tracker.finalized(2.1)
-    assert times_of(tracker.process(FlushDone(), 2.4)) == times_of(tracker.advance(12.0)) == []
     expected = UtteranceTimes(0.5, 1.5, 2.0, 2.0, finalized=2.1, flushed=2.4)
-    assert times_of(tracker.advance(14.0)) == [expected]
+    assert times_of(tracker.process(FlushDone(), 2.4)) == [expected]
+    assert times_of(tracker.process(Delta(text="late"), 2.5)) == times_of(tracker.advance(14.0)) == []
     assert times_of(tracker.settle_open(complete=True)) == []
 
 

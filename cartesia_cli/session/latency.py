@@ -17,7 +17,8 @@ are never estimated:
 - if an utterance was cut off during speech (a cap, the end of the audio), there is no last speech,
   and what follows the cut has no onset
 - if it is uncertain which speech a turn or a text belongs to, nothing is counted that depends on it
-- a `finalize` without `flush_done` or `done` has no last text: it may still have been to come
+- a `finalize` without `flush_done` or `done` has no last text: it may still have been to come; nor has text that comes
+  after its `flush_done` latencies
 
 Must never delay the session or grow with it: every method but `report` takes constant time, and memory is bounded.
 """

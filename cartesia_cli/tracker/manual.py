@@ -102,15 +102,13 @@ class LateFlush(NamedTuple):
 
     at             when it came
     span, timing   times of text that comes after it; None: its text came before it
-    sent           the `finalize` that it answers, if there is one
-    awaits_text    whether that is acknowledged only once its text has come
+    awaited        position of the `finalize` that it answers, if that is acknowledged only once its text has come
     """
 
     at: float
     span: tuple[float, float] | None
     timing: Timing
-    sent: SentFinalize | None = None
-    awaits_text: bool = False
+    awaited: float | None = None
 
 
 class ManualTracker:
@@ -133,7 +131,7 @@ class ManualTracker:
 
     @property
     def is_all_answered(self) -> bool:
-        awaits_text = self._flush is not None and self._flush.awaits_text
+        awaits_text = self._flush is not None and self._flush.awaited is not None
         return not self._due and not self._open.text and not awaits_text and self.timeline.is_quiet
 
     def confirm_end(self) -> bool:
@@ -147,7 +145,6 @@ class ManualTracker:
     def advance(self, now: float) -> Iterator[Fact]:
         if self._flush is not None and now - self._flush.at > LATE_TEXT_SECONDS:
             yield from self._acknowledge_awaited()
-            yield from self._report_flush()
             self._flush = None
         if self.is_all_answered:
             position = self.timeline.position_at(now - MAX_RESPONSE_SECONDS)
@@ -186,7 +183,6 @@ class ManualTracker:
 
     def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:
         """is_done: the server said that nothing more will come, so the last text is known to be the last."""
-        yield from self._report_flush()
         if not (complete and self._has_new_text) and self._open.length < self._lost.length:
             self._open = self._lost
         self._lost = PendingText()
@@ -204,27 +200,26 @@ class ManualTracker:
 
     def _flush_answered(self, now: float) -> Iterator[Fact]:
         yield from self._acknowledge_awaited()
-        yield from self._report_flush()
         sent = self._due.popleft() if self._due else None
-        span, times = sent.span if sent else None, sent.times if sent else UtteranceTimes(*self.timeline.speech)
-        if span is None:
+        if sent is None:
+            times: UtteranceTimes | None = UtteranceTimes(*self.timeline.speech)
             span = self.timeline.end_utterance()
-        elif times is not None:
-            times = replace(times, flushed=now)
+        else:
+            times, span = sent.times and replace(sent.times, flushed=now), sent.span
         said, settled = self._open, [*self._settle(span)]
         awaits_text = sent is not None and sent.spoke and not self._has_text
-        if settled:
-            self._flush = LateFlush(now, None, "estimated", sent and sent._replace(times=None), awaits_text)
-        else:
-            kept = None if times is None else replace(times, first_text=said.first_at)
-            self._flush = LateFlush(now, span, "audio", sent and sent._replace(times=kept), awaits_text)
-            said.first_at = None
+        awaited = sent.position if sent is not None and awaits_text else None
+        self._flush = LateFlush(now, None, "estimated", awaited) if settled else LateFlush(now, span, "audio", awaited)
         self._has_text = False
         yield from settled
         if settled:
             yield from self._report(times, said)
+        else:
+            first, said.first_at = said.first_at, None
+            if sent is not None and (sent.spoke or first is not None):
+                yield from self._report(times and replace(times, first_text=first))
         if sent is not None and not awaits_text:
-            yield from self._finalize_answered(sent)
+            yield from self._finalize_answered(sent.position)
 
     def _text_grew(self, now: float) -> Iterator[Fact]:
         is_blank = not self._open.text.strip()
@@ -234,12 +229,10 @@ class ManualTracker:
             is_late = self.timeline.is_quiet and not self._due
             if is_late and flush.span is not None:
                 self._open.timing = flush.timing
-                said = self._open
                 for segment in self._settle(flush.span):
                     yield from self._acknowledge_awaited()
                     self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated")
                     yield segment
-                    yield from self._report(flush.sent and flush.sent.times, said)
                 return
             if is_late or flush.timing == "audio":
                 self._open.timing = "estimated"
@@ -278,17 +271,9 @@ class ManualTracker:
 
     def _acknowledge_awaited(self) -> Iterator[Fact]:
         """Acknowledge a `flush_done` whose text has come, or won't come any more."""
-        if self._flush is not None and self._flush.awaits_text and self._flush.sent is not None:
-            sent, self._flush = self._flush.sent, self._flush._replace(awaits_text=False)
-            yield from self._finalize_answered(sent)
-
-    def _report_flush(self) -> Iterator[Fact]:
-        """Report the utterance of the last `flush_done`: its text won't come any more."""
-        if self._flush is not None and self._flush.sent is not None:
-            sent = self._flush.sent
-            self._flush = self._flush._replace(sent=sent._replace(times=None))
-            if sent.spoke or (sent.times is not None and sent.times.first_text is not None):
-                yield from self._report(sent.times)
+        if self._flush is not None and self._flush.awaited is not None:
+            position, self._flush = self._flush.awaited, self._flush._replace(awaited=None)
+            yield from self._finalize_answered(position)
 
     def _report(
         self, times: UtteranceTimes | None, said: PendingText | None = None, *, is_last: bool = True
@@ -306,8 +291,8 @@ class ManualTracker:
             self._open.first_at = now if self._open.first_at is None else self._open.first_at
             self._open.last_at = now if delta.is_final else self._open.last_at
 
-    def _finalize_answered(self, sent: SentFinalize) -> Iterator[Fact]:
-        self._acknowledged = max(self._acknowledged, sent.position)
+    def _finalize_answered(self, position: float) -> Iterator[Fact]:
+        self._acknowledged = max(self._acknowledged, position)
         self.timeline.release(self._acknowledged)
         yield FinalizeAnswered()
 
