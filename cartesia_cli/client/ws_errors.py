@@ -16,6 +16,7 @@ from websockets.exceptions import (
     InvalidStatus,
     ProxyError,
 )
+from websockets.frames import CloseCode
 from websockets.http11 import Response
 
 from ..errors import ApiError, CliError, NetworkError, ProtocolError
@@ -33,25 +34,11 @@ HINTS = http_errors.HINTS | {
 }
 """What to do about each status below 500 of a handshake."""
 
-RETRYABLE_CODES = {
-    1000: "normal closure",
-    1001: "going away",
-    1005: "no code",
-    1011: "internal error",
-    1012: "service restart",
-    1013: "try again later",
-    1014: "bad gateway",
-}
+RETRYABLE_CODES = frozenset({1000, 1001, 1005, 1011, 1012, 1013, 1014})
 """Codes with which a server may end any session (RFC 6455 7.4.1, and IANA's register): a new one may succeed."""
 
-REFUSING_CODES = {
-    1002: "protocol error",
-    1003: "unsupported data",
-    1007: "invalid data",
-    1008: "policy violation",
-    1009: "message too big",
-    1010: "extension missing",
-}
+CODE_NAMES = {code.value: code.name.replace("_", " ").lower() for code in CloseCode}
+"""Such as "going away"."""
 
 
 def response_headers(response: Response | None) -> dict[str, str]:
@@ -150,7 +137,7 @@ def _lost_connection_error(closed: ConnectionClosed, peer: Peer, silence_seconds
 
 def _close_frame_error(code: int, reason: str, peer: Peer) -> CliError:
     """A close frame from the server that came too early."""
-    meaning = RETRYABLE_CODES.get(code) or REFUSING_CODES.get(code)
+    meaning = CODE_NAMES.get(code)
     name = "no code" if code == 1005 else f"code {code}, {meaning}" if meaning else f"code {code}"
     quoted = peer.quote(reason)
     details = f"{name}: {quoted}" if quoted else name
