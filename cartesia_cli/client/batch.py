@@ -152,28 +152,25 @@ class BatchClient:
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""
-
-        def build(progress: UploadProgress) -> HttpRequest:
-            body = json.dumps(dict(request), ensure_ascii=False).encode()
-            return HttpRequest("POST", {"Content-Type": "application/json"}, body)
+        text = json.dumps(dict(request), ensure_ascii=False).encode()
+        post = HttpRequest("POST", {"Content-Type": "application/json"}, text)
+        address = build_url(self._base_url, "/tts/bytes")
 
         def check(body: bytes) -> bytes:
             if not body.startswith(b"RIFF"):
                 raise ProtocolError("the response is not a WAV file")
             return body
 
-        return self._send(Request("the sample", build_url(self._base_url, "/tts/bytes"), build, check, deadlines))
+        return self._send(Request("the sample", address, lambda progress: post, check, deadlines))
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
         """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
         from ..protocol.models import MODELS_PATH, MODELS_QUERY, decode_models
 
         address = build_url(self._base_url, MODELS_PATH, MODELS_QUERY)
-
-        def build(progress: UploadProgress) -> HttpRequest:
-            return HttpRequest("GET")
-
-        return self._send(Request("the list of models", address, build, decode_models, deadlines, costs=False))
+        get = HttpRequest("GET")
+        name = "the list of models"
+        return self._send(Request(name, address, lambda progress: get, decode_models, deadlines, costs=False))
 
     def _send(self, request: Request[T]) -> T:
         """Attempt a request until it succeeds, or until nothing justifies another attempt."""

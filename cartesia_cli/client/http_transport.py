@@ -233,21 +233,13 @@ def _redirect_target(address: str, reply: HttpResponse) -> str:
         here, there = urlsplit(address), urlsplit(target)
     except ValueError:
         location = ""
+    hint = "check the base URL"
     if not location:
-        raise ApiError(
-            "the server sent a redirect without a usable address", hint="check the base URL", status=reply.status
-        )
-    if (here.scheme, here.netloc) == (there.scheme, there.netloc):
-        if reply.status not in (307, 308):
-            raise ApiError(
-                "the server sent a redirect that would drop the upload",
-                hint="check the path of the base URL",
-                status=reply.status,
-            )
+        what = "sent a redirect without a usable address"
+    elif (here.scheme, here.netloc) != (there.scheme, there.netloc):
+        what, hint = f"redirects to {redirect_target(target)}", OTHER_SERVER if there.scheme in PORTS else hint
+    elif reply.status not in (307, 308):
+        what, hint = "sent a redirect that would drop the upload", "check the path of the base URL"
     else:
-        raise ApiError(
-            f"the server redirects to {redirect_target(target)}",
-            hint=OTHER_SERVER if there.scheme in PORTS else "check the base URL",
-            status=reply.status,
-        )
-    return target
+        return target
+    raise ApiError(f"the server {what}", hint=hint, status=reply.status)
