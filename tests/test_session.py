@@ -281,7 +281,8 @@ def test_only_a_server_of_this_machine_may_be_busy_with_the_last_words(
         return [240.0, Delta(text=" late"), FlushDone(), Done(), None] if isinstance(said, Close) else []
 
     @asynccontextmanager
-    async def connect(*_: object, **__: object) -> AsyncIterator[Wire]:
+    async def connect(*_: object, ping_timeout: float, **__: object) -> AsyncIterator[Wire]:
+        assert (ping_timeout > 60) is local
         yield Wire(answer)
 
     monkeypatch.setattr(live_session, "connect", connect)

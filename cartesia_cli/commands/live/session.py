@@ -21,7 +21,7 @@ import typer
 
 from ...audio.vad import Endpointer
 from ...client import RetryPolicy
-from ...client.realtime import RealtimeConnection, connect, ignore
+from ...client.realtime import PING_SECONDS, RealtimeConnection, connect, ignore
 from ...client.ws_connect import FrameTap
 from ...errors import ApiError, Exit, NetworkError, OutputError
 from ...output import Layout
@@ -60,6 +60,9 @@ LANGUAGE_HINTS_HINT = "--language-hint is for ink-preview, with codes of its lan
 
 SHARED_RECONNECT_SECONDS = 2.0
 """How long to look for a `serve` of this machine again: one that has ended does not come back at the same address."""
+
+OWN_SERVER_PING_SECONDS = 300.0
+"""How long the server in this process may leave a ping unanswered: with a minute of audio queued, it reads nothing."""
 
 MAX_RECONNECTS = 1000
 """Attempts at one reconnect: more than its time limit allows, so that time is the only limit."""
@@ -161,6 +164,7 @@ class LiveSession:
             retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if is_reconnect else RetryPolicy(),
             on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
             api_version=server.api_version,
+            ping_timeout=OWN_SERVER_PING_SECONDS if server.local and not server.is_shared else PING_SECONDS,
         ) as connection:  # fmt: skip
             self._has_connected = True
             self._wait_status.connected()
