@@ -95,7 +95,6 @@ def listen(
     from .batch.output_checks import check_output
     from .live import interaction, recovery
     from .live import session as live_session
-    from .live.append_file import check_appendable
     from .live.exec_hook import ExecHook
 
     plan, layout = options.plan(), options.layout()
@@ -103,7 +102,6 @@ def listen(
         raise UsageError("--list and --discard can't be combined")
     if append is not None:
         check_output(append, force=False, creates_folder=False, appends=True)
-        check_appendable(append)
     if listing or discard:
         (recovery.list_recordings if listing else recovery.discard_recordings)(
             recovery.find_recordings(recording), reporter

@@ -11,24 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import OutputError, UsageError
+from ...errors import OutputError
 from ...output.sanitize import printable
-
-
-def check_appendable(path: Path) -> None:
-    """Raise UsageError if a file can't be opened for appending. Changes nothing: a missing file is created and removed,
-    because a file system may refuse writes that permissions allow.
-    """
-    real = Path(os.path.realpath(path))
-    is_new = not real.exists()
-    if not is_new and not real.is_file():  # opening a FIFO would block until it has a reader
-        return
-    try:
-        real.open("ab").close()
-        if is_new:
-            real.unlink()
-    except OSError as error:
-        raise UsageError(f"{path} can't be written: {error.strerror}", hint="choose another file") from error
 
 
 def _ends_within_line(path: Path) -> bool:
