@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ...audio.wav_writer import BYTES_PER_SAMPLE, encode_header
-from ...client import BatchClient, Deadlines, RetryPolicy, Upload
+from ...client import BatchClient, Upload
 from ...daemon_thread import start_daemon_thread_async
 from ...errors import OutputError
 from ...output.console import Reporter
@@ -17,7 +17,8 @@ from ...protocol.constants import BATCH_MODEL
 from ...protocol.realtime import RealtimeOptions
 from ...session.interfaces import CatchUp
 from ...transcript import Segment, blank_between, from_batch
-from ..backend import MIN_LOCAL_SPEED, RunningServer
+from ..backend import Backend, RunningServer
+from ..local_extra import LocalServerObserver
 
 
 def batch_catch_up(
@@ -48,23 +49,15 @@ def batch_catch_up(
 
     def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=BATCH_MODEL, language=options.language, word_timestamps=True)
-        speed, headers = {"speed": MIN_LOCAL_SPEED} if server.local else {}, dict[str, str]()
-        if server.local:
-            from ...server.observer import RECORDING_HEADER
-
-            headers[RECORDING_HEADER] = path.name
         with BatchClient(
-            server.base_url,
-            server.credential,
-            retry=RetryPolicy(),
-            on_retry=reporter.info,
-            api_version=server.api_version,
+            server.base_url, server.credential, on_retry=reporter.info, api_version=server.api_version
         ) as client:
+            backend = Backend(client, LocalServerObserver(reporter), local=server.local)
             response = client.transcribe(
                 Upload(path, "rest.wav", "audio/wav", "the rest"),
                 asked,
-                deadlines=Deadlines.for_audio(path.stat().st_size, seconds, **speed),
-                headers=headers,
+                deadlines=backend.deadlines(path.stat().st_size, seconds, None),
+                headers=backend.track_recording().headers,
             )
         return from_batch(response, source="", model=BATCH_MODEL, measured_duration=seconds).segments
 
