@@ -144,7 +144,6 @@ def test_lost_connection_is_reported_after_all_events(dialect: Endpoint, script:
 
 @BOTH
 def test_a_server_that_is_gone_takes_no_more_audio(dialect: Endpoint) -> None:
-    """Both halves meet the loss, in whichever order, and tell the same (see `session`)."""
     for script in (foreign.drops, foreign.resets):
         with RealtimeServer(script) as server:
             failed(converse(server, dialect, send_on), NetworkError, "lost")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -99,9 +98,7 @@ class RealtimeConnection:
         secret = peer.credential.secret if peer.credential else ""
         self._frame_redactor = Redactor(secret if is_long(secret) else "")
         self._request_id = response_headers(socket.response).get("x-request-id")
-        self._read_lock = asyncio.Lock()
         self._frames_received = 0
-        self._pending_events: deque[Event] = deque()
         self._closing = self._ended = False
         self._config_sent_at: float | None = None  # when the last `config` was sent, if it may still be refused
         self._config_refused_at: float | None = None
@@ -118,7 +115,8 @@ class RealtimeConnection:
     async def send(self, frame: bytes) -> None:
         """Send audio: `pcm_s16le`, whole samples, at the rate of the options. It is converted to their encoding.
 
-        After the end of the session it raises the error that iteration raises, or NetworkError if that raises none.
+        After the end of the session it raises the error that iteration has raised. NetworkError if that has raised none
+        yet: it will say why the session ended.
         """
         if self._encoding != "pcm_s16le":
             from ..audio.pcm import convert_s16le  # imports numpy, which few sessions need here
@@ -140,9 +138,7 @@ class RealtimeConnection:
         return self
 
     async def __anext__(self) -> Event:
-        async with self._read_lock:
-            event = self._pending_events.popleft() if self._pending_events else await self._next_event()
-        if event is None:
+        if (event := await self._next_event()) is None:
             raise StopAsyncIteration
         return event
 
@@ -154,11 +150,10 @@ class RealtimeConnection:
                 async with asyncio.timeout(self._silence_seconds):
                     return await self._socket.send(message)
             except ConnectionClosed:
-                await self._read_to_end()
+                pass  # the reason may be among the events that haven't been read
             except TimeoutError:
                 self._stalled = stalled_error(self._peer, self.request_id, self._silence_seconds)
                 self._socket.transport.abort()
-                await self._read_to_end()
         raise self._failure or already_closed_error(self._peer)
 
     async def _next_event(self) -> Event | None:
@@ -216,13 +211,6 @@ class RealtimeConnection:
         """The error to raise: lost words before a refusal at the end, which may only mean that no speech was found."""
         refused_at_end = self._closing and isinstance(error, ApiError)
         return self._lost_words if self._lost_words is not None and refused_at_end else error
-
-    async def _read_to_end(self) -> None:
-        """Read the remaining events, and keep them for iteration: the reason of the end may be among them."""
-        async with self._read_lock:
-            with suppress(CliError):
-                while (event := await self._next_event()) is not None:
-                    self._pending_events.append(event)
 
     def _decode_frame(self, frame: str | bytes) -> Event | None:
         """A frame as an event; None for anything else, which is not worth losing a session for."""
