@@ -283,6 +283,7 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
                                                           ("model", "ink-whisper"))
        for name, other in (("turn_start_threshold", 0.7), ("turn_eager_end_threshold", 0.4),
                            ("turn_end_threshold", 0.2), ("turn_end_timeout_ms", 700))},
+    ("list", "discard"): (True, True),
     ("script", "local_model"): ("a", "small"),
     ("grep", "output_dir"): ("a", "out"),
 }  # fmt: skip

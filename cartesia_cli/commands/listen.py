@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ..directories import state_dir
-from ..errors import CliError, Exit, OutputError, UsageError
+from ..errors import CliError, Exit, OutputError
 from ..output.console import Reporter
 from ..output.files import StdoutClosed
 from . import options as given
@@ -98,8 +98,6 @@ def listen(
     from .live.exec_hook import ExecHook
 
     plan, layout = options.plan(), options.layout()
-    if listing and discard:
-        raise UsageError("--list and --discard can't be combined")
     if append is not None:
         check_output(append, force=False, creates_folder=False, appends=True)
     if listing or discard:

@@ -128,6 +128,7 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
       for other in ("finalize", "push_to_talk") for name in TURNS),
     *(Exclusion("model", name, "turn detection is for --mode auto, which ink-2 has", when=_whisper_in_manual_mode)
       for name in TURNS),
+    Exclusion("list", "discard"),
     Exclusion("script", "local_model", "a script needs no model: leave one of them out"),
 )  # fmt: skip
 
