@@ -252,6 +252,19 @@ def test_resumed_run_with_other_inputs_keeps_the_lines_of_earlier_ones(
     assert [line["audio_filepath"] for line in documents(tmp_path / "out.jsonl")] == ["wavs/2.wav"]
 
 
+def test_recording_that_changed_and_fails_then_loses_its_line(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    command = ["wavs", "--no-cache", "--output-manifest", "out.jsonl", "--output-dir", "out"]
+    assert transcribe(*command).returncode == Exit.DONE
+    for number in (3, 4):
+        write_wav(tmp_path / "wavs" / f"{number}.wav", 5000 + number * 2)
+    service.refused = {"3.wav"}
+    assert transcribe(*command, "--resume").returncode == Exit.FAILED
+    names = [line["audio_filepath"] for line in documents(tmp_path / "out.jsonl")]
+    assert names == [f"wavs/{number}.wav" for number in range(10) if number != 3]
+
+
 def test_part_to_the_end_of_a_recording_is_not_sent_again(
     tmp_path: Path, transcribe: Transcribe, service: NamingService, parts: list[dict[str, Any]]
 ) -> None:

@@ -140,6 +140,12 @@ class OutputManifest:
             found = self._lines.query(query, recording)
             return _parse(self._read_line(*found[0])) if found else None
 
+    def forget_earlier(self, audio: str, duration: float | None, fields: Mapping[str, Any]) -> None:
+        """Leave the line of a recording in an earlier run out, unless this run adds one."""
+        recording = _identity(describe_result(audio, duration, "", fields))
+        with self._lock:
+            self._lines.query("DELETE FROM line WHERE recording = ? AND number IS NULL", recording)
+
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
         with self._lock, output_errors(self._partial):

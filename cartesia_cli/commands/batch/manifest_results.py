@@ -106,6 +106,13 @@ class ManifestResults:
             self.add(item, earlier["pred_text"], earlier.get("duration"))
         return earlier is not None
 
+    def forget(self, job: Job) -> None:
+        """Leave out the line that a recording has in the manifest of an earlier run: it is transcribed again, and may
+        fail.
+        """
+        assert self._manifest is not None
+        self._manifest.forget_earlier(self._audio(job.input), job.seconds, job.input.fields or {})
+
     def keep_others(self, jobs: Iterable[Job], chosen: Iterable[Job]) -> None:
         """Take over the lines of the jobs that aren't among the chosen ones, as far as they have any."""
         numbers = {job.input.number for job in chosen}

@@ -39,8 +39,8 @@ def pending(
     reporter: Reporter,
     refuse: Refuse,
 ) -> list[Job]:
-    """The jobs that are left, each with only the results that it lacks. Those that are done get their lines in the
-    manifest. Raises UsageError if the only one can't be done; several are refused.
+    """The jobs that are left, each with only the results that it lacks. Only those that are done have lines in the
+    manifest then. Raises UsageError if the only one can't be done; several are refused.
     """
     waiting: list[Job] = []
     for job in jobs:
@@ -55,8 +55,11 @@ def pending(
                 left = None
             if left is not None:
                 waiting.append(left)
-            elif config.manifest is not None:
-                config.manifest.keep_finished(job, cached_response(job, config, reporter))
+            if config.manifest is not None:
+                if left is None:
+                    config.manifest.keep_finished(job, cached_response(job, config, reporter))
+                else:
+                    config.manifest.forget(job)
         except UsageError as error:
             if len(jobs) == 1:
                 raise
