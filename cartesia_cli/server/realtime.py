@@ -86,11 +86,10 @@ class RealtimeEndpoint:
             await websocket.send_denial_response(error_response(error, request_id))
 
     async def _run(self, session: RealtimeSession) -> None:
-        if (refusal := session.options.language_hints_error()) is not None:
-            await session.send_error(refusal)
-            await session.refuse(refusal)
-            return
         try:
+            if (refusal := session.options.language_hints_error()) is not None:
+                await session.send_error(refusal)
+                raise refusal
             responder = self._make_responder(session)
         except ApiError as error:
             await session.refuse(error)

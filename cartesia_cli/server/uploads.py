@@ -130,38 +130,36 @@ class _Body:
     async def receive(self) -> Message:
         """The next piece. ApiError 413 as soon as the body is known to be too large, 408 if it comes too slowly."""
         declared = self._request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            raise self._size_error()
-        message = await self._receive_in_time()
-        self._size += len(message.get("body", b""))
-        self.is_complete = not message.get("more_body")
-        if self._size > self._max_bytes:
-            raise self._size_error()
+        self._check_size(int(declared) if declared.isdigit() else 0)
+        now = asyncio.get_running_loop().time()
+        longest = BODY_GRACE_SECONDS + self._size / MIN_BYTES_A_SECOND
+        deadline = now if self.is_too_slow else min(now + BODY_IDLE_SECONDS, self._started + longest)
+        try:
+            async with asyncio.timeout_at(deadline) as self._timeout:
+                message = await self._receive()
+        except TimeoutError:
+            self.is_too_slow = True
+            raise api_error(408, "Request timeout", "The body of the request came too slowly.") from None
+        finally:
+            self._timeout = None
+        self._check_size(self._size)
         return message
 
     async def drain(self) -> None:
         """Receive and ignore what the client is still sending, within limits: cut off at once, it might never read the
         response.
         """
-        size = 0
+        most = self._size + DRAIN_BYTES
         with anyio.move_on_after(DRAIN_SECONDS):
-            while not self.is_complete and size < DRAIN_BYTES:
-                message = await self._request.receive()
-                size += len(message.get("body", b""))
-                self.is_complete = not message.get("more_body")
+            while not self.is_complete and self._size < most:
+                await self._receive()
 
-    async def _receive_in_time(self) -> Message:
-        now = asyncio.get_running_loop().time()
-        longest = BODY_GRACE_SECONDS + self._size / MIN_BYTES_A_SECOND
-        deadline = now if self.is_too_slow else min(now + BODY_IDLE_SECONDS, self._started + longest)
-        try:
-            async with asyncio.timeout_at(deadline) as self._timeout:
-                return await self._request.receive()
-        except TimeoutError:
-            self.is_too_slow = True
-            raise api_error(408, "Request timeout", "The body of the request came too slowly.") from None
-        finally:
-            self._timeout = None
+    async def _receive(self) -> Message:
+        message = await self._request.receive()
+        self._size += len(message.get("body", b""))
+        self.is_complete = not message.get("more_body")
+        return message
 
-    def _size_error(self) -> ApiError:
-        return api_error(413, "Payload too large", f"A request may have at most {self._max_bytes} bytes.")
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise api_error(413, "Payload too large", f"A request may have at most {self._max_bytes} bytes.")
