@@ -120,57 +120,54 @@ class SoundtrackEstimate:
     duration: float | None
 
 
-@dataclass(slots=True)
-class _PacketTimes:
-    """Seconds of the packets of a track: their sum, the gaps between them, and where the last one ends."""
-
-    seconds: float = 0.0
-    gaps: float = 0.0
-    end: float | None = None
-
-    def add(self, start: float | None, length: float) -> None:
-        self.seconds += length
-        if start is not None:
-            if self.end is not None and start - self.end > MIN_GAP_SECONDS:
-                self.gaps += start - self.end
-            self.end = start + length
-
-
 class _SampleClock:
     """Counts the times of packets in samples: exactly, where the container has rounded them, as Matroska does to
     milliseconds (in an M4A, every irregular length takes 8 bytes); and never backwards, where films were joined.
 
-    start   what becomes 0, in units of the track; None: the time of the first packet
+    start     what becomes 0, in units of the track; None: the time of the first packet
+    samples   of all packets so far
+    gaps      samples that are missing between them
     """
 
     def __init__(self, track: AudioStream, start: int | None) -> None:
-        self._rate, self._start = track.codec_context.sample_rate or 1, start
+        self.rate, self._start = track.codec_context.sample_rate or 1, start
         self._frame_samples = track.codec_context.frame_size  # 0: they vary
-        self._samples_per_unit = (track.time_base or Fraction(1)) * self._rate
+        self._unit = track.time_base or Fraction(1)
         self._next: int | None = None
         self._last: int | None = None
+        self.samples = self.gaps = 0
+
+    @property
+    def end(self) -> float:
+        """Where the last packet ends, in seconds of the film."""
+        return float((self._start or 0) * self._unit) + (self._next or 0) / self.rate
 
     def stamp(self, packet: Packet[AudioStream]) -> None:
         """Change the times of the next packet. _CannotCopy if it begins long before the previous one began."""
         if self._start is None:
             self._start = packet.pts or 0
-        unit = self._samples_per_unit
+        unit, tolerance = self._unit * self.rate, MIN_GAP_SECONDS * self.rate
         length = self._corrected(round((packet.duration or 0) * unit), self._frame_samples)
+        if 0 < self._frame_samples < length - tolerance:  # a fragmented MP4 adds a gap to the packet before it
+            length = self._frame_samples
         begins = packet.pts if packet.pts is not None else packet.dts
         at = (self._next or 0) if begins is None else round((begins - self._start) * unit)
         if self._next is not None and self._last is not None:
             at = self._corrected(at, self._next)
-            if self._last - at > MIN_GAP_SECONDS * self._rate:
+            if self._last - at > tolerance:
                 raise _CannotCopy
+            if at - self._next > tolerance:
+                self.gaps += at - self._next
             at = max(at, self._last + 1)
-        packet.time_base = Fraction(1, self._rate)
+        packet.time_base = Fraction(1, self.rate)
         packet.pts = packet.dts = self._last = at
         packet.duration = length
         self._next = at + length
+        self.samples += length
 
     def _corrected(self, samples: int, expected: int) -> int:
         """The expected number of samples, if the unit of the track is too coarse to tell it from the given one."""
-        return expected if abs(samples - expected) <= self._samples_per_unit else samples
+        return expected if abs(samples - expected) <= self._unit * self.rate else samples
 
 
 class _CannotCopy(Exception):
@@ -274,21 +271,21 @@ def _copy_track(
         if stream.index != track.index:
             stream.discard = Discard.all  # most demuxers then skip its packets in the file
     # Samples before 0 are left out only where the file says so.
-    times, clock = _PacketTimes(), _SampleClock(track, track.start_time if copy_format.has_times else None)
+    clock = _SampleClock(track, track.start_time if copy_format.has_times else None)
     with (
         new_file(folder, copy_format.extension, f"the sound of {name}") as (_, path),
         av.open(str(path), "w", format=copy_format.muxer, options=dict(copy_format.options)) as output,
     ):
         copy = output.add_stream_from_template(track)
-        for packet in _decodable_packets(container, track, times, warn):
+        for packet in _decodable_packets(container, track, clock, warn):
             clock.stamp(packet)
             packet.stream = copy
             _mux(output, packet)
-    if times.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
-        warn(f"its sound has gaps of {times.gaps:.2f} s: times after them may be too early")
+    if clock.gaps and TOLERANCES.get(container.format.name) is not UNCHECKED:
+        warn(f"its sound has gaps of {clock.gaps / clock.rate:.2f} s: times after them may be too early")
     media = probe(path, name)
     if media.estimated:  # by the bit rate of the first frames
-        media = media._replace(duration=times.seconds, estimated=False)
+        media = media._replace(duration=clock.samples / clock.rate, estimated=False)
     return Soundtrack(path, media, video=bool(container.streams.video))
 
 
@@ -302,13 +299,14 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 
 
 def _decodable_packets(
-    container: InputContainer, track: AudioStream, times: _PacketTimes, warn: Warn
+    container: InputContainer, track: AudioStream, clock: _SampleClock, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
-    """The packets of a track; warns of damage. _CannotCopy if none of the first MAX_UNDECODABLE_PACKETS is usable."""
+    """The packets of a track, which `clock` counts; warns of damage. _CannotCopy if none of the first
+    MAX_UNDECODABLE_PACKETS is usable.
+    """
     import av
 
-    unit, tried, is_decodable = float(track.time_base or 0), 0, False
-    frame_seconds = track.codec_context.frame_size / (track.codec_context.sample_rate or 1)  # 0: they vary
+    tried, is_decodable = 0, False
     try:
         for packet in read_packets(container, track):
             if not packet.size:  # the end
@@ -319,15 +317,11 @@ def _decodable_packets(
                     is_decodable = bool(packet.decode())
                 if not is_decodable and tried == MAX_UNDECODABLE_PACKETS:
                     break
-            length = (packet.duration or 0) * unit
-            if 0 < frame_seconds < length - MIN_GAP_SECONDS:  # a fragmented MP4 adds a gap to the packet before it
-                length = frame_seconds
-            times.add(None if packet.pts is None else packet.pts * unit, length)
             yield packet
     except av.FFmpegError as error:
         if not is_decodable:
             raise _CannotCopy from error
-        end = times.seconds if times.end is None else times.end - start_time(container)
+        end = clock.end - start_time(container)
         warn(f"it is damaged: nothing after {end:.2f} s can be read ({error.strerror})")
     if not is_decodable:
         raise _CannotCopy
