@@ -195,6 +195,20 @@ def test_resume_to_stdout_is_refused_once_for_a_list_that_comes_in(transcribe: T
     assert stderr.count("--resume needs results in files, and these go to stdout") == 1
 
 
+@pytest.mark.parametrize("options", [["-f", "ndjson", "-o", "all.ndjson"], ["-f", "srt", "-o", "-"]])
+def test_list_that_comes_in_has_room_for_one_result_in_one_target(
+    service: NamingService, talks: Talks, tmp_path: Path, start: Start, options: list[str]
+) -> None:
+    names = talks(2)
+    process = start("--files-from", "-", *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stdout, stderr = process.communicate("\n".join(names), timeout=30)
+    assert (process.returncode, stdout) == (2, "") and "results to one file" in stderr
+    assert not service.names and not (tmp_path / "talks" / "all.ndjson").exists()
+    process = start("--files-from", "-", *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    stdout, _ = process.communicate(names[0], timeout=30)
+    assert process.returncode == 0 and len(service.names) == 1
+
+
 def test_max_credits_stops_before_they_are_exceeded(
     service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -307,6 +309,31 @@ def test_interrupted_run_says_where_its_lines_are(
     assert transcribe(*command[1:], "--resume").returncode == Exit.DONE
     assert len(documents(tmp_path / "out.jsonl")) == 10
     assert len(service.names) - before <= 5
+
+
+@pytest.mark.parametrize("options", [["-f", "text", "--output-dir", "out"], []])
+def test_results_are_kept_and_the_run_stops_when_the_manifest_cannot_be_written(
+    tmp_path: Path, transcribe: Transcribe, env: dict[str, str], service: NamingService, options: list[str]
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *(line | {"note": "x" * 5000} for line in nemo(0, 1, 2)))
+    command = ["in.jsonl", "--output-manifest", "m.jsonl", "--no-cache", "--jobs", "1", *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "cartesia_cli", "transcribe", *command],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY)),
+        env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "m.jsonl.part: can't be written: File too large" in done.stderr
+    assert len(service.names) == 1  # each other line would go to the same file
+    if options:
+        assert [file.name for file in (tmp_path / "out").glob("*/*.txt")] == ["0.txt"]
+        assert "1 done" in status(tmp_path / "out")
+    else:
+        assert json.loads(done.stdout)["pred_text"] == service.text("0.wav")
+    done = transcribe(*command, "--resume")
+    assert done.returncode == 0
+    assert [line["id"] for line in documents(tmp_path / "m.jsonl")] == [0, 1, 2]
+    assert len(service.names) == 3 + (not options)
 
 
 def test_each_shard_writes_a_manifest_of_its_own(tmp_path: Path, transcribe: Transcribe) -> None:

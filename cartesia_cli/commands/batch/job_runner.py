@@ -273,7 +273,7 @@ class JobRunner:
 
     def _write_files(self, done: TranscribedJob, planned: Job, texts: list[str]) -> None:
         """Write the results of a recording to files, and record them. What goes to the common output is appended to
-        `texts`. Raises OutputError, after all of them, for a file that can't be written.
+        `texts`. Raises OutputError, after all of them, for a file that can't be written, such as the manifest.
 
         planned   the job before its recording was downloaded or cut
         """
@@ -283,9 +283,17 @@ class JobRunner:
             self._summary.audio_seconds += transcript.duration or 0.0
             self._summary.requested_seconds += done.requested_seconds
             self._summary.from_cache += done.from_cache
-        if config.manifest is not None:  # first, because a recording with results counts as done
-            config.manifest.add(item, transcript.text, job.seconds or transcript.duration)
         write_error = None if done.body is None else save_body(done.body, job, reporter, replaces=config.replaces)
+        manifest_error: OutputError | None = None
+        if config.manifest is not None:  # before the results, because a recording that has them counts as done
+            line = item, transcript.text, job.seconds or transcript.duration
+            try:
+                config.manifest.add(*line)
+            except OutputError as error:
+                manifest_error = error
+                if not job.targets:  # the line is all there is
+                    texts.append(config.manifest.line(*line))
+                    raise
         try:
             write_results(
                 transcript, job.targets, config.layout, reporter,
@@ -303,6 +311,8 @@ class JobRunner:
             reporter.info(f"{item.source}: no speech found")
         if config.matches is None or not config.matches.combined:
             self._outcomes.done(planned, done.audio, config, transcript.duration or 0.0, done.credits)
+        if manifest_error is not None:
+            raise manifest_error
 
     def _media(self, done: TranscribedJob, planned: Job) -> PageMedia:
         """The recording for a page, which can refer to it if it is a whole file that stays where it is."""

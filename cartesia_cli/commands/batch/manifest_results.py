@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...errors import UsageError
+from ...errors import OutputError, UsageError
 from ...output.console import Reporter
 from ...output.text_json import to_json
 from ...protocol.batch import ServerResponse
@@ -91,11 +91,18 @@ class ManifestResults:
         if self._manifest is None:
             self._manifest = OutputManifest(self._path, resume=self._resume, force=self._force, dry_run=self._dry_run)
 
+    def line(self, item: Input, text: str, duration: float | None) -> str:
+        """The line of a recording. `duration`: in seconds, as measured."""
+        return to_json(describe_result(self._audio(item), duration, text, item.fields or {}))
+
     def add(self, item: Input, text: str, duration: float | None) -> None:
-        """Write the line of a recording. `duration`: in seconds, as measured."""
+        """Write the line of a recording."""
         assert self._manifest is not None
-        line = describe_result(self._audio(item), duration, text, item.fields or {})
-        self._manifest.add(item.number, to_json(line))
+        try:
+            self._manifest.add(item.number, self.line(item, text, duration))
+        except OutputError as error:
+            error.stops_batch = True  # every other line goes to the same file
+            raise
 
     def keep(self, job: Job) -> bool:
         """Write the line that a recording has in the manifest of an earlier run; whether it has one."""

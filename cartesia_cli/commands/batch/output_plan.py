@@ -92,6 +92,12 @@ class OutputPlan(NamedTuple):
         """Whether results go to stdout."""
         return bool(self.formats) and self._has_single_target() and self.output_file is None
 
+    @property
+    def takes_one_result(self) -> bool:
+        """Whether results go to one target that can hold that of a single input only."""
+        has_room = not self.formats or self.combined or (self.output_file is None and self.formats[0] in CONCATENABLE)
+        return self._has_single_target() and not has_room
+
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
         if stdout is closed. `find_owner` knows the results of earlier runs.
@@ -116,10 +122,9 @@ class OutputPlan(NamedTuple):
 
     def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
-        file = self.output_file
-        if len(inputs) > 1 and not self.combined and (file is not None or name not in CONCATENABLE):
+        if len(inputs) > 1 and self.takes_one_result:
             raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
-        return [{name: file} for _ in inputs]
+        return [{name: self.output_file} for _ in inputs]
 
 
 def _separate_targets(

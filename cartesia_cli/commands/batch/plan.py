@@ -56,7 +56,8 @@ class BatchPlan:
         outcomes          of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
-        streamed          whether inputs come in while others are being transcribed: each is planned by itself
+        streamed          whether inputs come in while others are being transcribed: each is planned by itself, unless
+                          there is room for the result of one only
         on_found          called when the first inputs are found, before they are probed: whether any may be a recording
         """
         self._options, self._plan, self._outcomes, self._reporter = options, plan, outcomes, reporter
@@ -65,7 +66,7 @@ class BatchPlan:
         self.to_stdout = plan.to_stdout
         self.unusable = self.done = 0
         items: list[Input | InputError] = []
-        if streamed:
+        if streamed and not plan.takes_one_result:
             self.complete = False
             self._later: Iterator[list[Input | InputError]] = ([item] for item in found)
         else:
