@@ -25,7 +25,7 @@ from .commands import COMMANDS
 from .commands import options as given
 from .commands.configured_command import ConfiguredCommand, asks_for_json
 from .commands.option_sources import divided
-from .errors import CliError, Exit, Interrupted, OutputError, UsageError
+from .errors import CliError, Exit, InputError, Interrupted, OutputError, UsageError
 from .output.console import Reporter
 from .output.files import StdoutClosed
 
@@ -168,6 +168,8 @@ def _as_cli_error(error: Exception, command: str | None) -> CliError:
         near = [other for other in getattr(error, "possibilities", None) or () if not other.startswith("--no-")]
         meant = f"did you mean {' or '.join(sorted(near))}? " if near and not name.startswith("--no-") else ""
         return UsageError(error.message if meant or name else error.format_message(), hint=f"{meant}{page} lists all")
+    if isinstance(error, FileNotFoundError) and os.stat(os.curdir).st_nlink == 0:
+        return InputError("the working folder doesn't exist any more", hint="change to another one with cd")
     message = f"internal error: {type(error).__name__}: {error}"
     return CliError(message, hint="--debug shows where; please report it")
 

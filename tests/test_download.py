@@ -237,8 +237,9 @@ def test_unreachable_server_is_a_network_error(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.mp3"
     with downloader() as client, pytest.raises(NetworkError, match="can't be reached: Connection refused"):
         client.download(url, tmp_path)
-    with downloader() as client, pytest.raises(InputError, match="not a valid URL"):
-        client.download("http://[::1/a.mp3", tmp_path)
+    for host in ("[::1", "a..example", f"{'a' * 64}.example"):
+        with downloader() as client, pytest.raises(InputError, match="not a valid URL"):
+            client.download(f"http://{host}/a.mp3", tmp_path)
 
 
 def test_describe_gets_size_and_version_without_the_content() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -193,6 +195,20 @@ def test_resume_to_stdout_is_refused_once_for_a_list_that_comes_in(transcribe: T
     _, stderr = process.communicate("a.wav\nb.wav\n", timeout=30)
     assert process.returncode == 2
     assert stderr.count("--resume needs results in files, and these go to stdout") == 1
+
+
+def test_command_for_the_rest_names_files_with_any_name(transcribe: Transcribe, tmp_path: Path) -> None:
+    names = [b"caf\xe9.wav", b"new\nline.wav", b"it's \\ \x1b.wav", "plain é.wav".encode()]
+    for name in names:
+        write_wav(Path(os.fsdecode(os.fsencode(tmp_path / "talks") + b"/" + name)), 3244)
+    with FaultServer(refuses(402)) as server:
+        files = map(os.fsdecode, names)
+        done = transcribe(*files, "--output-dir", "out", "--jobs", "1", CARTESIA_BASE_URL=server.base_url)
+    command = re.search(r"then: (cartesia-cli transcribe .*)", done.stderr)
+    assert command is not None and command[1].isprintable()
+    said = subprocess.run(["bash", "-c", f"cartesia-cli() {{ printf '%s\\0' \"$@\"; }}; {command[1]}"],
+                          stdout=subprocess.PIPE, check=True).stdout  # fmt: skip
+    assert said.split(b"\0")[-1 - len(names) : -1] == names
 
 
 @pytest.mark.parametrize("options", [["-f", "ndjson", "-o", "all.ndjson"], ["-f", "srt", "-o", "-"]])

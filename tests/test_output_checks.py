@@ -256,3 +256,17 @@ def test_url_as_output_is_a_usage_error(arguments: tuple[object, ...], run: Run,
     assert done.returncode == 2
     assert b"://bucket/talk" in done.stderr and b"is a URL" in done.stderr
     assert not (tmp_path / "s3:").exists() and not (tmp_path / "https:").exists()
+
+
+@pytest.mark.parametrize("options", [["talk.wav"], [str(SAMPLE), "--output-dir", "out"]])
+def test_working_folder_that_is_gone_is_named(environment: dict[str, str], tmp_path: Path, options: list[str]) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    program = [sys.executable, "-c", "from cartesia_cli.__main__ import main; main()", "transcribe", *options]
+    script = 'rmdir ../gone; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *program],
+        cwd=folder, env=environment | KEY, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "error: the working folder doesn't exist any more\nhint: change to another one with cd\n" in done.stderr

@@ -219,6 +219,7 @@ WRONG_VALUES = [
     ("listen", {"language_hint": ["pt-BR"]}, "not the base code of a language"),
     ("stream-file", {"keyterm": ["x" * 1201]}, "are too many"),
     ("models", {"base_url": "ftp://x"}, "is not an http(s) address"),
+    ("models", {"base_url": "http://a..b"}, "is not a host name"),
     ("transcribe", {"shard": "9/8"}, "there is no shard 9 of 8"),
     ("transcribe", {"speakers_by_channel": "A"}, None),
     ("transcribe", {"shard": "auto"}, None),  # there may be a job array when it runs

@@ -289,7 +289,7 @@ def _network_errors(name: str, partial: _Partial | None = None) -> Iterator[None
     """Turn errors of httpx into _Lost, or into the error to show if another attempt would fail, too."""
     try:
         yield
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: a host name with a part that is empty or too long
         raise InputError(f"{name} is not a valid URL", hint="check the spelling") from error
     except httpx.HTTPError as error:
         raise _download_error(error, name, partial) from error

@@ -129,8 +129,7 @@ def check_base_url(text: str) -> str:
     try:
         parts = urlsplit(text.strip())
         parts.port  # noqa: B018  report a port that isn't a number here, not at the first request
-        name = (parts.hostname or "").encode("idna").decode()  # and a name that no resolver accepts
-        if not all(c.isalnum() or c in ("._-:%" if ":" in name else "._-") for c in name):
+        if not _is_host_name(parts.hostname or ""):
             raise ValueError(f"{parts.hostname!r} is not a host name")
     except ValueError as error:
         raise UsageError(
@@ -148,6 +147,15 @@ def check_base_url(text: str) -> str:
         if given:
             raise UsageError(f"the base URL must not contain {what}", hint=f"without it, it is {address}")
     return address
+
+
+def _is_host_name(name: str) -> bool:
+    """Whether a resolver may accept it: a name, an address, or nothing."""
+    try:
+        encoded = name.encode("idna").decode()
+    except UnicodeError:  # a part is empty or too long
+        return False
+    return all(c.isalnum() or c in ("._-:%" if ":" in encoded else "._-") for c in encoded)
 
 
 def is_unencrypted(base_url: str) -> bool:

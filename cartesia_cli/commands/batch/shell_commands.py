@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,19 @@ def _has_secret(names: Sequence[str], typed: Sequence[str]) -> bool:
 
 
 def _join(words: Sequence[str]) -> str:
-    from shlex import join  # start-up: few runs suggest a command
+    return " ".join(map(_quoted, words))
 
-    return join(words)
+
+def _quoted(word: str) -> str:
+    """A word as a shell reads it. What messages and terminals can't show, such as a line break in the name of a file or
+    bytes that aren't UTF-8, is escaped as Bash, Zsh and most others read it.
+    """
+    from shlex import quote  # start-up: few runs suggest a command
+
+    if word.isprintable():
+        return quote(word)
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
 
 
 def _operands(names: Sequence[str]) -> list[str]:
