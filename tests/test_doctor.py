@@ -100,7 +100,7 @@ def test_mistakes_in_a_file_that_was_named_are_found_beside_other_checks(run: Ru
         ("[listen]\n\n[serv]\n", ("line 3: [serv] is not a setting", "did you mean serve?")),
         ("[profil.a]\n[[profil.b]]\n", ("line 1: [profil] is not a setting", "did you mean profile?")),
         ("[[listen]]\n", ("line 1: listen must be a table",)),
-        ("[transcribe]\nkeep-json = 'x'\nspeakers-by-channel = 'A,B'", ("line 2", "line 3", "can't be combined")),
+        ("[transcribe]\nkeep-json = 'x'\nspeakers-by-channel = 'A,B'", ("line 2", "line 3", "exclude each other")),
         ("[render]\ngrep = 'x'\noutput-dir = 'x'", ("line 2", "line 3", "exclude each other")),
     ):
         file.write_text(text)

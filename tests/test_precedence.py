@@ -225,9 +225,6 @@ WRONG_VALUES = [
     ("transcribe", {"shard": "auto"}, None),  # there may be a job array when it runs
     ("transcribe", {"speakers_by_channel": "A,A"}, "each channel needs a name of its own"),
     ("transcribe", {"speakers_by_channel": "A,\u200b"}, "each channel needs a name of its own"),
-    ("transcribe", {"speakers_by_channel": "A,B", "keep_json": "raw"}, "can't be combined with --speakers-by-channel"),
-    ("transcribe", {"speakers_by_channel": "A,B", "encoding": "pcm_s16le", "sample_rate": 8000}, "can't be combined"),
-    ("transcribe", {"speakers_by_channel": "A,B", "dask": "x", "max_credits": 5.0}, "can't be combined"),
     ("listen", {"page": True, "page_token": "short"}, "too easy to guess"),
     ("listen", {"exec": "no-such-program -x"}, "no command 'no-such-program -x'"),
     ("transcribe", {"output_manifest": "results"}, "a manifest's suffix is one of"),
@@ -285,6 +282,8 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
        for name, other in (("turn_start_threshold", 0.7), ("turn_eager_end_threshold", 0.4),
                            ("turn_end_threshold", 0.2), ("turn_end_timeout_ms", 700))},
     ("list", "discard"): (True, True),
+    ("keep_json", "speakers_by_channel"): ("raw", "A,B"), ("encoding", "speakers_by_channel"): ("pcm_s16le", "A,B"),
+    ("wire_encoding", "wire_rate"): ("native", 8000),
     ("script", "local_model"): ("a", "small"),
     ("grep", "output_dir"): ("a", "out"),
 }  # fmt: skip
@@ -311,7 +310,7 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
     configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
     for at, exclusion in meetings():
-        if at != command:
+        if at != command or (at == "listen" and exclusion.first == "wire_encoding"):  # a microphone has no native one
             continue
         first, second = PAIRS[exclusion.first, exclusion.second]
         known = options(COMMANDS[command])

@@ -143,7 +143,10 @@ def test_recording_of_silence_costs_nothing(tmp_path: Path, service: Service, tr
     (["call.wav", "--speakers-by-channel=Anna,"], "each channel needs a name of its own"),
     (["call.wav", "--speakers-by-channel=Anna, \u200b"], "each channel needs a name of its own"),
     (["call.wav", "--language", " "], "--language must not be empty"),
-    (["call.wav", "--speakers-by-channel", "--keep-json", "."], "--keep-json can't be combined"),
+    (["call.wav", "--speakers-by-channel", "--keep-json", "."],
+     "--keep-json and --speakers-by-channel exclude each other"),
+    (["call.wav", "--speakers-by-channel", "--dask", "tcp://127.0.0.1:9", "--max-credits", "5"],
+     "--max-credits can't be combined with --speakers-by-channel and --dask"),
 ])  # fmt: skip
 def test_what_can_not_be_split_is_refused_before_anything_is_sent(
     call: Path, tmp_path: Path, service: Service, transcribe: Transcribe, arguments: list[str], message: str

@@ -247,7 +247,7 @@ def test_orphaned_recording_has_its_rate(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--wire-encoding", "mulaw"], "'mulaw' is not supported"),
-        (["--wire-encoding", "native", "--wire-rate", "8000"], "can't be combined"),
+        (["--wire-encoding", "native", "--wire-rate", "8000"], "exclude each other"),
         (["--wire-rate", "7999"], "--wire-rate"),
         (["--wire-rate", "48001"], "--wire-rate"),
     ],

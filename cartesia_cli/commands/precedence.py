@@ -129,6 +129,10 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     *(Exclusion("model", name, "turn detection is for --mode auto, which ink-2 has", when=_whisper_in_manual_mode)
       for name in TURNS),
     Exclusion("list", "discard"),
+    Exclusion("keep_json", "speakers_by_channel"),
+    Exclusion("encoding", "speakers_by_channel", "headerless audio has one channel: leave out one of them"),
+    Exclusion("wire_encoding", "wire_rate", "native includes the recording's rate: leave --wire-rate out",
+              when=lambda values: values["wire_encoding"] == "native"),
     Exclusion("script", "local_model", "a script needs no model: leave one of them out"),
 )  # fmt: skip
 

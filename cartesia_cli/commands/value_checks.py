@@ -15,8 +15,7 @@ from ..settings import Report, Setting, refuse
 from .precedence import CUE_TIMES, THRESHOLDS
 
 CHECKED = (
-    ("format", "json", "output"), ("from", "to"), CUE_TIMES, THRESHOLDS, ("wire_encoding", "wire_rate"),
-    ("speakers_by_channel", "keep_json", "encoding", "dask", "max_credits"),
+    ("format", "json", "output"), ("from", "to"), CUE_TIMES, THRESHOLDS, ("wire_encoding",),
 )  # fmt: skip
 """Options that are checked together, by their long names with underscores."""
 
@@ -76,7 +75,3 @@ def _check(command: str, values: Mapping[str, Any]) -> None:
             from .live.options import StreamOptions
 
             StreamOptions(**values).wire_format(replay=command == "stream-file")
-        case {"speakers_by_channel": _}:
-            from .batch.options import check_speakers
-
-            check_speakers(**values)

@@ -99,6 +99,7 @@ class RecordingOptions(given.OptionGroup):
     speakers_by_channel: Annotated[
         str | None,
         typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
+                     callback=given.checked_by(given.parse_names),
                      help="Transcribe each channel by itself, and merge them into a conversation."),
     ] = None  # fmt: skip
 
@@ -162,33 +163,11 @@ class TranscribeOptions(given.OptionGroup):
 
     def speakers(self) -> tuple[str, ...] | None:
         """The names of the speakers on the channels, perhaps none; None if channels are not transcribed by themselves.
-        Raises UsageError for options that can't be combined with that.
+        Raises UsageError for options that can't be combined with that (others are in `precedence`).
         """
         if self.recording.speakers_by_channel is None:
             return None
-        return check_speakers(
-            self.recording.speakers_by_channel,
-            self.extra.keep_json,
-            self.recording.encoding,
-            self.sending.dask,
-            self.sending.max_credits,
-        )
-
-
-def check_speakers(
-    speakers_by_channel: str,
-    keep_json: str | Path | None = None,
-    encoding: str | None = None,
-    dask: str | None = None,
-    max_credits: float | None = None,
-) -> tuple[str, ...]:
-    """The names of the speakers. Raises UsageError for options that can't be combined with --speakers-by-channel."""
-    names = given.parse_names(speakers_by_channel)
-    for name, value in (("--keep-json", keep_json), ("--encoding", encoding)):
-        if value is not None:
-            raise UsageError(f"{name} can't be combined with --speakers-by-channel", hint="leave out one of them")
-    if dask is not None and max_credits is not None:  # only workers know how many channels there are
-        raise UsageError(
-            "--max-credits can't be combined with --speakers-by-channel and --dask", hint="leave out one of them"
-        )
-    return names
+        if self.sending.dask is not None and self.sending.max_credits is not None:
+            hint = "leave out one of them: only workers know how many channels there are"
+            raise UsageError("--max-credits can't be combined with --speakers-by-channel and --dask", hint=hint)
+        return given.parse_names(self.recording.speakers_by_channel)

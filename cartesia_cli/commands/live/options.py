@@ -350,10 +350,6 @@ class StreamOptions(OptionGroup):
                 raise UsageError(
                     "--wire-encoding native is for recordings: a microphone has no native format", hint=hint
                 )
-            if self.wire_rate is not None:
-                raise UsageError(
-                    "--wire-encoding native and --wire-rate can't be combined: native includes the recording's rate"
-                )
             return None
         if self.wire_encoding is not None and self.wire_encoding not in ENCODINGS:
             hint = f"encodings: {', '.join(ENCODINGS)}" + (f", {NATIVE_ENCODING}" if replay else "")
