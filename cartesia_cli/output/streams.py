@@ -1,8 +1,8 @@
 """Writes live output: stdout gets each segment as it settles if the format allows it, files are written at the end.
 
 `write` takes updates as they happen, `close` the whole transcript at the end. Must never hold back a settled segment
-from stdout if the format can be written piece by piece. A table for people can't: its columns are as wide as its widest
-cell.
+from stdout if the format can be written piece by piece (subtitles: longer than until it can be shown). A table for
+people can't: its columns are as wide as its widest cell.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Stream:
 
     def write(self, update: Update) -> None:
         """Handle an update."""
+
+    def advance(self, at: float) -> None:
+        """Write what was to wait until this position in the audio, in seconds."""
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         """Write what remains. `facts`: members for the last line of ndjson, such as `complete`."""
@@ -134,12 +137,10 @@ class EventStream(Stream):
         self._put(to_json({"type": "end", **document, **facts}))
 
 
-MAX_CUE_DELAY_MS = 1500
-"""How much a live cue may be delayed so that it and the one before it can be read."""
-
-
 class CueStream(Stream):
-    """Subtitles, the cues of each segment as it settles."""
+    """Subtitles, the cues of each segment as it settles. What settles before a cue can follow the last one, which is
+    shown until it can have been read, is written as soon as one can, together: each by itself would come ever later.
+    """
 
     waits = False
 
@@ -152,26 +153,38 @@ class CueStream(Stream):
             SrtWriter(crlf=layout.crlf) if name == "srt" else VttWriter(notes, highlight_words=layout.highlight_words)
         )
         self._rules, self._source, self._model, self._language = layout.rules or STANDARD, source, model, language
-        self._last_end: int | None = None  # end of the last cue, milliseconds
+        self._unwritten: list[Segment] = []
+        self._free_from = 0  # where the next cue may begin, milliseconds
 
     def write(self, update: Update) -> None:
         if isinstance(update, Notice) and update.event in PERSISTED_NOTICES and isinstance(self._file, VttWriter):
+            self._write_cues()
             self._put(self._file.note(notice_text(update)))
-        if not isinstance(update, Segment):
-            return
-        said = from_segments([update], source=self._source, model=self._model, language=self._language)
-        self._put(self._file.write(map(self._move_after_last, subtitles.cues(said, self._rules))))
+        if isinstance(update, Segment):
+            self._unwritten.append(update)
+            self.advance(update.end)
+
+    def advance(self, at: float) -> None:
+        if self._unwritten and duration_ms(at) >= self._free_from:
+            self._write_cues()
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
+        self._write_cues()
         self._put(self._file.write([]))
 
+    def _write_cues(self) -> None:
+        said = from_segments(self._unwritten, source=self._source, model=self._model, language=self._language)
+        self._unwritten = []
+        cues = [self._move_after_last(cue) for cue in subtitles.cues(said, self._rules)]
+        if cues:
+            self._put(self._file.write(cues))
+
     def _move_after_last(self, cue: subtitles.Cue) -> subtitles.Cue:
-        """Delay a cue until the last one, already written, has ended; shorten it if that delays it too much."""
-        gap, shortest = duration_ms(self._rules.min_gap), duration_ms(self._rules.min_cue)
-        start = cue.start if self._last_end is None else max(cue.start, self._last_end + gap)
-        stay = min(cue.end - cue.start, shortest) if start - cue.start <= MAX_CUE_DELAY_MS else 1
-        self._last_end = max(cue.end, start + stay)
-        return replace(cue, start=start, end=self._last_end)
+        """Delay a cue until the last one has ended. It then is shown at least as long as the profile says."""
+        start = max(cue.start, self._free_from)
+        end = max(cue.end, start + min(cue.end - cue.start, duration_ms(self._rules.min_cue)), start + 1)
+        self._free_from = end + duration_ms(self._rules.min_gap)
+        return replace(cue, start=start, end=end)
 
 
 class RowStream(Stream):

@@ -78,6 +78,11 @@ class LiveOutputs:
             if self._append_file is not None:
                 self._append_file.add(update.text)
 
+    def advance(self, at: float) -> None:
+        """Write what was to wait until this position in the audio, in seconds."""
+        for stream in self._streams:
+            stream.advance(at)
+
     def undo(self) -> str | None:
         """Drop the last segment where that is possible. Returns a message that says what was dropped, and which outputs
         already have it; None if there is no segment.

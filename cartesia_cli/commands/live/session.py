@@ -268,12 +268,13 @@ class LiveSession:
         self._outputs.write(update)
 
     def _audio_arrived(self) -> None:
-        """Called for each block of audio: redraws, and applies --stop-after-silence."""
+        """Called for each block of audio: redraws, writes what is due, and applies --stop-after-silence."""
         self._wait_status.has_audio = True
         limit, last = self._config.stop_after_silence, self._metrics.last_speech
         is_silent = not self._endpointer.in_speech
         if limit is not None and last is not None and is_silent and self._clock.sent - last >= limit:
             self.stop()  # without any speech, silence doesn't count
+        self._outputs.advance(self._clock.elapsed)
         self.redraw()
 
     async def _redraw_periodically(self) -> None:
