@@ -7,7 +7,6 @@ file, or the transcript.
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -126,11 +125,9 @@ def _read_files(
     if STDIN in inputs and transcript == STDIN:
         raise UsageError("stdin can't be both the subtitles and the transcript", hint="name a file for one of them")
     named = [*inputs, transcript] if transcript else inputs
-    if STDIN in named and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("stdin is a terminal, not a file", hint="cartesia-cli check - < talk.srt")
     if transcript and os.path.isdir(transcript):
         raise folder_error(transcript)
-    with spool_stdin(named) as spooled:
+    with spool_stdin(named, "a file") as spooled:
         words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
         files: list[tuple[str, SubtitleFile] | InputError] = []
         for item in find_files(inputs, spooled):

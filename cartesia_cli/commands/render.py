@@ -5,7 +5,6 @@ Every input is read, and every output path checked, before anything is written.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import CliError, Exit, InputError, UsageError
+from ..errors import CliError, Exit, InputError
 from ..output.console import Reporter
 from ..output.sanitize import printable
 from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
@@ -67,15 +66,13 @@ def render(
     from .batch.inputs import find_files, is_folder_or_glob
     from .batch.output_plan import check_distinct
     from .batch.page_media import PageMedia, find_recording
-    from .batch.stdin import STDIN, spool_stdin
+    from .batch.stdin import spool_stdin
     from .batch.write_results import write_results
 
     formats = output_options.formats(selects_rows=format_options.selects_rows)
     layout = format_options.layout(subtitle_options)
     several = len(inputs) > 1 or is_folder_or_glob(inputs[0])
-    if STDIN in inputs and sys.stdin is not None and sys.stdin.isatty():
-        raise UsageError("stdin is a terminal, not a transcript", hint="cartesia-cli render - < talk.json")
-    with spool_stdin(inputs) as spooled:
+    with spool_stdin(inputs, "a transcript") as spooled:
         found = find_files(inputs, spooled)
         items, failed = _load_transcripts(found, reporter)
     speakers = any(transcript.has_speakers for _, transcript in items)

@@ -20,14 +20,16 @@ STDIN = "-"
 
 
 @contextmanager
-def spool_stdin(arguments: Sequence[str]) -> Iterator[Path | None]:
-    """stdin as a temporary file, if an argument is "-": a pipe can be read only once. Deleted after the block."""
+def spool_stdin(arguments: Sequence[str], what: str = "a recording") -> Iterator[Path | None]:
+    """stdin as a temporary file, if an argument is "-": a pipe can be read only once. Deleted after the block. Raises
+    the errors of `stdin_stream`, which explains `what`.
+    """
     if STDIN not in arguments:
         yield None
         return
     import tempfile
 
-    source = stdin_stream()
+    source = stdin_stream(what)
     with ExitStack() as stack:
         try:
             file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="cartesia-cli-stdin-"))
