@@ -16,7 +16,7 @@ from operator import attrgetter, itemgetter
 from .alignment import word_ends
 from .protocol.json_fields import Word
 from .text_width import shorten
-from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between
+from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between, from_segments
 
 INTERRUPTED_PAUSE_SECONDS = 0.3
 """A silence in which a sentence may be divided, as after a comma, if somebody else says something meanwhile."""
@@ -57,8 +57,8 @@ def merge_speakers(channels: Sequence[tuple[str, Transcript]], *, duration: floa
     A channel without word times has its own segments; if that is a single one, it is labelled as estimated. Speakers
     that a channel names itself are kept, with the name of the channel if another one has them, too.
 
-    Other facts: `source` and `model` are those of the first channel, `language` that of the longest text, and
-    `request_id` is kept if all have the same.
+    Other facts: `source` and `model` are those of the first channel, `language` that of the longest text (of
+    most of the text, if its segments name theirs), and `request_id` is kept if all have the same.
     """
     parts = [part for _, part in channels]
     if duration is None:
@@ -66,18 +66,14 @@ def merge_speakers(channels: Sequence[tuple[str, Transcript]], *, duration: floa
     sentences = [_sentences(part) for part in _name_speakers(channels)]
     segments = _add_spaces(_in_order(_divide_sentences(sentences)), parts)
     request_ids = {part.request_id for part in parts}
-    return Transcript(
+    return from_segments(
+        segments,
         source=parts[0].source,
         model=parts[0].model,
-        text="".join(segment.text for segment in segments),
         language=max(parts, key=lambda part: len(part.text)).language,
         duration=duration,
         request_id=request_ids.pop() if len(request_ids) == 1 else None,
-        segments=segments,
-        words=tuple(word for segment in segments for word in segment.words)
-        if any(part.words for part in parts)
-        else None,
-        notices=tuple(sorted((notice for part in parts for notice in part.notices), key=attrgetter("at"))),
+        notices=sorted((notice for part in parts for notice in part.notices), key=attrgetter("at")),
     )
 
 
