@@ -68,17 +68,14 @@ class FrameLog:
                 data = {"text": data}
             case bytes():
                 data = {"audio": b64encode(data).decode()}
+        line = (json.dumps({"at": round(self._clock() - self._began, 6), "event": event, **data}) + "\n").encode()
+        rest = line
         try:
-            self._write({"event": event, **data})
+            while rest:
+                rest = rest[self._file.write(rest) :]  # a disk that is almost full accepts a part
+            self._size += len(line)
         except OSError as error:
             self._is_over = True
             with suppress(OSError):
                 self._file.truncate(self._size)
             self._on_warning(f"{self._path}: the log ends here: {error.strerror}")
-
-    def _write(self, entry: Mapping[str, object]) -> None:
-        line = (json.dumps({"at": round(self._clock() - self._began, 6), **entry}) + "\n").encode()
-        rest = line
-        while rest:
-            rest = rest[self._file.write(rest) :]  # a disk that is almost full accepts a part
-        self._size += len(line)
