@@ -1,5 +1,5 @@
-"""Encodes mono samples with FFmpeg's libraries: into FLAC files for uploads, without loss and at about half the size of
-WAV, and into the Opus that `page_audio` puts into pages.
+"""Encodes mono samples with FFmpeg's libraries: into FLAC for uploads, without loss and at about half the size of WAV,
+and into the Opus that `page_audio` puts into pages.
 
 `cut_segment` writes the part of a recording that a line of a manifest names: it begins and ends at exactly the samples
 that were named. Must never hold more than a block of samples.
