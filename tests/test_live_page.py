@@ -272,8 +272,8 @@ def test_port_that_is_taken_is_refused_before_anything_is_sent(run: Run, tmp_pat
     port = str(urlsplit(page.url).port)
     done = run("stream-file", "talk.wav", "--page", "--page-port", port, "--base-url", "http://127.0.0.1:9", env=KEY)
     assert done.returncode == 2
-    assert f"--page: can't listen on port {port}".encode() in done.stderr
-    assert b"hint: choose another port with --page-port" in done.stderr
+    assert f"port {port} of 127.0.0.1 can't be used: ".encode() in done.stderr
+    assert b"hint: name another port, or none" in done.stderr
 
 
 # In a browser.

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 
 from ..atomic_files import link_or_copy, write_atomically
-from ..errors import InputError, UsageError
+from ..errors import InputError
 from ..output import SaveTarget
 from ..output.page_server import PageHandler, PageServer
 
@@ -100,11 +100,7 @@ class EditServer(PageServer):
         on_error: Callable[[BaseException], None],
     ) -> None:
         self.transcript, self.recording, self.page = transcript, recording, page
-        try:
-            super().__init__(port, _Handler, on_error=on_error)
-        except OSError as error:
-            message = f"port {port} can't be used: {error.strerror}"
-            raise UsageError(message, hint="without --port, a free one is used") from error
+        super().__init__(port, _Handler, on_error=on_error)
 
 
 class _Handler(PageHandler):

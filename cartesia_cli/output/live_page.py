@@ -139,7 +139,7 @@ class Captions:
 class LivePage(PageServer):
     """Serves the page, in threads of this process, for the length of a `with` block.
 
-    port       port to listen on; 0: any. Raises OSError if it can't be used
+    port       port to listen on; 0: any. Raises UsageError if it can't be used
     token      what the URL contains; None: a random one
     source     name of what is transcribed
     on_error   called, in any thread, with what goes wrong unexpectedly

@@ -17,6 +17,8 @@ from socketserver import TCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..errors import UsageError
+
 HOST = "127.0.0.1"
 
 HEADERS = {
@@ -32,7 +34,7 @@ HEADERS = {
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves a page, each request in a daemon thread. Raises OSError if the port can't be used.
+    """Serves a page, each request in a daemon thread. Raises UsageError if the port can't be used.
 
     token      None: a random one
     on_error   called, in any thread, with what goes wrong unexpectedly
@@ -51,7 +53,11 @@ class PageServer(ThreadingHTTPServer):
         on_error: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.token, self._on_error = token or secrets.token_urlsafe(24), on_error
-        super().__init__((HOST, port), handler)
+        try:
+            super().__init__((HOST, port), handler)
+        except OSError as error:
+            hint = "name another port, or none: then a free one is used"
+            raise UsageError(f"port {port} of {HOST} can't be used: {error.strerror}", hint=hint) from error
         self.url = f"http://{HOST}:{self.server_port}/{self.token}/"
 
     def server_bind(self) -> None:

@@ -324,15 +324,8 @@ class StreamOptions(OptionGroup):
             return
         from ...output.live_page import LivePage
 
-        try:
-            page = LivePage(
-                port=self.page_port or 0, token=self.page_token, source=source, on_error=reporter.internal_error
-            )
-        except OSError as error:
-            where = "loopback" if self.page_port is None else f"port {self.page_port}"
-            hint = "choose another port with --page-port, or leave it out"
-            raise UsageError(f"--page: can't listen on {where}: {error.strerror}", hint=hint) from error
-        with page:
+        port, token = self.page_port or 0, self.page_token
+        with LivePage(port=port, token=token, source=source, on_error=reporter.internal_error) as page:
             reporter.print_lines(lambda columns, encoding: f"captions: {page.url}")
             yield page.captions
 
