@@ -908,6 +908,8 @@ ROWS: dict[str, Sequence[Fault | Elsewhere]] = {
               "stdout can't be written: No space left on device", "-o writes to a file instead"),
         Fault("stdout on a full disk", LIVE, full_stdout(live(SPOKEN)), 1,
               "stdout can't be written: No space left on device", "-o writes to a file instead"),
+        Elsewhere("a full disk under `--save-audio`", LIVE, 1, "the transcript; the recording stops",
+                  "test_stream_file.py::test_full_disk_ends_the_saved_audio_but_not_the_session"),
         Elsewhere("two runs write one file", BATCH, 1, "one of the two results; the other on stdout",
                   "test_faults.py::test_two_runs_into_one_file_keep_both_results"),
         Elsewhere("reader closes the pipe", BATCH, 0, "nothing",

@@ -451,6 +451,28 @@ def test_save_audio_and_raw_events_record_the_session_without_the_key(run: Run, 
     assert " --> " in (tmp_path / "out.srt").read_text()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no limit for the size of files")
+def test_full_disk_ends_the_saved_audio_but_not_the_session(
+    environment: dict[str, str], talk: Path, tmp_path: Path
+) -> None:
+    with RealtimeServer(manual()) as server:
+        program = shlex.join(
+            [sys.executable, "-m", "cartesia_cli", "stream-file", str(talk), "--mode", "manual", *FAST]
+        )
+        command = f"ulimit -f 64; exec {program} --save-audio saved.wav -f ndjson --base-url {server.base_url}"
+        ended = subprocess.run(["bash", "-c", command], env=environment | KEY, cwd=tmp_path, capture_output=True)
+        sent = b"".join(server.records[0].payloads(2))
+    assert ended.returncode == 1
+    assert ended.stderr.count(b"saved.wav: can't be written: File too large") == 1
+    with wave.open(str(tmp_path / "saved.wav")) as file:
+        saved = file.readframes(file.getnframes())
+    assert 0 < len(saved) < len(sent) and sent.startswith(saved)
+    with wave.open(str(talk)) as file:
+        assert len(sent) == 2 * file.getnframes()
+    end = lines(ended.stdout)[-1]
+    assert end["complete"] and end["text"]
+
+
 @pytest.mark.parametrize(
     "outputs", [["-o", "out.srt"], ["-o", "out.txt", "--stats-svg", "chart.svg"], ["--save-audio", "saved.wav"]]
 )

@@ -15,13 +15,14 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Protocol
 
 from ..atomic_files import output_errors
+from ..errors import OutputError
 from .pcm import RATE, AudioBlock
 from .wav_header import RF64_LENGTH, read_wav_header
 
@@ -48,16 +49,27 @@ class TeeSource:
     """A source that also writes every block of another one to a file, at `rate` Hz.
 
     replaces     whether a file that exists is replaced
+    on_failure   called with the error if a block can't be written: the file ends there, and the source continues
 
     was_opened   whether the file has been opened: not before the first block is asked for
+    has_failed   whether a block couldn't be written
     """
 
-    def __init__(self, source: AudioSource, path: Path, rate: int = RATE, *, replaces: bool = True) -> None:
+    def __init__(
+        self,
+        source: AudioSource,
+        path: Path,
+        rate: int = RATE,
+        *,
+        replaces: bool = True,
+        on_failure: Callable[[OutputError], None] = lambda error: None,
+    ) -> None:
         self._source, self._path, self._rate, self._replaces = source, path, rate, replaces
-        self.was_opened = False
+        self._on_failure = on_failure
+        self.was_opened = self.has_failed = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """The blocks of the source, each yielded after it was written. Raises OutputError if it can't be written."""
+        """The blocks of the source, each yielded after it was written. OutputError if the file can't be begun."""
         with output_errors(self._path):
             may_open = self._replaces or not self._path.is_file()  # a device exists, and is written to
             file = open_private(self._path, "wb" if may_open else "xb")
@@ -67,9 +79,17 @@ class TeeSource:
                 recording = WavWriter(file, rate=self._rate)
             async with aclosing(self._source.blocks()) as blocks:
                 async for block in blocks:
-                    with output_errors(self._path):
-                        recording.write(block.pcm)
+                    if not self.has_failed:
+                        self._write(recording, block)
                     yield block
+
+    def _write(self, recording: WavWriter, block: AudioBlock) -> None:
+        try:
+            with output_errors(self._path):
+                recording.write(block.pcm)
+        except OutputError as error:
+            self.has_failed = True
+            self._on_failure(error)
 
 
 class WavWriter:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import NetworkError, OutputError
+from ..errors import Exit, NetworkError, OutputError
 from ..output.console import Reporter
 from . import options as given
 from .live import options as live_given
@@ -91,6 +91,10 @@ def stream_file(
     recorders: list[LatencyRecorder] = []
     recordings: list[TeeSource] = []
 
+    def report_recording(error: OutputError) -> None:
+        error.hint = "the recording ends here, and the session continues; choose another output file"
+        reporter.error(error)
+
     def make(recorder: LatencyRecorder) -> Source:
         recorders.append(recorder)
 
@@ -110,7 +114,9 @@ def stream_file(
         source = limit_source(paced, stream.duration, rate)
         if stream.save_audio is None:
             return source
-        recordings.append(TeeSource(source, stream.save_audio, rate, replaces=config.force))
+        recordings.append(
+            TeeSource(source, stream.save_audio, rate, replaces=config.force, on_failure=report_recording)
+        )
         return recordings[0]
 
     try:
@@ -129,6 +135,8 @@ def stream_file(
     finally:
         if stream.save_audio is not None and not any(recording.was_opened for recording in recordings):
             reporter.info(f"nothing was recorded: {stream.save_audio} was not written")
+    if any(recording.has_failed for recording in recordings):
+        raise typer.Exit(Exit.FAILED)
 
 
 def _recording(
