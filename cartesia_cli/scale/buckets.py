@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import partial
@@ -61,20 +60,6 @@ NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|The specified (?:bucket|
 WRONG_REGION = re.compile(r"PermanentRedirect|AuthorizationHeaderMalformed|IllegalLocationConstraint")
 
 
-@dataclass(frozen=True, slots=True)
-class BucketObject:
-    """An object that a listing names.
-
-    relative_path   its key below the prefix that was searched, or below the fixed part of a glob
-    version         its ETag, which changes when its content does; None if the store has none
-    """
-
-    url: str
-    relative_path: str
-    bytes: int
-    version: str | None
-
-
 def stands_for_several(url: str) -> bool:
     """Whether a bucket's URL may stand for several objects: a whole bucket, a prefix that ends in "/", or a glob."""
     try:
@@ -101,9 +86,10 @@ class Buckets:
         self._obstore = obstore
         self._stores: dict[tuple[str, str], Store] = {}
 
-    def search(self, url: str, suffixes: Collection[str]) -> Iterator[BucketObject]:
+    def search(self, url: str, suffixes: Collection[str]) -> Iterator[tuple[str, str, RemoteState]]:
         """Objects below a prefix that have one of these suffixes, or those that match a glob, in the order of their
-        keys, as the listing comes in. Keys with a part that begins with a dot are skipped, as in folders.
+        keys, as the listing comes in: the URL of each, its key below the prefix or the fixed part of the glob, and its
+        state. Keys with a part that begins with a dot are skipped, as in folders.
         """
         scheme, bucket, pattern = split_bucket_url(url)
         parts = pattern.split("/")
@@ -130,7 +116,7 @@ class Buckets:
                     and not any(step.startswith(".") for step in steps)
                 )
                 if wanted and relative and not key.endswith("/"):
-                    yield BucketObject(f"{scheme}://{bucket}/{key}", relative, found["size"], found["e_tag"])
+                    yield f"{scheme}://{bucket}/{key}", relative, RemoteState(found["size"], found["e_tag"])
 
     def describe(self, url: str) -> RemoteState:
         """Size and version of one object. Raises MissingObjectError if it doesn't exist."""

@@ -93,11 +93,10 @@ class Workspace:
             return
         found = 0
         try:
-            for item in buckets.search(url, EXTENSIONS):
+            for address, key, state in buckets.search(url, EXTENSIONS):
                 found += 1
-                name = "/".join(safe_name(part) for part in item.relative_path.split("/") if part)
-                state = RemoteState(item.bytes, item.version)
-                yield _remote_input(item.url, result_path(item.url) if keep_folders else name, state)
+                name = "/".join(safe_name(part) for part in key.split("/") if part)
+                yield _remote_input(address, result_path(address) if keep_folders else name, state)
         except InputError as error:
             yield error
             return
