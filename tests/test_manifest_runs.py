@@ -259,8 +259,7 @@ def test_recording_that_changed_and_fails_then_loses_its_line(
 ) -> None:
     command = ["wavs", "--no-cache", "--output-manifest", "out.jsonl", "--output-dir", "out"]
     assert transcribe(*command).returncode == Exit.DONE
-    for number in (3, 4):
-        write_wav(tmp_path / "wavs" / f"{number}.wav", 5000 + number * 2)
+    write_wav(tmp_path / "wavs" / "3.wav", 5000)
     service.refused = {"3.wav"}
     assert transcribe(*command, "--resume").returncode == Exit.FAILED
     names = [line["audio_filepath"] for line in documents(tmp_path / "out.jsonl")]

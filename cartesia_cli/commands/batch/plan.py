@@ -84,7 +84,7 @@ class BatchPlan:
     @property
     def is_alone(self) -> bool:
         """Whether there is only one input: its failure is that of the run."""
-        return self.complete and len(self.first) + self.unusable == 1
+        return self.complete and len(self.first) + self.unusable + self.done == 1
 
     def __iter__(self) -> Iterator[Job]:
         """All jobs. Those beyond the first are planned when they are asked for."""
