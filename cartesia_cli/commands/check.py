@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -20,7 +19,7 @@ from .batch.output_options import SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.json_fields import Word
-    from ..subtitles.parser import Finding, Kind, SubtitleFile
+    from ..subtitles.parser import Finding, SubtitleFile
     from .batch.inputs import Input
 
 EXAMPLES = """
@@ -32,8 +31,6 @@ cartesia-cli transcribe talk.mp3 -f srt | cartesia-cli check - --json | jq .coun
 
 MAX_SUBTITLE_BYTES = 64 << 20
 """Largest subtitle file: a whole day of speech takes less than a tenth of that, a film named by mistake more."""
-
-KIND_BY_ENDING: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
 
 Inputs = Annotated[
     list[str],
@@ -139,12 +136,12 @@ def _read_files(
 
 
 def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
-    from ..subtitles.parser import decode, parse
+    from ..subtitles.parser import decode, kind_by_name, parse
     from .batch.inputs import read_input
 
     text, findings = decode(read_input(item, MAX_SUBTITLE_BYTES))
     assert not isinstance(item, InputError)
-    subtitles = parse(text, KIND_BY_ENDING.get(Path(item.source).suffix.lower()))
+    subtitles = parse(text, kind_by_name(item.source))
     if subtitles.kind is None:
         raise InputError(
             f"{item.source} is not a subtitle file: it has no cue times", hint="`check` reads SRT and WebVTT"

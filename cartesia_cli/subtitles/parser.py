@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from ..text_encoding import decode_text
 
@@ -81,6 +81,11 @@ class SubtitleFile:
     kind: Kind | None
     cues: tuple[ParsedCue, ...]
     findings: tuple[Finding, ...]
+
+
+def kind_by_name(name: str) -> Kind | None:
+    """The kind that the name of a file implies."""
+    return next((kind for kind in get_args(Kind) if name.lower().endswith(f".{kind}")), None)
 
 
 def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:

@@ -19,12 +19,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import InputError
+from ..subtitles.parser import kind_by_name
 from ..text_encoding import decode_text
 from ..transcript import Transcript
 from . import own_documents, services, whisper
 from .draft import Draft, to_transcript
 from .json_values import KNOWN_FORMATS, JsonObject, parse
-from .subtitle_files import is_subtitle_file, kind_by_name, subtitle_file
+from .subtitle_files import is_subtitle_file, subtitle_file
 
 
 class Importer(NamedTuple):

@@ -7,20 +7,12 @@ import re
 from collections.abc import Callable
 
 from ..errors import InputError
-from ..subtitles.parser import Kind, parse
+from ..subtitles.parser import kind_by_name, parse
 from ..timestamps import CHARACTERS_PER_SECOND
 from ..transcript import Segment, join_texts
 from .draft import Draft
 
-KIND_BY_SUFFIX: dict[str, Kind] = {".srt": "srt", ".vtt": "vtt"}
-"""Suffix of a file name to its format."""
-
 _TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTILINE | re.ASCII)
-
-
-def kind_by_name(source: str) -> Kind | None:
-    """The format that the name of a file implies."""
-    return next((kind for ending, kind in KIND_BY_SUFFIX.items() if source.lower().endswith(ending)), None)
 
 
 def is_subtitle_file(text: str) -> bool:
