@@ -64,21 +64,13 @@ def plausible_spans(times: Iterable[tuple[float | None, float | None]], duration
     """
     latest_end = min(MAX_SECONDS, far_limit(duration) or MAX_SECONDS)
     spans: list[Span | None] = []
-    latest, rising = (-1, -1), True
     for start, end in times:
-        if (
-            start is None
-            or end is None
-            or not 0 <= start <= end < latest_end
-            or (span := (to_ms(start), to_ms(end))) <= (0, 0)
-        ):
+        if start is None or end is None or not 0 <= start <= end < latest_end:
             spans.append(None)
         else:
-            rising = rising and span > latest
-            latest = span
-            spans.append(span)
-    if not rising:
-        spans = rising_spans(spans)
+            span = to_ms(start), to_ms(end)
+            spans.append(span if span > (0, 0) else None)
+    spans = rising_spans(spans)
     limit = _length_ms(duration)
     if limit is None:
         return spans
@@ -106,8 +98,27 @@ def plausible_spans_by_speaker(
 
 def rising_spans(spans: Sequence[Span | None]) -> list[Span | None]:
     """As many of the spans as rise strictly, and None in place of the others."""
-    kept = set(_longest_rising_run(spans))
-    return [span if k in kept else None for k, span in enumerate(spans)]
+    lowest: list[Span] = []  # for every length, the lowest span that a rising run of it can end with, and where
+    places: list[int] = []
+    before: dict[int, int] = {}  # place: the one before it in its run
+    for k, span in enumerate(spans):
+        if span is None:
+            continue
+        length = bisect_left(lowest, span)
+        if length == len(lowest):
+            lowest.append(span)
+            places.append(k)
+        elif span < lowest[length]:
+            lowest[length], places[length] = span, k
+        else:
+            continue
+        before[k] = places[length - 1] if length else -1
+    kept: list[Span | None] = [None] * len(spans)
+    k = places[-1] if places else -1
+    while k >= 0:
+        kept[k] = spans[k]
+        k = before[k]
+    return kept
 
 
 def interpolate_spans(
@@ -174,27 +185,3 @@ def _length_ms(duration: float | None) -> int | None:
 def _estimated_ms(characters: int) -> int:
     """Estimated time to say this many characters, in milliseconds."""
     return characters * 1000 // CHARACTERS_PER_SECOND
-
-
-def _longest_rising_run(spans: Sequence[Span | None]) -> list[int]:
-    """The indices of the longest strictly rising subsequence."""
-    lowest: list[Span] = []  # for every length, the lowest span that a run of it can end with, and where
-    places: list[int] = []
-    before: dict[int, int] = {}  # place: the one before it in its run
-    for k, span in enumerate(spans):
-        if span is None:
-            continue
-        length = bisect_left(lowest, span)
-        if length == len(lowest):
-            lowest.append(span)
-            places.append(k)
-        elif span < lowest[length]:
-            lowest[length], places[length] = span, k
-        else:
-            continue
-        before[k] = places[length - 1] if length else -1
-    run, k = [], places[-1] if places else -1
-    while k >= 0:
-        run.append(k)
-        k = before[k]
-    return run[::-1]
