@@ -30,7 +30,7 @@ from .bounded_reader import (
     display_name,
     open_regular_file,
 )
-from .formats import AMBIGUOUS_EXTENSIONS, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
+from .formats import AMBIGUOUS_EXTENSIONS, DOCUMENTED, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
 from .sniff import may_be_recording, reject_other_files, sniff
 
 
@@ -55,7 +55,7 @@ class MediaInfo(NamedTuple):
     @property
     def documented(self) -> bool:
         """Whether the API documents that it accepts this container."""
-        return FORMATS[self.container].documented
+        return self.container in DOCUMENTED
 
     @property
     def is_plain_audio(self) -> bool:
