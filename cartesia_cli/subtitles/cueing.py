@@ -141,7 +141,9 @@ def _locate(parts: Sequence[Word | Segment], text: str, duration: float | None) 
         space_before = gap != ""
         if gap.strip():
             opening = _OPENING_PUNCTUATION.search(text, max(place - len(gap), place - MAX_OPENING_CHARACTERS), place)
-            closing = gap[: len(gap) - len(opening[0]) if opening else None] if texts else ""
+            closing = gap.removesuffix(opening[0]) if opening else gap
+            if not texts:  # whatever is before the first one belongs to it
+                closing = ""
             space_before = closing[-1:].isspace()
             spelling = (gap[len(closing) :] + spelling).lstrip()
             _append(texts, closing)
