@@ -394,6 +394,53 @@ def test_status_counts_what_resume_must_not_overwrite_as_failed(
         assert told.returncode == 1 and "1 done, 1 failed, 0 left" in told.stdout
 
 
+def test_resume_counts_no_file_that_was_in_the_way_of_a_result(
+    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks(2)
+    out = tmp_path / "out"
+    strange = out / "talk001.txt"
+
+    def text(name: str) -> str:
+        out.mkdir(exist_ok=True)
+        strange.write_text("mine")
+        return f"This is {name}."
+
+    monkeypatch.setattr(service, "text", text)
+    assert transcribe(".", "--output-dir", "../out", "-f", "text,json", "--no-cache").returncode == 1
+    for again in ("--resume", "--retry-failed"):
+        done = transcribe(".", "--output-dir", "../out", "-f", "text,json", again, "--output-manifest", "../m.jsonl")
+        assert done.returncode != 0
+        assert "../out/talk001.txt is not known to come from talk001.wav, which has failed" in done.stderr
+        told = run_program(["status", str(out)], text=True)
+        assert told.returncode == 1 and "1 done, 1 failed, 0 left" in told.stdout and "to do the rest in" in told.stdout
+    assert strange.read_text() == "mine"
+    assert not (tmp_path / "m.jsonl").exists() or "mine" not in (tmp_path / "m.jsonl").read_text()
+    strange.unlink()
+    done = transcribe(".", "--output-dir", "../out", "-f", "text,json", "--retry-failed")
+    assert done.returncode == 0 and "wrote ../out/talk001.txt" in done.stderr
+    assert "talk001.json" not in done.stderr  # that was written the first time
+    told = run_program(["status", str(out)], text=True)
+    assert told.returncode == 0 and "2 done, 0 failed, 0 left" in told.stdout
+
+
+def test_status_counts_results_that_were_refused_with_other_options_as_done_when_they_are_asked_for_again(
+    transcribe: Transcribe, talks: Talks, tmp_path: Path
+) -> None:
+    talks(2)
+    command = (".", "--output-dir", "../out")
+    assert transcribe(*command).returncode == 0
+    for again in ("--resume", "--retry-failed"):
+        assert transcribe(*command, "--resume", "-l", "de").returncode == 1
+        assert run_program(["status", str(tmp_path / "out")], text=True).returncode == 1
+        assert transcribe(*command, again).returncode == 0
+        told = run_program(["status", str(tmp_path / "out"), "-f", "json"], text=True)
+        found = json.loads(told.stdout)
+        assert (told.returncode, found["done"], found["failed"]) == (0, 2, 0)
+        run = found["runs"][0]
+        assert (run["skipped"], run["done"], run["failed"], run["credits"]) == (2, 0, 0, 0.0)
+
+
 def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
     service.refused, service.delays = {*names}, {names[0]: 0.5}

@@ -143,8 +143,10 @@ class Journal:
                 self._locks = None
 
     def add(self, outcome: RecordingOutcome) -> None:
-        """Append the outcome of a recording, or keep it until `start`. `run` and `time` are filled in."""
-        complete = replace(outcome, run=self.run, time=time.time())
+        """Append the outcome of a recording, or keep it until `start`. `time` is filled in, and `run` unless it is that
+        of an earlier run, whose outcome counts again.
+        """
+        complete = replace(outcome, run=outcome.run or self.run, time=time.time())
         if self._is_started:
             self._append(complete)
         else:

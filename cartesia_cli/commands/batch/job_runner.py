@@ -284,6 +284,7 @@ class JobRunner:
             self._summary.requested_seconds += done.requested_seconds
             self._summary.from_cache += done.from_cache
         write_error = None if done.body is None else save_body(done.body, job, reporter, replaces=config.replaces)
+        written = [] if job.response_file is None or write_error is not None else [job.response_file]
         manifest_error: OutputError | None = None
         if config.manifest is not None:  # before the results, because a recording that has them counts as done
             line = item, transcript.text, job.seconds or transcript.duration
@@ -299,18 +300,19 @@ class JobRunner:
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
                 print_text=texts.append, bucket=config.bucket, replaces=config.replaces,
-                media=self._media(done, planned) if "html" in job.targets else None,
+                media=self._media(done, planned) if "html" in job.targets else None, on_written=written.append,
             )  # fmt: skip
         except OutputError as error:
             write_error = error
+        combined = config.matches is not None and config.matches.combined
+        if (written or write_error is None) and not combined:
+            self._outcomes.done(planned, written, done.audio, config, transcript.duration or 0.0, done.credits)
         if write_error is not None:
             raise write_error
         with self._lock:
             self._summary.written += 1
         if not transcript.text.strip():
             reporter.info(f"{item.source}: no speech found")
-        if config.matches is None or not config.matches.combined:
-            self._outcomes.done(planned, done.audio, config, transcript.duration or 0.0, done.credits)
         if manifest_error is not None:
             raise manifest_error
 

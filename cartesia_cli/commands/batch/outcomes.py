@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,23 +184,43 @@ class OutcomeStore:
         """Whether another run has ended with a recording since this one began."""
         return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
 
+    def has_failed(self, item: Input) -> bool:
+        """Whether a recording failed the last time, as far as that is known."""
+        last = self._last(item)
+        return last is not None and last.state == "failed"
+
+    def done_before(self, job: Job) -> None:
+        """Record that a recording is done, by an earlier run, if a later one has failed with it."""
+        last = self._last(job.input)
+        if self._journal is None or last is None or last.state != "failed":
+            return
+        sources = last.source, source_of(job.input)  # which differ on another machine
+        made = [one for one in self._journal.find_results(job.files).values() if one.recording == last.recording]
+        made = [one for one in made if one.source in sources]
+        if made:
+            self._journal.add(max(made, key=attrgetter("time")))
+
     def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that --retry-failed is about, by the journal."""
-        assert self._journal is not None
-        failed: list[Job] = []
-        for job in jobs:
-            outcome = self._journal.outcome(recording_name(job.input))
-            if outcome is None:
-                self.untried += 1
-            elif outcome.state == "failed":
-                failed.append(job)
-        return failed
+        self.untried += sum(self._last(job.input) is None for job in jobs)
+        return [job for job in jobs if self.has_failed(job.input)]
+
+    def _last(self, item: Input) -> RecordingOutcome | None:
+        """How a recording ended the last time; None if that isn't known."""
+        return None if self._journal is None else self._journal.outcome(recording_name(item))
 
     def done(
-        self, job: Job, audio: Fingerprint | None, config: BatchConfig, seconds: float, credits: float | None
+        self,
+        job: Job,
+        written: Iterable[Path],
+        audio: Fingerprint | None,
+        config: BatchConfig,
+        seconds: float,
+        credits: float | None,
     ) -> None:
         """Record the files of a job.
 
+        written   those of them that could be written
         audio     the recording as it was sent; None if it couldn't be read: then its files aren't recorded
         seconds   of audio
         credits   that it cost; None on this machine
@@ -209,15 +230,15 @@ class OutcomeStore:
         selection, segment = config.layout.selection, job.input.segment
         wanted = describe_request(config.request, selection, segment, config.speakers)
         files: dict[str, str] = {}
-        for file in job.files:
-            if audio is None or (written := fingerprint(file)) is None:
+        for file in written:
+            if audio is None or (content := fingerprint(file)) is None:
                 continue
             options = request_of(file, job, config)
             name = self._journal.relative(os.path.realpath(file)) if self._journal is not None else None
             if name is not None and options == wanted:
-                files[name] = written.digest
+                files[name] = content.digest
             else:
-                self._results.add(file, written.digest, source, audio, options)
+                self._results.add(file, content.digest, source, audio, options)
         self._add(
             job.input,
             "done",

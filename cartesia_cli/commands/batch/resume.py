@@ -1,7 +1,7 @@
 """Decides what `--resume` still has to do, and which recording a result file belongs to.
 
 Recordings are recognized by their content, as far as the record of results goes (see `results`). A result that isn't in
-there, such as one of an earlier version, counts as done if it isn't older than its recording.
+there, such as one of an earlier version, counts as done if it isn't older than its recording, unless that has failed.
 
 Must never cause a file to be overwritten that this program didn't write, or that was edited since.
 """
@@ -46,11 +46,9 @@ def pending(
     for job in jobs:
         try:
             left = unfinished(job, config, outcomes)
-            if (
-                left is not None
-                and (old := _renamed(left, config, outcomes))
-                and not cached_response(job, config, reporter)
-            ):
+            if left is None:
+                outcomes.done_before(job)
+            elif (old := _renamed(left, config, outcomes)) and not cached_response(job, config, reporter):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
             if left is not None:
@@ -90,19 +88,32 @@ def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | N
     overwritten.
     """
     known = outcomes.find(job.files)
-    left = {file for file in job.files if not _is_finished(file, job.input, request_of(file, job, config), known)}
+    has_failed = outcomes.has_failed(job.input)
+    left = {
+        file
+        for file in job.files
+        if not _is_finished(
+            file,
+            job.input,
+            request_of(file, job, config),
+            known,
+            has_failed=has_failed and file is not job.response_file,  # a response without a transcript is saved, too
+        )
+    }
     targets: Targets = {name: file for name, file in job.targets.items() if file in left}
     response_file = job.response_file if job.response_file in left else None
     return job._replace(targets=targets, response_file=response_file) if left else None
 
 
-def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result]) -> bool:
+def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result], *, has_failed: bool) -> bool:
     if not file.is_file():
         return False
     result = known.get(os.path.realpath(file))
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
         return False  # left by a run that was stopped, or emptied since
     if result is None:
+        if has_failed:
+            raise UsageError(f"{file} is not known to come from {item.source}, which has failed before", hint=AGAIN)
         if item.remote or not _is_newer(item.path, file):
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)

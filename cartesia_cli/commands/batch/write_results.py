@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import OutputError
@@ -35,6 +36,7 @@ def write_results(
     bucket: BucketResults | None = None,
     media: PageMedia | None = None,
     replaces: bool = True,
+    on_written: Callable[[Path], object] = lambda file: None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
     them are written, for a file that had to go to stdout instead.
@@ -46,6 +48,7 @@ def write_results(
     bucket       writes the files as objects; None: they are files
     media        the recording, for a page that plays it
     replaces     whether files that have appeared meanwhile are replaced
+    on_written   called with each file
     """
     if transcript.words is None and transcript.text.strip():
         if not NEEDS_WORDS.isdisjoint(targets):
@@ -69,5 +72,7 @@ def write_results(
             text, file, reporter, label=label, print_text=print_text, bucket=bucket, replaces=replaces
         )
         write_error = failure or write_error
+        if file is not None and failure is None:
+            on_written(file)
     if write_error is not None:
         raise write_error
