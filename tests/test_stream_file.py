@@ -500,6 +500,22 @@ def test_files_that_appear_during_a_session_are_kept(outputs: list[str], run: Ru
         assert b"saved.wav: can't be written: File exists" in ended.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_results_that_cannot_be_written_are_told_apart_on_stdout(run: Run, talk: Path, tmp_path: Path) -> None:
+    names = ("talk.txt", "talk.srt", "talk.json")
+    for name in names:
+        (tmp_path / name).symlink_to("/dev/full")
+    with RealtimeServer(manual()) as server:
+        ended = run("stream-file", talk, "--mode", "manual", "--output-dir", ".", "-f", "text,srt,json", "--force",
+                    "--base-url", server.base_url, *FAST, env=KEY)  # fmt: skip
+    assert ended.returncode == 1
+    printed = ended.stdout.decode()
+    assert printed.startswith("==> talk.txt <==\n")
+    assert printed.index("\n==> talk.srt <==\n1\n00:") < printed.index('\n{\n  "source"')
+    failures = "; ".join(f"{name}: can't be written: No space left on device" for name in names)
+    assert json.loads(ended.stderr.splitlines()[-1])["error"]["message"] == failures
+
+
 def test_headerless_and_wav_audio_on_stdin_are_sent_unchanged(run: Run, talk: Path) -> None:
     with wave.open(str(talk)) as file:
         data = file.readframes(file.getnframes())

@@ -378,17 +378,17 @@ def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]
 
 
 def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter, *, force: bool) -> None:
-    """Write the report to its files, then to stdout. OutputError, after all of them, for one that can't be written."""
+    """Write the report to its files, then to stdout. OutputError, after all of them, if any can't be written."""
     from ..output.files import write_stdout
     from .batch.output_options import terminal_width
-    from .batch.result_file import write_result
+    from .batch.result_file import combine_errors, write_result
 
     failures = [
         write_result(_render(report, one, worst, None), file, reporter, label=True, replaces=force)
         for file, one in files.items()
     ]
     write_stdout(_render(report, format, worst, terminal_width()))
-    if failure := next(filter(None, failures), None):
+    if failure := combine_errors(failures):
         raise failure
 
 

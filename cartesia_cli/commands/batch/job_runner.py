@@ -29,6 +29,7 @@ from .job_threads import run_in_threads
 from .ordered_output import OrderedOutput
 from .outcomes import OutcomeStore
 from .plan import BatchPlan
+from .result_file import combine_errors
 from .shell_commands import MAX_NAMED
 from .stdin import STDIN
 from .summary import BatchSummary
@@ -303,7 +304,7 @@ class JobRunner:
                 media=self._media(done, planned) if "html" in job.targets else None, on_written=written.append,
             )  # fmt: skip
         except OutputError as error:
-            write_error = error
+            write_error = combine_errors([write_error, error])
         combined = config.matches is not None and config.matches.combined
         if (written or write_error is None) and not combined:
             self._outcomes.done(planned, written, done.audio, config, transcript.duration or 0.0, done.credits)

@@ -5,7 +5,7 @@ If there are several results, each is printed there under the name of its file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,9 @@ from ...output.sanitize import one_line
 
 if TYPE_CHECKING:
     from .bucket_results import BucketResults
+
+FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
+"""Formats in which a transcript names its recording: they need no label."""
 
 
 def write_result(
@@ -48,3 +51,14 @@ def write_result(
         return error
     reporter.info(f"wrote {shown}")
     return None
+
+
+def combine_errors(errors: Iterable[OutputError | None]) -> OutputError | None:
+    """One error that says what all of several say; None if there is none."""
+    found = [error for error in errors if error is not None]
+    if len(found) < 2:
+        return next(iter(found), None)
+    hints = dict.fromkeys(error.hint for error in found if error.hint is not None)
+    combined = OutputError("; ".join(dict.fromkeys(error.message for error in found)), hint="; ".join(hints) or None)
+    combined.stops_batch = any(error.stops_batch for error in found)
+    return combined

@@ -12,15 +12,12 @@ from ...output.console import Reporter
 from ...output.files import write_stdout
 from ...transcript import Transcript
 from .output_plan import Targets
-from .result_file import write_result
+from .result_file import FORMATS_WITH_SOURCE, combine_errors, write_result
 
 if TYPE_CHECKING:  # it imports every format
     from .bucket_results import BucketResults
     from .matches import MatchWriter
     from .page_media import PageMedia
-
-FORMATS_WITH_SOURCE = frozenset({"json", "ndjson"})
-"""Formats in which a transcript names its recording."""
 
 
 def write_results(
@@ -39,7 +36,7 @@ def write_results(
     on_written: Callable[[Path], object] = lambda file: None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
-    them are written, for a file that had to go to stdout instead.
+    them are written, for files that had to go to stdout instead.
 
     name         of the input, for warnings
     matches      selects rows of the transcript; if it writes those of all inputs to one target, `print_text` gets them
@@ -60,7 +57,7 @@ def write_results(
         if matches.combined:
             print_text(rows)
             return
-    write_error: OutputError | None = None
+    failures: list[OutputError | None] = []
     untruncated = layout._replace(columns=None)  # the width of the terminal doesn't matter in a file
     for format, file in targets.items():
         label = (labelled or len(targets) > 1) and format not in FORMATS_WITH_SOURCE
@@ -71,8 +68,8 @@ def write_results(
         failure = write_result(
             text, file, reporter, label=label, print_text=print_text, bucket=bucket, replaces=replaces
         )
-        write_error = failure or write_error
+        failures.append(failure)
         if file is not None and failure is None:
             on_written(file)
-    if write_error is not None:
-        raise write_error
+    if (combined := combine_errors(failures)) is not None:
+        raise combined

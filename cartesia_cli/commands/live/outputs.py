@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from ...errors import OutputError
@@ -16,7 +15,7 @@ from ...output.live_view import LiveView
 from ...output.streams import EventStream, open_stream
 from ...output.terminal_rows import is_same_terminal
 from ...transcript import PERSISTED_NOTICES, Notice, Segment, Transcript, Update, from_segments
-from ..batch.result_file import write_result
+from ..batch.result_file import FORMATS_WITH_SOURCE, combine_errors, write_result
 from .append_file import AppendFile
 from .config import SessionConfig
 
@@ -29,13 +28,13 @@ class LiveOutputs:
         self._segments: list[Segment] = []
         self._notices: list[Notice] = []
         self._append_file = None if config.append is None else AppendFile(config.append, reporter.warn)
-        self._file_parts: dict[Path, list[str]] = {}  # text of the files, which are written at the end
+        self._file_parts: dict[str, list[str]] = {}  # by format, the text of its file, which is written at the end
         uncut = config.layout._replace(columns=None)  # files have no width
         self._streams = [
             open_stream(
                 name,
                 uncut if file else config.layout,
-                self._to_stdout if file is None else self._file_parts.setdefault(file, []).append,
+                self._to_stdout if file is None else self._file_parts.setdefault(name, []).append,
                 config.source,
                 config.model,
                 live=file is None,
@@ -113,12 +112,13 @@ class LiveOutputs:
         )
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any], *, has_connected: bool) -> OutputError | None:
-        """Write what is written at the end. Returns the error of an output that failed.
+        """Write what is written at the end. Returns the error of the outputs that failed.
 
         facts           for the final event of event streams
         has_connected   False: the session never began, so only that event is written
         """
-        config, failure = self._config, None
+        config = self._config
+        failures: list[OutputError | None] = []
         if transcript.words is None and transcript.text.strip():
             if not NEEDS_WORDS.isdisjoint(config.targets):
                 self._reporter.warn("the server sent no word times: times within the text are estimated")
@@ -128,16 +128,18 @@ class LiveOutputs:
             if has_connected or isinstance(stream, EventStream):
                 with suppress(StdoutClosed):
                     stream.close(transcript, facts)
-        for file, parts in self._file_parts.items() if has_connected else ():
-            failure = write_result("".join(parts), file, self._reporter, replaces=config.force) or failure
+        for name, parts in self._file_parts.items() if has_connected else ():
+            label = len(self._streams) > 1 and name not in FORMATS_WITH_SOURCE
+            file = config.targets[name]
+            failures.append(write_result("".join(parts), file, self._reporter, label=label, replaces=config.force))
         if self._append_file is not None:
-            failure = self._append_file.flush() or failure
+            failures.append(self._append_file.flush())
         if config.copy and transcript.text.strip():
             try:
                 self._reporter.copy(transcript.text.strip())
             except OutputError as error:
-                failure = error
-        return failure
+                failures.append(error)
+        return combine_errors(failures)
 
     def _to_stdout(self, text: str) -> None:
         self._view.clear()  # stdout may be the same terminal

@@ -47,7 +47,7 @@ from ..backend import BackendConfig, RunningServer, engine_name, report_engine
 from ..batch.inputs import Input
 from ..batch.matches import report_no_matches
 from ..batch.output_plan import OutputPlan
-from ..batch.result_file import write_result
+from ..batch.result_file import combine_errors, write_result
 from .catchup import batch_catch_up
 from .config import SessionConfig
 from .controls import Interaction
@@ -214,7 +214,7 @@ class LiveSession:
         return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._reporter.warn)
 
     def finish(self) -> OutputError | None:
-        """Write what is written at the end, however the session ended; returns the error of an output that failed.
+        """Write what is written at the end, however the session ended; returns the error of the outputs that failed.
 
         For a session that never connected, only the final event of event streams is written.
         """
@@ -226,7 +226,8 @@ class LiveSession:
             self._reporter.print_lines(partial(render_statistics, figures))
         if streaming.stats_svg is not None and self._has_connected:
             chart = svg(figures, f"{title(config.source)}, {config.model}")
-            failure = write_result(chart, streaming.stats_svg, self._reporter, replaces=config.force) or failure
+            unsaved = write_result(chart, streaming.stats_svg, self._reporter, label=True, replaces=config.force)
+            failure = combine_errors([failure, unsaved])
         sent = self._metrics.seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
         price = "on this machine" if self._server.local else f"{credits:.0f} credits"
