@@ -164,7 +164,7 @@ def _channels_row(
 ) -> Row:
     """The row of a recording whose channels are transcribed one by one: it is split to find out."""
     assert job.media is not None
-    with split_job(job, names, workspace, _show_nothing, reporter) as conversation:
+    with split_job(job, names, workspace, lambda *_: None, reporter) as conversation:
         cached = [channel for channel in conversation.jobs if look_up(channel, config, reporter)[1] is not None]
         sent = [channel.media for channel in conversation.jobs if channel not in cached and channel.media]
         upload = UploadEstimate(
@@ -172,10 +172,6 @@ def _channels_row(
         )
         described = conversation.describe(cached, priced=priced)
     return Row(job.input.source, job.media.bytes, upload, cached=bool(cached) and not sent, channels=described)
-
-
-def _show_nothing(what: str, done: float = 0.0, total: float | None = None, /) -> None:
-    """A dry run shows no progress."""
 
 
 def _estimate_row(
