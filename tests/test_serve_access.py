@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 import cartesia_cli
+from cartesia_cli.commands.serve import parse_host
 from cartesia_cli.errors import ApiError
 from cartesia_cli.protocol.batch import parse_sample_rate
 from cartesia_cli.protocol.realtime import AUTO, MANUAL, RealtimeOptions, decode_command
@@ -169,6 +170,7 @@ def test_command_out_of_bounds_gets_error_400(frame: str) -> None:
         ("127.0.0.1:1", True),
         ("127.0.0.2", True),
         ("[::1]:8000", True),
+        ("[::ffff:127.0.0.1]:8000", True),
         ("evil.example", False),
         ("evil.example:8000", False),
         ("localhost.evil.example", False),
@@ -516,6 +518,26 @@ main()
             process.send_signal(signal.SIGINT)  # the second one doesn't wait for requests either
             assert hand.recv(12) == b"HTTP/1.1 503"
         assert process.wait(SOON) == 0
+
+
+def test_server_is_reached_by_an_ipv6_address(environment: dict[str, str], tmp_path: Path) -> None:
+    with program(environment, tmp_path) as (url, _):
+        mapped = url.replace("127.0.0.1", "[::ffff:127.0.0.1]")
+        done = subprocess.run(
+            [sys.executable, "-m", "cartesia_cli", "transcribe", "--sample", "--base-url", mapped],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stdout) == (0, "Hello\n"), done.stderr
+
+
+@pytest.mark.parametrize("text", ["2001:db8::1", "[2001:db8::1]", "192.168.1.5", "mybox.local"])
+def test_allowed_hosts_are_names_and_addresses(text: str) -> None:
+    with serving(origins=OriginPolicy(hosts=frozenset({parse_host(text)}))) as client:
+        host = f"[{text}]" if text.startswith("2001") else text
+        assert client.get("/", headers={"Host": f"{host}:8000"}).status_code == 200
 
 
 def test_serve_on_all_addresses_prints_a_usable_base_url(environment: dict[str, str], tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ THROUGH_PROXY = "check {}: requests go through this proxy"
 HUNG_UP = "the other side hung up"
 PROXY_PASSWORD = "status 407, proxy authentication required"
 
+NO_KEY_SENT = "no key was sent: if the server needs one, set CARTESIA_API_KEY"
 NO_KEY_UNENCRYPTED = "no key is sent over plain http: --insecure-http-key sends it, readable by anyone on the network"
 MAYBE_BILLED = "the audio may have been billed: another attempt sends it again"
 TRY_LATER = "the problem is on the server's side: try again later"
@@ -326,8 +327,8 @@ def refusal_error(error: "Error", header_id: str | None, name: str, peer: Peer, 
         return denial
     if peer.unencrypted and not peer.key_origin:
         return AuthError(message, hint=NO_KEY_UNENCRYPTED, status=status, request_id=request_id)
-    origin = f"the key came from {peer.key_origin}" if peer.key_origin else "no key was sent: set CARTESIA_API_KEY"
-    hint = f"{origin}; keys are created at play.cartesia.ai/keys"
+    sent = f"the key came from {peer.key_origin}" if peer.key_origin else NO_KEY_SENT
+    hint = f"{sent}; keys are created at play.cartesia.ai/keys"
     return AuthError(message, hint=hint, status=status, request_id=request_id)
 
 

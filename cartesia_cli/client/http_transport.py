@@ -140,10 +140,11 @@ class HttpClient:
     def _exchange_once(
         self, request: HttpRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
     ) -> HttpResponse:
+        url = _to_ascii(address)
         with self._pool.stream(
             request.method,
-            _to_ascii(address),
-            headers=[*self._headers.items(), *request.headers.items()],
+            url,
+            headers=[("Host", _host_header(url)), *self._headers.items(), *request.headers.items()],
             content=request.body,
             extensions={"timeout": TIMEOUTS, "trace": abort_handle},
         ) as response:
@@ -185,6 +186,12 @@ def _to_ascii(address: str) -> str:
     host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     path, query = (quote(text, safe="!$%&'()*+,-./:;=?@[]_~") for text in (parts.path, parts.query))
     return f"{parts.scheme}://{host}{path or '/'}{'?' * bool(query)}{query}"
+
+
+def _host_header(url: str) -> str:
+    """The header Host for a URL (RFC 9110 7.2). httpcore's own lacks the brackets of an IPv6 address."""
+    parts = urlsplit(url)
+    return parts.netloc.removesuffix(f":{PORTS[parts.scheme]}")
 
 
 def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool, str]:

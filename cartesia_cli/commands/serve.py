@@ -16,6 +16,7 @@ import typer
 
 from ..errors import Interrupted, UsageError
 from ..output.console import Reporter
+from ..protocol.constants import parse_address
 from . import local_extra
 from . import options as given
 from .local_extra import LocalServerObserver
@@ -75,7 +76,7 @@ def serve(
         typer.Option(
             metavar="NAME",
             callback=given.checked_by(lambda hosts: [*map(parse_host, hosts)]),
-            help="Accept requests for this host name, as in http://NAME:8000.",
+            help="Accept requests for this host name or address, as in http://NAME:8000.",
         ),
     ] = None,
     local_model: given.LocalModel = None,
@@ -153,10 +154,11 @@ def parse_origin(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """A host name. Raises UsageError for a URL and the like."""
-    if not re.fullmatch(r"[^/:@\s\[\]]+", text):
+    """A host name or an address, without the brackets of IPv6. Raises UsageError for a URL and the like."""
+    host = text.removeprefix("[").removesuffix("]")
+    if parse_address(host) is None and not re.fullmatch(r"[^/:@\s\[\]]+", text):
         raise UsageError(f"--allow-host {text!r} is not a host name", hint="give the name alone, as in mybox.local")
-    return text.lower()
+    return host.lower()
 
 
 class _ServeObserver(LocalServerObserver):
