@@ -338,7 +338,10 @@ class Recorded(PausableSource):
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
-def test_outage_is_resent_without_paused_audio(tmp_path: Path, manual: bool) -> None:
+def test_outage_is_resent_from_recording_without_paused_audio(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manual: bool
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     numbers, paused = list(range(150)), range(40, 50)
     source = Recorded(numbers, paused, tmp_path, manual=manual)
     case = Case([], [120], manual=manual, outage=150.0, source=source)

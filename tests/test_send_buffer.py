@@ -1,18 +1,21 @@
-"""The send buffer gives every byte that is not acknowledged again, from memory or from a file of its own."""
+"""The send buffer gives every byte that is not acknowledged again, from memory, a recording or files of its own."""
 
 from __future__ import annotations
 
-import os
 import random
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cartesia_cli.audio.pcm import AudioBlock
+from cartesia_cli.audio.wav_writer import WavWriter, open_private
 from cartesia_cli.session import send_buffer
 from cartesia_cli.session.send_buffer import SendBuffer
 
@@ -31,15 +34,29 @@ def file_size_limit(size: int | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-class Traffic:
-    """A buffer, a writer of AUDIO, and a sender that checks what it gets."""
+@contextmanager
+def recording() -> Iterator[WavWriter]:
+    with TemporaryDirectory() as folder, open_private(Path(folder, "recording.wav"), "x+b") as file:
+        yield WavWriter(file, "with a comment")
 
-    def __init__(self) -> None:
+
+class Traffic:
+    """A buffer, a writer of AUDIO, and a sender that checks what it gets.
+
+    recording   where audio may be recorded before it is written
+    """
+
+    def __init__(self, recording: WavWriter | None = None) -> None:
         self.troubles: list[str] = []
         self.buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_warning=self.troubles.append)
+        self._recording = recording
 
-    def write(self, size: int) -> None:
-        self.buffer.write(AUDIO[self.buffer.written : self.buffer.written + size])
+    def write(self, size: int, *, recorded: bool = False) -> None:
+        pcm = AUDIO[self.buffer.written : self.buffer.written + size]
+        if recorded and self._recording is not None:
+            self.buffer.write(AudioBlock(pcm, self._recording, self._recording.write(pcm)))
+        else:
+            self.buffer.write(AudioBlock(pcm))
 
     def send(self) -> None:
         """All there is: each chunk is the one that is due."""
@@ -75,49 +92,71 @@ def test_audio_beyond_the_memory_is_on_disk_and_nothing_is_dropped() -> None:
     assert (traffic.buffer.sent, traffic.troubles) == (100 * CHUNK, [])
 
 
-def test_the_temporary_file_goes_when_all_audio_in_it_is_acknowledged(temporary_files: list[IO[bytes]]) -> None:
-    traffic = Traffic()
-    for outage in (1, 2):
-        for _ in range(200):
-            traffic.write(CHUNK)
+def test_recorded_audio_is_read_from_the_recording_and_not_written_again(temporary_files: list[IO[bytes]]) -> None:
+    with recording() as file:
+        file.write(bytes(1001))  # what a paused microphone heard was not sent
+        traffic = Traffic(file)
+        for number in range(100):
+            traffic.write(CHUNK, recorded=True)
+            if number % 30 == 10:
+                file.write(bytes(640))
+        assert traffic.unacknowledged == AUDIO[: 100 * CHUNK]
         traffic.send()
-        for acknowledged in range(traffic.buffer.acknowledged, traffic.buffer.sent, CHUNK):
-            traffic.buffer.acknowledge(acknowledged)
-            assert traffic.unacknowledged == AUDIO[acknowledged : traffic.buffer.written]
-        assert len(temporary_files) == outage
-        assert all(file.closed for file in temporary_files)
+    assert (traffic.buffer.sent, traffic.troubles, temporary_files) == (100 * CHUNK, [], [])
 
 
-def test_the_temporary_file_grows_no_further_than_what_is_kept(
+def test_audio_that_is_not_recorded_any_more_goes_to_a_temporary_file(temporary_files: list[IO[bytes]]) -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for number in range(200):
+            traffic.write(CHUNK, recorded=number < 100)
+        assert traffic.unacknowledged == AUDIO[: 200 * CHUNK]
+        assert len(temporary_files) == 1
+
+
+def test_temporary_files_go_as_their_audio_is_acknowledged(
     temporary_files: list[IO[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(send_buffer, "MAX_HELD_BYTES", 2 * MEMORY + 10)
+    monkeypatch.setattr(send_buffer, "FILE_BYTES", MEMORY)
     traffic = Traffic()
-    for number in range(400):
+    for _ in range(200):
         traffic.write(CHUNK)
-        if number > 30:
-            assert traffic.buffer.next_item() == AUDIO[traffic.buffer.sent - CHUNK : traffic.buffer.sent]
-            traffic.buffer.acknowledge(traffic.buffer.sent)
-        assert traffic.unacknowledged == AUDIO[traffic.buffer.acknowledged : traffic.buffer.written]
-    [file] = temporary_files
-    assert file.seek(0, os.SEEK_END) <= 2 * MEMORY + 10
-    assert traffic.troubles == []
+    traffic.send()
+    assert len(temporary_files) == 9
+    for acknowledged in range(0, 200 * CHUNK, CHUNK):
+        traffic.buffer.acknowledge(acknowledged)
+        assert traffic.unacknowledged == AUDIO[acknowledged : 200 * CHUNK]
+        still_open = [file for file in temporary_files if not file.closed]
+        assert len(still_open) <= 1 + (200 * CHUNK - acknowledged) // MEMORY
+    assert all(file.closed for file in temporary_files)
+
+
+def test_a_recording_that_can_not_be_read_costs_only_what_is_not_in_memory() -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for _ in range(100):
+            traffic.write(CHUNK, recorded=True)
+        file._file.truncate(MEMORY)
+        traffic.buffer.rewind()
+        traffic.send()
+    assert 0 <= 100 * CHUNK - traffic.buffer.sent < CHUNK
+    assert MEMORY // 4 < len(traffic.unacknowledged) <= MEMORY
+    assert traffic.buffer.dropped > 0
+    assert len(traffic.troubles) == 1 and "error" in traffic.troubles[0]
 
 
 @pytest.mark.parametrize("size", [320, 328, 334])
-def test_after_a_file_that_can_not_be_read_all_that_is_in_memory_is_sent_in_whole_samples(
-    size: int, temporary_files: list[IO[bytes]]
-) -> None:
-    traffic = Traffic()
-    for _ in range(50):
-        traffic.write(size)
-    on_disk = traffic.buffer._audio.memory_start
-    temporary_files[0].truncate(MEMORY // 2)
-    traffic.send()
-    assert traffic.buffer.dropped == traffic.buffer.acknowledged == on_disk
-    assert traffic.buffer.sent % 2 == 0
-    assert traffic.unacknowledged == AUDIO[traffic.buffer.acknowledged : 50 * size]
-    assert len(traffic.troubles) == 1 and "error" in traffic.troubles[0]
+def test_after_a_recording_that_can_not_be_read_all_that_is_in_memory_is_sent_in_whole_samples(size: int) -> None:
+    with recording() as file:
+        traffic = Traffic(file)
+        for _ in range(50):
+            traffic.write(size, recorded=True)
+        on_disk = traffic.buffer._audio.memory_start
+        file._file.truncate(MEMORY)
+        traffic.send()
+        assert traffic.buffer.dropped == traffic.buffer.acknowledged == on_disk
+        assert traffic.buffer.sent % 2 == 0
+        assert traffic.unacknowledged == AUDIO[traffic.buffer.acknowledged : 50 * size]
 
 
 def test_on_a_full_disk_whole_samples_are_dropped_whatever_the_limit() -> None:
@@ -174,12 +213,12 @@ def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_on
 @pytest.mark.parametrize("rewinds", [False, True])
 def test_kept_markers_are_sent_even_if_the_audio_before_them_was_dropped(rewinds: bool) -> None:
     buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, is_kept=lambda marker: marker.startswith("kept"))
-    buffer.write(bytes(CHUNK))
+    buffer.write(AudioBlock(bytes(CHUNK)))
     buffer.add_marker("kept, but taken")
     assert [buffer.next_item(), buffer.next_item()] == [bytes(CHUNK), "kept, but taken"]
     with file_size_limit(0):
         for number in range(100):
-            buffer.write(bytes(CHUNK))
+            buffer.write(AudioBlock(bytes(CHUNK)))
             if number in (1, 2, 3, 97):
                 buffer.add_marker(f"{'other' if number == 2 else 'kept'} {number}")
     assert buffer.dropped
@@ -217,7 +256,7 @@ def test_dropped_counts_from_the_last_acknowledgement_or_rewind() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["write", "write", "write", "send", "acknowledge", "rewind"]),
+            st.sampled_from(["record", "record", "write", "write", "skip", "send", "acknowledge", "rewind"]),
             st.integers(0, MEMORY),
             st.sampled_from([None, 0, 1000, MEMORY + 100]),
         ),
@@ -225,21 +264,26 @@ def test_dropped_counts_from_the_last_acknowledgement_or_rewind() -> None:
     )
 )
 def test_every_byte_that_was_not_dropped_is_given_again(acts: list[tuple[str, int, int | None]]) -> None:
-    traffic, acknowledged = Traffic(), 0
-    for act, size, limit in acts:
-        match act:
-            case "write":
-                with file_size_limit(limit):
-                    traffic.write(size)
-            case "send":
-                traffic.send()
-            case "acknowledge":
-                traffic.buffer.acknowledge(traffic.buffer.acknowledged + size)
-                acknowledged = max(acknowledged, traffic.buffer.acknowledged)
-            case "rewind":
-                traffic.buffer.rewind()
-        buffer = traffic.buffer
-        assert 0 <= buffer.acknowledged <= buffer.sent <= buffer.written
-        assert traffic.unacknowledged == AUDIO[buffer.acknowledged : buffer.written]
-        assert bool(traffic.troubles) or buffer.acknowledged <= acknowledged
-    traffic.buffer.close()
+    with recording() as file:
+        traffic, acknowledged = Traffic(file), 0
+        for act, size, limit in acts:
+            match act:
+                case "record":
+                    traffic.write(size, recorded=True)
+                case "write":
+                    with file_size_limit(limit):
+                        traffic.write(size)
+                case "skip":
+                    file.write(bytes(size))
+                case "send":
+                    traffic.send()
+                case "acknowledge":
+                    traffic.buffer.acknowledge(traffic.buffer.acknowledged + size)
+                    acknowledged = max(acknowledged, traffic.buffer.acknowledged)
+                case "rewind":
+                    traffic.buffer.rewind()
+            buffer = traffic.buffer
+            assert 0 <= buffer.acknowledged <= buffer.sent <= buffer.written
+            assert traffic.unacknowledged == AUDIO[buffer.acknowledged : buffer.written]
+            assert bool(traffic.troubles) or buffer.acknowledged <= acknowledged
+        traffic.buffer.close()

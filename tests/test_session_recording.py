@@ -339,6 +339,17 @@ class TestRecording:
         assert kept.path is not None
         assert (mode(kept.path), mode(kept.path.parent)) == (0o600, 0o700)
 
+    async def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
+        sizes = [1, 640, 333, 1000, 2]
+        starts = [sum(sizes[:n]) for n in range(len(sizes))]
+        kept = SessionRecording(Blocks(map(sound, starts, sizes)), tmp_path, asked=ASKED)
+        blocks = [block async for block in kept.blocks()]
+        for block in blocks:
+            assert block.store is kept and kept.read(block.position, len(block.pcm)) == block.pcm
+        assert kept.read(1, 1500) == sound(1, 1500)
+        with pytest.raises(OSError, match="error"):
+            kept.read(0, sum(sizes) + 1)
+
     async def test_source_error_is_raised_after_last_block(self, tmp_path: Path) -> None:
         blocks = [sound(0, 1000), sound(1000, 1000)]
         kept = SessionRecording(Blocks(blocks, InputError("the microphone is gone")), tmp_path)

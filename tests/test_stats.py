@@ -71,7 +71,7 @@ class Day:
         """Frames in real time until so many seconds have been sent."""
         while self.position < until - 1e-6:
             if not self.buffer.has_more:
-                self.buffer.write(bytes(3200))
+                self.buffer.write(AudioBlock(bytes(3200)))
             frame = self.buffer.next_item()
             assert isinstance(frame, bytes)
             self.now += 0.1

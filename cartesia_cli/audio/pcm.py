@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
@@ -20,14 +20,32 @@ RATE = 16000
 """Hz. The rate of the recognizers, which the API recommends (docs: stt-input-encodings)."""
 
 
+class AudioStore(Protocol):
+    """Where recorded audio can be read again."""
+
+    def read(self, position: int, size: int) -> bytes:
+        """`size` bytes of audio from byte `position` on. Raises OSError if they can't be read."""
+
+
+class Silence:
+    """An `AudioStore` that holds nothing but silence, without end."""
+
+    def read(self, position: int, size: int) -> bytes:
+        return bytes(size)
+
+
 @dataclass(frozen=True)
 class AudioBlock:
     """A piece of a session's audio on its way from the source to the connection.
 
-    pcm   16-bit mono samples (`pcm_s16le`) at the rate of the session
+    pcm        16-bit mono samples (`pcm_s16le`) at the rate of the session
+    store      where the same bytes can be read again; None: nowhere
+    position   of the first of them in `store`, bytes
     """
 
     pcm: bytes
+    store: AudioStore | None = None
+    position: int = 0
 
     @cached_property
     def samples(self) -> Samples:

@@ -1,8 +1,9 @@
 """Records what a microphone hears in a WAV file, from its first sample until the transcript is safe.
 
 The file survives a crash: its header is right after every block, and a later run finds it (`find_orphans`). A lock,
-which the system releases if the process is killed, says that its owner is still running. Must never end a session: if
-the disk is full, it reports that once, and passes the audio on.
+which the system releases if the process is killed, says that its owner is still running. During the session it also
+holds the audio that the server has not acknowledged (`SessionRecording.read`). Must never end a session: if the disk
+is full, it reports that once, and passes the audio on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from io import FileIO
 from pathlib import Path
@@ -53,7 +54,7 @@ class OrphanedRecording:
 
 
 class SessionRecording:
-    """A source that records the blocks of another source.
+    """A source that records the blocks of another source, and an `AudioStore` of what it recorded.
 
     The file stays on disk until `discard` or `keep` is called, also after a crash.
 
@@ -90,12 +91,15 @@ class SessionRecording:
         return 0.0 if self._writer is None else self._writer.size / self._bytes_per_second
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """The blocks of the source, each on disk before it is yielded, unless it could not be written."""
+        """The blocks of the source, each on disk before it is yielded, and readable there (`AudioBlock.store`)."""
         async with aclosing(self._source.blocks()) as blocks:
             async for block in blocks:
-                if not self._has_failed:
-                    self._record(block.pcm)
-                yield block
+                yield self._record(block)
+
+    def read(self, position: int, size: int) -> bytes:
+        """`size` recorded bytes from byte `position` on. Raises OSError if they can't be read."""
+        assert self._writer is not None
+        return self._writer.read(position, size)
 
     def discard(self) -> None:
         """Delete the recording: the session ended well. A file that can't be deleted is not reported."""
@@ -131,11 +135,14 @@ class SessionRecording:
         self.discard()  # last: unlocked, it would look orphaned
         return target
 
-    def _record(self, pcm: bytes) -> None:
+    def _record(self, block: AudioBlock) -> AudioBlock:
+        """The block with its place in the file; unchanged if it could not be written."""
+        if self._has_failed:
+            return block
         try:
             if self._writer is None:
                 self._writer = self._create()
-            self._writer.write(pcm)
+            position = self._writer.write(block.pcm)
         except OSError as error:
             self._has_failed = True
             what = f"the recording ends after {self.seconds:.1f} s" if self.seconds else "nothing is recorded"
@@ -143,6 +150,8 @@ class SessionRecording:
             if not self.seconds:
                 self.discard()
             self._on_warning(f"{what}: {where}: {error.strerror}")
+            return block
+        return replace(block, store=self, position=position)
 
     def _create(self) -> WavWriter:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ Must never wait for the disk (fsync) during speech.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
@@ -114,17 +115,29 @@ class WavWriter:
     def size(self) -> int:
         return self._data_bytes - self._data_bytes % BYTES_PER_SAMPLE
 
-    def write(self, block: bytes) -> None:
-        """Append 16-bit samples. A block may end inside a sample; the next one continues it."""
+    def write(self, block: bytes) -> int:
+        """Append 16-bit samples, and return the byte of the audio where they begin.
+
+        A block may end inside a sample; the next one continues it.
+        """
+        position = self._data_bytes
         try:
-            self._write_at(self._data_offset + self._data_bytes, block)
-            size = self._data_bytes + len(block)
+            self._write_at(self._data_offset + position, block)
+            size = position + len(block)
             self._write_at(0, encode_header(size - size % BYTES_PER_SAMPLE, self._comment, self.rate))
         except OSError:
             with suppress(OSError):
                 self._file.truncate(self._data_offset + self.size)
             raise
         self._data_bytes = size
+        return position
+
+    def read(self, position: int, size: int) -> bytes:
+        """`size` bytes of audio from byte `position` on. Raises OSError if they can't be read."""
+        self._file.seek(self._data_offset + position)
+        if len(data := self._file.read(size)) < size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return data
 
     def hide_comment(self) -> None:
         """Overwrite the comment until the next block is written. The samples stay where they are. OSError as above."""

@@ -204,7 +204,7 @@ class Session:
                         continue
                     events = self._endpointer.process(block.samples)
                     self._add_vad_markers(events)
-                    self._buffer.write(block.pcm)
+                    self._buffer.write(block)
                     self._observer.audio_arrived(len(block.pcm))
                     if self._sends_finalize and any(event.kind == "end" for event in events):
                         self._buffer.add_marker(Finalize())

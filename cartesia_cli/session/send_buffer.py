@@ -13,18 +13,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
-from typing import IO, Generic, TypeVar
+from typing import IO, Generic, NamedTuple, TypeVar
 
-from ..audio.pcm import RATE
+from ..audio.pcm import RATE, AudioBlock, AudioStore
 
 MAX_MEMORY_BYTES = 2 << 20
 """At most these bytes are held in memory, a minute at 16 kHz; older audio is on disk."""
 
 MAX_HELD_BYTES = 512 << 20
-"""At most these bytes are kept in all, 4.6 hours at 16 kHz, so that the disk isn't filled."""
+"""At most these bytes are kept in all, 4.6 hours at 16 kHz, so that the disk isn't filled. Audio in the recording
+of the session counts, too."""
+
+FILE_BYTES = 64 << 20
+"""Size of a temporary file. Each is deleted as a whole once its audio is acknowledged."""
 
 READ_BYTES = 1 << 16
 
@@ -71,15 +76,15 @@ class SendBuffer(Generic[MarkerT]):
         """The position of the sample at a time."""
         return 2 * round(seconds * self._bytes_per_second / 2)
 
-    def write(self, pcm: bytes) -> None:
+    def write(self, block: AudioBlock) -> None:
         """Append audio."""
-        size = len(pcm)
+        size = len(block.pcm)
         self._make_room(size, MAX_HELD_BYTES, "there is too much of it")
         try:
-            self._audio.append(pcm)
+            self._audio.append(block)
         except OSError as error:
             self._make_room(size, self._memory_limit, error.strerror or str(error))
-            self._audio.append(pcm)
+            self._audio.append(block)
         self.written += size
         self.changed.set()
 
@@ -181,9 +186,24 @@ class SendBuffer(Generic[MarkerT]):
             self._on_warning(f"keeping only the last {left:.0f} s of unacknowledged audio: {reason}")
 
 
+class _StoredRun(NamedTuple):
+    """Audio that is contiguous in a store, in the same order as in the session.
+
+    start    position of its first byte in the session; it ends where the next run starts
+    store    where it can be read again; None: only in this buffer, in memory or a temporary file
+    offset   what to add to a position in the session to get the one in the store
+    """
+
+    start: int
+    store: AudioStore | None
+    offset: int
+
+
 class _HeldAudio:
-    """Audio by its position in the session. The oldest may be dropped; of the rest, only the newest `memory` bytes are
-    in memory, and what is older is in a temporary file.
+    """Audio by its position in the session. The oldest may be dropped; only the newest `memory` bytes are in memory.
+
+    Older audio is read from the store that has it already, the recording of the session. Audio that no store has is
+    moved to temporary files.
 
     memory_start   position from which all audio is in memory
     """
@@ -191,23 +211,32 @@ class _HeldAudio:
     def __init__(self, memory: int) -> None:
         self._limit = memory
         self._memory = bytearray()
-        self.memory_start = 0
-        self._file: IO[bytes] | None = None
-        """A ring: each position has its place modulo MAX_HELD_BYTES, and never are more bytes kept."""
+        self.memory_start = self._end = 0
+        self._runs = [_StoredRun(0, None, 0)]
+        self._files: dict[int, IO[bytes]] = {}  # by their number, counted from the start of the session
 
-    def append(self, pcm: bytes) -> None:
+    def append(self, block: AudioBlock) -> None:
         """Raises OSError if the disk is full; nothing has changed then."""
-        if len(self._memory) + len(pcm) > self._limit:
+        if len(self._memory) + len(block.pcm) > self._limit:
             self._move_to_disk(len(self._memory) - self._limit // 2)
-        self._memory += pcm
+        run = _StoredRun(self._end, block.store, block.position - self._end if block.store else 0)
+        if (run.store, run.offset) != (self._runs[-1].store, self._runs[-1].offset):
+            if self._runs[-1].start == self._end:  # it is empty
+                self._runs.pop()
+            self._runs.append(run)
+        self._memory += block.pcm
+        self._end += len(block.pcm)
 
     def read(self, position: int, size: int) -> bytes:
-        """Raises OSError if the file can't be read, or has less than `size` bytes."""
+        """Raises OSError if a store or a file can't be read, or has less than `size` bytes."""
         parts = []
-        for at, length in _pieces(position, min(position + size, self.memory_start)):
-            assert self._file is not None
-            self._file.seek(at)
-            parts.append(self._file.read(length))
+        for start, end, run in self._pieces(position, min(position + size, self.memory_start)):
+            if run.store is not None:
+                parts.append(run.store.read(start + run.offset, end - start))
+            else:
+                file = self._files[start // FILE_BYTES]
+                file.seek(start % FILE_BYTES)
+                parts.append(file.read(end - start))
         start = max(position, self.memory_start) - self.memory_start
         parts.append(bytes(self._memory[start : max(start, position + size - self.memory_start)]))
         if len(data := b"".join(parts)) < size:
@@ -219,37 +248,50 @@ class _HeldAudio:
         if position > self.memory_start:
             del self._memory[: position - self.memory_start]
             self.memory_start = position
+        while len(self._runs) > 1 and self._runs[1].start <= position:
+            del self._runs[0]
+        for number in [number for number in self._files if (number + 1) * FILE_BYTES <= position]:
+            self._files.pop(number).close()
         if position >= self.memory_start:
-            self.close()  # nothing is left in the file
+            self.close()  # nothing is left in the files
 
     def close(self) -> None:
-        """Delete the temporary file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Delete the temporary files."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
 
     def _move_to_disk(self, size: int) -> None:
         """Free the oldest bytes of the memory."""
         if size <= 0:
             return
-        if self._file is None:
-            self._file = TemporaryFile(buffering=0)  # noqa: SIM115  a buffer would report a full disk too late
-        moved = 0
-        for at, length in _pieces(self.memory_start, self.memory_start + size):
-            self._file.seek(at)
-            _write_all(self._file, self._memory[moved : moved + length])
-            moved += length
+        first = self.memory_start
+        for start, end, run in self._pieces(first, first + size):
+            if run.store is None:
+                number = start // FILE_BYTES
+                if number not in self._files:
+                    self._files[number] = _temporary_file()
+                self._files[number].seek(start % FILE_BYTES)
+                _write_all(self._files[number], self._memory[start - first : end - first])
         del self._memory[:size]
         self.memory_start += size
 
+    def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int, _StoredRun]]:
+        """Pieces of the audio from `start` to `end`, each in one run and one temporary file."""
+        index = bisect_right(self._runs, start, key=lambda run: run.start) - 1
+        while start < end:
+            run = self._runs[index]
+            stop = min(end, (start // FILE_BYTES + 1) * FILE_BYTES)
+            if index + 1 < len(self._runs) and self._runs[index + 1].start <= stop:
+                index += 1
+                stop = self._runs[index].start
+            yield start, stop, run
+            start = stop
 
-def _pieces(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Where audio is in the file: the offset and the length of each contiguous piece."""
-    while start < end:
-        offset = start % MAX_HELD_BYTES
-        length = min(end - start, MAX_HELD_BYTES - offset)
-        yield offset, length
-        start += length
+
+def _temporary_file() -> IO[bytes]:
+    """A file without a buffer, which would report a full disk too late."""
+    return TemporaryFile(buffering=0)
 
 
 def _write_all(file: IO[bytes], data: bytearray) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ...audio.input_check import InputMonitor
-from ...audio.pcm import RATE, AudioBlock
+from ...audio.pcm import RATE, AudioBlock, Silence
 from ...audio.wav_writer import AudioSource as AudioSource
 from ...output.console import Reporter
 from ...output.live_view import LiveView
@@ -68,6 +68,7 @@ class PausableSource:
 
     async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         monitor, first = InputMonitor(self._rate), True
+        silence, position = Silence(), 0
         async with aclosing(self._source.blocks()) as blocks:
             async for block in blocks:
                 if first:
@@ -75,7 +76,11 @@ class PausableSource:
                     self._on_first()
                 if self.paused:
                     size = len(block.pcm)
-                    yield AudioBlock(bytes(size)) if self._sends_silence else Skipped(size / 2 / self._rate)
+                    if self._sends_silence:
+                        yield AudioBlock(silence.read(position, size), silence, position)
+                        position += size
+                    else:
+                        yield Skipped(size / 2 / self._rate)
                 else:
                     for problem in monitor.check(block.samples):
                         self._warn(problem)
