@@ -430,8 +430,11 @@ PACKED = gzip.compress(PLAIN)
     [
         ("GZip", PACKED),
         ("x-gzip", PACKED),
+        ("gzip", gzip.compress(PLAIN[:50]) + gzip.compress(b"") + gzip.compress(PLAIN[50:])),
         ("gzip", PACKED + bytes(100)),
+        ("gzip, identity, gzip", gzip.compress(PACKED)),
         ("deflate", zlib.compress(PLAIN)),
+        ("deflate", zlib.compress(PLAIN, wbits=-zlib.MAX_WBITS)),
         ("identity", PLAIN),
     ],
 )
@@ -485,9 +488,9 @@ def test_a_compressed_response_that_is_cut_off_is_an_error(size: int, home: Path
     assert "cut short" in failure(cut, path=home / "talk.wav", uploads=1).message
 
 
-def test_a_refusal_that_is_compressed_is_read(home: Path) -> None:
-    body = gzip.compress(json.dumps(refusal(400)).encode())
-    error = failure(answers(body, [("Content-Encoding", "gzip")], 400), path=home / "talk.wav", uploads=1)
+def test_a_refusal_that_is_compressed_twice_is_read(home: Path) -> None:
+    body = gzip.compress(gzip.compress(json.dumps(refusal(400)).encode()))
+    error = failure(answers(body, [("Content-Encoding", "gzip, gzip")], 400), path=home / "talk.wav", uploads=1)
     assert "talk.wav: Title 400: Message 400." in error.message
 
 

@@ -34,6 +34,11 @@ MAX_BODY_BYTES = 64 << 20
 
 MAX_REDIRECTS = 3
 
+GZIP_MAGIC = b"\x1f\x8b"
+
+DECOMPRESSED_BYTES = 1 << 12
+"""How much of a compressed body is decompressed at once: where it is damaged, at most so much before it is lost."""
+
 TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
 """`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
 
@@ -57,7 +62,7 @@ BuildRequest = Callable[[], HttpRequest]
 class HttpResponse(NamedTuple):
     """A response as it was received.
 
-    body       decompressed; as it came if that is impossible
+    body       decompressed, as far as that is possible; as it came if nothing of it can be
     complete   False: the connection ended before the body did, or the rest of it can't be read
     problem    why it can't be read; "" if the connection ended
     """
@@ -208,28 +213,46 @@ def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress)
     except HTTP_ERRORS as error:
         is_complete, problem = False, invalid_http_reason(error) or ""
     body = bytes(received)
-    if encoding not in ("", "identity"):
-        body, is_whole, unreadable = _decompress(body, encoding)
-        is_complete, problem = is_complete and is_whole, problem or unreadable
+    for name in reversed(encoding.split(",")):  # the last one was applied last (RFC 9110 8.4)
+        if (name := name.strip()) not in ("", "identity"):
+            body, is_whole, unreadable = _decompress(body, name)
+            is_complete, problem = is_complete and is_whole, problem or unreadable
     return body, is_complete, problem
 
 
-def _check_size(body: bytes | bytearray) -> None:
+def _check_size(body: bytearray) -> None:
     if len(body) > MAX_BODY_BYTES:
         raise ProtocolError(f"the response is larger than {MAX_BODY_BYTES >> 20} MiB", hint="check the base URL")
 
 
 def _decompress(packed: bytes, encoding: str) -> tuple[bytes, bool, str]:
-    """A compressed body, or as it came if it can't be decompressed; and what `_read_body` returns."""
+    """A compressed body as far as it can be decompressed, or as it came if nothing can; and what `_read_body` returns.
+
+    A gzip file may consist of several (RFC 1952 2.2). deflate is zlib's format (RFC 9110 8.4.1.2), but some servers
+    leave out its header.
+    """
     if encoding not in ("gzip", "x-gzip", "deflate"):
         return packed, False, f"the body is compressed with {encoding}"
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # for the headers of gzip and zlib (RFC 9110 8.4.1)
+    body, decoder, position = bytearray(), zlib.decompressobj(zlib.MAX_WBITS | 32), 0
     try:
-        body = decoder.decompress(packed, MAX_BODY_BYTES + 1)
+        while position < len(packed):
+            piece = packed[position : position + DECOMPRESSED_BYTES]
+            try:
+                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
+            except zlib.error:
+                if encoding != "deflate" or position > 0:
+                    raise
+                decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
+            _check_size(body)
+            position += len(piece) - len(decoder.unused_data)
+            if decoder.eof:
+                if not packed.startswith(GZIP_MAGIC, position):
+                    break
+                decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     except zlib.error:
-        return packed, False, f"the body is not valid {encoding}"
-    _check_size(body)
-    return body, decoder.eof or not packed, ""
+        return bytes(body) or packed, False, f"the body is not valid {encoding}"
+    return bytes(body), decoder.eof or not packed, ""
 
 
 def _redirect_target(address: str, reply: HttpResponse) -> str:
