@@ -69,8 +69,8 @@ def load_json(text: str | bytes) -> Any:
 def load_first_object(frame: str | bytes) -> tuple[dict[str, Any], str]:
     """Parse the object that JSON text begins with; also return the text that follows it, stripped.
 
-    A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object, or with one that is
-    nested too deeply.
+    A byte order mark is skipped. Raises ProtocolError if the text begins with anything but an object, or with one that
+    is nested too deeply.
     """
     try:
         text = (frame if isinstance(frame, str) else frame.decode("utf-8")).removeprefix("\ufeff").lstrip(" \t\n\r")
