@@ -149,9 +149,9 @@ class Announcement:
 
     def _accept(self, listener: socket.socket, hello: bytes) -> None:
         """Greet those who connect; send all of them a heartbeat at least every HEARTBEAT_SECONDS."""
-        listener.settimeout(HEARTBEAT_SECONDS)
         with suppress(OSError):  # closed
             while True:
+                listener.settimeout(HEARTBEAT_SECONDS)
                 with suppress(TimeoutError):
                     connection, _ = listener.accept()
                     connection.setblocking(False)
