@@ -159,7 +159,6 @@ class BatchView(TerminalRows):
     """The rows of a batch at the bottom of a terminal, and the progress that the terminal shows itself.
 
     colored   whether text may be dim, red or yellow
-    lock      held by whoever writes to the terminal; reentrant
     """
 
     def __init__(
@@ -171,8 +170,7 @@ class BatchView(TerminalRows):
         colored: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(stream)
-        self._lock, self._clock = lock, clock
+        super().__init__(stream, lock=lock, clock=clock)
         self._renderer = BatchRows(stream.encoding or "utf-8", colored=colored)
         self._columns = int(limit) if (limit := environ.get("COLUMNS", "")).isdecimal() else None
         self._has_taskbar = taskbar_progress.is_supported(environ)

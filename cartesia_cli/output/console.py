@@ -162,14 +162,14 @@ class Reporter:
         from .batch_rows import BatchRows
 
         progress_shown_by = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
-        if not self._is_visible():
+        if self._is_visible():
+            view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
+            with self._showing(view), progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress:
+                yield progress
+        else:
             renderer = BatchRows(self._stream.encoding or "utf-8", colored=False)
             with progress_shown_by(lambda state: self.info(renderer.sentence(state)), line_intervals()) as progress:
                 yield progress
-            return
-        view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
-        with self._showing(view), progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress:
-            yield progress
 
     @contextmanager
     def _showing(self, view: TerminalRows) -> Iterator[None]:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TextIO
+from typing import Any, TextIO
 
 from .live_rows import LiveRows, LiveState
 from .terminal_rows import TerminalRows
@@ -19,23 +15,13 @@ class LiveView(TerminalRows):
     """The rows of a session. Clear them before anything else is written: the next `draw` shows them again.
 
     colored   whether text may be dim, red or yellow
-    lock      held by whoever writes to the terminal; reentrant
+    options   those of TerminalRows
     """
 
     wraps_messages = True
 
-    def __init__(
-        self,
-        stream: TextIO,
-        *,
-        colored: bool,
-        lock: AbstractContextManager[object] | None = None,
-        active: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-        size: Callable[[], os.terminal_size] | None = None,
-    ) -> None:
-        super().__init__(stream, active=active, size=size)
-        self._clock, self._lock = clock, lock or nullcontext()
+    def __init__(self, stream: TextIO, *, colored: bool, **options: Any) -> None:
+        super().__init__(stream, **options)
         self.renderer = LiveRows(stream.encoding or "utf-8", colored=colored)
         self._state: LiveState | None = None
         self._drawn = 0.0

@@ -9,7 +9,9 @@ terminal's history.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TextIO
 
 FALLBACK_SIZE = os.terminal_size((80, 24))
@@ -23,6 +25,7 @@ ERASE = f"\r {TO_THE_END}\r{REST_OF_ROW}"
 class TerminalRows:
     """The rows at the bottom of the terminal `stream`.
 
+    lock             held by whoever writes to the terminal; reentrant
     active           whether they are shown; if not, all methods do nothing
     size             returns the current size of the terminal
     wraps_messages   whether messages above the rows are wrapped at words
@@ -31,9 +34,15 @@ class TerminalRows:
     wraps_messages = False
 
     def __init__(
-        self, stream: TextIO, *, active: bool = True, size: Callable[[], os.terminal_size] | None = None
+        self,
+        stream: TextIO,
+        *,
+        lock: AbstractContextManager[object] | None = None,
+        active: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+        size: Callable[[], os.terminal_size] | None = None,
     ) -> None:
-        self._stream = stream
+        self._stream, self._lock, self._clock = stream, lock or nullcontext(), clock
         self.size = size or (lambda: terminal_size(stream))
         self.active = active
         self._shown: tuple[Sequence[str], os.terminal_size] | None = None
@@ -66,7 +75,8 @@ class TerminalRows:
 
     def suspend(self) -> None:
         """Erase the rows: Ctrl-Z is about to suspend the program."""
-        self.clear()
+        with self._lock:
+            self.clear()
 
     def resume(self) -> None:
         """Draw next at the cursor: others have used the terminal."""
