@@ -441,6 +441,41 @@ def test_status_counts_results_that_were_refused_with_other_options_as_done_when
         assert (run["skipped"], run["done"], run["failed"], run["credits"]) == (2, 0, 0, 0.0)
 
 
+@pytest.mark.parametrize("what", ["talk000.wav", "."])
+def test_status_knows_of_a_single_input_that_is_refused(
+    what: str, transcribe: Transcribe, talks: Talks, tmp_path: Path
+) -> None:
+    (first,) = talks(1)
+    command = (what, "--output-dir", "../out")
+
+    def told() -> str:
+        return run_program(["status", str(tmp_path / "out")], text=True).stdout
+
+    assert transcribe(*command).returncode == 0
+    done = transcribe(*command, "--resume", "-l", "de")
+    assert done.returncode == 2 and done.stderr.count("error: ") == 1
+    assert "0 done, 1 failed, 0 left" in told() and "stopped" in told() and "--resume" in told()
+    assert transcribe(*command, "--retry-failed").returncode == 0
+    assert "1 done, 0 failed, 0 left" in told()
+    (tmp_path / "talks" / first).write_text("no sound")
+    assert transcribe(*command, "--resume").returncode == 3
+    assert "0 done, 1 failed, 0 left" in told()
+    before = told()
+    assert transcribe(*command, "--resume", "--dry-run").returncode == 3
+    (tmp_path / "empty").mkdir()
+    assert transcribe("../empty", "--output-dir", "../out").returncode == 3
+    assert told() == before
+
+
+def test_one_of_several_inputs_that_is_not_tried_again_fails_like_others(
+    transcribe: Transcribe, talks: Talks, tmp_path: Path
+) -> None:
+    talks(3)
+    assert transcribe(".", "--output-dir", "../out").returncode == 0
+    assert transcribe("talk001.wav", "--output-dir", "../out", "--resume", "-l", "de").returncode == 2
+    assert transcribe(".", "--output-dir", "../out", "--retry-failed", "-l", "de").returncode == 1
+
+
 def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
     service.refused, service.delays = {*names}, {names[0]: 0.5}

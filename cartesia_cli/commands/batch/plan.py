@@ -35,6 +35,7 @@ class BatchPlan:
     unusable   inputs that can't be transcribed, so far; each has been reported
     done       inputs so far that have their results already
     to_stdout  whether results go to stdout
+    error      why the only input can't be transcribed; it has not been reported
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class BatchPlan:
         on_found: Callable[[bool], object],
     ) -> None:
         """Plan the first jobs. Raises UsageError or OutputError if their results can't be written as asked; raises
-        InputError if the only input is unusable.
+        InputError if the only input names no recording.
 
         outcomes          of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
@@ -65,6 +66,7 @@ class BatchPlan:
         self._taken = SeenNames()
         self.to_stdout = plan.to_stdout
         self.unusable = self.done = 0
+        self.error: CliError | None = None
         items: list[Input | InputError] = []
         if streamed and not plan.takes_one_result:
             self.complete = False
@@ -78,6 +80,7 @@ class BatchPlan:
             following = next(groups, None)
             self.complete = following is None
             self._later = chain([following], groups) if following else iter(())
+        self._is_single = self.complete and len(items) == 1
         on_found(any(isinstance(item, Input) for item in items))
         self.first = self._jobs(items, is_first=True)
 
@@ -104,7 +107,7 @@ class BatchPlan:
                     raise item
                 probed.append((item, None if item.remote is not None else probe_input(item, self._options)))
             except InputError as error:
-                if is_first and self.complete and len(items) == 1:
+                if error is item and self._is_single:
                     raise
                 self._refuse([item], error)
         jobs = self._with_targets(probed)
@@ -130,7 +133,10 @@ class BatchPlan:
 
     def _refuse(self, items: Sequence[Input | InputError], error: CliError) -> None:
         """Report an error because of which inputs can't be transcribed."""
-        self._reporter.error(error)
+        if self._is_single:
+            self.error = error
+        else:
+            self._reporter.error(error)
         self.unusable += len(items)
         for item in items:
             if isinstance(item, Input):

@@ -40,7 +40,7 @@ def pending(
     refuse: Refuse,
 ) -> list[Job]:
     """The jobs that are left, each with only the results that it lacks. Only those that are done have lines in the
-    manifest then. Raises UsageError if the only one can't be done; several are refused.
+    manifest then. Those that can't be done are refused.
     """
     waiting: list[Job] = []
     for job in jobs:
@@ -59,8 +59,6 @@ def pending(
                 else:
                     config.manifest.forget(job)
         except UsageError as error:
-            if len(jobs) == 1:
-                raise
             refuse([job.input], error)
     return waiting
 

@@ -148,17 +148,20 @@ class TranscribeCommand:
         )
         plan = self._plan(found, output_plan, skipped)
         self._report_done(plan)
+        if not dry_run:
+            if manifest is not None:
+                manifest.reserve()
+            self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
+            if plan.complete:
+                self._outcomes.count_inputs(len(plan.first), plan.done)
+        if plan.error is not None:
+            raise plan.error
         if dry_run:
             from .dry_run import print_estimate
 
             is_done = not print_estimate(plan, config, self._backend_config.base_url, workspace, reporter)
         else:
             is_done = not plan.unusable
-            if manifest is not None:
-                manifest.reserve()
-            self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
-            if plan.complete:
-                self._outcomes.count_inputs(len(plan.first), plan.done)
             if plan.first or not plan.complete:
                 is_done = self._transcribe(plan, names, workspace)
         skipped.report()
