@@ -564,18 +564,36 @@ def test_open_starts_the_browser_with_the_page(folder: Path, environment: dict[s
         assert page.process.stderr.readline() == "warning: no browser could be started\n"
 
 
+def test_what_edit_suggests_makes_a_file_that_can_be_corrected(
+    run: Run, folder: Path, environment: dict[str, str]
+) -> None:
+    spoken = {"text": "Hello.", "words": [{"word": "Hello.", "start": 0, "end": 1}]}
+    (folder / "-api.json").write_text(json.dumps(spoken))
+    lines = (json.dumps(document(WORDS) | {"source": name}) + "\n" for name in ("one.wav", "two.wav"))
+    (folder / "both.ndjson").write_text("".join(lines))
+    for name, message, made in (
+        ("-api.json", "is not a JSON document of cartesia-cli", ["-api.cartesia.json"]),
+        ("both.ndjson", "has 2 transcripts", ["both.cartesia/one.json", "both.cartesia/two.json"]),
+    ):
+        done = run("edit", "--", name)
+        assert done.returncode == 3
+        assert f"{name} {message}" in done.stderr.decode()
+        command = done.stderr.decode().strip().rpartition(": cartesia-cli ")[2]
+        assert run(*shlex.split(command)).returncode == 0
+        for path in made:
+            (folder / path).replace(folder / "talk.json")
+            with editing(folder, environment):
+                pass
+
+
 def test_only_documents_of_this_program_can_be_corrected(run: Run, folder: Path) -> None:
     (folder / "talk.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello.\n")
-    (folder / "api.json").write_text('{"text": "Hello.", "words": [{"word": "Hello.", "start": 0, "end": 1}]}')
-    for name in ("talk.srt", "api.json"):
-        done = run("edit", name)
-        assert done.returncode == 3
-        assert f"{name} is not a JSON document of cartesia-cli" in done.stderr.decode()
-        assert f"render {name} -f json -o" in done.stderr.decode()
     assert run("render", "talk.srt", "-q", "-f", "json", "-o", "cues.json").returncode == 0
-    done = run("edit", "cues.json")
-    assert (done.returncode, done.stdout) == (3, b"")
-    assert "cues.json has no words that could be corrected" in done.stderr.decode()
+    for name in ("talk.srt", "cues.json"):
+        done = run("edit", name)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert f"{name} has no words that could be corrected" in done.stderr.decode()
+        assert "hint: `transcribe -f json` writes them" in done.stderr.decode()
     for arguments, code, message in (
         (["none.json"], 3, "none.json"),
         (["-"], 2, "stdin"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +48,7 @@ def edit(
     """Correct a transcript in the browser. The words keep their times."""
     from ..output import Layout
     from ..output.files import write_stdout
-    from ..output.html_page import html, is_correctable
+    from ..output.html_page import html
     from .batch.inputs import Input, read_input
     from .batch.output_checks import check_output
     from .batch.page_media import PageMedia, find_recording
@@ -61,9 +61,7 @@ def edit(
         raise UsageError("edit saves corrections in a file, so it can't read stdin", hint="cartesia-cli edit talk.json")
     content = read_input(Input(name, transcript, Path(transcript.name)), MAX_TRANSCRIPT_BYTES)
     document = read_document(content, name)
-    if not is_correctable(document):
-        hint = "transcribe the recording with -f json: subtitles and some other formats have no words with times"
-        raise InputError(f"{name} has no words that could be corrected", hint=hint)
+    _check_correctable([document], name)
     check_output(transcript, force=True)
     recording = find_recording(audio, transcript, document.source)
     media = PageMedia(recording, reporter, linked=False, embed=False).beside(None)
@@ -93,12 +91,28 @@ def edit(
 def read_document(content: bytes, name: str) -> Transcript:
     """The transcript in a JSON document of cartesia-cli. Raises InputError for anything else."""
     from ..transcript_import import read_transcripts
+    from .batch.shell_commands import shell_command
 
     transcripts = read_transcripts(content, name)
-    if len(transcripts) != 1 or _members(content) is None:
-        hint = f"cartesia-cli render {quote(name)} -f json -o {quote(Path(name).stem)}.cartesia.json makes one of it"
-        raise InputError(f"{name} is not a JSON document of cartesia-cli", hint=hint)
-    return transcripts[0]
+    if len(transcripts) == 1 and _members(content) is not None:
+        return transcripts[0]
+    _check_correctable(transcripts, name)  # otherwise no document that is made of it can be corrected
+    made = f"{Path(name).stem}.cartesia"
+    if len(transcripts) > 1:
+        command = shell_command("render", "-f", "json", "--output-dir", made, files=[name])
+        raise InputError(f"{name} has {len(transcripts)} transcripts", hint=f"to make a file of each: {command}")
+    command = shell_command("render", "-f", "json", "-o", f"{made}.json", files=[name])
+    raise InputError(f"{name} is not a JSON document of cartesia-cli", hint=f"to make one of it: {command}")
+
+
+def _check_correctable(transcripts: Sequence[Transcript], name: str) -> None:
+    from ..output.html_page import is_correctable
+
+    if not any(map(is_correctable, transcripts)):
+        raise InputError(
+            f"{name} has no words that could be corrected",
+            hint="`transcribe -f json` writes them: subtitles and some other formats have no words with times",
+        )
 
 
 def checked_document(sent: bytes, indent: int | None) -> bytes:

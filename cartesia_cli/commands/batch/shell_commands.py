@@ -1,4 +1,4 @@
-"""Shell commands that a user can enter next: to continue a run, or to transcribe the recording of a lost session."""
+"""Shell commands that a user can enter next, such as the one that continues a run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rest_command(
     elif not to_files and 0 < len(left) <= MAX_NAMED and "--files-from" not in typed:
         inputs = [job.input.source for job in left]
     # Otherwise once more from the start: the cache has the responses that came before.
-    return _join(["cartesia-cli", "transcribe", *typed, *_operands(inputs)])
+    return shell_command("transcribe", *typed, files=inputs)
 
 
 def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
@@ -60,7 +60,7 @@ def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
     typed = _typed_options(context, without=("--sample", "--force", "--resume", "--retry-failed"))
     if _has_secret(names, typed):
         return None
-    command = _join(["cartesia-cli", "transcribe", *typed, "--resume", *_operands(names)])
+    command = shell_command("transcribe", *typed, "--resume", files=names)
     return command if len(command) <= MAX_COMMAND else None
 
 
@@ -69,8 +69,14 @@ def _has_secret(names: Sequence[str], typed: Sequence[str]) -> bool:
     return any(is_remote(word) and display_url(word) != word for word in (*names, *typed))
 
 
+def shell_command(*words: str, files: Sequence[str]) -> str:
+    """A command of this program with these words, and then files, which may have any names."""
+    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in files) else []
+    return _join([*words, *dashes, *files])
+
+
 def _join(words: Sequence[str]) -> str:
-    return " ".join(map(_quoted, words))
+    return " ".join(map(_quoted, ("cartesia-cli", *words)))
 
 
 def _quoted(word: str) -> str:
@@ -83,11 +89,6 @@ def _quoted(word: str) -> str:
         return quote(word)
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
     return f"$'{''.join(plain)}'"
-
-
-def _operands(names: Sequence[str]) -> list[str]:
-    dashes = ["--"] if any(name.startswith("-") and name != STDIN for name in names) else []
-    return [*dashes, *names]
 
 
 def recovery_command(context: typer.Context, file: str, *command: str) -> str:
@@ -106,7 +107,7 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
             del values[requirement.option]
     if not values.keys().isdisjoint(("output", "output_dir")):
         values["force"] = True
-    return _join(["cartesia-cli", *command, file, *_arguments(context, values)])
+    return _join([*command, file, *_arguments(context, values)])
 
 
 def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[str]:
