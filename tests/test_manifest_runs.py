@@ -148,12 +148,13 @@ def test_manifest_that_must_not_be_written_is_a_usage_error_before_any_upload(
 ) -> None:
     write_manifest(tmp_path / "in.jsonl", *nemo(1))
     (tmp_path / "old.jsonl").write_text("old\n")
-    (tmp_path / "new.jsonl.part").write_text("old\n")
+    left = '{"audio_filepath": "a.wav", "pred_text": "old"}\n'
+    (tmp_path / "new.jsonl.part").write_text(left)
     done = transcribe(*arguments)
     assert done.returncode == Exit.USAGE
     assert done.stderr.startswith(f"error: {message}\n")
     assert service.names == []
-    assert (tmp_path / "old.jsonl").read_text() == (tmp_path / "new.jsonl.part").read_text() == "old\n"
+    assert ((tmp_path / "old.jsonl").read_text(), (tmp_path / "new.jsonl.part").read_text()) == ("old\n", left)
 
 
 def test_file_named_like_a_manifest_that_is_none_is_an_input_error(
@@ -236,6 +237,23 @@ def test_resumed_run_keeps_a_file_that_is_no_manifest_of_results(
     )
     assert (tmp_path / "2.jsonl").read_text() == before and not (tmp_path / "2.jsonl.part").exists()
     assert len(service.names) == 10
+
+
+@pytest.mark.parametrize("options", [[], ["--resume"], ["--force"], ["--resume", "--dry-run"]])
+@pytest.mark.parametrize("content", ["my notes\n", '{"audio_filepath": "0.wav", "text": "what was said"}\n'])
+def test_run_keeps_a_file_whose_name_is_that_of_a_partial_manifest(
+    content: str, options: list[str], tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    strange = tmp_path / "notes.jsonl.part"
+    strange.write_text(content)
+    done = transcribe("wavs", "--output-manifest", "notes.jsonl", *options)
+    assert done.returncode == Exit.USAGE
+    assert done.stderr == (
+        "error: notes.jsonl.part has lines that are not results, and must not be overwritten\n"
+        "hint: rename it, or name another manifest\n"
+    )
+    assert strange.read_text() == content and not (tmp_path / "notes.jsonl").exists()
+    assert not service.names
 
 
 def test_resumed_run_with_other_inputs_keeps_the_lines_of_earlier_ones(

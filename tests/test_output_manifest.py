@@ -80,6 +80,8 @@ def test_resumed_run_finds_lines_of_both_files_and_keeps_those_of_other_recordin
     path = tmp_path / "m.jsonl"
     path.write_text(line("a.wav", "old a") + "\n" + line("b.wav", "b", speaker=1) + "\n")
     partial_path(path).write_text(line("a.wav", "a") + "\n" + line("c.wav", "c") + "\n" + line("d.wav", "d")[:-3])
+    with partial_path(path).open("a") as file:
+        file.write("\0" * 10 + "\n{\n" + "\0" * 10)
     with OutputManifest(path, resume=True) as manifest:
         found = {name: manifest.earlier(f"{name}.wav", None, {}) for name in "abcd"}
         assert {name: done and done["pred_text"] for name, done in found.items()} == {
@@ -163,17 +165,18 @@ def test_full_disk_is_an_output_error_and_what_was_written_before_stays(tmp_path
     path = tmp_path / "m.jsonl"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with OutputManifest(path, resume=False) as manifest:
-        manifest.add(0, '{"text": "one"}')
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20, hard))  # room for a part of the second line
+        manifest.add(0, line("a.wav", "one"))
+        room = len(line("a.wav", "one")) + 5  # for a part of the second line
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
         try:
             with pytest.raises(OutputError, match="File too large"):
-                manifest.add(1, '{"text": "two"}')
+                manifest.add(1, line("b.wav", "two"))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     with OutputManifest(path, resume=True) as manifest:
-        manifest.add(1, '{"text": "two"}')
+        manifest.add(1, line("b.wav", "two"))
         manifest.finish()
-    assert documents(path)[-1] == {"text": "two"}  # no line is torn
+    assert [found["pred_text"] for found in documents(path)] == ["one", "two"]  # no line is torn
 
 
 def test_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_partial_file_without_lines_is_removed_and_one_with_lines_stays(tmp_path
     with OutputManifest(path, resume=False) as manifest:
         assert not manifest.has_lines
     assert list(tmp_path.iterdir()) == []
-    partial_path(path).write_text("former")
+    partial_path(path).write_text(line("a.wav", "former"))
     with OutputManifest(path, resume=False, force=True) as manifest:
         assert not manifest.has_lines
-    assert partial_path(path).read_text() == "former"
+    assert partial_path(path).read_text() == line("a.wav", "former")

@@ -90,8 +90,8 @@ class OutputManifest:
     force    whether files of earlier runs may be replaced
     dry_run  whether only lines of earlier runs are looked up: nothing is written or locked
 
-    Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced; OutputError if a
-    file can't be read or written.
+    Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced, or if the partial
+    file isn't one; OutputError if a file can't be read or written.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool = False, dry_run: bool = False) -> None:
@@ -110,11 +110,17 @@ class OutputManifest:
             self._former = self._file
             self._replaces_manifest = force or (resume and path.exists())
             try:
-                if resume:
-                    self._read_earlier()
-                elif not force and self._file.seek(0, os.SEEK_END):
+                if resume and path.exists():
+                    self._former = path.open("rb")
+                    hint = "name another manifest, or replace it by --force instead of --resume"
+                    self._index_lines(self._former, path, hint, is_partial=False)
+                hint = "rename it, or name another manifest"  # only this program's own lines may be lost
+                self._index_lines(self._file, self._partial, hint, is_partial=True)
+                if not (resume or force) and self._file.seek(0, os.SEEK_END):
                     hint = "--resume continues it, --force starts anew"
                     raise UsageError(f"{self._partial} is left of a run that was stopped", hint=hint)
+                if not resume:
+                    self._lines.query("DELETE FROM line")
             except BaseException:
                 self._close()
                 raise
@@ -178,28 +184,19 @@ class OutputManifest:
             self._close(is_finished=True)
         return count
 
-    def _read_earlier(self) -> None:
-        """Index the lines of earlier runs: of several about a recording, the last one counts."""
-        if self._path.exists():
-            self._former = self._path.open("rb")
-            if not self._index_lines(self._former, is_partial=False):
-                hint = "name another manifest, or replace it by --force instead of --resume"
-                raise UsageError(f"{self._path} has lines that are not results, and must not be overwritten", hint=hint)
-        self._file.seek(0)
-        self._index_lines(self._file, is_partial=True)
-
-    def _index_lines(self, file: BinaryIO, *, is_partial: bool) -> bool:
-        """Whether all lines of a file are results. Others are skipped."""
-        are_results = True
+    def _index_lines(self, file: BinaryIO, path: Path, hint: str, *, is_partial: bool) -> None:
+        """Index the lines of earlier runs: of several about a recording, the last one counts. Raises UsageError for a
+        file with other lines, except what a killed run has left of one in the partial file.
+        """
+        file.seek(0)
         offset = 0
         for line in file:
             if (document := _parse(line)) is not None:
                 place = _identity(document), is_partial, offset, len(line)
                 self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?, ?)", *place)
-            elif line.strip():
-                are_results = False
+            elif line.strip() and not (is_partial and _is_torn(line)):
+                raise UsageError(f"{path} has lines that are not results, and must not be overwritten", hint=hint)
             offset += len(line)
-        return are_results
 
     def _read_line(self, is_partial: int, offset: int, size: int) -> bytes:
         file = self._file if is_partial else self._former
@@ -267,6 +264,18 @@ def _parse(line: bytes) -> Mapping[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and isinstance(document.get(TEXT), str) else None
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether a line may be the start of a JSON object, perhaps before zeros, which a power cut leaves."""
+    start = line.strip(b"\0\n")
+    if not start.startswith(b"{"):
+        return not start
+    try:
+        json.loads(start)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _identity(line: Mapping[str, Any]) -> str:
