@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ def spellings(command: Any) -> set[str]:
     return {"--help", "-h"} | {name for option in known for name in (*option.opts, negation(option)) if name}
 
 
-def hints() -> Iterator[str]:
-    """The text of every hint in the source, with … for inserted values."""
-    for file in PACKAGE.rglob("*.py"):
+def hints(files: Iterable[Path]) -> Iterator[str]:
+    """The text of every hint in these files, with … for inserted values."""
+    for file in files:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 for keyword in node.keywords:
@@ -57,7 +57,7 @@ def words(node: ast.expr) -> Iterator[str]:
 
 @cache
 def all_hints() -> list[str]:
-    return sorted(set(hints()))
+    return sorted(set(hints(PACKAGE.rglob("*.py"))))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,6 +70,12 @@ def test_hint_names_only_options_of_its_command(name: str) -> None:
             assert shown
             own = re.sub(r"`[a-z][^`]*`", "", shown.partition("cartesia-cli ")[0])
             assert set(OPTION.findall(own)) <= known, (said, shown)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_hint_of_a_command_is_shown_as_a_whole(name: str) -> None:
+    for said in hints(PACKAGE.glob(f"commands/{name.replace('-', '_')}.py")):
+        assert fit_hint(InputError("it failed", hint=said), spellings(COMMANDS[name])) == OPTION_HINTS.get(said, said)
 
 
 def test_every_option_in_a_hint_belongs_to_some_command() -> None:
