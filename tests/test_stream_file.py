@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from functools import partial
@@ -25,6 +26,7 @@ from tests.fork_server import PIPE, Process, start_program
 from tests.realtime_server import (
     EVENTS,
     MANUAL,
+    REQUEST_ID,
     TURNS,
     UTTERANCES,
     RealtimeServer,
@@ -32,6 +34,7 @@ from tests.realtime_server import (
     ServerConnection,
     among_strangers,
     closes,
+    connected,
     done,
     ends_unfinished,
     error,
@@ -542,6 +545,29 @@ def answers_once_before_close(connection: ServerConnection) -> None:
         connection.say(transcript(" The rest."))
         connection.say(done())
         connection.close()
+
+
+def test_live_cue_that_waited_is_written_when_it_is_due(environment: dict[str, str], talk: Path) -> None:
+    seen, before_the_end = threading.Event(), []
+
+    def script(connection: ServerConnection) -> None:
+        connection.admit(first=connected())
+        for at, text in ((0.3, "Yes."), (0.6, " No.")):
+            connection.until_audio(at)
+            connection.say({"type": "turn.start", "request_id": REQUEST_ID})
+            connection.say({"type": "turn.end", "transcript": text, "request_id": REQUEST_ID})
+        connection.until_audio(1.5)
+        before_the_end.append(seen.wait(10))
+        connection.until_command("close")
+        connection.close()
+
+    with RealtimeServer(script) as server:
+        process = start(environment | KEY, talk, "--mode", "auto", "-f", "srt", "--base-url", server.base_url)
+        assert process.stdout is not None
+        assert b"No.\n" in iter(process.stdout.readline, b"")
+        seen.set()
+        process.communicate(timeout=30)
+    assert (process.returncode, before_the_end) == (0, [True])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
