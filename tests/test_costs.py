@@ -645,6 +645,32 @@ def test_transcript_is_accepted_with_any_2xx_status(status: int, user: Home) -> 
     assert json.loads(user.file("raw/a.json")) == TRANSCRIPT
 
 
+@pytest.mark.parametrize("results", [["--output-dir", "out"], ["--output-manifest", "m.jsonl"]])
+def test_keep_json_keeps_files_and_every_response_when_a_run_is_continued(results: list[str], user: Home) -> None:
+    recording(user.folder, "a.wav", 3244)
+    (user.folder / "raw").mkdir()
+    (user.folder / "raw" / "a.json").write_text("mine")
+    done = user("transcribe", "a.wav", "--keep-json", "raw", "--resume", *results)
+    assert done.returncode == 0 and "wrote raw/a.json2\n" in done.stderr
+    assert user.file("raw/a.json") == "mine" and "Of 3244 bytes." in user.file("raw/a.json2")
+    again = [option.replace("m.jsonl", "n.jsonl") for option in results]
+    done = user("transcribe", "a.wav", "--keep-json", "raw", "--resume", *again, "-f", "srt", "--output-dir", "out")
+    assert (
+        done.returncode == 0 and "raw" not in done.stderr and len(user.server.requests) == 1
+    )  # the same, from the cache
+
+
+def test_keep_json_keeps_the_responses_of_a_recording_that_is_tried_again(user: Home) -> None:
+    recording(user.folder, "a.wav", 3244)
+    user.server.script[:] = [answers({"nothing": 1}), named]
+    command = ("transcribe", "a.wav", "--keep-json", "raw", "--output-dir", "out", "--no-cache")
+    assert user(*command).returncode == 5
+    assert user(*command, "--retry-failed").returncode == 0
+    assert "nothing" in user.file("raw/a.json") and "Of 3244 bytes." in user.file("raw/a.json2")
+    assert user.file("out/a.txt") == "Of 3244 bytes.\n"
+    assert user.uploads(*command[1:], "--resume") == 0
+
+
 def test_keep_json_writes_a_2xx_response_without_transcript(user: Home) -> None:
     recording(user.folder, "a.wav")
     user.server.script[:] = [answers({"status": "queued"}, status=202)]

@@ -21,12 +21,14 @@ class Job(NamedTuple):
 
     media           what probing found out; None for a recording that has to be downloaded first
     response_file   where the body of the server's response is saved as it came, or None
+    keeps_response  whether a file of that name stays: the body is then saved beside it
     """
 
     input: Input
     media: MediaInfo | None
     targets: Targets
     response_file: Path | None = None
+    keeps_response: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -35,8 +37,9 @@ class Job(NamedTuple):
 
     @property
     def files(self) -> list[Path]:
-        """All files that it writes."""
-        return [file for file in (*self.targets.values(), self.response_file) if file is not None]
+        """All files that it writes, besides a response for which another one is kept."""
+        files = [*self.targets.values(), None if self.keeps_response else self.response_file]
+        return [file for file in files if file is not None]
 
 
 def probe_input(item: Input, options: BatchOptions) -> MediaInfo:

@@ -285,7 +285,7 @@ class JobRunner:
             self._summary.requested_seconds += done.requested_seconds
             self._summary.from_cache += done.from_cache
         write_error = None if done.body is None else save_body(done.body, job, reporter, replaces=config.replaces)
-        written = [] if job.response_file is None or write_error is not None else [job.response_file]
+        written = [file for file in job.files if file is job.response_file and write_error is None]
         manifest_error: OutputError | None = None
         if config.manifest is not None:  # before the results, because a recording that has them counts as done
             line = item, transcript.text, job.seconds or transcript.duration

@@ -85,22 +85,27 @@ def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | N
     """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
     overwritten.
     """
-    known = outcomes.find(job.files)
-    has_failed = outcomes.has_failed(job.input)
-    left = {
-        file
-        for file in job.files
-        if not _is_finished(
-            file,
-            job.input,
-            request_of(file, job, config),
-            known,
-            has_failed=has_failed and file is not job.response_file,  # a response without a transcript is saved, too
-        )
+    known, has_failed = outcomes.find(job.files), outcomes.has_failed(job.input)
+    targets: Targets = {
+        name: file
+        for name, file in job.targets.items()
+        if file is not None
+        if not _is_finished(file, job.input, request_of(file, job, config), known, has_failed=has_failed)
     }
-    targets: Targets = {name: file for name, file in job.targets.items() if file in left}
-    response_file = job.response_file if job.response_file in left else None
-    return job._replace(targets=targets, response_file=response_file) if left else None
+    left = with_response_kept(job, config, outcomes)._replace(targets=targets)
+    return left if left.files else None
+
+
+def with_response_kept(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job:
+    """The job, which keeps a response file unless that is known to be of the recording as it was before."""
+    if (file := job.response_file) is None:
+        return job
+    try:
+        wanted = request_of(file, job, config)
+        is_kept = _is_finished(file, job.input, wanted, outcomes.find([file]), has_failed=False)
+    except UsageError:
+        is_kept = True
+    return job._replace(keeps_response=is_kept)
 
 
 def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result], *, has_failed: bool) -> bool:

@@ -285,11 +285,10 @@ class TranscribeCommand:
         if manifest is not None:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
-            if not self._formats:
-                return [job for job in chosen if not manifest.keep(job)]
+        from .resume import pending, with_response_kept  # start-up: results often go to stdout
 
-        from .resume import pending  # start-up: results often go to stdout
-
+        if manifest is not None and not self._formats:
+            return [with_response_kept(job, config, outcomes) for job in chosen if not manifest.keep(job)]
         return pending(chosen, config, outcomes, reporter, refuse)
 
     def _report_done(self, plan: BatchPlan) -> None:

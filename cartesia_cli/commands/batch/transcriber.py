@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
@@ -425,8 +426,9 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
 def save_body(
     body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True, replaces: bool = True
 ) -> OutputError | None:
-    """Write a response body to the job's file for it, if there is one and the body isn't empty. Returns the error of a
-    file that can't be written.
+    """Write a response body to the job's file for it, if there is one and the body isn't empty; under a free name
+    beside it, such as talk.json2, if that must be kept and holds another one. Returns the error of a file that can't be
+    written.
 
     is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
                   a response, and another attempt finds its own name free
@@ -436,12 +438,29 @@ def save_body(
     if file is None or not body:
         return None
     if not is_complete:
-        name = f"{file.name}{PARTIAL_SUFFIX}"
-        numbered = (file.with_name(f"{name}{number}" if number > 1 else name) for number in count(1))
-        file = next(one for one in numbered if not os.path.lexists(one))
+        file = next(_free_names(file.with_name(f"{file.name}{PARTIAL_SUFFIX}")))
+    elif job.keeps_response:
+        file = next(_free_names(file, unless=body))
+        if file.exists():
+            return None
     try:
-        write_file(file, body, replaces=replaces)
+        write_file(file, body, replaces=replaces and not job.keeps_response)
     except OutputError as error:
         return error
     reporter.info(f"wrote {file}" if is_complete else f"wrote {file}, which is incomplete")
     return None
+
+
+def _free_names(file: Path, unless: bytes | None = None) -> Iterator[Path]:
+    """This file, and the same with the numbers from 2 on, as far as they don't exist, or hold these bytes."""
+    for number in count(1):
+        one = file.with_name(f"{file.name}{number}" if number > 1 else file.name)
+        if not os.path.lexists(one) or (unless is not None and _holds(one, unless)):
+            yield one
+
+
+def _holds(file: Path, content: bytes) -> bool:
+    try:
+        return file.is_file() and file.read_bytes() == content
+    except OSError:
+        return False
