@@ -476,6 +476,32 @@ def test_one_of_several_inputs_that_is_not_tried_again_fails_like_others(
     assert transcribe(".", "--output-dir", "../out", "--retry-failed", "-l", "de").returncode == 1
 
 
+def test_status_tells_recordings_with_the_same_name_in_two_folders_apart(
+    service: NamingService, transcribe: Transcribe, tmp_path: Path
+) -> None:
+    for number, folder in enumerate(("one", "two")):
+        (tmp_path / folder).mkdir()
+        write_wav(tmp_path / folder / "talk.wav", 32_044 + 16_000 * number)
+
+    def told() -> Any:
+        return json.loads(run_program(["status", str(tmp_path / "out"), "-f", "json"], text=True).stdout)
+
+    for folder in ("one", "two"):
+        assert transcribe(f"../{folder}", "--output-dir", "../out", "--no-cache").returncode == 0
+    assert transcribe("../one", "--output-dir", "../out", "-f", "srt", "--resume").returncode == 0
+    found = told()
+    assert (found["done"], found["failed"], found["left"]) == (2, 0, 0)
+    assert found["duration"] == 2 * 0.1  # of audio, says the service
+    write_wav(tmp_path / "two" / "talk.wav", 64_044)
+    service.refused = {"talk.wav"}
+    assert transcribe("../two", "--output-dir", "../out", "--resume").returncode == 5
+    assert transcribe("../one", "--output-dir", "../out", "--resume").returncode == 0
+    assert told()["failed"] == 1
+    service.refused = set()
+    done = transcribe("../two", "--output-dir", "../out", "--retry-failed")
+    assert done.returncode == 0 and "wrote ../out/talk.wav.txt" in done.stderr
+
+
 def test_failures_are_named_in_input_order(service: NamingService, transcribe: Transcribe, talks: Talks) -> None:
     names = talks(11)
     service.refused, service.delays = {*names}, {names[0]: 0.5}

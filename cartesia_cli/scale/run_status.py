@@ -131,6 +131,7 @@ def read_status(journal: Journal) -> DirectoryStatus:
     newest = _newest(runs)
     done = failed = 0
     seconds = credits = 0.0
+    namesakes: dict[tuple[str, str], RecordingOutcome] = {}
     for outcome, is_last in journal.current_outcomes():
         credits += outcome.credits or 0.0
         if is_last:
@@ -138,11 +139,24 @@ def read_status(journal: Journal) -> DirectoryStatus:
             failed += outcome.state == "failed"
             seconds += outcome.seconds or 0.0 if outcome.state == "done" else 0.0
             _count(outcome, runs, newest)
+        elif _is_namesake(outcome, journal.outcome(outcome.recording)):
+            namesakes[outcome.recording, outcome.source] = outcome
+    done += len(namesakes)
+    seconds += sum(outcome.seconds or 0.0 for outcome in namesakes.values())
     for run in newest:
         run.state = _state(run, journal)
     total = newest[0].shard.total if newest and newest[0].shard else 0
     missing = sorted(set(range(1, total + 1)) - {run.shard.number for run in newest if run.shard})
     return DirectoryStatus(done, failed, seconds, credits, journal.count_claimed(), newest, missing)
+
+
+def _is_namesake(outcome: RecordingOutcome, last: RecordingOutcome | None) -> bool:
+    """Whether an outcome that has results is that of another recording than the last one with its name, in another
+    folder. A recording that is elsewhere on another machine has the same content.
+    """
+    if last is None or last.audio is None or outcome.audio is None:
+        return False
+    return last.source != outcome.source and last.audio != outcome.audio
 
 
 def _runs(events: Iterable[RunEvent]) -> dict[str, RunStatus]:

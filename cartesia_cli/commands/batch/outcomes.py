@@ -194,9 +194,9 @@ class OutcomeStore:
         last = self._last(job.input)
         if self._journal is None or last is None or last.state != "failed":
             return
-        sources = last.source, source_of(job.input)  # which differ on another machine
         made = [one for one in self._journal.find_results(job.files).values() if one.recording == last.recording]
-        made = [one for one in made if one.source in sources]
+        # On another machine, a recording has another source, but not every other source is another machine's.
+        made = [one for one in made if last.source in (one.source, source_of(job.input))]
         if made:
             self._journal.add(max(made, key=attrgetter("time")))
 
