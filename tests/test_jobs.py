@@ -356,8 +356,14 @@ def test_ctrl_c_waits_until_responses_that_have_come_are_written(talks: Talks, s
     assert [file.name for file in (tmp_path / "talks" / "out").glob("*.txt")] == ["talk000.txt"]
 
 
+@pytest.mark.parametrize("options", [(), ("--resume",)])
 def test_files_that_appear_during_the_run_are_kept(
-    service: NamingService, transcribe: Transcribe, talks: Talks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...],
+    service: NamingService,
+    transcribe: Transcribe,
+    talks: Talks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     talks(1)
     there = [tmp_path / "talks" / "a.txt", tmp_path / "talks" / "kept" / "talk000.json"]
@@ -370,7 +376,7 @@ def test_files_that_appear_during_the_run_are_kept(
 
     monkeypatch.setattr(service, "text", text)
     command = ("talk000.wav", "-o", "a.txt", "--keep-json", "kept", "--no-cache")
-    done = transcribe(*command)
+    done = transcribe(*command, *options)
     assert (done.returncode, done.stdout) == (1, "This is talk000.wav.\n")
     assert "a.txt exists by now" in done.stderr
     assert [path.read_text() for path in there] == ["mine", "mine"]
@@ -417,6 +423,7 @@ def test_resume_counts_no_file_that_was_in_the_way_of_a_result(
     assert strange.read_text() == "mine"
     assert not (tmp_path / "m.jsonl").exists() or "mine" not in (tmp_path / "m.jsonl").read_text()
     strange.unlink()
+    monkeypatch.setattr(service, "text", lambda name: f"This is {name}.")
     done = transcribe(".", "--output-dir", "../out", "-f", "text,json", "--retry-failed")
     assert done.returncode == 0 and "wrote ../out/talk001.txt" in done.stderr
     assert "talk001.json" not in done.stderr  # that was written the first time

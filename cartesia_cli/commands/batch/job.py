@@ -1,6 +1,6 @@
 """A job of a batch: one recording to transcribe, what its header says, and where its results go."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ class Job(NamedTuple):
     media           what probing found out; None for a recording that has to be downloaded first
     response_file   where the body of the server's response is saved as it came, or None
     keeps_response  whether a file of that name stays: the body is then saved beside it
+    outdated        its files that exist and are replaced when an earlier run is continued
     """
 
     input: Input
@@ -29,6 +30,7 @@ class Job(NamedTuple):
     targets: Targets
     response_file: Path | None = None
     keeps_response: bool = False
+    outdated: Collection[Path] = ()
 
     @property
     def seconds(self) -> float | None:

@@ -300,7 +300,7 @@ class JobRunner:
             write_results(
                 transcript, job.targets, config.layout, reporter,
                 name=item.source, matches=config.matches, labelled=not self._alone,
-                print_text=texts.append, bucket=config.bucket, replaces=config.replaces,
+                print_text=texts.append, bucket=config.bucket, replaces=config.replaces, outdated=job.outdated,
                 media=self._media(done, planned) if "html" in job.targets else None, on_written=written.append,
             )  # fmt: skip
         except OutputError as error:

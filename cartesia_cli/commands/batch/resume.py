@@ -92,20 +92,22 @@ def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | N
         if file is not None
         if not _is_finished(file, job.input, request_of(file, job, config), known, has_failed=has_failed)
     }
-    left = with_response_kept(job, config, outcomes)._replace(targets=targets)
+    left = with_outdated_files(job._replace(targets=targets), config, outcomes)
     return left if left.files else None
 
 
-def with_response_kept(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job:
-    """The job, which keeps a response file unless that is known to be of the recording as it was before."""
-    if (file := job.response_file) is None:
-        return job
-    try:
-        wanted = request_of(file, job, config)
-        is_kept = _is_finished(file, job.input, wanted, outcomes.find([file]), has_failed=False)
-    except UsageError:
-        is_kept = True
-    return job._replace(keeps_response=is_kept)
+def with_outdated_files(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job:
+    """A job whose targets are left: it replaces those that exist now. A response file is kept unless that is known to
+    be of the recording as it was before.
+    """
+    if (file := job.response_file) is not None:
+        try:
+            wanted = request_of(file, job, config)
+            is_kept = _is_finished(file, job.input, wanted, outcomes.find([file]), has_failed=False)
+        except UsageError:
+            is_kept = True
+        job = job._replace(keeps_response=is_kept)
+    return job._replace(outdated=[file for file in job.files if os.path.lexists(file)])
 
 
 def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result], *, has_failed: bool) -> bool:

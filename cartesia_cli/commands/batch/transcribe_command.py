@@ -89,7 +89,7 @@ class TranscribeCommand:
             speakers=speakers,
             bucket=bucket,
             embed_audio=options.extra.embed_audio,
-            replaces=output.force or options.pending.continues,
+            replaces=output.force,
             engine=backend.engine_name(self._backend_config, request.language),
         )
         if options.pending.retry_failed:
@@ -123,7 +123,7 @@ class TranscribeCommand:
             manifest = self._open_manifest(options.extra.output_manifest, names)
         output_plan = options.output.plan(
             self._formats, several=several, selects_rows=options.format.selects_rows
-        )._replace(force=dry_run or config.replaces, to_bucket=config.bucket is not None)
+        )._replace(force=dry_run or config.replaces or options.pending.continues, to_bucket=config.bucket is not None)
         matches = None
         if options.format.selects_rows:
             from .matches import MatchWriter
@@ -285,10 +285,10 @@ class TranscribeCommand:
         if manifest is not None:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
-        from .resume import pending, with_response_kept  # start-up: results often go to stdout
+        from .resume import pending, with_outdated_files  # start-up: results often go to stdout
 
         if manifest is not None and not self._formats:
-            return [with_response_kept(job, config, outcomes) for job in chosen if not manifest.keep(job)]
+            return [with_outdated_files(job, config, outcomes) for job in chosen if not manifest.keep(job)]
         return pending(chosen, config, outcomes, reporter, refuse)
 
     def _report_done(self, plan: BatchPlan) -> None:

@@ -444,7 +444,7 @@ def save_body(
         if file.exists():
             return None
     try:
-        write_file(file, body, replaces=replaces and not job.keeps_response)
+        write_file(file, body, replaces=replaces or file in job.outdated)
     except OutputError as error:
         return error
     reporter.info(f"wrote {file}" if is_complete else f"wrote {file}, which is incomplete")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ def write_results(
     bucket: BucketResults | None = None,
     media: PageMedia | None = None,
     replaces: bool = True,
+    outdated: Collection[Path] = (),
     on_written: Callable[[Path], object] = lambda file: None,
 ) -> None:
     """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
@@ -45,6 +46,7 @@ def write_results(
     bucket       writes the files as objects; None: they are files
     media        the recording, for a page that plays it
     replaces     whether files that have appeared meanwhile are replaced
+    outdated     files that are replaced in any case
     on_written   called with each file
     """
     if transcript.words is None and transcript.text.strip():
@@ -66,7 +68,13 @@ def write_results(
             chosen = chosen._replace(media=media.beside(file))
         text = writer(format)(transcript, chosen)
         failure = write_result(
-            text, file, reporter, label=label, print_text=print_text, bucket=bucket, replaces=replaces
+            text,
+            file,
+            reporter,
+            label=label,
+            print_text=print_text,
+            bucket=bucket,
+            replaces=replaces or file in outdated,
         )
         failures.append(failure)
         if file is not None and failure is None:
