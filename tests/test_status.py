@@ -152,6 +152,18 @@ def test_speed_of_shards_counts_the_time_of_those_at_once_only_once(tmp_path: Pa
     assert "last run of each shard: 15.0 x real time" in status(tmp_path)
 
 
+def test_failures_of_an_earlier_run_are_followed_by_its_command(tmp_path: Path) -> None:
+    write(tmp_path, *run_lines("one", 100.0, "ab", failed="c", inputs=3))
+    last = run_lines("two", 200.0, "d", inputs=1)
+    assert isinstance(last[0], RunEvent)
+    write(tmp_path, replace(last[0], command="the last command"), *last[1:])
+    found = report(tmp_path, code=1)
+    assert (found["done"], found["failed"], found["runs"][0]["failed"]) == (3, 1, 0)
+    assert (found["command"], found["folder"]) == ("cartesia-cli transcribe talks --output-dir out --resume", "/data")
+    write(tmp_path, *run_lines("three", 300.0, "c", inputs=1))
+    assert "command" not in report(tmp_path)
+
+
 def test_failures_are_listed_with_their_errors_and_the_command_for_the_rest(tmp_path: Path) -> None:
     write(tmp_path, *run_lines("1", 1000.0, "ab", failed="xyz", inputs=5))
     found = report(tmp_path, code=1)

@@ -69,12 +69,12 @@ def _failures(journal: Journal) -> Iterator[RecordingOutcome]:
 
 
 def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
-    """The command that does what is left, of the first shard of which anything is, and the folder in which to enter it.
-    None if nothing is left, or the command isn't known.
+    """The command that does what is left, of the first shard of which anything is, and the folder in which to enter it;
+    if nothing is left of the last runs, that of an earlier one. None if the command isn't known.
     """
-    if not any(run.needs_another for run in found.runs) and not found.missing:
-        return None
     runs = sorted(found.runs, key=lambda run: not run.needs_another)
+    if not any(run.needs_another for run in runs) and not found.missing:
+        runs = [found.failed_before] if found.failed_before is not None else []
     run = next((run.start for run in runs if run.start.command), None)
     if run is None or run.command is None:
         return None

@@ -72,6 +72,7 @@ class DirectoryStatus:
     in_work        recordings that runs have claimed now; None if this system can't tell
     runs           the newest run, or that of each shard
     missing        shards of which there is no run
+    failed_before  the newest of the runs before those in which recordings failed that aren't done since
     """
 
     done: int
@@ -81,6 +82,7 @@ class DirectoryStatus:
     in_work: int | None
     runs: Sequence[RunStatus]
     missing: Sequence[int] = field(default_factory=list)
+    failed_before: RunStatus | None = None
 
     @property
     def left(self) -> int | None:
@@ -131,6 +133,7 @@ def read_status(journal: Journal) -> DirectoryStatus:
     newest = _newest(runs)
     done = failed = 0
     seconds = credits = 0.0
+    failing: set[str] = set()
     namesakes: dict[tuple[str, str], RecordingOutcome] = {}
     for outcome, is_last in journal.current_outcomes():
         credits += outcome.credits or 0.0
@@ -139,6 +142,8 @@ def read_status(journal: Journal) -> DirectoryStatus:
             failed += outcome.state == "failed"
             seconds += outcome.seconds or 0.0 if outcome.state == "done" else 0.0
             _count(outcome, runs, newest)
+            if outcome.state == "failed":
+                failing.add(outcome.run)
         elif _is_namesake(outcome, journal.outcome(outcome.recording)):
             namesakes[outcome.recording, outcome.source] = outcome
     done += len(namesakes)
@@ -147,7 +152,9 @@ def read_status(journal: Journal) -> DirectoryStatus:
         run.state = _state(run, journal)
     total = newest[0].shard.total if newest and newest[0].shard else 0
     missing = sorted(set(range(1, total + 1)) - {run.shard.number for run in newest if run.shard})
-    return DirectoryStatus(done, failed, seconds, credits, journal.count_claimed(), newest, missing)
+    failing -= {run.start.run for run in newest}
+    failed_before = max((runs[run] for run in failing & runs.keys()), key=lambda run: run.start.time, default=None)
+    return DirectoryStatus(done, failed, seconds, credits, journal.count_claimed(), newest, missing, failed_before)
 
 
 def _is_namesake(outcome: RecordingOutcome, last: RecordingOutcome | None) -> bool:
