@@ -5,14 +5,15 @@ Takes the report that is written as JSON. Must never compute anything that isn't
 
 from __future__ import annotations
 
+import csv as csv_module
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..text_width import wrap
-from .columns import align
 from .sanitize import one_line
 from .stats_report import COLUMNS, LABELS
-from .table import delimited, escape_formula
+from .table import escape_formula
 
 Report = Mapping[str, Any]
 
@@ -48,8 +49,13 @@ def csv(report: Report) -> str:
     """A row for each recording and system, as in RFC 4180. Text that a spreadsheet would take for a formula gets an
     apostrophe before it, as in the CSV of words.
     """
-    rows = ({**row, "error": row["error"]["message"] if "error" in row else ""} for row in report["rows"])
-    return delimited("csv", [CSV_COLUMNS, *([_cell(row.get(name, "")) for name in CSV_COLUMNS] for row in rows)])
+    buffer = io.StringIO()
+    writer = csv_module.writer(buffer)
+    writer.writerow(CSV_COLUMNS)
+    for row in report["rows"]:
+        cells = {**row, "error": row["error"]["message"] if "error" in row else ""}
+        writer.writerow([_cell(cells.get(name, "")) for name in CSV_COLUMNS])
+    return buffer.getvalue()
 
 
 def worst_rows(report: Report, count: int) -> list[Report]:
@@ -126,9 +132,19 @@ def _latencies(report: Report, columns: int | None) -> Iterator[str]:
 
 def _grid(header: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None, *, left: int = 1) -> str:
     """A table without lines. `left`: how many of its first columns are aligned to the left."""
-    cells = [[one_line(cell) for cell in row] for row in (header, *rows)]
-    lines = align(cells, right=range(left, len(header)), columns=columns)
-    return "".join(f"{line}\n" for line in lines)
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, name in enumerate(header):
+        grid.add_column(Text(name), justify="left" if number < left else "right", no_wrap=number >= left)
+    for row in rows:
+        grid.add_row(*(Text(one_line(cell)) for cell in row))
+    stream = io.StringIO()
+    console = Console(file=stream, width=columns or 1000, color_system=None, legacy_windows=False, highlight=False)
+    console.print(grid)
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
 def _marked_words(edits: Iterable[Report]) -> Iterator[str]:

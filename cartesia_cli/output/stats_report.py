@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from .columns import MIN_COLUMNS, align
 from .sanitize import can_encode
 
 LABELS = {
@@ -73,15 +72,19 @@ def draw_bars(heights: Sequence[float], encoding: str) -> str:
 def _table(figures: Mapping[str, Mapping[str, float]], width: int) -> list[str]:
     if not figures:
         return []
-    for dropped in range(len(EXPENDABLE) + 1):
-        columns = [column for column in COLUMNS if column not in EXPENDABLE[:dropped]]
-        numbers = [columns, *([_number(row[column]) for column in columns] for row in figures.values())]
-        room = width - sum(2 + max(map(len, cells)) for cells in zip(*numbers, strict=True))
-        if room >= max(len(LABELS[name]) for name in figures):
-            break
-    labels = ["ms", *(LABELS[name][: max(room, MIN_COLUMNS)] for name in figures)]
-    rows = [[label, *row] for label, row in zip(labels, numbers, strict=True)]
-    return [*align(rows, right=range(1, len(rows[0])))]
+    rows = {name: {c: _number(row[c]) for c in COLUMNS} for name, row in figures.items()}
+    columns = list(COLUMNS)
+    label = max(len(LABELS[name]) for name in rows)
+    sizes = {c: max(len(c), *(len(row[c]) for row in rows.values())) for c in COLUMNS}
+    for column in EXPENDABLE:
+        if label + sum(2 + sizes[c] for c in columns) > width:
+            columns.remove(column)
+    label = max(min(label, width - sum(2 + sizes[c] for c in columns)), 8)
+    header = "ms".ljust(label) + "".join(f"  {c.rjust(sizes[c])}" for c in columns)
+    return [header] + [
+        LABELS[name][:label].ljust(label) + "".join(f"  {row[c].rjust(sizes[c])}" for c in columns)
+        for name, row in rows.items()
+    ]
 
 
 def _histogram(name: str, utterances: Sequence[Mapping[str, Any]], width: int, encoding: str) -> list[str]:
