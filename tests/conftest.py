@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import gc
 import importlib.util
 import inspect
@@ -100,12 +101,17 @@ TINY_MODEL = {"CARTESIA_TRANSCRIBE_LOCAL_MODEL": "tiny.en"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder that workers share; at the end, stop the server whose process ID is in it."""
+    """Compile the package, and make the folder that workers share; at the end, stop the server whose process ID is in
+    it.
+
+    Programs that a test starts with little room for files would write parts of modules that aren't compiled yet.
+    """
     config.add_cleanup(close_fork_servers)
     if "coverage" in sys.modules:  # it saves data between fork and exec, when destroying a model may wait for ever
         os.register_at_fork(after_in_child=gc.disable)
     if SHARED in os.environ:
         return
+    compileall.compile_dir(ROOT / "cartesia_cli", quiet=2)
 
     def clean_up() -> None:
         del os.environ[SHARED]
