@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -200,23 +201,26 @@ def test_manifest_that_another_run_is_writing_is_refused_until_that_ends(tmp_pat
         assert manifest.earlier("0.wav", 1.0, {})
 
 
-@pytest.mark.parametrize("change", ["removed", "replaced", "appended_to"])
-def test_manifest_is_complete_whatever_another_program_does_to_the_partial_file(tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize("change", ["removed", "replaced", "appended_to", "truncated"])
+def test_partial_file_that_another_program_changes_is_an_output_error(tmp_path: Path, change: str) -> None:
     path = tmp_path / "m.jsonl"
     with OutputManifest(path, resume=False) as manifest:
-        manifest.add(1, line("b.wav", "b"))
+        manifest.add(0, line("a.wav", "a"))
         if change == "appended_to":
             with partial_path(path).open("ab") as file:
                 file.write(b"x")
+        elif change == "truncated":
+            os.truncate(partial_path(path), 0)
         else:
             partial_path(path).unlink()
         if change == "replaced":
             partial_path(path).write_text("theirs")
-        manifest.add(0, line("a.wav", "a"))
+        for write in (manifest.finish, lambda: manifest.add(1, line("b.wav", "b"))):
+            with pytest.raises(OutputError, match="was changed or removed by another program"):
+                write()
         assert manifest.has_lines == (change == "appended_to")
-        assert manifest.finish() == 2
-    assert [found["pred_text"] for found in documents(path)] == ["a", "b"]
-    assert partial_path(path).exists() == (change == "replaced")
+    assert not path.exists()
+    assert partial_path(path).exists() == (change in ("replaced", "appended_to"))
 
 
 @pytest.mark.parametrize("resume", [True, False])

@@ -91,7 +91,8 @@ class OutputManifest:
     dry_run  whether only lines of earlier runs are looked up: nothing is written or locked
 
     Raises UsageError if another run is writing it, or if files of earlier runs must not be replaced, or if the partial
-    file isn't one; OutputError if a file can't be read or written.
+    file isn't one; OutputError if a file can't be read or written, or if another program writes, replaces or removes
+    the partial file.
     """
 
     def __init__(self, path: Path, *, resume: bool, force: bool = False, dry_run: bool = False) -> None:
@@ -116,7 +117,8 @@ class OutputManifest:
                     self._index_lines(self._former, path, hint, is_partial=False)
                 hint = "rename it, or name another manifest"  # only this program's own lines may be lost
                 self._index_lines(self._file, self._partial, hint, is_partial=True)
-                if not (resume or force) and self._file.seek(0, os.SEEK_END):
+                self._size = self._file.seek(0, os.SEEK_END)
+                if self._size and not (resume or force):
                     hint = "--resume continues it, --force starts anew"
                     raise UsageError(f"{self._partial} is left of a run that was stopped", hint=hint)
                 if not resume:
@@ -155,15 +157,19 @@ class OutputManifest:
     def add(self, number: int, line: str) -> None:
         """Write the line of the recording with this number, in the order of the inputs, as soon as it is done."""
         with self._lock, output_errors(self._partial):
+            self._check_unchanged()
             if self._replaces_partial:
                 self._file.truncate(0)
-                self._replaces_partial = False
+                self._replaces_partial, self._size = False, 0
             # The line break before it ends a line of which a killed run has written only a part.
-            start = b"\n" if self._file.seek(0, os.SEEK_END) else b""
+            start = b"\n" if self._size else b""
             data = line.rstrip("\n").encode("utf-8", "replace")
-            self._file.write(start + data)
-            self._file.flush()
-            place = _identity(json.loads(line)), number, self._file.tell() - len(data), len(data)
+            try:
+                self._file.write(start + data)
+                self._file.flush()
+            finally:  # a full disk may have taken a part of it
+                self._size = os.fstat(self._file.fileno()).st_size
+            place = _identity(json.loads(line)), number, self._size - len(data), len(data)
             self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?, ?)", *place)
 
     def finish(self) -> int:
@@ -172,6 +178,7 @@ class OutputManifest:
         """
         count = 0
         with self._lock, output_errors(self._path):
+            self._check_unchanged()
             places = self._lines.iterate("SELECT is_partial, offset, size FROM line ORDER BY number, rowid")
             try:
                 with replacing(self._path, replaces=self._replaces_manifest) as file:
@@ -202,6 +209,18 @@ class OutputManifest:
         file = self._file if is_partial else self._former
         file.seek(offset)
         return file.read(size)
+
+    def _check_unchanged(self) -> None:
+        """Raises OutputError if another program has written, replaced or removed the partial file, which locks don't
+        prevent everywhere: its lines may not be where they were written.
+        """
+        if _size_at(self._file, self._partial) != self._size:
+            error = OutputError(
+                f"{self._partial} was changed or removed by another program while this run was writing it",
+                hint="run the command again with a manifest of another name",
+            )
+            error.stops_batch = True  # no other line could be written, either
+            raise error
 
     def _close(self, *, is_finished: bool = False) -> None:
         """Close the files. The partial one is removed when it isn't needed any more, unless another program has
