@@ -1,6 +1,6 @@
 """Scripts for the scripted server: their values, and their notation as JSON objects, one for each step.
 
-The objects follow one another, or are in a list; `#` begins a comment.
+The objects follow one another or are in a list; `#` begins a comment.
 
     {"at": 1.5, "text": "Hello"}                       text of the endpoint that was asked for, at 1.5 s of audio
     {"at": 2, "say": {"type": "turn.start"}}           an event as it is; its request_id is filled in
@@ -155,14 +155,18 @@ def parse_script(text: str, name: str = "script") -> Script:
 
 
 def _parse_objects(text: str, name: str) -> Iterator[tuple[int, Wire]]:
-    """Line number and value of each object. The brackets and commas of a list are skipped, like comments."""
-    decoder, line, at = json.JSONDecoder(), 1, 0
-    while between := _BETWEEN.match(text, at):
-        line, at = line + between[0].count("\n"), between.end()
-        if at == len(text):
+    """Line number and value of each object."""
+    decoder = json.JSONDecoder()
+    at = _skip_space(text, 0)
+    is_list = text.startswith("[", at)
+    line, counted_to = 1, 0
+    at = _skip_space(text, at + is_list)
+    while True:
+        line, counted_to = line + text.count("\n", counted_to, at), at  # not from the start: recordings are long
+        if at == len(text) or (is_list and text[at] == "]"):
             break
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise _script_error(name, error.lineno, f"invalid JSON: {error.msg}") from error
         except (RecursionError, ValueError) as error:  # too deeply nested, or too long a number
@@ -170,10 +174,24 @@ def _parse_objects(text: str, name: str) -> Iterator[tuple[int, Wire]]:
         if not isinstance(value, dict):
             raise _script_error(name, line, f"a step is an object, not {_excerpt(value)}")
         yield line, value
-        line, at = line + text.count("\n", at, end), end
+        at = _skip_space(text, at)
+        if is_list and not text.startswith("]", at):
+            if not text.startswith(",", at):
+                raise _script_error(name, line, "expected a comma or ] after this step")
+            at = _skip_space(text, at + 1)
+    if is_list and at == len(text):
+        raise _script_error(name, line, "the list is not closed")
+    if is_list and _skip_space(text, at + 1) < len(text):
+        raise _script_error(name, line, "unexpected text after the list")
 
 
-_BETWEEN = re.compile(r"(?:[\s,\[\]]|#[^\n]*)*")
+def _skip_space(text: str, at: int) -> int:
+    """The position after spaces, line breaks and comments."""
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+_SPACE = re.compile(r"(?:\s|#[^\n]*)*")
 
 
 def _convert(convert: Callable[[Wire], T], wire: Wire, name: str, line: int) -> T:
