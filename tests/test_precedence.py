@@ -257,6 +257,35 @@ def test_wrong_value_outside_of_the_command_line_is_refused_with_its_place(
                 assert error.hint
 
 
+RIGHT_VALUES: dict[str, Any] = {"format": "text", "grep": "Yes", "keyterm": ["a"], "allow_host": ["app.example"]}
+"""Values of those options in WRONG_VALUES that WORDS doesn't have."""
+
+
+def test_wrong_value_is_overruled_by_a_stronger_layer(configure: Callable[..., dict[str, Any]]) -> None:
+    for command, values, _ in WRONG_VALUES:
+        for name, wrong in values.items():
+            option = options(COMMANDS[command])[name]
+            if option.callback is None:
+                continue
+            right = RIGHT_VALUES[name] if name in RIGHT_VALUES else four_values(name, option)[0]
+            company = company_of(command, name)
+            for stronger, weaker in itertools.combinations(LAYERS, 2):
+                layers = {stronger: {name: right}, weaker: {name: wrong}}
+                layers["file"] = company | layers.get("file", {})
+                assert plain(configure(command, layers)[name]) == right, layers
+
+
+def test_wrong_value_is_overruled_by_another_option(configure: Callable[..., dict[str, Any]]) -> None:
+    for command, typed_options, wrong in [
+        ("transcribe", {"local": True}, {"base_url": "ftp://x"}),
+        ("render", {"json": True}, {"format": "foo"}),
+        ("render", {"output": "a.srt"}, {"format": "foo"}),
+        ("render", {"format": "srt"}, {"grep": "("}),
+    ]:
+        for layer in LAYERS[1:]:
+            configure(command, {"flag": typed_options, layer: wrong})
+
+
 PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("quiet", "verbose"): (True, True),
     ("local", "cloud"): (True, True),

@@ -21,6 +21,7 @@ from .option_sources import (
     OVERRULED,
     SETTINGS,
     Given,
+    accepted,
     choices,
     configured,
     divided,
@@ -122,8 +123,8 @@ def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dic
 
 
 def _effective(command: Any, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
-    """The settings of a command that apply. Reports those that it would refuse."""
-    kept = resolve(places, report)
+    """The settings of a command that apply. Reports those that it would refuse, but not what others overrule."""
+    kept = accepted(command, resolve(places, report), report)
     found = applicable(command.name, kept)
     check_settings(command.name, found, report)
     check_settings(command.name, {option: setting for option, setting in kept.items() if option not in found}, report)
@@ -151,7 +152,7 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
     others = [rest, *((profile, *rest) for profile in selected.profiles.values())]
     for one in [selected, *(selected._replace(sections=sections) for sections in others)]:
         for command in commands:
-            places = layers(command, {}, one, report)
+            places = [accepted(command, place, report) for place in layers(command, {}, one, report)]
             in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
             for counted in (places, in_file):
                 kept = _effective(command, counted, report)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -136,8 +136,8 @@ def configured(chosen: Mapping[str, Setting], report: Report = refuse) -> Settin
 
 
 def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse) -> list[Layer]:
-    """The options of a command that are set in each layer, the strongest first. Mistakes elsewhere than on the command
-    line are reported.
+    """The options of a command that are set in each layer, the strongest first. Reports those elsewhere than on the
+    command line that don't exist, and values that aren't of their types.
     """
     known = {name: option for name, option in options(command).items() if name not in CHOOSING}
     typed = {name: _flag(command.name, name, known[name], value) for name, value in given.items() if name in known}
@@ -145,13 +145,13 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: R
         # A local model implies this machine, whatever is configured.
         typed["local"] = Setting(True, "flag", "--local-model")
 
-    def accepted(layer: Layer) -> Layer:
-        """The options in a layer, with their values as commands take them."""
+    def of_types(layer: Layer) -> Layer:
+        """The options in a layer, with values of their types."""
         found: dict[str, Setting] = {}
         for name, setting in layer.items():
             try:
                 if name in known:
-                    found[name] = _checked(known[name], setting)
+                    found[name] = _typed(known[name], setting)
                 elif not setting.general:
                     raise _unknown(command.name, name, setting, known)
             except UsageError as error:
@@ -164,10 +164,24 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: R
         for name, variable in variables.items()
         if os.environ.get(variable)
     }
-    places: list[Layer] = [typed, accepted(environment), accepted(general_environment())]
+    places: list[Layer] = [typed, of_types(environment), of_types(general_environment())]
     for section in settings.sections:
-        places += [accepted(section.commands.get(command.name, {})), accepted(section.general)]
+        places += [of_types(section.commands.get(command.name, {})), of_types(section.general)]
     return places
+
+
+def accepted(command: Any, settings: Layer, report: Report) -> dict[str, Setting]:
+    """The options with their values as the command takes them. Reports those that it refuses; flags are checked
+    already.
+    """
+    known = options(command)
+    found: dict[str, Setting] = {}
+    for name, setting in settings.items():
+        try:
+            found[name] = setting if setting.layer == "flag" else _processed(setting, known[name].process_value)
+        except UsageError as error:
+            report(error)
+    return found
 
 
 def variable_name(command: str, name: str) -> str:
@@ -192,27 +206,38 @@ def _flag(command: str, name: str, option: Any, value: Any) -> Setting:
     """
     origin = negation(option) if value is False else f"--{name.replace('_', '-')}"
     try:
-        return Setting(_converted(option, [value] if option.multiple else value), "flag", origin or "")
+        return Setting(_converted([value] if option.multiple else value, option.process_value), "flag", origin or "")
     except typer.BadParameter as error:
         message = f"Invalid value for {option.get_error_hint(None)}: {error.message}"
         raise UsageError(message, hint=f"cartesia-cli {command} --help lists the valid values") from error
 
 
-def _checked(option: Any, setting: Setting) -> Setting:
-    """A setting in the environment or the configuration file, with its value as the command takes it. Raises UsageError
-    for a value that the option doesn't accept.
+def _typed(option: Any, setting: Setting) -> Setting:
+    """A setting in the environment or the configuration file, with a value of the option's type. Raises UsageError for
+    another.
     """
     if setting.layer == "environment":
-        value, hint = _from_text(option, setting), f"correct {setting.origin}, or unset it"
+        setting = setting._replace(value=_from_text(option, setting))
     else:
-        value, hint = setting.value, CORRECT_SETTING
         _check_type(option, setting)
-    if "" in (value if option.multiple else [value]):
-        raise UsageError(f"{setting.origin} must not be empty", hint=hint)
+    if "" in (setting.value if option.multiple else [setting.value]):
+        raise UsageError(f"{setting.origin} must not be empty", hint=_correction(setting))
+    return _processed(setting, option.type_cast_value)
+
+
+def _processed(setting: Setting, process: Callable[[None, Any], Any]) -> Setting:
+    """A setting in the environment or the configuration file with its value converted. Raises UsageError, with its
+    place, if `process` refuses it.
+    """
     try:
-        return setting._replace(value=_converted(option, value))
+        return setting._replace(value=_converted(setting.value, process))
     except (typer.BadParameter, UsageError) as error:
-        raise UsageError(f"{setting.origin}: {error.message}", hint=getattr(error, "hint", None) or hint) from error
+        hint = getattr(error, "hint", None) or _correction(setting)
+        raise UsageError(f"{setting.origin}: {error.message}", hint=hint) from error
+
+
+def _correction(setting: Setting) -> str:
+    return f"correct {setting.origin}, or unset it" if setting.layer == "environment" else CORRECT_SETTING
 
 
 def _from_text(option: Any, setting: Setting) -> Any:
@@ -240,12 +265,12 @@ def _check_type(option: Any, setting: Setting) -> None:
         raise UsageError(f"{setting.origin} must be {wanted}, not {seen}", hint=CORRECT_SETTING)
 
 
-def _converted(option: Any, value: Any) -> Any:
-    """A value as its option takes it. Raises BadParameter if it doesn't, and for `nan` and `inf`, which pass the bounds
-    that Typer checks.
+def _converted(value: Any, process: Callable[[None, Any], Any]) -> Any:
+    """A value as `process`, a method of its option, takes it. Raises BadParameter if it doesn't, and for `nan` and
+    `inf`, which pass the bounds that Typer checks.
     """
     try:
-        converted = option.process_value(None, value)
+        converted = process(None, value)
     except typer.BadParameter as error:  # which may speak of "a valid int range"
         error.message = re.sub(r"a valid (int|float)( range)?\.$", lambda kind: f"{KINDS[kind[1]][1]}.", error.message)
         raise

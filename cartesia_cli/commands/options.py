@@ -97,7 +97,9 @@ def _is_group(kind: Any) -> bool:
 
 
 def checked_by(check: Callable[[Any], object]) -> Callable[[Any], Any]:
-    """A callback for an option: `check` raises UsageError for a value that can't be used, wherever it comes from."""
+    """A callback for an option: `check` raises UsageError for a value that can't be used, wherever it comes from, if
+    no other overrules it.
+    """
 
     def callback(value: Any) -> Any:
         if value:
