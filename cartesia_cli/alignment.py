@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import pairwise
+from typing import NamedTuple
 
 from .protocol.json_fields import Word
 
@@ -27,6 +28,24 @@ _CHUNK = re.compile(r"\S+")
 
 MAX_THOROUGH_ATOMS = 2000
 """Number of atoms up to which frequent ones are compared, too: with more of them that takes too long."""
+
+
+class TextMatch(NamedTuple):
+    """Where in a text a part was found.
+
+    start, end     offsets of its first character, and of the one after its last
+    lacks_start    whether the beginning of the part is missing there
+    lacks_end      whether the end of the part is missing there
+    """
+
+    start: int
+    end: int
+    lacks_start: bool = False
+    lacks_end: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        return not (self.lacks_start or self.lacks_end)
 
 
 def is_spoken(text: str) -> bool:
@@ -61,34 +80,22 @@ def covers(text: str, parts: Sequence[str]) -> bool:
     return not any(is_spoken(text[end:begin]) for end, begin in zip([0, *ends], [*begins, len(text)], strict=True))
 
 
-def locate_parts(text: str, parts: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-    """Parts that are entirely in the text, in order, whatever their case and punctuation: start and end of each there,
-    with adjacent punctuation, and its number among the parts."""
+def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
+    """Where each part is in the text, in order, whatever its case and punctuation; None if it isn't there."""
     there = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
     atoms = [*map(_atoms, parts)]
     matched = _match_atoms([name for name, _, _ in there], [name for part in atoms for name in part])
-    places: list[tuple[int, int, int]] = []  # number of a part, start and end of its letters
+    found: list[TextMatch | None] = []
     first = 0
-    for number, part in enumerate(atoms):
-        hits = [matched.get(k, -1) for k in range(first, first + len(part))]
+    for part in atoms:
+        hits = [(k, matched[first + k]) for k in range(len(part)) if first + k in matched]
         first += len(part)
-        if hits and hits[0] >= 0 and hits == [*range(hits[0], hits[0] + len(hits))]:
-            places.append((number, there[hits[0]][1], there[hits[-1]][2]))
-    at = 0
-    ceilings = [*(start for _, start, _ in places[1:]), len(text)]
-    for (number, first, last), ceiling in zip(places, ceilings, strict=False):
-        spelling = parts[number].strip()
-        atom = re.search(_ATOM, spelling)
-        exact = first - (atom.start() if atom else 0)
-        if exact >= at and text.startswith(spelling, exact) and exact + len(spelling) <= ceiling:
-            first, last = exact, exact + len(spelling)
-        else:
-            while first > at and _is_punctuation(text[first - 1]):
-                first -= 1
-            while last < ceiling and _is_punctuation(text[last]):
-                last += 1
-        yield first, last, number
-        at = last
+        if not hits:
+            found.append(None)
+            continue
+        (head, begin), (tail, last) = hits[0], hits[-1]
+        found.append(TextMatch(there[begin][1], there[last][2], head > 0, tail + 1 < len(part)))
+    return found
 
 
 def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
@@ -98,7 +105,7 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
     """
     if covers(text, [word.word for word in words]):
         return tuple(words)
-    spans = [(first, last, words[k]) for first, last, k in locate_parts(text, [word.word for word in words])]
+    spans = [*_locate_words(text, words)]
     if not spans:
         return None
     found: list[Word] = []
@@ -126,10 +133,33 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
 
 def count_missing_words(text: str, words: Sequence[Word]) -> int:
     """How many words are not in the text that they came with."""
-    spellings = [word.word for word in words]
-    if not words or not text.strip() or covers(text, spellings):
+    if not words or not text.strip() or covers(text, [word.word for word in words]):
         return 0
-    return sum(map(is_spoken, spellings)) - len([*locate_parts(text, spellings)])
+    return sum(is_spoken(word.word) for word in words) - len([*_locate_words(text, words)])
+
+
+def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
+    """Words that are entirely in the text: start and end of each there, with adjacent punctuation, and the word."""
+    spellings = [word.word for word in words]
+    at = 0
+    found = [(word, place) for word, place in zip(words, match_parts(text, spellings), strict=True) if place]
+    for k, (word, place) in enumerate(found):
+        if not place.is_whole or _atoms(word.word) != _atoms(text[place.start : place.end]):
+            continue
+        ceiling = found[k + 1][1].start if k + 1 < len(found) else len(text)
+        first, last = place.start, place.end
+        spelling = word.word.strip()
+        atom = re.search(_ATOM, spelling)
+        exact = first - (atom.start() if atom else 0)
+        if exact >= at and text.startswith(spelling, exact) and exact + len(spelling) <= ceiling:
+            first, last = exact, exact + len(spelling)
+        else:
+            while first > at and _is_punctuation(text[first - 1]):
+                first -= 1
+            while last < ceiling and _is_punctuation(text[last]):
+                last += 1
+        yield first, last, word
+        at = last
 
 
 def _respell(word: Word, spelling: str) -> Word:

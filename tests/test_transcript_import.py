@@ -243,6 +243,17 @@ def test_text_that_is_in_no_segment_has_estimated_ones_of_its_own() -> None:
     assert 5 <= transcript.segments[2].start <= transcript.segments[2].end <= 8
 
 
+def test_segments_whose_words_were_corrected_in_the_text_keep_their_times() -> None:
+    spoken = [(0, 2, " Hello Anne."), (10, 14, " How are you todya?"), (30, 32, " I am fine.")]
+    segments = [{"start": start, "end": end, "text": text} for start, end, text in spoken]
+    transcript = only({"text": "Hello Ann. How are you today? I am fine.", "segments": segments})
+    assert [(segment.start, segment.end, segment.text, segment.timing) for segment in transcript.segments] == [
+        (0, 2, "Hello Ann.", "server"),
+        (10, 14, " How are you today?", "server"),
+        (30, 32, " I am fine.", "server"),
+    ]
+
+
 def test_text_without_any_time_has_no_segments() -> None:
     for more, texts in (("", []), (', "duration": 2', ["a b"]), (', "x": [{"start": 1}]', [])):
         document = f'{{"text": "a b", "words": [{{"word": "a", "start": "x"}}, {{"word": "b"}}]{more}}}'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from ..alignment import covers, is_spoken, locate_parts, part_ends
+from ..alignment import covers, is_spoken, match_parts, part_ends
 from ..errors import InputError
 from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
@@ -94,8 +94,7 @@ def _name_words(transcript: Transcript) -> Transcript:
 def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     """Segments as slices of the text that together make up the text.
 
-    Segments that aren't entirely in the text are left out; the text between the others becomes additional segments,
-    whose times are NaN.
+    Segments that aren't in the text are left out; text between them becomes additional segments, whose times are NaN.
     """
     spellings = [segment.text for segment in segments]
     if not segments or not text.strip():
@@ -103,23 +102,31 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     if covers(text, spellings) and (ends := part_ends(text, spellings)):
         cuts = pairwise([0, *ends[:-1], len(text)])
         return tuple(s._replace(text=text[a:b]) for s, (a, b) in zip(segments, cuts, strict=True))
-    located = [*locate_parts(text, spellings)]
-    if not located:
+    placed = [(s, p) for s, p in zip(segments, match_parts(text, spellings), strict=True) if p is not None]
+    if not placed:
         return (Segment(segments[0].start, segments[-1].end, text, "estimated"),)
-    slices: list[Segment] = []
-    at = 0
-    for first, last, number in [*located, (len(text), len(text), None)]:
-        if is_spoken(text[at:first]):
-            end = at + len(text[at:first].rstrip())
-            slices.append(Segment(math.nan, math.nan, text[at:end], "estimated"))
-            at = end
-        if number is not None:
-            while last < len(text) and not text[last].isspace() and not is_spoken(text[last]):
-                last += 1
-            slices.append(segments[number]._replace(text=text[at:last]))
-            at = last
-    slices[-1] = slices[-1]._replace(text=slices[-1].text + text[at:])
-    return tuple(slices)
+    ended: list[tuple[int, Segment | None]] = []  # where each ends, and what it is
+    for k, (segment, place) in enumerate(placed):
+        before = ended[-1][0] if ended else 0
+        if is_spoken(text[before : place.start]) and not place.lacks_start:
+            ended.append((text.rfind(text[before : place.start].rstrip()[-1], before, place.start) + 1, None))
+        following = placed[k + 1][1].start if k + 1 < len(placed) else len(text)
+        end = place.end
+        if place.lacks_end and is_spoken(text[end:following]):
+            end = end + len(text[end:following].rstrip())
+        while end < following and not text[end].isspace() and not is_spoken(text[end]):
+            end += 1
+        ended.append((end, segment))
+    if is_spoken(text[ended[-1][0] :]):
+        ended.append((len(text), None))
+    ended[-1] = (len(text), ended[-1][1])
+    starts = [0, *(end for end, _ in ended)]
+    return tuple(
+        Segment(math.nan, math.nan, text[start:end], "estimated")
+        if segment is None
+        else segment._replace(text=text[start:end])
+        for start, (end, segment) in zip(starts, ended, strict=False)
+    )
 
 
 def interleave(channels: Sequence[tuple[str, Draft]], place: str) -> Draft:
