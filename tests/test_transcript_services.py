@@ -251,6 +251,46 @@ def test_words_that_whisperx_could_not_align_have_the_speaker_of_their_segment()
     assert writer("text")(transcript, Layout()) == "SPEAKER_00: Good morning, Anna.\nSPEAKER_01: How are you?\n"
 
 
+@pytest.mark.parametrize(
+    ("document", "speakers"),
+    [
+        (
+            {"words": [
+                {"text": "Well", "start": 0.1, "end": 0.3, "type": "word", "speaker_id": "A"},
+                {"text": "(laughs)", "start": 0.7, "end": 1.0, "type": "audio_event", "speaker_id": None},
+                {"text": "there.", "start": 1.1, "end": 1.5, "type": "word", "speaker_id": "A"},
+                {"text": "(coughs)", "start": 1.6, "end": 1.7, "type": "audio_event", "speaker_id": None},
+                {"text": "Yes", "start": 1.8, "end": 1.9, "type": "word", "speaker_id": "B"},
+            ], "text": "Well (laughs) there. (coughs) Yes"},
+            ["A", "A", "A", None, "B"],
+        ),
+        (
+            {"segments": [{"start": 0.1, "end": 6, "text": " Hi. Take 42 now. No.", "speaker": "A", "words": [
+                {"word": "Hi.", "start": 0.1, "end": 0.2, "speaker": "A"},
+                {"word": "Take", "start": 2.3, "end": 2.6, "speaker": "B"},
+                {"word": "42"},
+                {"word": "now.", "start": 3.5, "end": 4.5, "speaker": "B"},
+                {"word": "No.", "start": 5, "end": 6, "speaker": "A"},
+            ]}]},
+            ["A", "B", "B", "B", "A"],
+        ),
+        (
+            {"results": [{"alternatives": [{"transcript": "hello my there", "words": [
+                {"startTime": "0s", "endTime": "0.5s", "word": "hello", "speakerTag": 1},
+                {"startTime": "0.5s", "endTime": "1s", "word": "my", "speakerTag": 0},
+                {"startTime": "1s", "endTime": "1.5s", "word": "there", "speakerTag": 1},
+            ]}]}]},
+            ["1", "1", "1"],
+        ),
+    ],
+    ids=["ElevenLabs", "WhisperX", "Google"],
+)  # fmt: skip
+def test_words_without_a_speaker_between_two_of_one_speaker_are_of_that_one(
+    document: Any, speakers: list[str | None]
+) -> None:
+    assert [word.speaker for word in only(document).words or ()] == speakers
+
+
 def test_names_that_only_the_utterances_of_assemblyai_have_are_those_of_their_words() -> None:
     document = copy.deepcopy(ASSEMBLYAI)
     for utterance, name in zip(document["utterances"], ("Ben", "Anna"), strict=True):

@@ -68,9 +68,10 @@ class Draft:
 def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     """The transcript of a draft. InputError, beginning with `place`, if its times as a whole can't be true."""
     _check_times(draft, place)
-    parts = [segment.text for segment in draft.segments] or _spellings(draft.words)
+    words = draft.words and _fill_speakers(draft.words)
+    parts = [segment.text for segment in draft.segments] or _spellings(words)
     text = join_texts(parts) if draft.text is None else text_of_parts(draft.text, parts)
-    response = BatchResponse(text, draft.language, draft.duration, draft.words, draft.request_id)
+    response = BatchResponse(text, draft.language, draft.duration, words, draft.request_id)
     transcript = from_batch(response, source=draft.source or source, model=draft.model or UNKNOWN)
     if not (draft.segments or draft.is_ours):
         return transcript
@@ -79,6 +80,18 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
         segments = slice_text(transcript.text, segments)
     segments = plausible_segments(segments, transcript.duration)
     return _name_words(transcript._replace(segments=segments, notices=draft.notices))
+
+
+def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Words, of which one between two of a speaker has that speaker, too: programs leave it out where they found no
+    time."""
+    named = [k for k, word in enumerate(words) if word.speaker is not None]
+    found = list(words)
+    for before, after in pairwise(named):
+        if words[before].speaker == words[after].speaker:
+            for k in range(before + 1, after):
+                found[k] = words[k]._replace(speaker=words[before].speaker)
+    return tuple(found)
 
 
 def _name_words(transcript: Transcript) -> Transcript:
