@@ -604,6 +604,7 @@ SECONDS = {"text": TEXT, "words": CARTESIA["words"], "duration": 3.2}
         ({"text": TEXT, "chunks": [{"text": w.word, "timestamp": [ms(w.start), ms(w.end)]} for w in SPOKEN]},
          "words last 310 s in the median"),
         (scaled(ELEVENLABS, 1000), "words last 310 s in the median"),
+        (scaled(CARTESIA, 0.001), "characters a second: too short"),
         ({"source": "a", "model": "m", "segments": [], **scaled(SECONDS, 1000)}, "times go up to 2800 s"),
         ({**ASSEMBLYAI, "words": [{**w, "end": w["end"] + 0.5} for w in ASSEMBLYAI_WORDS]},
          "words[0].end is 500.5, where a whole number of milliseconds belongs"),

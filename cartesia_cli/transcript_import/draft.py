@@ -38,6 +38,12 @@ MAX_WORD_SECONDS = 30.0
 MAX_SEGMENT_SECONDS = 600.0
 """The same for segments and cues; those of Whisper last 30 s at most."""
 
+MIN_CHARACTERS_PER_SECOND, MAX_CHARACTERS_PER_SECOND = 0.03, 500.0
+"""People say some 15 characters a second; a segment of music may have one in 30 s."""
+
+MIN_SPANS_FOR_RATE = 5
+"""Words or segments from which a rate that is too high is an error: single short ones may be far off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -194,13 +200,20 @@ def _check_times(draft: Draft, place: str) -> None:
     lengths = [end - start for start, end, _ in spans if end > start]
     if not lengths:
         return
+    texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
     middle = median(lengths)
-    are_words = bool(words) or all(len(segment.text.split()) <= 1 for segment in draft.segments)
-    too_slow = middle > (MAX_WORD_SECONDS if are_words else MAX_SEGMENT_SECONDS)
+    rate = sum(map(len, texts)) / len(texts) / middle
+    too_slow = middle > (MAX_WORD_SECONDS if words else MAX_SEGMENT_SECONDS) or (
+        sum(lengths) > MAX_WORD_SECONDS and rate < MIN_CHARACTERS_PER_SECOND
+    )
     if not words and len(lengths) == 1 and length is not None:
         too_slow = False  # a single segment may be the whole recording, silence included
     if too_slow:
         raise _implausible(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
+    if len(lengths) >= MIN_SPANS_FOR_RATE and rate > MAX_CHARACTERS_PER_SECOND:
+        raise _implausible(
+            place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short"
+        )
 
 
 def _implausible(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
