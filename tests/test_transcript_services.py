@@ -399,6 +399,28 @@ def test_assemblyai_without_utterances_or_words_is_still_in_milliseconds() -> No
     assert [segment.end for segment in only(sentences).segments] == [1.4, 2.8]
 
 
+def test_members_that_are_empty_do_not_hide_those_that_say_the_same() -> None:
+    sentences = [{**utterance, "speaker": None} for utterance in ASSEMBLYAI["utterances"]]
+    document = {**ASSEMBLYAI, "utterances": [], "sentences": sentences, "words": []}
+    assert [w.start for w in only(document).words or ()] == [w.start for w in SPOKEN]
+    heard = [
+        {"word": "hello", "start": 0.1, "end": 0.5, "punctuated_word": ""},
+        {"word": "", "start": 0.5, "end": 0.5},
+        {"word": "you", "start": 0.5, "end": 1.0, "punctuated_word": None},
+    ]
+    deepgram = copy.deepcopy(DEEPGRAM)
+    deepgram["results"]["channels"] = [{"alternatives": [{"transcript": "hello you", "words": heard}]}]
+    assert [w.start for w in only(deepgram).words or () if w.word] == [0.1, 0.5]
+    spoken = [
+        {"startTime": "0.1s", "endTime": "0.5s", "word": "hello", "speakerLabel": "0", "speakerTag": 1},
+        {"startOffset": "", "startTime": "0.5s", "endTime": "1s", "word": "you", "speakerLabel": "", "speakerTag": 2},
+    ]
+    result = {"alternatives": [{"transcript": "hello you", "words": spoken}], "languageCode": "", "language_code": "en"}
+    google = only({"results": [result]})
+    assert [(w.start, w.speaker) for w in google.words or ()] == [(0.1, "1"), (0.5, "2")]
+    assert google.language == "en"
+
+
 def test_answers_without_a_transcript_say_so() -> None:
     other = {"results": [{"type": "word", "start_time": 0.1, "alternatives": [{"content": "Hi"}]}], "format": "2.9"}
     assert "not a transcript" in refusal(other)

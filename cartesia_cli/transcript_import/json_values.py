@@ -27,7 +27,7 @@ _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class JsonObject:
-    """A JSON object. Methods that take several names read the first member that is there.
+    """A JSON object. Methods that take several names read the first of these members that isn't empty.
 
     place        its position in the file, which precedes the names of its members in messages
     is_lenient   whether members of the wrong type count as missing
@@ -116,7 +116,8 @@ class JsonObject:
         return to_objects(values, place, is_lenient=self.is_lenient)
 
     def _present(self, names: Sequence[str]) -> str:
-        return next((name for name in names if name in self), names[0])
+        """The first of these members that isn't empty, else the first that is there."""
+        return max(names, key=lambda name: (name in self, self.values.get(name) not in (None, "", [], {})))
 
     def _member(self, name: str, kind: type, wanted: str) -> Any:
         value = self.values.get(name)

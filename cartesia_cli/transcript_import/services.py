@@ -207,8 +207,8 @@ def _google_words(items: Iterable[JsonObject]) -> Iterator[Word]:
         start, end = _google_time(word, "start"), _google_time(word, "end")
         if start is None and end is not None and k == 0:
             start = 0.0  # what is 0 is left out of protobuf's JSON
-        speaker = word.label(*GOOGLE_SPEAKERS)
-        yield Word(word.required_text("word"), start, end, None if speaker == "0" else speaker)
+        speaker = next((label for name in GOOGLE_SPEAKERS if (label := word.label(name)) not in (None, "0")), None)
+        yield Word(word.required_text("word"), start, end, speaker)
 
 
 GOOGLE_SPEAKERS = ("speakerLabel", "speaker_label", "speakerTag", "speaker_tag")
