@@ -215,6 +215,17 @@ def test_config_show_lists_values_and_their_origins(run: Run, configuration: Pat
     assert not any(line.startswith("listen.") for line in table)
 
 
+def test_config_show_gives_the_hint_of_the_command_whose_settings_contradict_each_other(
+    run: Run, configuration: Path
+) -> None:
+    configuration.write_text("[transcribe]\nmin-cue = 2\n")
+    for arguments in (("config", "show", "transcribe"), ("config",), ("transcribe", SAMPLE)):
+        done = run(*arguments, env={"CARTESIA_TRANSCRIBE_MAX_CUE": "1"})
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"[transcribe] min-cue and CARTESIA_TRANSCRIBE_MAX_CUE: --min-cue 2 exceeds --max-cue 1" in done.stderr
+        assert done.stderr.endswith(b"hint: give a shorter --min-cue or a longer --max-cue\n")
+
+
 @pytest.mark.parametrize(
     ("env", "file", "shown"),
     [

@@ -14,7 +14,7 @@ from ..settings import Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .configured_command import effective
-from .option_sources import CHOOSING, FOUND, SETTINGS, general_environment, options
+from .option_sources import CHOOSING, FOUND, SETTINGS, general_environment, options, spellings
 
 EXAMPLES = """
 cartesia-cli config show
@@ -43,7 +43,10 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
     program: Any = context.find_root().command
     settings: Settings = context.meta[SETTINGS]
     general = dict(_general(settings, context.meta[FOUND]))
-    commands = {name: _command(program.commands[name], settings) for name in names or COMMANDS}
+    commands = {}
+    for name in names or COMMANDS:
+        context.obj.options = spellings(program.commands[name])  # hints about a mistake name them
+        commands[name] = _command(program.commands[name], settings)
     if format == "json":
         document = {
             "settings": {name: _document(setting) for name, setting in general.items()},

@@ -29,6 +29,7 @@ from .option_sources import (
     negation,
     options,
     read,
+    spellings,
 )
 from .precedence import Layer, applicable, formats, resolve
 from .value_checks import check_settings, name_places
@@ -54,9 +55,7 @@ class ConfiguredCommand(TyperCommand):
         return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.obj.options = {spelling for option in self.get_params(ctx) for spelling in option.opts} | {
-            opposite for option in options(self).values() if (opposite := negation(option))
-        }
+        ctx.obj.options = spellings(self).union(*(option.opts for option in self.get_params(ctx)))  # with --help
         if not ctx.obj.help_requested:  # help is shown even if the file is broken
             given = read(self, args)
             group = {} if ctx.parent is None else ctx.parent.params

@@ -73,6 +73,12 @@ def negation(option: Any) -> str | None:
     return f"--{long.removeprefix('--no-')}" if long.startswith("--no-") else f"--no-{long.removeprefix('--')}"
 
 
+def spellings(command: Any) -> frozenset[str]:
+    """All ways to write the options of a command, opposites of switches included."""
+    known = options(command).values()
+    return frozenset().union(*(option.opts for option in known), filter(None, map(negation, known)))
+
+
 def read(command: Any, arguments: Iterable[str]) -> list[Given]:
     """The options of a command line, in order, as far as it can be parsed, even if Typer refuses it."""
     meaning: dict[str, tuple[str, bool | None]] = {}  # a spelling to the name and, for a switch, its value
