@@ -407,9 +407,16 @@ def test_quiet_audio_is_amplified_within_max_gain(peak: float, heard: float) -> 
     assert amplify_quiet(speech.silence(0)).size == 0
 
 
-def test_unknown_model_raises_engine_error(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no model 'enormous'"):
-        whisper.load("enormous", SilentObserver())
+@pytest.mark.parametrize("name", ["enormous", "./nodir", "/nonexistent", "org/name/x", "~x/y", "x/", "a\n/b", "\0/"])
+def test_unknown_model_raises_engine_error(name: str) -> None:
+    with pytest.raises(EngineError) as caught:
+        whisper.load(name, SilentObserver())
+    assert str(caught.value) == f"no model {name!r}: neither a folder nor a known name"
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("names: tiny.en, ")
+
+
+def test_folder_without_a_model_raises_engine_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="can't be loaded"):
         whisper.load(str(tmp_path), SilentObserver())
 

@@ -169,13 +169,14 @@ def _find_model(model: str, observer: ModelObserver) -> tuple[str, str]:
     """The folder of a model, and its name."""
     if Path(model).is_dir():
         folder, name = model, Path(model).name
-    elif model in faster_whisper.available_models() or "/" in model:
-        folder, name = _find_or_download(model, observer), model
     else:
-        raise EngineError(
-            f"no model {model!r}: neither a folder nor a known name",
-            hint=f"names: {', '.join(faster_whisper.available_models())}",
-        )
+        try:
+            folder, name = _find_or_download(model, observer), model
+        except ValueError as error:
+            raise EngineError(
+                f"no model {model!r}: neither a folder nor a known name",
+                hint=f"names: {', '.join(faster_whisper.available_models())}",
+            ) from error
     if not Path(folder, TOKENIZER).is_file():  # faster-whisper would download one in each run
         raise EngineError(
             f"the model {name!r} can't be loaded: {Path(folder, TOKENIZER)} is missing",
@@ -185,7 +186,10 @@ def _find_model(model: str, observer: ModelObserver) -> tuple[str, str]:
 
 
 def _find_or_download(model: str, observer: ModelObserver) -> str:
-    """The folder of a named model. One that was downloaded before is used without asking the network."""
+    """The folder of a named model. One that was downloaded before is used without asking the network.
+
+    Raises ValueError, before any download, for what is neither a known name nor one that Hugging Face allows.
+    """
     with suppress(OSError):  # also raised if none was downloaded
         folder = str(faster_whisper.download_model(model, local_files_only=True))
         if all(Path(folder, name).is_file() for name in (WEIGHTS, TOKENIZER)):
