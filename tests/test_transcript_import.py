@@ -408,11 +408,20 @@ def test_a_duration_spelled_as_a_string_is_read(more: dict[str, object]) -> None
     assert only({"text": "Hello", "duration": "2.5"} | more).duration == 2.5
 
 
+def test_whisper_cpp_timestamps_stand_in_for_offsets() -> None:
+    stamps = {"from": "00:00:01,500", "to": "00:01:02,000"}
+    transcript = only({"transcription": [{"timestamps": stamps, "text": " Hello you"}]})
+    assert [(segment.start, segment.end) for segment in transcript.segments] == [(1.5, 62.0)]
+
+
 @pytest.mark.parametrize(
     ("stretch", "said"),
     [
         ({"offsets": {"to": 2000}}, "transcription[0].offsets.from is missing"),
         ({"offsets": {"from": 2000}}, "transcription[0].offsets.to is missing"),
+        ({}, "transcription[0].offsets is missing"),
+        ({"timestamps": {"from": "0", "to": "00:00:02,000"}}, "transcription[0].timestamps.from is a string"),
+        ({"timestamps": {"from": "00:00:02,000"}}, "transcription[0].timestamps.to is missing"),
     ],
 )
 def test_whisper_cpp_segments_without_both_times_are_refused(stretch: dict[str, object], said: str) -> None:

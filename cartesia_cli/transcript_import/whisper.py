@@ -6,6 +6,7 @@ which has milliseconds; and the chunks of Hugging Face's pipelines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from ..protocol.json_fields import Word
@@ -13,6 +14,8 @@ from ..transcript import Segment, join_texts
 from .draft import Draft
 from .json_values import JsonObject
 from .own_documents import words
+
+_TIMESTAMP = re.compile(r"(\d{1,4}):([0-5]\d):([0-5]\d)[,.](\d{3})", re.ASCII)
 
 
 def segments(item: JsonObject) -> Draft:
@@ -70,11 +73,7 @@ def whisper_cpp(item: JsonObject) -> Draft:
     said: list[Word] = []
     stretches = item.objects("transcription")
     for stretch in stretches:
-        if not (offsets := stretch.object("offsets")):
-            raise stretch.missing("offsets")
-        start, end = offsets.milliseconds("from"), offsets.milliseconds("to")
-        if start is None or end is None:
-            raise offsets.missing("from" if start is None else "to")
+        start, end = _time(stretch, "from"), _time(stretch, "to")
         text = _decode_split_bytes(stretch.required_text("text"))
         speaker = stretch.label("speaker")
         found.append(Segment(start, end, text, "server", speaker=speaker))
@@ -86,6 +85,21 @@ def whisper_cpp(item: JsonObject) -> Draft:
         said = [Word(segment.text, segment.start, segment.end, segment.speaker) for segment in found if one_each]
         found = [] if one_each else found
     return Draft(text, tuple(said) or None, tuple(found), language=item.object("result").text("language"))
+
+
+def _time(stretch: JsonObject, name: str) -> float:
+    """A time in seconds: of the `offsets` of a segment, else of its `timestamps`."""
+    offsets, stamps = stretch.object("offsets"), stretch.object("timestamps")
+    if not (offsets or stamps):
+        raise stretch.missing("offsets")
+    if (time := offsets.milliseconds(name)) is not None:
+        return time
+    if (spelled := stamps.text(name)) is None:
+        raise (stamps or offsets).missing(name)
+    if (parts := _TIMESTAMP.fullmatch(spelled)) is None:
+        raise stamps.wrong(name, 'a time such as "00:01:02,500"')
+    hours, minutes, seconds, thousandths = map(int, parts.groups())
+    return (hours * 60 + minutes) * 60 + seconds + thousandths / 1000
 
 
 def _words_of(segment: JsonObject) -> tuple[Word, ...] | None:
