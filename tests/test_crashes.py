@@ -180,7 +180,7 @@ def test_rerun_after_a_kill_sends_only_uncached_recordings(
         written, left, asked = results(out), temporary_files(out), len(server.requests)
         kept = store.entries()
         assert all(store.read(entry.name) for entry in kept)
-        assert all(TEMPORARY_NAME.fullmatch(name) for name in temporary_files(store.directory))
+        assert all(re.fullmatch(TEMPORARY_NAME, name) for name in temporary_files(store.directory))
         assert asked - len(kept) in (0, 1)  # at most the request in flight was paid for and lost
         assert len(written) <= len(SUFFIXES) * len(kept)
         assert len(left) + len(temporary_files(store.directory)) <= 1

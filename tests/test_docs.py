@@ -20,7 +20,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -204,9 +203,7 @@ def engine(library: Path) -> Iterator[str]:
     """The base URL of the server that docs/serve.md starts. All pages use it, so that engines are loaded once."""
     home, files = library / "home", library / "files"
     [*_, shown] = next(found for found in SHELL if found[1] == "cartesia-cli serve")
-    port = free_port()
-    with serving("cartesia-cli serve", library, home, port, shown):
-        base_url = f"http://127.0.0.1:{port}"
+    with serving("cartesia-cli serve", library, home, shown) as base_url:
         for command in ("transcribe talk.wav -q -o talk.json", "render talk.json -q -o talk.srt"):
             done = shell(f"cartesia-cli {command}", files, home, CARTESIA_BASE_URL=base_url)
             assert done.returncode == 0, done.stdout
@@ -266,12 +263,14 @@ def collapse_blanks(line: str) -> str:
 
 
 @contextmanager
-def serving(command: str, folder: Path, home: Path, port: int, shown: list[str]) -> Iterator[None]:
-    """Run a server command of a page, compare what it prints, and end it with SIGINT."""
+def serving(command: str, folder: Path, home: Path, shown: list[str]) -> Iterator[str]:
+    """Run a server command of a page on a free port, compare what it prints, and end it with SIGINT. Yields the base
+    URL.
+    """
     (folder / "serve.log").unlink(missing_ok=True)
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {command.partition('#')[0]} --port {port}"], cwd=folder, env=environment_in(home),
+            ["bash", "-c", f"exec {command.partition('#')[0]} --port 0"], cwd=folder, env=environment_in(home),
             stdout=log, stderr=subprocess.STDOUT, preexec_fn=default_signals,
         )  # fmt: skip
     try:
@@ -280,18 +279,13 @@ def serving(command: str, folder: Path, home: Path, port: int, shown: list[str])
             if "Ctrl-C stops it" in printed or process.poll() is not None:
                 break
             time.sleep(0.1)
-        lines = printed.replace(str(port), "8000").splitlines()
         assert "Ctrl-C stops it" in printed, printed
-        assert not shown or matches(shown, lines), printed
-        yield
+        base_url = re.findall(r"http://127\.0\.0\.1:\d+", printed)[0]
+        assert not shown or matches(shown, printed.replace(base_url, "http://127.0.0.1:8000").splitlines()), printed
+        yield base_url
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -315,7 +309,7 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, e
                     elif reason_not_to_run(command) or command == "cartesia-cli serve":
                         continue
                     if command.startswith("cartesia-cli serve "):
-                        with serving(command, folder, home, free_port(), shown):
+                        with serving(command, folder, home, shown):
                             continue
                     for program in re.findall(r"\b(jq|ffmpeg|curl)\b", command):
                         need(program)
