@@ -14,7 +14,7 @@ Value = str | bytes | int | None
 class DiskTable:
     """A database with the tables of an SQL schema. May be used from several threads, one after the other.
 
-    Raises OutputError if there is no room for it.
+    Raises OutputError if there is no space for it.
     """
 
     def __init__(self, schema: str) -> None:

@@ -48,7 +48,7 @@ class OrderedOutput:
 
     def put(self, number: int, text: str) -> None:
         """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result, and
-        OutputError if it has to wait and there is no room for it.
+        OutputError if it has to wait and there is no space for it.
         """
         with self._lock:
             if number != self._next or self._is_broken:
