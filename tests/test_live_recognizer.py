@@ -11,6 +11,7 @@ import pytest
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server.live_recognizer import PARTIAL_INTERVAL_SECONDS, LiveRecognizer
+from tests.simulated_time import SimulatedTimeLoop
 
 WORD, SOUND = RATE * 6 // 10, RATE // 4
 """Samples of a word, and those of them that sound: a level of its own. The rest is quiet, long enough for a cut."""
@@ -54,6 +55,27 @@ async def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: floa
     assert "".join(deltas) == said
     if count == 100:
         assert max(map(len, deltas)) < 30  # it grows, and does not come all at once
+
+
+@pytest.mark.parametrize(("recognition_seconds", "latest"), [(0.1, 2.0), (0.6, 2.5), (1.2, 3.3)])
+def test_first_text_waits_for_audio_and_not_for_a_number_of_results(recognition_seconds: float, latest: float) -> None:
+    """A slow engine has fewer results in the same time."""
+
+    async def slowly(samples: Samples) -> tuple[Word, ...]:
+        await asyncio.sleep(recognition_seconds)
+        return await recognize(samples)
+
+    async def first_text_at() -> float:
+        recognizer, sound = LiveRecognizer(slowly, 12.0), spoken(10)
+        recognizer.open(0.0)
+        for at in range(0, len(sound), RATE // 10):
+            recognizer.push(sound[at : at + RATE // 10])
+            if recognizer.is_partial_due and await recognizer.partial():
+                return (at + RATE // 10) / RATE
+        raise AssertionError
+
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
+        assert runner.run(first_text_at()) <= latest
 
 
 async def test_speculation_is_reused_unless_speech_resumes() -> None:

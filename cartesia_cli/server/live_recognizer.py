@@ -180,7 +180,7 @@ class LiveRecognizer:
     async def partial(self) -> str:
         """Recognize the utterance so far; returns the new text that is certain enough."""
         words = await self._recognize_until(self._end, in_context=True)
-        return self._text.update(_texts(words), [word.probability for word in words])
+        return self._text.update(_texts(words), self._recognized_at, [word.probability for word in words])
 
     async def speculate(self) -> None:
         """Recognize the utterance as if it were over, and keep the result for `commit` or `settle`."""
@@ -200,7 +200,7 @@ class LiveRecognizer:
         new = words[self._text.count_emitted(_texts(words)) :]
         if any(0 < word.probability < MIN_COMMIT_PROBABILITY for word in new):
             return False
-        self._text.pause(_texts(words))
+        self._text.pause(_texts(words), self._speculated_at)
         return True
 
     def resume(self, onset: float) -> None:

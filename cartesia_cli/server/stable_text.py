@@ -1,9 +1,9 @@
 """The text of an utterance that is still being spoken: it only ever grows.
 
 A recognizer that gets a growing utterance again and again changes the last words. Text that the API sends is
-final (docs: stt/turns). So a word is emitted when the recognizer is sure of it, or when several hypotheses in a row
-agree on it (local agreement) and on all words before it; the latest words are withheld. Emitted text can't be taken
-back: later hypotheses are aligned with it and continue where it ends.
+final (docs: stt/turns). So a word is emitted when the recognizer is sure of it, or when the hypotheses agree on it
+(local agreement) while more than a second of audio follows, and on all words before it; the latest words are withheld.
+Emitted text can't be taken back: later hypotheses are aligned with it and continue where it ends.
 
 Pure. Works with any recognizer, and knows nothing of events. `benchmarks/live_text.py` measures what a change of the
 constants here does.
@@ -17,13 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile, zip_longest
 
+from ..audio.pcm import RATE
+
 FINAL_PUNCTUATION = ".,;:!?…"
 """Punctuation at the end of a hypothesis: a guess, until the utterance is known to have ended."""
 
-AGREEING_HYPOTHESES, WITHHELD_WORDS, SURE_PROBABILITY = 4, 2, 0.85
-"""Hypotheses that must agree on a word, last words that are always withheld, and the probability from which a word
-needs no agreement. Without the probability and with 3 hypotheses, the first text came half a second later, and a
-twelfth more words were wrong; with 2 hypotheses it came as soon, and a third more were wrong.
+AGREEMENT_SAMPLES, WITHHELD_WORDS, SURE_PROBABILITY = int(1.2 * RATE), 2, 0.85
+"""How much audio must have followed the first of the hypotheses that agree on a word, how many last words are always
+withheld, and the probability from which a word needs no agreement. With a hypothesis every 0.4 s, 1.2 s are four of
+them. Without the probability and with 0.8 s, the first text came half a second later, and a twelfth more words were
+wrong; with 0.4 s it came as soon, and a third more were wrong.
 """
 
 
@@ -51,29 +54,36 @@ class StableText:
     def __init__(self) -> None:
         self.text, self.beyond = "", 0
         self._words: list[str] = []
-        self._recent: deque[list[str]] = deque(maxlen=AGREEING_HYPOTHESES - 1)
+        self._recent: deque[tuple[int, list[str]]] = deque()
+        """Hypotheses, each with the end of its audio: the latest one that is AGREEMENT_SAMPLES old, and all since."""
         self._punctuation_withheld = False
         """Whether the punctuation after the last word may still have to be emitted."""
         self._seam = Seam()
         """How the words on both sides of the last cut are written, until a word after it is emitted."""
 
-    def update(self, words: Sequence[str], probabilities: Sequence[float] = ()) -> str:
+    def update(self, words: Sequence[str], end: int, probabilities: Sequence[float] = ()) -> str:
         """Emit what is certain of a hypothesis of the whole utterance so far.
 
+        end             where the audio that it covers ends, in samples
         probabilities   how sure the recognizer is of each word, 0 to 1; empty if unknown
         """
-        hypotheses = [*self._recent, list(words)]
-        self._recent.append(hypotheses[-1])
+        self._recent.append((end, list(words)))
+        while len(self._recent) > 1 and end - self._recent[1][0] >= AGREEMENT_SAMPLES:
+            self._recent.popleft()
         agreed: list[bool] = []
-        if len(hypotheses) == AGREEING_HYPOTHESES:
+        if end - self._recent[0][0] >= AGREEMENT_SAMPLES:
+            hypotheses = (hypothesis for _, hypothesis in self._recent)
             agreed = [len(set(map(_normalize, spellings))) == 1 for spellings in zip(*hypotheses, strict=False)]
         sure = [probability >= SURE_PROBABILITY for probability in probabilities]
         certain = [any(reasons) for reasons in zip_longest(agreed, sure)][: max(0, len(words) - WITHHELD_WORDS)]
         return self._emit(words[: [*certain, False].index(False)], open_ended=True)
 
-    def pause(self, words: Sequence[str]) -> str:
-        """A hypothesis at what may be the end: emit all of it but the punctuation that a real end would have."""
-        self._recent.append(list(words))
+    def pause(self, words: Sequence[str], end: int) -> str:
+        """A hypothesis at what may be the end: emit all of it but the punctuation that a real end would have.
+
+        end   as above
+        """
+        self._recent.append((end, list(words)))
         return self._emit(words, open_ended=True)
 
     def settle(self, words: Sequence[str]) -> str:
@@ -96,7 +106,7 @@ class StableText:
         What was emitted may reach beyond that part. Then the next hypothesis begins with those words, and they must not
         be emitted again.
         """
-        last = self._recent[-1] if self._recent else []
+        _, last = self._recent[-1] if self._recent else (0, [])
         at = count_covered(words, last)
         beyond = self._words[count_covered(words, self._words) :]
         new = "" if beyond else self._emit(words, open_ended=True)
