@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the package, and make the folder that workers share; at the end, stop the server whose process ID is in
     it.
 
-    Programs that a test starts with little room for files would write parts of modules that aren't compiled yet.
+    Programs that a test starts with little space for files would write parts of modules that aren't compiled yet.
     """
     config.add_cleanup(close_fork_servers)
     if "coverage" in sys.modules:  # it saves data between fork and exec, when destroying a model may wait for ever

@@ -23,7 +23,7 @@ UNLIMITED = "9223372036854771712"
     [
         (Machine(8, 32 * GB), TINY_MODEL_BYTES, 8),  # one for each core
         (Machine(8, None), TINY_MODEL_BYTES, 8),  # memory unknown
-        (Machine(8, GB), TINY_MODEL_BYTES, 4),  # as many as memory has room for
+        (Machine(8, GB), TINY_MODEL_BYTES, 4),  # as many as fit into memory
         (Machine(8, 100_000_000), TINY_MODEL_BYTES, 1),  # never none
         (Machine(8, -GB), TINY_MODEL_BYTES, 1),  # a group beyond its limit
         (Machine(1, 32 * GB), TINY_MODEL_BYTES, 1),

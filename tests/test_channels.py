@@ -278,7 +278,7 @@ def test_segment_outside_of_the_recording_is_refused(tmp_path: Path, name: str, 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_segment_whose_end_finds_no_room_on_the_disk_is_reported(tmp_path: Path) -> None:
+def test_segment_whose_end_does_not_fit_on_the_disk_is_reported(tmp_path: Path) -> None:
     size = cut_segment(SAMPLE, 1.0, 1.0, tmp_path).stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     (folder := tmp_path / "full").mkdir()

@@ -301,7 +301,7 @@ def test_noise_that_flutters_is_levelled_and_the_end_of_speech_is_not() -> None:
     assert falling[19] == pytest.approx(-20) and falling[-1] < -50
 
 
-def test_noise_that_swings_by_itself_is_given_more_room() -> None:
+def test_noise_that_swings_by_itself_gets_a_wider_margin() -> None:
     swinging = NoiseFloor()
     levels = smoothed(swinging, [-50.0 + 2 * np.sin(step / 5) for step in range(300)])
     assert swinging.threshold > max(levels) + 4.5

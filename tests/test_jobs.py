@@ -212,7 +212,7 @@ def test_command_for_the_rest_names_files_with_any_name(transcribe: Transcribe, 
 
 
 @pytest.mark.parametrize("options", [["-f", "ndjson", "-o", "all.ndjson"], ["-f", "srt", "-o", "-"]])
-def test_list_that_comes_in_has_room_for_one_result_in_one_target(
+def test_list_that_comes_in_may_have_one_result_in_one_target(
     service: NamingService, talks: Talks, tmp_path: Path, start: Start, options: list[str]
 ) -> None:
     names = talks(2)

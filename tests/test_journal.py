@@ -179,7 +179,7 @@ def test_disk_that_is_full_leaves_no_half_line_and_is_reported_once(begin: Open,
     journal.start()
     before = lines(out)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(b"".join(before)) + 10, limits[1]))  # room for a part of a line
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(b"".join(before)) + 10, limits[1]))  # for a part of a line
     try:
         journal.add(FAILED)
         journal.add(FAILED)
@@ -258,7 +258,7 @@ def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
     waiting.close()
 
 
-def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
+def test_all_lines_stay_if_there_is_no_space_to_find_those_that_count(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_index, "MIN_LINES", 5)
@@ -283,7 +283,7 @@ def test_all_lines_stay_if_there_is_no_room_to_find_those_that_count(
     assert len(failures) == 1
 
 
-def test_lines_stay_and_locks_hold_if_there_is_no_room_to_rewrite_the_journal(
+def test_lines_stay_and_locks_hold_if_there_is_no_space_to_rewrite_the_journal(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_index, "MIN_LINES", 5)
@@ -293,10 +293,10 @@ def test_lines_stay_and_locks_hold_if_there_is_no_room_to_rewrite_the_journal(
     first.close()
     before = lines(out)
 
-    def no_room(*arguments: object) -> None:
+    def fail_for_want_of_space(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("cartesia_cli.scale.journal.write_atomically", no_room)
+    monkeypatch.setattr("cartesia_cli.scale.journal.write_atomically", fail_for_want_of_space)
     told: list[str] = []
     journal = Journal(out, on_detail=told.append)
     journal.start()
@@ -415,7 +415,7 @@ def test_claims_end_with_their_process_and_are_seen_by_others(begin: Open, out: 
     assert Journal(out).is_running(run) is False
 
 
-def test_index_without_room_for_temporary_files_finds_nothing_and_removes_nothing(
+def test_index_without_space_for_temporary_files_finds_nothing_and_removes_nothing(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_index, "MIN_LINES", 5)
@@ -430,7 +430,7 @@ def test_index_without_room_for_temporary_files_finds_nothing_and_removes_nothin
     assert not journal.has_size(1) and journal.claim("a")
     journal.add(DONE)
     journal.finish()
-    assert len(lines(out)) == before + 3 and "no room for temporary files" in reports[0]
+    assert len(lines(out)) == before + 3 and "no space for temporary files" in reports[0]
 
 
 def test_claims_work_without_locks(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -492,7 +492,7 @@ def test_an_index_of_files_that_go_away_finds_what_it_can_still_read(
     index.close()
 
 
-def test_an_index_that_runs_out_of_room_finds_nothing_and_says_so(
+def test_an_index_that_runs_out_of_space_finds_nothing_and_says_so(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin().close()
@@ -502,7 +502,7 @@ def test_an_index_that_runs_out_of_room_finds_nothing_and_says_so(
     failures: list[str] = []
     full = Journal(out, on_failure=failures.append)
     assert full.outcome("1") is None and list(full.outcomes()) == []
-    assert len(failures) == 1 and "no room for temporary files" in failures[0]
+    assert len(failures) == 1 and "no space for temporary files" in failures[0]
 
 
 @pytest.mark.parametrize("facts", [{"recording": 7}, {"stat": [1, 2]}, {"stat": [1, 2, 3, 4, 1 << 70]}])

@@ -131,7 +131,7 @@ def open_server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def busy_server() -> Iterator[str]:
-    """A server that has no room for another request."""
+    """A server that can't take another request."""
     with serving("--concurrency", "0") as base_url:
         yield base_url
 

@@ -55,7 +55,7 @@ def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[
 def test_results_that_cannot_be_held_are_lost_and_said_to_be(output: OrderedOutput, written: list[str]) -> None:
     output.put(2, "c" * 60)
     output._table.query("PRAGMA max_page_count = 3")
-    with pytest.raises(OutputError, match="no room for temporary files: database or disk is full"):
+    with pytest.raises(OutputError, match="no space for temporary files: database or disk is full"):
         output.put(3, "d" * 60_000)
     output.put(0, "a")
     output.put(1, "b")

@@ -157,7 +157,7 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
 def test_full_temporary_folder_is_an_output_error(tmp_path: Path) -> None:
     with OutputManifest(tmp_path / "m.jsonl", resume=False) as manifest:
         manifest._lines.query("PRAGMA max_page_count = 3")
-        with pytest.raises(OutputError, match=r"^no room for temporary files: ") as caught:
+        with pytest.raises(OutputError, match=r"^no space for temporary files: ") as caught:
             manifest.add(0, line("a" * 100_000, "a"))
     assert caught.value.stops_batch
 
@@ -167,8 +167,8 @@ def test_full_disk_is_an_output_error_and_what_was_written_before_stays(tmp_path
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with OutputManifest(path, resume=False) as manifest:
         manifest.add(0, line("a.wav", "one"))
-        room = len(line("a.wav", "one")) + 5  # for a part of the second line
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        limit = len(line("a.wav", "one")) + 5  # for a part of the second line
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
             with pytest.raises(OutputError, match="File too large"):
                 manifest.add(1, line("b.wav", "two"))

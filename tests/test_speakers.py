@@ -285,7 +285,7 @@ def test_rows_have_the_speaker_in_their_last_column() -> None:
     assert written("tsv").splitlines()[:2] == ["start\tend\ttext\tspeaker", "0\t400\tWhen\tAnna"]
 
 
-def test_a_table_has_a_column_for_speakers_that_leaves_room_for_words() -> None:
+def test_a_table_has_a_column_for_speakers_that_leaves_columns_for_words() -> None:
     lines = written("table", columns=70).splitlines()
     assert lines[0].split()[-2:] == ["speaker", "word"]
     assert lines[2].split()[-2:] == ["Anna", "When"]

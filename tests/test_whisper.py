@@ -85,8 +85,8 @@ def test_speech_that_repeats_itself_is_not_repeated_further() -> None:
 
 
 def test_memory_limits_the_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    room_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
-    monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, room_for_one))
+    memory_for_one = capacity.PROCESS_BYTES + capacity.WORKER_BYTES
+    monkeypatch.setattr(whisper, "read_machine", lambda: Machine(8, memory_for_one))
     assert load_batch_engine("tiny.en", SilentObserver(), 8).workers == 1
 
 

@@ -164,7 +164,7 @@ def _unknown_variables(commands: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check_folders(examined: Examined, found: Found) -> CheckResult:
-    """That recordings of live sessions, cached responses and keys can be written, and that recordings have room."""
+    """That recordings of live sessions, cached responses and keys can be written, and disk space for recordings."""
     from ..directories import cache_dir, config_dir, state_dir
     from ..output.files import FULL
 

@@ -144,10 +144,10 @@ class BatchRows:
     def rows(self, state: BatchState, columns: int, lines: int) -> list[str]:
         """The row of the batch, and rows of its recordings, on at most half of the terminal's lines."""
         width = max(columns - 1, 0)  # terminals differ in what they do after the last column
-        room = max(lines // 2 - 1, 0)
-        shown = state.jobs if len(state.jobs) <= room else state.jobs[: max(room - 1, 0)]
+        most = max(lines // 2 - 1, 0)
+        shown = state.jobs if len(state.jobs) <= most else state.jobs[: max(most - 1, 0)]
         rows = [self._job_row(job, width) for job in shown]
-        if room and (hidden := len(state.jobs) - len(shown)):
+        if most and (hidden := len(state.jobs) - len(shown)):
             rows.append(shorten(f"  {self._ellipsis} and {hidden} more", width, self._ellipsis))
         overall = [RowPart(5, f"{self._bar(state.share)} "), *self._overall_parts(state)]
         first = first_fitting(drop_parts(overall), width, colored=self._colored)

@@ -36,7 +36,7 @@ def render_statistics(report: Mapping[str, Any], width: int, encoding: str) -> s
 def render_time_line(report: Mapping[str, Any], width: int, *, encoding: str = "utf-8") -> str:
     """The time line of a session for a terminal that is `width` columns wide: a row for each thing that happened.
 
-    Empty if the session has lasted no time, or if there is no room.
+    Empty if the session has lasted no time, or if the terminal is too small.
     """
     line = report["timeline"]
     label = max(map(len, LANES.values()))

@@ -72,8 +72,8 @@ def table(transcript: Transcript, layout: Layout) -> str:
         "ch/s": [_format_speed(row) for row in found],
     }
     if transcript.has_speakers:
-        room = None if layout.columns is None else MAX_SPEAKER_COLUMNS
-        columns["speaker"] = [_fit_cell(one_line(row.speaker or ""), room) for row in found]
+        widest = None if layout.columns is None else MAX_SPEAKER_COLUMNS
+        columns["speaker"] = [_fit_cell(one_line(row.speaker or ""), widest) for row in found]
     if any(marks):
         columns[""] = marks
     texts = [row.text for row in found]

@@ -31,7 +31,7 @@ class DiskTable:
         try:
             yield from self._connection.execute(statement, values)
         except sqlite3.Error as error:
-            failure = OutputError(f"no room for temporary files: {error}", hint="set TMPDIR to another folder")
+            failure = OutputError(f"no space for temporary files: {error}", hint="set TMPDIR to another folder")
             failure.stops_batch = True
             raise failure from error
 

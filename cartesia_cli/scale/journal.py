@@ -375,7 +375,7 @@ class Journal:
 
     def _check_index(self) -> None:
         if self._index.is_broken:
-            self._on_failure(f"{self._folder}: the journal can't be read: no room for temporary files")
+            self._on_failure(f"{self._folder}: the journal can't be read: no space for temporary files")
 
     def _give_up(self, error: OSError) -> None:
         self._writable = False

@@ -174,7 +174,7 @@ class JournalIndex:
 
     @property
     def is_broken(self) -> bool:
-        """Whether nothing is found any more, because there is no room for temporary files."""
+        """Whether nothing is found any more, because there is no space for temporary files."""
         return self._table is None
 
     def offsets_in_outdated(self, name: str) -> set[int] | None:

@@ -173,20 +173,20 @@ def _split_tokens(texts: Iterable[_TimedText], line_width: int) -> list[_TimedTe
     tokens: list[_TimedText] = []
     for timed in texts:
         chunks = timed.text.split()
-        room = line_width - text_width(timed.label) if timed.label else line_width
-        if len(chunks) == 1 and text_width(chunks[0]) <= room:
+        available = line_width - text_width(timed.label) if timed.label else line_width
+        if len(chunks) == 1 and text_width(chunks[0]) <= available:
             tokens.append(timed)
             continue
         parts: list[tuple[str, bool]] = []
         for chunk in chunks:
-            room = line_width if parts else room
-            if text_width(chunk) > room:
+            available = line_width if parts else available
+            if text_width(chunk) > available:
                 parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line_width))]
             elif (
                 parts
                 and _is_punctuation(chunk)
                 and chunk[-1] not in OPENING_MARKS
-                and text_width(parts[-1][0] + chunk) < (room if len(parts) == 1 else line_width)
+                and text_width(parts[-1][0] + chunk) < (available if len(parts) == 1 else line_width)
             ):
                 parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
             else:
@@ -253,11 +253,11 @@ def _last_read_time(turn: Sequence[_TimedText], begin: int, rules: Rules) -> int
     """When the last cue of a turn can have been read, at the latest, milliseconds: it may begin with any clause from
     which the rest fits into a cue.
     """
-    latest, room = begin, rules.max_line_width * rules.max_line_count
+    latest, available = begin, rules.max_line_width * rules.max_line_count
     for k in range(len(turn) - 1, -1, -1):
         timed = turn[k]
-        room -= timed.space_before + text_width(timed.label + timed.text)
-        if room < 0:
+        available -= timed.space_before + text_width(timed.label + timed.text)
+        if available < 0:
             break
         if k == 0 or turn[k - 1].text.endswith((*CLAUSE_ENDS, *SENTENCE_ENDS)):
             start = begin if timed.start is None else max(begin, timed.start)

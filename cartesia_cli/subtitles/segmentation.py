@@ -186,7 +186,7 @@ def _earliest_starts(
 
 
 def _features(token: Token) -> TokenFeatures:
-    """The features of a token, which takes as much room as it does together with its label."""
+    """The features of a token, which is as wide as it is together with its label."""
     found, label = token_features(token.text), token.label
     if not label:
         return found

@@ -32,13 +32,13 @@ class OrderedOutput:
         self._waiting: dict[int, bool] = {}
         """The jobs whose results have to wait: whether each has a text."""
         self._unheld: set[int] = set()
-        """Those for whose texts there was no room."""
+        """Those for whose texts there was no space."""
         self._next = 0
         self._is_broken = False
 
     @property
     def lost(self) -> set[int]:
-        """The jobs whose results can't be written, because there was no room to hold them; or because writing one of
+        """The jobs whose results can't be written, because there was no space to hold them; or because writing one of
         them has failed, or doesn't end.
         """
         if not self._is_broken:

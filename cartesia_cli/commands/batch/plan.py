@@ -58,7 +58,7 @@ class BatchPlan:
         response_folder   where response bodies are saved, or None
         select            None: all jobs have to be done
         streamed          whether inputs come in while others are being transcribed: each is planned by itself, unless
-                          there is room for the result of one only
+                          only the result of one can be written
         on_found          called when the first inputs are found, before they are probed: whether any may be a recording
         """
         self._options, self._plan, self._outcomes, self._reporter = options, plan, outcomes, reporter
