@@ -112,6 +112,13 @@ def test_an_alignment_that_disagrees_on_many_words_in_a_row_is_dropped() -> None
     assert close(correct(recognized, run_away, TWO_TONES), [(1, 1.3), (1.3, 1.6), (1.6, 2), (3.3, 4)])
 
 
+def test_in_noise_one_aligned_word_that_disagrees_is_believed_and_two_in_a_row_are_not() -> None:
+    recognized = [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (3.0, 4.0)]
+    one, two = [(0, 0.5), (1.2, 1.3), (1.3, 1.5), (3.1, 4)], [(0, 0.5), (1.2, 1.3), (1.8, 1.9), (3.1, 4)]
+    assert close(correct(recognized, one, white_noise(4, 0.1)), one)
+    assert close(correct(recognized, two, white_noise(4, 0.1)), [*recognized[:3], (3.1, 4)])
+
+
 times = st.floats(0, 6).map(lambda seconds: round(seconds, 2))
 
 
