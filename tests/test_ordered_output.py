@@ -17,8 +17,9 @@ def written() -> list[str]:
     return []
 
 
-@pytest.fixture
-def output(written: list[str]) -> OrderedOutput:
+@pytest.fixture(params=[0, 100, 1 << 20], ids=["on the disk", "some in memory", "in memory"])
+def output(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, written: list[str]) -> OrderedOutput:
+    monkeypatch.setattr(ordered_output, "MAX_HELD_CHARACTERS", request.param)
     return OrderedOutput(written.append)
 
 
@@ -52,7 +53,24 @@ def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[
     assert output.lost == {0, 1, 3}
 
 
-def test_results_that_cannot_be_held_are_lost_and_said_to_be(output: OrderedOutput, written: list[str]) -> None:
+def test_memory_holds_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, written: list[str]) -> None:
+    monkeypatch.setattr(ordered_output, "MAX_HELD_CHARACTERS", 100)
+    output = OrderedOutput(written.append)
+    for end in (0, 10):  # what was delivered makes room for others
+        for number in range(end + 1, end + 10):
+            output.put(number, f"{number:60}")
+            assert sum(len(text) for text in output._waiting.values() if text) <= 100
+        assert output._table.query("SELECT COUNT(*) FROM result") == [(8,)]
+        output.put(end, f"{end:60}")
+        assert output._table.query("SELECT COUNT(*) FROM result") == [(0,)]
+    assert written == [f"{number:60}" for number in range(20)]
+
+
+def test_results_that_cannot_be_held_are_lost_and_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, written: list[str]
+) -> None:
+    monkeypatch.setattr(ordered_output, "MAX_HELD_CHARACTERS", 100)
+    output = OrderedOutput(written.append)
     output.put(2, "c" * 60)
     output._table.query("PRAGMA max_page_count = 3")
     with pytest.raises(OutputError, match="no space for temporary files: database or disk is full"):

@@ -145,9 +145,11 @@ class BatchClient:
         if response is None:
             text = body.decode("utf-8", "surrogateescape")
             return body if (redacted := redact(text)) == text else redacted.encode("utf-8", "surrogateescape")
-        transcript = encode_batch(BatchResponse(text=response.text, words=response.words))
         extra, secret = json.dumps(dict(response.extra)), credential.secret.encode()
-        is_repeated = is_long(credential.secret) and body.count(secret) > transcript.count(secret)
+        is_repeated = False
+        if is_long(credential.secret) and secret in body:
+            transcript = encode_batch(BatchResponse(text=response.text, words=response.words))
+            is_repeated = body.count(secret) > transcript.count(secret)
         return encode_batch(response._replace(extra={})) if is_repeated or redact(extra) != extra else body
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:

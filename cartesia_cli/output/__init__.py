@@ -5,6 +5,7 @@ options, never on whether stdout is a terminal.
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,6 +121,7 @@ CONCATENABLE = frozenset({"text", "ndjson"})
 """Formats of which several documents may follow each other in one stream."""
 
 
+@cache
 def writer(name: str) -> Writer:
     module, _, function = FORMATS[name].writer.partition(":")
     found: Writer = getattr(import_module(f".{module}", __name__), function)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal, cast, get_args
@@ -89,7 +89,8 @@ class RunEvent:
 
 def encode(line: RecordingOutcome | RunEvent) -> bytes:
     """A line with its line feed, in ASCII."""
-    facts = {name: value for name, value in asdict(line).items() if value is not None and value != {}}
+    names = OUTCOME_FIELDS if isinstance(line, RecordingOutcome) else EVENT_FIELDS
+    facts = {name: value for name in names if (value := getattr(line, name)) is not None and value != {}}
     facts |= {name: round(facts[name], 3) for name in ("seconds", "credits") if name in facts}
     facts["time"] = datetime.fromtimestamp(line.time, UTC).isoformat(timespec="milliseconds")
     return json.dumps(facts, separators=(",", ":")).encode("ascii") + b"\n"

@@ -75,8 +75,10 @@ def audio_path(location: str, given: str | None, manifest: Path) -> str:
     location   the path from the working directory
     given      its path in the manifest that it was listed in, or None
     """
+    if given is not None and os.path.isabs(given):
+        return given
     folder, path = os.path.abspath(manifest.parent), os.path.abspath(location)
-    if given is not None and (os.path.isabs(given) or os.path.abspath(os.path.join(folder, given)) == path):
+    if given is not None and os.path.abspath(os.path.join(folder, given)) == path:
         return given
     return os.path.relpath(path, folder) if Path(path).is_relative_to(folder) else path
 

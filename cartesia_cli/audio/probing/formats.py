@@ -3,6 +3,8 @@
 Must never decide what a file is: `sniff` does.
 """
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import NamedTuple
 
@@ -26,11 +28,14 @@ class Format(NamedTuple):
 
     def measure(self, file: BoundedReader) -> ProbeResult:
         """Find the duration. Raises NoAudio and Undetermined."""
-        if not self.reader:
-            return ProbeResult()
-        module, _, function = self.reader.partition(".")
-        found: ProbeResult = getattr(import_module(f".{module}", __package__), function)(file)
-        return found
+        return _reader(self.reader)(file) if self.reader else ProbeResult()
+
+
+@cache
+def _reader(name: str) -> Callable[[BoundedReader], ProbeResult]:
+    module, _, function = name.partition(".")
+    found: Callable[[BoundedReader], ProbeResult] = getattr(import_module(f".{module}", __package__), function)
+    return found
 
 
 def _format(media_type: str, extensions: str = "", signature: bytes | None = None, reader: str = "") -> Format:

@@ -307,7 +307,10 @@ def path_below(folder: Path, path: Path) -> Path:
     files in different folders have different names.
     """
     above, absolute = Path(os.path.abspath(folder)), Path(os.path.abspath(path))
-    return absolute.relative_to(above if absolute.is_relative_to(above) else absolute.anchor)
+    try:
+        return absolute.relative_to(above)
+    except ValueError:
+        return absolute.relative_to(absolute.anchor)
 
 
 def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputError]:

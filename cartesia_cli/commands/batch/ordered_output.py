@@ -1,7 +1,7 @@
 """Delivers the results of jobs that run at the same time in input order, each as soon as all before it are complete.
 
-Results that have to wait are held in a temporary database, most of it on the disk, so that one long recording at the
-beginning neither stops the others nor fills the memory.
+Results that have to wait are held in memory up to MAX_HELD_CHARACTERS, and beyond that in a temporary database on the
+disk, so that one long recording at the beginning neither stops the others nor fills the memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from ...errors import OutputError
 if TYPE_CHECKING:
     from ...scale.disk_table import DiskTable
 
+MAX_HELD_CHARACTERS = 1 << 20
+"""Of the results that wait in memory: jobs that run side by side rarely end in order, and a query takes as long as much
+of a short job.
+"""
+
 STUCK_SECONDS = 1.0
 """How long to wait at the end for a thread that writes: the reader of a pipe, such as `less`, may have stopped."""
 
@@ -29,8 +34,9 @@ class OrderedOutput:
     def __init__(self, write: Callable[[str], object]) -> None:
         self._write = write
         self._lock = threading.Lock()
-        self._waiting: dict[int, bool] = {}
-        """The jobs whose results have to wait: whether each has a text."""
+        self._waiting: dict[int, str | None] = {}
+        """The results that have to wait, by the numbers of their jobs. None: it is in the database."""
+        self._held_characters = 0
         self._unheld: set[int] = set()
         """Those for whose texts there was no space."""
         self._next = 0
@@ -44,7 +50,7 @@ class OrderedOutput:
         if not self._is_broken:
             return set(self._unheld)
         waiting = dict(self._waiting)  # without the lock, which may be held by a thread that writes
-        return {number for number, has_text in waiting.items() if has_text} | self._unheld | {self._next}
+        return {number for number, text in waiting.items() if text != ""} | self._unheld | {self._next}
 
     def put(self, number: int, text: str) -> None:
         """The result of a job: every number from 0 on must come once. Raises what writing raises, for any result, and
@@ -52,9 +58,7 @@ class OrderedOutput:
         """
         with self._lock:
             if number != self._next or self._is_broken:
-                if text:
-                    self._execute("INSERT INTO result VALUES (?, ?)", number, text.encode("utf-8", "surrogatepass"))
-                self._waiting[number] = bool(text)
+                self._waiting[number] = self._hold(number, text)
                 return
             self._deliver(text)
             while self._next in self._waiting:
@@ -79,12 +83,22 @@ class OrderedOutput:
         self._is_broken = False
         self._next += 1
 
+    def _hold(self, number: int, text: str) -> str | None:
+        """Returns the text if it is held in memory, or None if it is in the database now."""
+        if self._held_characters + len(text) <= MAX_HELD_CHARACTERS:
+            self._held_characters += len(text)
+            return text
+        self._execute("INSERT INTO result VALUES (?, ?)", number, text.encode("utf-8", "surrogatepass"))
+        return None
+
     def _deliver_waiting(self, number: int) -> None:
-        text = ""
-        if self._waiting.pop(number):
+        text = self._waiting.pop(number)
+        if text is None:
             ((data,),) = self._execute("SELECT text FROM result WHERE number = ?", number)
             self._execute("DELETE FROM result WHERE number = ?", number)
             text = data.decode("utf-8", "surrogatepass")
+        else:
+            self._held_characters -= len(text)
         self._next = number
         self._deliver(text)
 

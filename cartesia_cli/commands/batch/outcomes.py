@@ -152,7 +152,8 @@ class OutcomeStore:
 
     def find(self, files: Iterable[Path]) -> dict[str, Result]:
         """The results among these files, by their absolute paths, links resolved."""
-        files = list(files)
+        if not (files := list(files)):
+            return {}
         if self._journal is None:
             return self._results.find(files)
         found = {
@@ -225,6 +226,9 @@ class OutcomeStore:
         seconds   of audio
         credits   that it cost; None on this machine
         """
+        written = list(written)
+        if self._journal is None and not written:
+            return
         source = source_of(job.input)
         listed = None if job.input.listed is None else job.input.listed.to_numbers()
         selection, segment = config.layout.selection, job.input.segment

@@ -180,24 +180,35 @@ def result_file(stem: Path, format: str) -> Path:
     """The file of a result. A name that would be too long is truncated and gets a hash, so that different names stay
     different.
     """
+    return stem.with_name(_file_name(stem.name, format))
+
+
+def existing_results(stem: Path) -> list[Path]:
+    """The files that exist of those that the results of a recording may have, in any format."""
+    folder, name = os.path.split(stem)  # most don't exist: a Path for each would take longer than to look
+    names = (_file_name(name, format) for format in FORMATS)
+    return [Path(file) for name in names if os.path.lexists(file := os.path.join(folder, name))]
+
+
+def _file_name(name: str, format: str) -> str:
     suffix = extension(format)
-    name = stem.name
     if len(os.fsencode(name + suffix)) > MAX_NAME_BYTES:
         from hashlib import sha256  # start-up: it loads OpenSSL
 
         mark = f"~{sha256(os.fsencode(name)).hexdigest()[:8]}{suffix}"
         while len(os.fsencode(name + mark)) > MAX_NAME_BYTES:
             name = name[:-1]
-        return stem.with_name(name + mark)
-    return stem.with_name(name + suffix)
+        return name + mark
+    return name + suffix
 
 
 def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: bool) -> None:
     files = {file for one in planned for file in one.values()}
     if None in files and sys.stdout is None:
         raise OutputError("stdout is closed", hint="-o writes to a file instead")
-    sources = {os.path.realpath(item.path) for item in inputs if item.remote is None}
-    for file in sorted(file for file in files if file is not None):
+    named = sorted(file for file in files if file is not None)
+    sources = {os.path.realpath(item.path) for item in inputs if item.remote is None} if named else ()
+    for file in named:
         if os.path.realpath(file) in sources:
             raise input_overwrite_error(file)
         check_output(file, force=force)

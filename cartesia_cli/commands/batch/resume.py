@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError, UsageError
-from ...output import FORMATS
 from ...output.console import Reporter
 from ...results import Result
 from .inputs import Input
 from .outcomes import OutcomeStore, request_of, source_of
-from .output_plan import Targets, result_file
+from .output_plan import Targets, existing_results
 from .stdin import STDIN
 from .transcriber import cached_response
 
@@ -67,9 +66,7 @@ def find_owner(stem: Path, inputs: Sequence[Input], outcomes: OutcomeStore) -> I
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
-    files = [result_file(stem, name) for name in FORMATS]
-    there = [file for file in files if os.path.lexists(file)]
-    known = outcomes.find(there)
+    known = outcomes.find(there := existing_results(stem))
     for file in there:
         if result := known.get(os.path.realpath(file)):
             own = [item for item in inputs if result.source == source_of(item)]

@@ -137,8 +137,9 @@ def _sound(job: Job, folder: Path, update: UpdateProgress, reporter: Reporter) -
 def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> PreparedUpload:
     """The file at `path` under a name that servers recognize: they go by its suffix."""
     endings = FORMATS[media.container].extensions
-    known = Path(filename).suffix.lower() in EXTENSIONS.union(endings)
-    filename = filename if known or not endings else filename + endings[0]
+    suffix = Path(filename).suffix.lower()
+    if endings and suffix not in EXTENSIONS and suffix not in endings:
+        filename += endings[0]
     media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
     return PreparedUpload(Upload(path, filename, media_type, job.input.source), media)
 
