@@ -205,7 +205,7 @@ class Downloader:
         name = display_url(url)
         with new_file(folder, Path(result_name(url)).suffix, name) as (file, path):  # httpx has errors of its own
             partial = _Partial(file)
-            self._attempts(lambda: self._get(url, partial, folder, max_bytes, on_progress), partial)
+            self._attempts(lambda: self._get(url, partial, folder, max_bytes, on_progress), partial, on_progress)
         return DownloadedFile(path, partial.received, partial.version)
 
     def describe(self, url: str, *, once: bool = False) -> RemoteState:
@@ -220,7 +220,12 @@ class Downloader:
         size = None if _is_encoded(headers) else _content_length(headers)
         return RemoteState(size, _version(headers))
 
-    def _attempts(self, attempt: Callable[[], httpx.Headers], partial: _Partial | None = None) -> httpx.Headers:
+    def _attempts(
+        self,
+        attempt: Callable[[], httpx.Headers],
+        partial: _Partial | None = None,
+        on_progress: TransferProgress = lambda received, size: None,
+    ) -> httpx.Headers:
         """Attempt a request until it succeeds, or nothing justifies another attempt."""
         failures = 0
         while True:
@@ -228,6 +233,8 @@ class Downloader:
             try:
                 return attempt()
             except _Lost as lost:
+                if partial is not None:
+                    on_progress(partial.received, partial.size)  # nobody may need it any more
                 advanced = partial is not None and partial.received - before >= PROGRESS_BYTES
                 failures = 1 if advanced else failures + 1
                 max_attempts = self._retry.max_attempts(maybe_billed=False)

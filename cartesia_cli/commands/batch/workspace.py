@@ -10,13 +10,15 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ...audio.probing import EXTENSIONS
-from ...errors import CliError, InputError
+from ...daemon_thread import start_daemon_thread
+from ...errors import CliError, InputError, Stopped
 from ...protocol.batch import BatchOptions
 from ...remote_url import (
     WEB_SCHEMES,
@@ -38,8 +40,12 @@ if TYPE_CHECKING:  # httpx and an extra
     from ...scale.buckets import Buckets
 
 
+TICK_SECONDS = 0.1
+"""How often a job that downloads says how far it is, and may be told to give up."""
+
+
 class UpdateProgress(Protocol):
-    """Says what is being done, such as "downloading", and how much of it."""
+    """Says what is being done, such as "downloading", and how much of it. What it raises ends that."""
 
     def __call__(self, what: str, done: float = 0.0, total: float | None = None, /) -> None: ...
 
@@ -156,8 +162,30 @@ class Workspace:
             yield job
             return
         with self.temporary_folder() as folder:
-            item = self._save(job.input, folder, lambda received, size: update("downloading", received, size))
+            item = self._save_or_give_up(job.input, folder, update)
             yield job._replace(input=item, media=probe_input(item, options))
+
+    def _save_or_give_up(self, item: Input, folder: Path, update: UpdateProgress) -> Input:
+        """`_save` in a thread: what `update` raises ends it at once, even if the other side sends nothing any more. The
+        thread, which may then be stuck for a minute, is left to itself, and so is its file in a deleted folder.
+        """
+        progress: tuple[float, float | None] = 0.0, None
+        is_given_up = False
+
+        def report(received: int, size: int | None) -> None:
+            nonlocal progress
+            if is_given_up:
+                raise Stopped
+            progress = received, size
+
+        saving = start_daemon_thread(partial(self._save, item, folder, report), "download")
+        try:
+            while not wait({saving}, TICK_SECONDS).done:
+                update("downloading", *progress)
+        except BaseException:
+            is_given_up = True
+            raise
+        return saving.result()
 
     def _save(self, item: Input, folder: Path, on_progress: TransferProgress) -> Input:
         """The input as a new file in this folder. Raises CliError if it can't be had or saved."""
