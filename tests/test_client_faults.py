@@ -1316,7 +1316,8 @@ def test_an_interruption_ends_the_program_at_once(situation: str, number: int, c
     ended.kept_its_manners()
     assert (ended.code, ended.out) == (code, b"")
     assert not any(line.startswith("error:") for line in ended.lines)
-    assert ended.lines[-1].endswith("stopped: talk.wav is not transcribed")
+    assert ended.lines[-2].endswith("stopped: talk.wav is not transcribed")
+    assert ended.lines[-1] == "to transcribe it: cartesia-cli transcribe talk.wav"
 
 
 def test_interruption_during_start_up_exits_quietly(home: Path) -> None:

@@ -104,5 +104,8 @@ main()
         capture_output=True, timeout=50, preexec_fn=default_signals, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (130, b"")
-    assert done.stderr == b"warning: stopped: talk.wav is not transcribed\n"
+    warning, following = done.stderr.decode().splitlines()
+    assert warning == "warning: stopped: talk.wav is not transcribed"
+    command = "cartesia-cli transcribe --local --no-cache --local-model base talk.wav"
+    assert following.startswith("to transcribe it: ") and sorted(following[18:].split()) == sorted(command.split())
     assert not list(temporary.iterdir())

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -170,6 +171,50 @@ def test_ctrl_c_waits_for_what_is_sent_and_names_the_command_for_the_rest(
     assert len(list((tmp_path / "talks" / "out").glob("*.txt"))) == uploaded  # all that was paid for is there
     assert f"{uploaded} of 20 transcribed" in stderr and "to do the rest: cartesia-cli transcribe" in stderr
     assert "--resume" in stderr
+
+
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize("came", [b"", HEADERS, HEADERS + b"ID3"], ids=["nothing", "headers", "a part"])
+def test_ctrl_c_does_not_wait_for_a_download_that_stalls(
+    service: NamingService, talks: Talks, start: Start, came: bytes
+) -> None:
+    names = talks(1)
+    service.seconds = 2.0
+    with socket.create_server(("127.0.0.1", 0)) as stalling:
+        url = f"http://127.0.0.1:{stalling.getsockname()[1]}/talk.mp3"
+        process = start(url, *names, "-f", "ndjson", "--jobs", "2", stdout=subprocess.PIPE)
+        connection, _ = stalling.accept()
+        with connection:
+            connection.sendall(came)
+            while not service.names:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=30)  # a stalled download is given up after 60 s
+    assert process.returncode == 130 and json.loads(stdout)["text"] == f"This is {names[0]}."
+    assert "1 of 2 transcribed" in stderr and "/talk.mp3" in stderr.rpartition("to do the rest: ")[2]
+    assert "trying again" not in stderr
+
+
+def test_account_error_does_not_wait_for_a_download_that_stalls(talks: Talks, transcribe: Transcribe) -> None:
+    names = talks(1)
+    with socket.create_server(("127.0.0.1", 0)) as stalling, FaultServer(refuses(402)) as server:
+        url = f"http://127.0.0.1:{stalling.getsockname()[1]}/talk.mp3"
+        began = time.monotonic()
+        done = transcribe(url, *names, "-f", "ndjson", "--jobs", "2", CARTESIA_BASE_URL=server.base_url)
+    assert done.returncode == 5 and time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("names", [["typo.wav"], ["typo.wav", "missing.wav"], ["*.flac", "typo.wav"]])
+def test_run_whose_inputs_do_not_exist_leaves_nothing(transcribe: Transcribe, tmp_path: Path, names: list[str]) -> None:
+    done = transcribe(*names, "--output-dir", "out", "--keep-json", "raw")
+    assert done.returncode == (3 if len(names) == 1 else 1) and "typo.wav does not exist" in done.stderr
+    assert not list((tmp_path / "talks").iterdir())
+    write_wav(tmp_path / "talks" / "talk.wav", 1644)
+    assert transcribe("talk.wav", *names, "--output-dir", "out").returncode == 1  # here they are part of a run
+    told = run_program(["status", str(tmp_path / "talks" / "out"), "-f", "json"], text=True)
+    assert json.loads(told.stdout)["failed"] == len([name for name in names if "*" not in name])
 
 
 @pytest.mark.parametrize(("options", "resumes"), [(["-f", "ndjson"], False), (["--output-dir", "out"], True)])

@@ -247,6 +247,7 @@ class JobRunner:
         untried = len(unfinished) - (not self._is_interrupted and not lost)
         if self._alone and self._is_interrupted and unfinished:
             self._reporter.warn(f"stopped: {self._plan.first[0].input.source} is not transcribed")
+            self._reporter.info(f"to transcribe it: {self._rest_command(self._plan.first)}")
         if self._alone or (self._plan.complete and not untried and not lost):
             return ""
         self._update_elapsed()

@@ -30,12 +30,13 @@ SelectPending = Callable[[Sequence[Job], Refuse], list[Job]]
 class BatchPlan:
     """The jobs of a batch, in input order; those beyond the first are planned while it runs.
 
-    first      the jobs that are known before anything is sent
-    complete   whether those are all
-    unusable   inputs that can't be transcribed, so far; each has been reported
-    done       inputs so far that have their results already
-    to_stdout  whether results go to stdout
-    error      why the only input can't be transcribed; it has not been reported
+    first         the jobs that are known before anything is sent
+    complete      whether those are all
+    unusable      inputs that can't be transcribed, so far; each has been reported
+    done          inputs so far that have their results already
+    to_stdout     whether results go to stdout
+    error         why the only input can't be transcribed; it has not been reported
+    is_mistyped   whether there are inputs, but none of them exists
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class BatchPlan:
             self.complete = following is None
             self._later = chain([following], groups) if following else iter(())
         self._is_single = self.complete and len(items) == 1
+        self.is_mistyped = self.complete and bool(items) and not any(map(_exists, items))
         on_found(any(isinstance(item, Input) for item in items))
         self.first = self._jobs(items, is_first=True)
 
@@ -149,6 +151,10 @@ class BatchPlan:
         message = f"{job.input.source} and another input would both be written to {job.files[0]}"
         self._refuse([job.input], UsageError(message, hint="transcribe them into different folders"))
         return False
+
+
+def _exists(item: Input | InputError) -> bool:
+    return isinstance(item, Input) and (item.remote is not None or os.path.lexists(item.path))
 
 
 def _name_key(item: Input | InputError) -> object:

@@ -151,7 +151,9 @@ class TranscribeCommand:
         if not dry_run:
             if manifest is not None:
                 manifest.reserve()
-            self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
+            # Of an array, `status` has to know that this task did run.
+            if self._shard is not None or not plan.is_mistyped:
+                self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
             if plan.complete:
                 self._outcomes.count_inputs(len(plan.first), plan.done)
         if plan.error is not None:
