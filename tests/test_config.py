@@ -221,9 +221,36 @@ def test_config_show_gives_the_hint_of_the_command_whose_settings_contradict_eac
     configuration.write_text("[transcribe]\nmin-cue = 2\n")
     for arguments in (("config", "show", "transcribe"), ("config",), ("transcribe", SAMPLE)):
         done = run(*arguments, env={"CARTESIA_TRANSCRIBE_MAX_CUE": "1"})
-        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.returncode == 2
         assert b"[transcribe] min-cue and CARTESIA_TRANSCRIBE_MAX_CUE: --min-cue 2 exceeds --max-cue 1" in done.stderr
         assert done.stderr.endswith(b"hint: give a shorter --min-cue or a longer --max-cue\n")
+
+
+def test_config_show_shows_settings_that_contradict_each_other_and_says_so(run: Run, configuration: Path) -> None:
+    configuration.write_text(
+        "[transcribe]\nlocal = true\ncloud = true\nresume = true\nforce = true\njobs = 99999999\n"
+        "[listen]\nmode = 'manual'\n"
+    )
+    done = run("config", "show")
+    assert done.returncode == 2
+    shown = [line.split() for line in done.stdout.decode().splitlines()]
+    values = {line[0]: line[1] for line in shown}
+    assert (values["transcribe.local"], values["transcribe.cloud"], values["listen.mode"]) == (
+        "true",
+        "true",
+        '"manual"',
+    )
+    assert values["transcribe.resume"] == values["transcribe.force"] == "true"
+    errors = done.stderr.decode().splitlines()
+    assert [line.partition(":")[0] for line in errors] == ["error", "hint"] * 3, errors
+    for place in ("jobs", "line 2: [transcribe] local and ", "line 5: [transcribe] force exclude each other"):
+        assert any(place in line for line in errors if line.startswith("error: "))
+    document = run("config", "show", "transcribe", "-f", "json")
+    assert document.returncode == 2
+    assert json.loads(document.stdout)["commands"]["transcribe"]["cloud"]["value"] is True
+    assert [json.loads(line)["error"]["type"] for line in document.stderr.splitlines()] == ["usage"] * 3
+    alone = run("config", "show", "listen")
+    assert (alone.returncode, alone.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from ..credentials import key_source
 from ..errors import UsageError
-from ..settings import Setting, Settings
+from ..settings import Report, Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .configured_command import effective
@@ -43,10 +44,10 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
     program: Any = context.find_root().command
     settings: Settings = context.meta[SETTINGS]
     general = dict(_general(settings, context.meta[FOUND]))
+    mistakes: dict[str, tuple[str, UsageError]] = {}
     commands = {}
     for name in names or COMMANDS:
-        context.obj.options = spellings(program.commands[name])  # hints about a mistake name them
-        commands[name] = _command(program.commands[name], settings)
+        commands[name] = _command(program.commands[name], settings, partial(_note, mistakes, name))
     if format == "json":
         document = {
             "settings": {name: _document(setting) for name, setting in general.items()},
@@ -56,10 +57,21 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
             },
         }
         write_json(document)
-        return
-    rows = list(general.items())
-    rows += [(f"{command}.{name}", setting) for command, found in commands.items() for name, setting in found.items()]
-    write_stdout(_table(rows))
+    else:
+        rows = list(general.items())
+        for command, found in commands.items():
+            rows += [(f"{command}.{name}", setting) for name, setting in found.items()]
+        write_stdout(_table(rows))
+    for count, (name, error) in enumerate(mistakes.values(), 1):
+        context.obj.options = spellings(program.commands[name])  # hints name them
+        if count == len(mistakes):
+            raise error
+        context.obj.error(error)
+
+
+def _note(mistakes: dict[str, tuple[str, UsageError]], command: str, error: UsageError) -> None:
+    """Remember what a command would refuse, once if several would."""
+    mistakes.setdefault(error.message, (command, error))
 
 
 def _general(settings: Settings, found: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
@@ -71,9 +83,11 @@ def _general(settings: Settings, found: Mapping[str, Setting]) -> Iterator[tuple
     yield "api_key", key_source(settings) or unset
 
 
-def _command(command: Any, settings: Settings) -> dict[str, Setting]:
-    """The setting of each option of a command, by its name in a configuration file."""
-    found = effective(command, {}, settings)
+def _command(command: Any, settings: Settings, report: Report) -> dict[str, Setting]:
+    """The setting of each option of a command, by its name in a configuration file. Reports what it would refuse: a
+    value that it doesn't accept is left out.
+    """
+    found = effective(command, {}, settings, report)
     return {
         name: found.get(name, Setting(option.default, "default", ""))
         for name, option in options(command).items()

@@ -112,13 +112,15 @@ def _overruled_local(places: Sequence[Layer], found: Mapping[str, Setting]) -> s
     return None if server is None or server.layer == "flag" else server.origin  # a flag is obvious
 
 
-def effective(command: Any, given: Mapping[str, Any], settings: Settings) -> dict[str, Setting]:
+def effective(
+    command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse
+) -> dict[str, Setting]:
     """The setting that applies, for each option that is set anywhere, besides those that choose the configuration.
-    Raises UsageError for a wrong one, except for flags.
+    Reports wrong ones, and those that contradict each other, except for flags.
 
     given   options of the command line
     """
-    return _effective(command, layers(command, given, settings), refuse)
+    return _effective(command, layers(command, given, settings, report), report)
 
 
 def _effective(command: Any, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
