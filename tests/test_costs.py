@@ -651,8 +651,8 @@ def test_keep_json_keeps_files_and_every_response_when_a_run_is_continued(result
     (user.folder / "raw").mkdir()
     (user.folder / "raw" / "a.json").write_text("mine")
     done = user("transcribe", "a.wav", "--keep-json", "raw", "--resume", *results)
-    assert done.returncode == 0 and "wrote raw/a.json2\n" in done.stderr
-    assert user.file("raw/a.json") == "mine" and "Of 3244 bytes." in user.file("raw/a.json2")
+    assert done.returncode == 0 and "wrote raw/a.2.json\n" in done.stderr
+    assert user.file("raw/a.json") == "mine" and "Of 3244 bytes." in user.file("raw/a.2.json")
     again = [option.replace("m.jsonl", "n.jsonl") for option in results]
     done = user("transcribe", "a.wav", "--keep-json", "raw", "--resume", *again, "-f", "srt", "--output-dir", "out")
     assert (
@@ -666,7 +666,7 @@ def test_keep_json_keeps_the_responses_of_a_recording_that_is_tried_again(user: 
     command = ("transcribe", "a.wav", "--keep-json", "raw", "--output-dir", "out", "--no-cache")
     assert user(*command).returncode == 5
     assert user(*command, "--retry-failed").returncode == 0
-    assert "nothing" in user.file("raw/a.json") and "Of 3244 bytes." in user.file("raw/a.json2")
+    assert "nothing" in user.file("raw/a.json") and "Of 3244 bytes." in user.file("raw/a.2.json")
     assert user.file("out/a.txt") == "Of 3244 bytes.\n"
     assert user.uploads(*command[1:], "--resume") == 0
 
@@ -752,7 +752,7 @@ def test_keep_json_never_writes_an_incomplete_response_under_its_final_name(
             done = user("transcribe", "a.wav", "--keep-json", "raw", CARTESIA_BASE_URL=server.base_url)
             assert done.returncode in (5, 6), done.stderr
         saved = sorted(path.name for path in (user.folder / "raw").iterdir())
-        assert saved == ["a.json.part", "a.json.part2"]
+        assert saved == ["a.2.json.part", "a.json.part"]
         assert all(came in (None, (user.folder / "raw" / name).read_text()) for name in saved)
         done = user("transcribe", "a.wav", "--keep-json", "raw", "--retries", "1", CARTESIA_BASE_URL=server.base_url)
     assert (done.returncode, done.stdout) == (0, TEXT + "\n"), done.stderr

@@ -154,6 +154,17 @@ def test_local_transcript_of_a_film_has_the_times_of_the_film(tmp_path: Path, tr
     assert found[1] == pytest.approx(found[0] + 2, abs=0.2)
 
 
+@pytest.mark.engine
+def test_local_run_says_which_of_several_tracks_it_hears(tmp_path: Path, transcribe: Transcribe) -> None:
+    sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
+    tracks = ["-i", str(sample), "-i", str(sample), "-map", "0", "-map", "1", "-c:a", "flac", "-c:a:0", "ac3"]
+    path = ffmpeg(tmp_path / "two.mka", *tracks, "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra")
+    path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_XY9"))
+    done = transcribe("two.mka", "--local", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None, **TINY_MODEL)
+    assert done.returncode == 0 and "sample" in done.stdout, done.stderr
+    assert "warning: two.mka: it has 2 audio tracks: only track 2 (fra) is used; there is no decoder" in done.stderr
+
+
 def test_segment_of_a_recording_is_sent_alone_and_priced_alone(tmp_path: Path) -> None:
     sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
     item = Input("sample.wav#t=2,4.5", sample, Path("sample@2-4.5.wav"), segment=(2.0, 2.5))

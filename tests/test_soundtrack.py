@@ -21,6 +21,7 @@ from cartesia_cli.audio.soundtrack import (
     estimate_soundtrack,
     extract_soundtrack,
     sound_start,
+    warn_of_tracks,
 )
 from cartesia_cli.audio.time_map import Part, TimeMap
 from cartesia_cli.errors import InputError
@@ -283,6 +284,34 @@ def test_film_whose_codec_has_no_decoder_is_refused_like_any_that_can_not_be_dec
     assert [file.name for file in tmp_path.iterdir()] == ["film.mkv"]
     assert sound_start(path) == 0
     assert estimate_soundtrack(path, probe(path)).extension == ".flac"
+
+
+@pytest.mark.parametrize(
+    ("languages", "used", "names"),
+    [
+        (("eng", "fra", "eng"), 3, ("track 3 (eng)", "track 1 (eng)")),
+        (("eng", "fra", "deu"), 2, ("track 2 (fra)", "track 1 (eng)")),
+        (("und", "und", "und"), 2, ("track 2", "track 1")),
+    ],
+)
+def test_track_that_can_be_decoded_is_used_instead_of_a_default_that_has_no_decoder(
+    tmp_path: Path, languages: tuple[str, ...], used: int, names: tuple[str, str]
+) -> None:
+    tones = [part for tone in (300, 600, 900) for part in ("-f", "lavfi", "-i", f"sine=frequency={tone}:duration=2")]
+    options = [*("-map", "0:v", "-map", "1:a", "-map", "2:a", "-map", "3:a"), *("-c:a", "flac", "-c:a:0", "ac3")]
+    for number, language in enumerate(languages):
+        options += [f"-metadata:s:a:{number}", f"language={language}"]
+    path = film(tmp_path / "three.mkv", *options, "-disposition:a:0", "default", sound=tones)
+    path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_XY9"))
+    note = f"it has 3 audio tracks: only {names[0]} is used; there is no decoder for {names[1]}, the default"
+    said: dict[str, list[str]] = {"sent": [], "decoded": [], "heard here": []}
+    soundtrack = extract_soundtrack(path, tmp_path, warn=said["sent"].append)
+    heard = blocks_of(decode_file(path, warn=said["decoded"].append))
+    warn_of_tracks(path, said["heard here"].append)
+    assert said == {key: [note] for key in said}
+    assert soundtrack.path.suffix == estimate_soundtrack(path, probe(path)).extension == ".flac"
+    for samples in (heard, blocks_of(decode_file(soundtrack.path))):
+        assert np.argmax(np.abs(np.fft.rfft(samples[:RATE]))) == pytest.approx(300 * used, abs=1)
 
 
 def test_film_with_a_track_that_begins_in_its_middle_is_copied(tmp_path: Path) -> None:

@@ -264,15 +264,29 @@ def open_ffmpeg(file: RangeReader) -> InputContainer:
 
 
 def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:
-    """The default audio track. Warns if there are others; raises InputError if there is none."""
+    """The default audio track. If there is no decoder for its codec, but for that of another one: the first of those in
+    its language, or else of all. Warns if there are several; raises InputError if there is none.
+    """
     tracks = container.streams.audio
     if not tracks:
         raise InputError(f"{name} has no audio track")
-    track = cast("AudioStream", container.streams.best("audio") or tracks[0])
+    default = cast("AudioStream", container.streams.best("audio") or tracks[0])
+    track, why = default, ""
+    if default.codec_context is None:
+        decodable = [one for one in tracks if one.codec_context is not None]
+        decodable.sort(key=lambda one: one.language != default.language)
+        if decodable:
+            track = decodable[0]
+            why = f"; there is no decoder for {_track_name(default, tracks)}, the default"
     if len(tracks) > 1:
-        chosen = [one.index for one in tracks].index(track.index) + 1
-        warn(f"it has {len(tracks)} audio tracks: only track {chosen} is used")
+        used = _track_name(track, tracks, with_language=bool(why))
+        warn(f"it has {len(tracks)} audio tracks: only {used} is used{why}")
     return track
+
+
+def _track_name(track: AudioStream, tracks: Sequence[AudioStream], *, with_language: bool = True) -> str:
+    number = [one.index for one in tracks].index(track.index) + 1
+    return f"track {number}" + (f" ({track.language})" if with_language and track.language else "")
 
 
 def start_time(container: InputContainer) -> float:

@@ -223,6 +223,19 @@ def sound_start(path: Path) -> float:
     return 0.0
 
 
+def warn_of_tracks(path: Path, warn: Warn) -> None:
+    """Say which one is decoded, if a recording has several audio tracks. Nothing of a file that can't be read."""
+    import av
+
+    name = display_name(path)
+    with (
+        suppress(av.FFmpegError, InputError),
+        open_regular_file(path, name) as (file, _),
+        open_ffmpeg(RangeReader(file)) as container,
+    ):
+        choose_track(container, name, warn)
+
+
 def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
     """What `extract_soundtrack` would write. `media`: of the recording. Raises InputError if it has no audio track."""
     import av

@@ -35,7 +35,7 @@ from ..backend import Backend
 from .budget import Budget
 from .config import BatchConfig
 from .job import Job
-from .upload_audio import PreparedUpload, choose_upload, in_recording, with_sound_start
+from .upload_audio import PreparedUpload, choose_upload, in_recording, report_tracks, with_sound_start
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # start-up: a run may have no cache
@@ -247,6 +247,8 @@ class JobTranscriber:
         update = partial(self._observer.update, number)
         update("starting")  # a local engine takes seconds
         backend = self._open_backend()
+        if backend.local:
+            report_tracks(job, self._reporter)
 
         def on_progress(progress: UploadProgress, recognized_seconds: float) -> None:
             if progress.uploaded and not backend.local:
@@ -427,8 +429,8 @@ def save_body(
     body: bytes, job: Job, reporter: Reporter, *, is_complete: bool = True, replaces: bool = True
 ) -> OutputError | None:
     """Write a response body to the job's file for it, if there is one and the body isn't empty; under a free name
-    beside it, such as talk.json2, if that must be kept and holds another one. Returns the error of a file that can't be
-    written.
+    beside it, such as talk.2.json, if that must be kept and holds another one. Returns the error of a file that can't
+    be written.
 
     is_complete   False: what there is of it is saved under a free name with PARTIAL_SUFFIX, so that nobody takes it for
                   a response, and another attempt finds its own name free
@@ -438,7 +440,7 @@ def save_body(
     if file is None or not body:
         return None
     if not is_complete:
-        file = next(_free_names(file.with_name(f"{file.name}{PARTIAL_SUFFIX}")))
+        file = next(_free_names(file, ending=PARTIAL_SUFFIX))
     elif job.keeps_response:
         file = next(_free_names(file, unless=body))
         if file.exists():
@@ -451,10 +453,13 @@ def save_body(
     return None
 
 
-def _free_names(file: Path, unless: bytes | None = None) -> Iterator[Path]:
-    """This file, and the same with the numbers from 2 on, as far as they don't exist, or hold these bytes."""
+def _free_names(file: Path, *, ending: str = "", unless: bytes | None = None) -> Iterator[Path]:
+    """This file, and the same with the numbers from 2 on before its suffix, as far as they don't exist, or hold these
+    bytes. `ending`: added to each name.
+    """
     for number in count(1):
-        one = file.with_name(f"{file.name}{number}" if number > 1 else file.name)
+        numbered = file.name if number == 1 else f"{file.stem}.{number}{file.suffix}"
+        one = file.with_name(numbered + ending)
         if not os.path.lexists(one) or (unless is not None and _holds(one, unless)):
             yield one
 

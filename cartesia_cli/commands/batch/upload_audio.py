@@ -97,6 +97,18 @@ def with_sound_start(job: Job) -> Job:
     return job._replace(media=media._replace(sound_start=sound_start(job.input.path)))
 
 
+def report_tracks(job: Job, reporter: Reporter) -> None:
+    """Say which of several tracks of a film a local server hears. Where only the sound is sent, `choose_upload` says
+    so.
+    """
+    media = job.media
+    if media is None or media.is_plain_audio or job.input.segment is not None:
+        return
+    from ...audio.soundtrack import warn_of_tracks
+
+    warn_of_tracks(job.input.path, partial(reporter.warn, about=job.input.source))
+
+
 def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:
     """A response with the times of the whole film, even if its sound begins later than its pictures."""
     if media is None or not media.sound_start:
