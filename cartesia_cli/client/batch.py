@@ -145,12 +145,14 @@ class BatchClient:
         if response is None:
             text = body.decode("utf-8", "surrogateescape")
             return body if (redacted := redact(text)) == text else redacted.encode("utf-8", "surrogateescape")
-        extra, secret = json.dumps(dict(response.extra)), credential.secret.encode()
         is_repeated = False
-        if is_long(credential.secret) and secret in body:
+        if response.extra:
+            extra = json.dumps(dict(response.extra))
+            is_repeated = redact(extra) != extra
+        if is_long(credential.secret) and (secret := credential.secret.encode()) in body:
             transcript = encode_batch(BatchResponse(text=response.text, words=response.words))
-            is_repeated = body.count(secret) > transcript.count(secret)
-        return encode_batch(response._replace(extra={})) if is_repeated or redact(extra) != extra else body
+            is_repeated = is_repeated or body.count(secret) > transcript.count(secret)
+        return encode_batch(response._replace(extra={})) if is_repeated else body
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
         """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""

@@ -189,9 +189,12 @@ class Reporter:
         """While the block runs, and if stdout is the same terminal, nothing is shown at its bottom, nor printed by
         another thread.
         """
+        if self._view is None or sys.stdout is None:
+            yield
+            return
         from .terminal_rows import is_same_terminal
 
-        if self._view is None or sys.stdout is None or not is_same_terminal(self._stream, sys.stdout):
+        if not is_same_terminal(self._stream, sys.stdout):
             yield
             return
         with self._lock:

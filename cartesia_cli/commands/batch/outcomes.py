@@ -229,7 +229,6 @@ class OutcomeStore:
         written = list(written)
         if self._journal is None and not written:
             return
-        source = source_of(job.input)
         listed = None if job.input.listed is None else job.input.listed.to_numbers()
         selection, segment = config.layout.selection, job.input.segment
         wanted = describe_request(config.request, selection, segment, config.speakers)
@@ -242,7 +241,7 @@ class OutcomeStore:
             if name is not None and options == wanted:
                 files[name] = content.digest
             else:
-                self._results.add(file, content.digest, source, audio, options)
+                self._results.add(file, content.digest, source_of(job.input), audio, options)
         self._add(
             job.input,
             "done",
