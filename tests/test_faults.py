@@ -88,8 +88,8 @@ def endings(
 
 
 def told(err: bytes) -> list[str]:
-    """The lines of stderr, with names for what differs from run to run."""
-    text = err.decode().replace(REQUEST_ID, "ID")
+    """The lines of stderr, with names for what differs from run to run, and without what only a busy machine says."""
+    text = re.sub(r"(?m)^warning: held up for .*\n", "", err.decode().replace(REQUEST_ID, "ID"))
     for pattern, name in (
         (r"(https?://)?(127\.0\.0\.1|localhost)(:\d+)?", "HOST"),
         (r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),

@@ -108,6 +108,9 @@ PLACEHOLDERS: tuple[tuple[str, str], ...] = (
 )
 
 
+HELD_UP = re.compile(rb"^warning: held up for .*\n", re.M)
+"""What `stream-file` says on a busy machine, now and then: it isn't recorded."""
+
 TIME_PLACEHOLDERS = (
     (r'("(?:at|start|end|duration)": )\d+(\.\d+)?', r"\1N"),
     (r'"timing": "\w+"', '"timing": …'),
@@ -270,7 +273,7 @@ def _result(case: Case, ended: CompletedProcess[bytes], before: dict[str, bytes]
     if "stdout" not in skipped:
         lines += _block(">", ended.stdout)
     if "stderr" not in skipped:
-        stderr_lines = _block("!", ended.stderr)
+        stderr_lines = _block("!", HELD_UP.sub(b"", ended.stderr))
         lines += sorted(stderr_lines) if "sort" in case.settings else stderr_lines
     after = _contents(work)
     for name in before.keys() - after.keys():
