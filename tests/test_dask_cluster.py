@@ -12,15 +12,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dask
 import pytest
-from distributed import LocalCluster
 
 from cartesia_cli import __version__
 from cartesia_cli.errors import ApiError, EngineError, InputError, NetworkError, Stopped, UsageError
 from cartesia_cli.scale import dask_cluster
 from cartesia_cli.scale.dask_cluster import DaskCluster
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
 
 pytestmark = pytest.mark.waits
 
@@ -54,12 +56,21 @@ def die(_: object) -> None:
     os._exit(1)
 
 
+def start_cluster(**options: int) -> LocalCluster:
+    """A cluster on this machine."""
+    from distributed import LocalCluster  # here: every worker of a run imports this module, and one of them needs it
+
+    return LocalCluster(dashboard_address="127.0.0.1:0", **options)
+
+
 @pytest.fixture(scope="module")
 def local_cluster() -> Iterator[LocalCluster]:
     """Two worker processes of one thread each. A call that kills both is given up."""
+    import dask
+
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        start_cluster(n_workers=2, threads_per_worker=1) as cluster,
     ):
         yield cluster
 
@@ -90,7 +101,7 @@ def test_calls_of_a_killed_worker_are_done_by_another(cluster: DaskCluster) -> N
 
 def test_call_waits_for_the_first_worker_and_its_threads_are_counted() -> None:
     with (
-        LocalCluster(n_workers=0, threads_per_worker=3, dashboard_address="127.0.0.1:0") as own,
+        start_cluster(n_workers=0, threads_per_worker=3) as own,
         DaskCluster(own.scheduler_address) as cluster,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -220,9 +231,11 @@ def test_scheduler_that_cannot_be_reached_is_a_network_error(monkeypatch: pytest
 
 
 def test_lost_scheduler_stops_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dask
+
     with (
         dask.config.set({"distributed.comm.timeouts.connect": 1}),
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as own,
+        start_cluster(n_workers=1, threads_per_worker=1) as own,
         DaskCluster(own.scheduler_address) as cluster,
     ):
         closing = threading.Timer(0.5, own.close)

@@ -12,11 +12,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
-from distributed import Client, LocalCluster
 
 from cartesia_cli.errors import Exit
 
@@ -25,6 +25,9 @@ from .fault_server import FaultServer, environment, write_wav
 from .file_server import FileServer
 from .fork_server import run_program, start_program
 from .naming_service import NamingService
+
+if TYPE_CHECKING:
+    from distributed import LocalCluster
 
 pytestmark = pytest.mark.waits
 
@@ -48,6 +51,8 @@ def server(service: NamingService) -> Iterator[FaultServer]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Two worker processes, which have another home, working directory and key than the client."""
+    from distributed import LocalCluster  # here: every worker of a run imports this module, and one needs it
+
     home = tmp_path_factory.mktemp("worker")
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", local_directory=str(home),
@@ -87,6 +92,8 @@ def texts(output: str) -> list[str]:
 def test_recordings_of_a_killed_worker_are_transcribed_by_another(
     cluster: LocalCluster, transcribe: Transcribe, service: NamingService, talks: list[str]
 ) -> None:
+    from distributed import Client
+
     with Client(cluster, set_as_default=False) as client:
         victim = next(iter(client.run(os.getpid).values()))
     before = len(service.names)

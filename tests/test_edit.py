@@ -23,7 +23,6 @@ import numpy as np
 import pytest
 import soundfile
 from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -111,7 +110,7 @@ def write(browser: webdriver.Chrome, text: str, end: str = Keys.ENTER) -> None:
 
 
 def control(browser: webdriver.Chrome, key: str) -> None:
-    ActionChains(browser).key_down(Keys.CONTROL).send_keys(key).key_up(Keys.CONTROL).perform()
+    webdriver.ActionChains(browser).key_down(Keys.CONTROL).send_keys(key).key_up(Keys.CONTROL).perform()
 
 
 def save(browser: webdriver.Chrome) -> None:
@@ -290,7 +289,7 @@ def test_odd_words_are_walked_through(
     ]  # fmt: skip
     assert browser.find_element(By.ID, "odd").text == "4 to review"
     assert browser.execute_script("return [...highlights.odd].map(String)") == ["a", "b", "c", "f"]
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys("n").key_up(Keys.SHIFT).perform()
+    webdriver.ActionChains(browser).key_down(Keys.SHIFT).send_keys("n").key_up(Keys.SHIFT).perform()
     assert said(browser).startswith("“a”")
     write(browser, "A")
     assert browser.find_element(By.ID, "odd").text == "3 to review"

@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import WebDriverWait
 
 from tests import golden
 
@@ -52,6 +50,8 @@ def open_page(browser: webdriver.Chrome, page: Path, address: str = "") -> None:
 
 def wait(browser: webdriver.Chrome, script: str) -> Any:
     """The value of an expression once it is true."""
+    from selenium.webdriver.support.ui import WebDriverWait  # here: every worker imports this module
+
     return WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(script))
 
 
@@ -68,13 +68,13 @@ def click_word(browser: webdriver.Chrome, number: int) -> None:
         const box = range.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2];""",
         number,
     )
-    click = ActionChains(browser)
+    click = webdriver.ActionChains(browser)
     click.w3c_actions.pointer_action.move_to_location(int(x), int(y)).click()
     click.perform()
 
 
 def press(browser: webdriver.Chrome, *keys: str) -> None:
-    ActionChains(browser).send_keys(*keys).perform()
+    webdriver.ActionChains(browser).send_keys(*keys).perform()
 
 
 def position(browser: webdriver.Chrome) -> float:
@@ -119,7 +119,7 @@ def test_keys_play_skip_and_search(browser: webdriver.Chrome, run: Run, folder: 
     assert position(browser) == pytest.approx(0.1)
     press(browser, Keys.ARROW_DOWN)
     assert position(browser) == pytest.approx(2.0)  # the next speaker
-    ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT).key_up(Keys.SHIFT).perform()
+    webdriver.ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ARROW_RIGHT).key_up(Keys.SHIFT).perform()
     assert position(browser) == pytest.approx(2.5)  # the next word
     press(browser, " ")
     wait(browser, "return !audio.paused")
