@@ -16,8 +16,8 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager, suppress
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import Protocol
@@ -50,10 +50,11 @@ class TeeSource:
     """A source that also writes every block of another one to a file, at `rate` Hz.
 
     replaces     whether a file that exists is replaced
-    on_failure   called with the error if a block can't be written: the file ends there, and the source continues
+    on_failure   called with the error if the file can't be begun or a block can't be written: the file ends there, and
+                 the source continues
 
-    was_opened   whether the file has been opened: not before the first block is asked for
-    has_failed   whether a block couldn't be written
+    was_opened   whether the file has been begun: not before the first block is asked for
+    has_failed   whether the file couldn't be begun, or a block couldn't be written
     """
 
     def __init__(
@@ -70,24 +71,36 @@ class TeeSource:
         self.was_opened = self.has_failed = False
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
-        """The blocks of the source, each yielded after it was written. OutputError if the file can't be begun."""
-        with output_errors(self._path):
-            may_open = self._replaces or not self._path.is_file()  # a device exists, and is written to
-            file = open_private(self._path, "wb" if may_open else "xb")
-        self.was_opened = True
-        with file:
-            with output_errors(self._path):
-                recording = WavWriter(file, rate=self._rate)
+        """The blocks of the source, each yielded after it was written."""
+        with ExitStack() as files:
+            recording = self._begin(files)
             async with aclosing(self._source.blocks()) as blocks:
                 async for block in blocks:
-                    if not self.has_failed:
-                        self._write(recording, block)
+                    if recording is not None and not self.has_failed:
+                        with self._reports_failure():
+                            recording.write(block.pcm)
                     yield block
 
-    def _write(self, recording: WavWriter, block: AudioBlock) -> None:
+    def _begin(self, files: ExitStack) -> WavWriter | None:
+        """The file with its header, which `files` close. None if it can't be begun: it isn't left behind empty then."""
+        with self._reports_failure():
+            may_open = self._replaces or not self._path.is_file()  # a device exists, and is written to
+            file = files.enter_context(open_private(self._path, "wb" if may_open else "xb"))
+            try:
+                recording = WavWriter(file, rate=self._rate)
+            except OSError:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    self._path.unlink(missing_ok=True)
+                raise
+            self.was_opened = True
+            return recording
+        return None
+
+    @contextmanager
+    def _reports_failure(self) -> Iterator[None]:
         try:
             with output_errors(self._path):
-                recording.write(block.pcm)
+                yield
         except OutputError as error:
             self.has_failed = True
             self._on_failure(error)

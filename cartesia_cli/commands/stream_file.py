@@ -133,7 +133,7 @@ def stream_file(
         error.hint = error.hint or "choose another output file"
         raise
     finally:
-        if stream.save_audio is not None and not any(recording.was_opened for recording in recordings):
+        if stream.save_audio is not None and not any(one.was_opened or one.has_failed for one in recordings):
             reporter.info(f"nothing was recorded: {stream.save_audio} was not written")
     if any(recording.has_failed for recording in recordings):
         raise typer.Exit(Exit.FAILED)
