@@ -135,6 +135,7 @@ def test_every_mistake_is_named_with_its_line_in_all_profiles_and_overruled_or_n
             assert finding["advice"]
     shown = run("doctor", "configuration", "--config", str(file)).stdout.decode().splitlines()
     assert len(shown) == 2 * len(lines)
+    assert run("--config", str(file), "doctor", "configuration").stdout.decode().splitlines() == shown
     assert shown[0].startswith("failure  Configuration  ") and shown[-1].startswith(" " * 24 + "hint: ")
 
 

@@ -123,12 +123,13 @@ def divided(arguments: Sequence[str]) -> tuple[Sequence[str], str | None, Sequen
 def choices(given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Setting]:
     """Those of the options in CHOOSING that are set.
 
-    given   options of the command line
+    given   options of the command line; None for one that wasn't given
     group   the program's own options, which precede the command
     """
     found = {}
     for name, variable in CHOOSING.items():
-        if (value := given.get(name, group.get(name))) is not None:
+        value = group.get(name) if given.get(name) is None else given[name]
+        if value is not None:
             found[name] = Setting(value, "flag", f"--{name}")
         elif os.environ.get(variable):
             found[name] = Setting(os.environ[variable], "environment", variable)
