@@ -103,6 +103,14 @@ def test_live_rows_are_words_or_else_segments() -> None:
     assert [row["number"] for row in rows] == ["1", "2", "3"]
 
 
+def test_live_segments_of_white_space_have_no_rows() -> None:
+    parts: list[str] = []
+    writing = open_stream("csv", Layout(), parts.append, "x", "m", live=True)
+    for segment in (Segment(0, 1, "  ", "audio"), ONE, Segment(8, 9, "\n", "audio")):
+        writing.write(segment)
+    assert [row["word"] for row in csv.DictReader(io.StringIO("".join(parts)))] == [ONE.text.strip()]
+
+
 def test_formats_of_the_whole_text_are_written_at_the_end() -> None:
     for name in ("json", "table"):
         *before, last = written(name)

@@ -178,6 +178,12 @@ def test_segment_rows_mark_estimated_times() -> None:
     assert shown(Transcript("a", "m", "Hello there."))[2] == "1      -    -       -    -     -  Hello there."
 
 
+def test_segments_of_white_space_have_no_rows() -> None:
+    parts = (Segment(0, 1, "One.", "server"), Segment(1, 2, " \n", "server"), Segment(2, 3, "Two.", "server"))
+    rows = writer("csv")(Transcript("a", "m", "One. \nTwo.", segments=parts), Layout())
+    assert rows.splitlines()[1:] == ["1,0.000,1.000,One.", "2,2.000,3.000,Two."]
+
+
 @pytest.mark.parametrize(
     ("columns", "header"),
     [

@@ -17,7 +17,7 @@ from ..errors import UsageError
 from ..protocol.json_fields import Word
 from ..subtitles.breaks import UNSPACED
 from ..timestamps import to_ms
-from ..transcript import Transcript
+from ..transcript import Segment, Transcript
 from . import Selection
 from .sanitize import one_line
 
@@ -52,8 +52,13 @@ def row_words(transcript: Transcript) -> tuple[Sequence[Word], bool]:
     if transcript.words:
         return transcript.words, True
     if transcript.segments:
-        return [Word(part.text, part.start, part.end, part.speaker) for part in transcript.segments], False
+        return as_words(transcript.segments), False
     return [Word(transcript.text)] if transcript.text.strip() else [], False
+
+
+def as_words(segments: Iterable[Segment]) -> list[Word]:
+    """Segments as words, except those of white space alone, whose rows would be empty."""
+    return [Word(part.text, part.start, part.end, part.speaker) for part in segments if part.text.strip()]
 
 
 def select_rows(

@@ -28,7 +28,7 @@ from ..transcript import (
 )
 from . import Layout, Selection, writer
 from .paragraphs import paragraph_pause
-from .rows import row_words, select_rows
+from .rows import as_words, row_words, select_rows
 from .sanitize import printable, title
 from .table import row_header, row_lines, table
 from .text_json import matches_document, text, to_json
@@ -202,7 +202,7 @@ class RowStream(Stream):
     def write(self, update: Update) -> None:
         if isinstance(update, Segment) and not self.waits:
             words = drop_implausible_times(update.words, None)
-            self._write(words or [Word(update.text, update.start, update.end)], update.start)
+            self._write(words or as_words([update]), update.start)
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
         # Deferred rows come from the whole transcript, which lacks the segments that were dropped meanwhile.
