@@ -26,7 +26,7 @@ from ...client.ws_connect import FrameTap
 from ...errors import ApiError, Exit, NetworkError, OutputError
 from ...output import Layout
 from ...output.console import Reporter
-from ...output.files import StdoutClosed
+from ...output.files import StdoutClosed, write_file
 from ...output.frame_log import FrameLog
 from ...output.live_rows import LiveState, MicrophoneLevel
 from ...output.live_view import LiveView
@@ -47,7 +47,7 @@ from ..backend import BackendConfig, RunningServer, engine_name, report_engine
 from ..batch.inputs import Input
 from ..batch.matches import report_no_matches
 from ..batch.output_plan import OutputPlan
-from ..batch.result_file import combine_errors, write_result
+from ..batch.result_file import combine_errors
 from .catchup import batch_catch_up
 from .config import SessionConfig
 from .controls import Interaction
@@ -222,17 +222,29 @@ class LiveSession:
         config, streaming, figures = self._config, self._config.stream_options, self.measured()
         facts: dict[str, Any] = {"complete": self._is_complete} | ({"stats": figures} if streaming.stats else {})
         failure = self._outputs.close(self.transcript(), facts, has_connected=self._has_connected)
-        if streaming.stats:
+        unsaved = self._save_chart(streaming.stats_svg, figures) if self._has_connected else None
+        if streaming.stats or unsaved is not None:  # the figures of a picture that can't be written aren't lost
             self._reporter.print_lines(partial(render_statistics, figures))
-        if streaming.stats_svg is not None and self._has_connected:
-            chart = svg(figures, f"{title(config.source)}, {config.model}")
-            unsaved = write_result(chart, streaming.stats_svg, self._reporter, label=True, replaces=config.force)
-            failure = combine_errors([failure, unsaved])
+        failure = combine_errors([failure, unsaved])
         sent = self._metrics.seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
         price = "on this machine" if self._server.local else f"{credits:.0f} credits"
         self._reporter.detail(f"{self._clock.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
         return failure
+
+    def _save_chart(self, file: Path | None, figures: dict[str, Any]) -> OutputError | None:
+        """Write the picture of --stats-svg. Returns the error if it can't be written: it isn't for stdout, which may be
+        read as a transcript."""
+        if file is None:
+            return None
+        config = self._config
+        try:
+            write_file(file, svg(figures, f"{title(config.source)}, {config.model}"), replaces=config.force)
+        except OutputError as error:
+            error.hint = "its figures are above, as --stats shows them"
+            return error
+        self._reporter.info(f"wrote {file}")
+        return None
 
     def _write(self, update: Update) -> None:
         match update:
