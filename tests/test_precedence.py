@@ -56,6 +56,7 @@ WORDS = {
 """Values of options that can't be anything."""
 
 COMPANY = {"crlf": {"format": "srt"}, "highlight_words": {"format": "vtt"},
+           "audio": {"format": "html"}, "embed_audio": {"format": "html"},
            "context": {"grep": "a"}, "ignore_case": {"grep": "a"},
            "page_port": {"page": True}, "page_token": {"page": True},
            "list": {"recover": True}, "discard": {"recover": True}, "recording": {"recover": True},
@@ -301,6 +302,8 @@ PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {
     ("to", "format"): (1.0, "vtt,text"), ("to", "output"): (1.0, "a.vtt"),
     ("longest_gaps", "format"): (1, "md"),
     ("longest_gaps", "output"): (1, "a.md"),
+    ("grep", "paragraphs"): ("a", True), ("longest_gaps", "paragraphs"): (1, True),
+    ("from", "paragraphs"): (1.0, True), ("to", "paragraphs"): (1.0, True),
     ("mode", "finalize"): ("auto", "vad"),
     ("push_to_talk", "finalize"): (True, "vad"),
     **{("mode", name): ("manual", value) for name, value in
@@ -397,12 +400,12 @@ def test_values_of_different_layers_that_contradict_each_other_are_an_error_with
 def test_option_that_does_not_apply_is_an_error_as_a_flag_and_ignored_as_a_default(
     configure: Callable[..., dict[str, Any]], requirement: Any
 ) -> None:
-    names = ("transcribe", "listen", "eval")
+    names = ("transcribe", "listen", "eval", "render")
     command = next(name for name in names if requirement.option in options(COMMANDS[name]))
     option = options(COMMANDS[command])[requirement.option]
     value = {
         "encoding": "pcm_s16le", "sample_rate": 8000, "context": 2, "page_port": 8710, "page_token": "t0ken" * 4,
-        "recording": "a.wav", "baseline": "a.json", "max_regression": 0.1,
+        "recording": "a.wav", "audio": "a.wav", "baseline": "a.json", "max_regression": 0.1,
         **{name: four_values(name, options(COMMANDS["transcribe"])[name])[0] for name in CUE_RULES},
     }.get(requirement.option, True)  # fmt: skip
     company = {**{name: {"format": "text"} for name in ("paragraphs", "word_timestamps")}, **COMPANY}[

@@ -147,6 +147,29 @@ def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -
     assert (again.returncode, again.stderr.splitlines()[0]) == (2, b"error: a.srt exists")
 
 
+def test_one_recording_is_not_played_by_the_pages_of_several_transcripts(run: Run, talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(document("other.wav"))
+    done = run("render", talk, "other.json", "-f", "html", "--output-dir", "out", "--audio", "talk.wav")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"error: --audio is the recording of one transcript, not of 2" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", [["--audio", "talk.wav"], ["--embed-audio"]])
+def test_options_of_the_page_need_the_page(run: Run, talk: Path, option: list[str]) -> None:
+    done = run("render", talk, *option)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"error: {option[0]} needs -f html\nhint: add -f html".encode() in done.stderr
+
+
+@pytest.mark.parametrize("rows", [["--to", "3"], ["--grep", "a"]])
+def test_selected_rows_have_no_paragraphs(run: Run, talk: Path, rows: list[str]) -> None:
+    """The hint was to add `-f text`, which rows can't be selected for."""
+    done = run("render", talk, "--paragraphs", *rows)
+    assert done.returncode == 2
+    assert f"error: {rows[0]} and --paragraphs exclude each other".encode() in done.stderr
+
+
 def test_ndjson_transcripts_become_separate_files(run: Run, tmp_path: Path) -> None:
     sources = ["talks/a.wav", "talks/b.wav", "other/b.wav", "-", "../../../c", ".bashrc", "x" * 300, "C:\\d.wav", "\n"]
     sources.append("می\u200cخواهم.wav")

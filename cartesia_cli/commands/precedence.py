@@ -117,6 +117,9 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
     *(Exclusion(rows, other, "rows can be selected for -f table, tsv, csv, json or ndjson", when=_no_format_has_rows)
       for rows in CHOOSE_ROWS for other in ("format", "output")),
+    *(Exclusion(rows, "paragraphs", "selected rows are a table, which has no paragraphs",
+                when=lambda values: "format" not in values and formats(values) == ("table",))
+      for rows in CHOOSE_ROWS),
     Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
               when=lambda values: values["mode"] == "auto"),
     Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: combine it with --finalize key or none",
@@ -153,6 +156,10 @@ def _together(option: str, other: str) -> Requirement:
 REQUIREMENTS: tuple[Requirement, ...] = (
     _needs("crlf", "-f srt", lambda values: "srt" in formats(values)),
     _needs("highlight_words", "-f vtt", lambda values: "vtt" in formats(values)),
+    *(
+        _needs(name, "-f html", lambda values: "html" in formats(values), not_in=("edit",))
+        for name in ("audio", "embed_audio")
+    ),
     _needs("paragraphs", "-f text", lambda values: "text" in formats(values)),
     _needs("word_timestamps", "-f text or json", _shows_words, not_in=("listen", "stream-file")),  # they ask for words
     *(

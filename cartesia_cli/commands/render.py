@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import CliError, Exit, InputError
+from ..errors import CliError, Exit, InputError, UsageError
 from ..output.console import Reporter
 from ..output.sanitize import printable
 from .batch.output_options import EmbedAudio, FormatOptions, OutputOptions, SubtitleOptions, output_option
@@ -76,6 +76,11 @@ def render(
         found = find_files(inputs, spooled)
         items, failed = _load_transcripts(found, reporter)
     speakers = any(transcript.has_speakers for _, transcript in items)
+    if audio is not None and len(items) > 1 and "html" in formats:
+        raise UsageError(
+            f"--audio is the recording of one transcript, not of {len(items)}",
+            hint="leave it out: each page then plays the recording that its transcript names",
+        )
     plan = output_options.plan(formats, several=several, selects_rows=format_options.selects_rows)
     matches = None
     if format_options.selects_rows:
