@@ -512,4 +512,5 @@ def test_part_beyond_the_end_is_an_error_before_any_upload(
     done = transcribe("in.jsonl")
     assert done.returncode == Exit.INPUT
     assert "talk.wav#t=100,102 begins after the end of the recording" in done.stderr
+    assert "hint: are offset and duration of the manifest in seconds?" in done.stderr
     assert service.names == []

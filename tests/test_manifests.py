@@ -114,6 +114,7 @@ def test_broken_line_is_an_error_with_its_number_and_the_others_are_read(tmp_pat
         assert isinstance(error, InputError)
         assert error.message.startswith(f"{path}, line {number}: {message}")
         assert error.hint
+        assert error.hint.startswith("offset and duration are seconds") == message.startswith(("offset", "duration"))
 
 
 def test_broken_csv_row_is_an_error_with_its_number_and_the_others_are_read(tmp_path: Path) -> None:

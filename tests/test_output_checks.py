@@ -5,6 +5,7 @@ The program itself is run, as a user whom the modes of files and folders bind.
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -86,6 +87,21 @@ def test_output_in_an_unsearchable_folder_is_a_usage_error(
     assert (done.returncode, done.stdout) == (2, b"")
     assert first == f"error: {locked / name} can't be written: no permission in {locked}"
     assert second.startswith("hint: ")
+
+
+def test_read_only_file_system_is_not_called_a_missing_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there.txt").write_text("")
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK)
+
+    def refuse(dir: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    for name in ("new.txt", "there.txt"):
+        with pytest.raises(UsageError, match=rf"{name} can't be written: .* is on a read-only file system"):
+            check_output(tmp_path / name, force=True)
 
 
 @pytest.mark.parametrize("option", ["--output-dir", "--keep-json"])

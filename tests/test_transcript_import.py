@@ -296,6 +296,7 @@ def test_words_that_could_not_be_aligned_are_kept_without_times() -> None:
         ('{"text": "a"}\n\n{"text": 5}', "a.json, line 3: text is a number, where a string belongs"),
         ('{"text": null}', "a.json: text is missing"),
         ('{"source": "a", "model": "m"}', "a.json: text is missing"),
+        ('{"source": "a", "model": "m", "matches": []}', "a.json: selected rows, not a whole transcript"),
         ('{"source": 1, "model": "m", "text": ""}', "a.json: source is a number, where a string belongs"),
         ('{"source": "s", "model": "m", "text": "a", "words": {}}', "a.json: words is an object, where a list belongs"),
         ('{"source": "s", "model": "m", "text": "a", "words": [{}]}', "a.json: words[0].word is missing"),

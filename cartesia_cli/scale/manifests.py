@@ -34,6 +34,7 @@ METADATA_NAMES = ("metadata.csv", "metadata.jsonl")
 MAX_LINE_BYTES = 4 << 20
 """Longest line that is read. One with times for each word of an hour has some 600 KB."""
 
+SECONDS_HINT = "offset and duration are seconds, 0 or more, such as 2.5; without duration, a part lasts to the end"
 HINT = "each line is a JSON object with audio_filepath, or file_name"
 
 AudioSegment = tuple[float, float]
@@ -83,7 +84,7 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
                 try:
                     yield _entry(path, fields)
                 except InputError as error:
-                    yield InputError(f"{path}, line {number}: {error.message}", hint=HINT)
+                    yield InputError(f"{path}, line {number}: {error.message}", hint=error.hint or HINT)
     except OSError as error:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
@@ -158,7 +159,7 @@ def _segment(fields: Mapping[str, Any]) -> AudioSegment | None:
     """The part of a recording that a line of NeMo's means. One that begins at 0 and has no duration is all of it."""
     offset, duration = _seconds(fields, "offset"), _seconds(fields, "duration")
     if duration == 0:
-        raise InputError("duration is 0")
+        raise InputError("duration is 0", hint=SECONDS_HINT)
     return None if offset is None or (offset == 0 and duration is None) else (offset, duration or math.inf)
 
 
@@ -171,7 +172,7 @@ def _seconds(fields: Mapping[str, Any], name: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise InputError(f"{name} is not a number of seconds: {_shown(value)}")
+        raise InputError(f"{name} is not a number of seconds: {_shown(value)}", hint=SECONDS_HINT)
     return seconds
 
 

@@ -8,6 +8,7 @@ something. A GPU must never make a transcript fail: the CPU can do it, too.
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -168,7 +169,7 @@ def _load_on_gpu(
 def _find_model(model: str, observer: ModelObserver) -> tuple[str, str]:
     """The folder of a model, and its name."""
     if Path(model).is_dir():
-        folder, name = model, Path(model).name
+        folder, name = model, Path(os.path.abspath(model)).name  # "." has no name
     else:
         try:
             folder, name = _find_or_download(model, observer), model

@@ -23,6 +23,11 @@ TIMINGS: tuple[Timing, ...] = get_args(Timing)
 
 
 def document(item: JsonObject) -> Draft:
+    if "matches" in item.values and "text" not in item.values:
+        raise InputError(
+            f"{item.place}selected rows, not a whole transcript",
+            hint="make it again without --grep, --from, --to and --longest-gaps",
+        )
     return _draft(item, item.required_text("text"), [_segment(segment) for segment in item.objects("segments")])
 
 

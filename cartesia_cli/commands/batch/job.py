@@ -62,6 +62,7 @@ def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: floa
     """What is known of a part of a recording. Raises InputError if the recording ends before it begins."""
     left = None if media.duration is None else media.duration - offset
     if left is not None and left <= 0 and not media.estimated:
-        raise InputError(f"{name} begins after the end of the recording, which lasts {media.duration:.2f} s")
+        message = f"{name} begins after the end of the recording, which lasts {media.duration:.2f} s"
+        raise InputError(message, hint="are offset and duration of the manifest in seconds?")
     length = duration if left is None or media.estimated else min(duration, left)
     return media._replace(duration=length if length < inf else None, declared=None, estimated=False)

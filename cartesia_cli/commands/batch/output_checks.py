@@ -8,6 +8,7 @@ what this program can't have written: a recording, a document, any binary file.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import re
 import stat
@@ -57,7 +58,8 @@ def check_output(
             raise UsageError(f"{file} exists", hint="--force overwrites it")
         _check_same_kind(file, content)
         if not os.access(file, os.W_OK):
-            raise UsageError(f"{file} can't be written: permission denied", hint=OTHER_PATH_HINT)
+            denied = _read_only(file.absolute().parent) or "permission denied"
+            raise UsageError(f"{file} can't be written: {denied}", hint=OTHER_PATH_HINT)
         if not appends:
             _check_folder(file, creates_folder)
     except (OSError, ValueError) as error:
@@ -99,7 +101,8 @@ def _check_folder(file: Path, creates_folder: bool) -> None:
     if not creates_folder and not os.path.isdir(file.parent) and os.access(folder, os.X_OK):
         raise UsageError(f"{file.parent} is not a folder", hint="create it first, or choose another path")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{file} can't be written: no permission in {folder}", hint=OTHER_PATH_HINT)
+        denied = _read_only(folder) or f"no permission in {folder}"
+        raise UsageError(f"{file} can't be written: {denied}", hint=OTHER_PATH_HINT)
     if (reason := _creation_problem(folder)) is not None:
         message = f"{file} can't be written: no file can be created in {folder}: {reason}"
         raise UsageError(message, hint=OTHER_PATH_HINT)
@@ -115,6 +118,14 @@ def _creation_problem(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror
+
+
+def _read_only(folder: Path) -> str | None:
+    """That a folder is on a read-only file system; None if it isn't. What asks for permission doesn't tell the two
+    apart."""
+    if _creation_problem(folder) != os.strerror(errno.EROFS):
+        return None
+    return f"{folder} is on a read-only file system"
 
 
 def _check_same_kind(file: Path, content: Content) -> None:

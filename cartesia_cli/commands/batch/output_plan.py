@@ -123,7 +123,8 @@ class OutputPlan(NamedTuple):
     def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
         name = self.formats[0]
         if len(inputs) > 1 and self.takes_one_result:
-            raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint="--output-dir DIR")
+            hint = "--output-dir DIR" + ("; or leave -o out: stdout takes them all" if name == "ndjson" else "")
+            raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint=hint)
         return [{name: self.output_file} for _ in inputs]
 
 
