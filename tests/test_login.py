@@ -131,7 +131,9 @@ def test_unusable_input_is_refused_before_any_request(
 def test_key_in_the_configuration_file_is_not_shown_by_config_show(run: Run, folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text(f'[login]\nwith_key = "{OTHER}"\n')
-    said(run("config", "show"), 2)
+    done = run("config", "show")
+    assert done.returncode == 2 and b"line 2: [login] with_key: " in done.stderr, done.stderr
+    assert OTHER.encode() not in done.stdout + done.stderr
 
 
 def test_replaced_key_file_becomes_private_and_its_link_stays(
