@@ -4,6 +4,7 @@ Package overview and import rules. Modules may import from the groups above thei
 order", from the lines above. `make check` enforces this (contracts in pyproject.toml).
 
     errors             how a run can end, and with which exit code
+    record             the base class of values that are only read, each by its name
 
     protocol           what both sides of the API may say: options, events, commands, errors
     redaction          keeps the API key out of errors and logs

@@ -10,7 +10,8 @@ Pure except for the jitter. Must never sleep or send anything.
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
+
+from .record import Record
 
 MAX_RETRY_AFTER_SECONDS = 60.0
 """The longest Retry-After that is respected; a longer one ends the attempts, and the user decides."""
@@ -32,7 +33,7 @@ def random_fraction() -> float:
     return random()
 
 
-class RetryPolicy(NamedTuple):
+class RetryPolicy(Record):
     """How often a request is attempted.
 
     max_retries   attempts after the first. None: DEFAULT_RETRIES if a repeat is safe, none if it might be billed

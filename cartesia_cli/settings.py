@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UsageError
+from .record import Record
 
 SWITCHES = ("insecure_http", "insecure_http_key")
 GENERAL = ("base_url", "api_key_command", *SWITCHES)
@@ -45,7 +46,7 @@ class Setting(NamedTuple):
     general: bool = False
 
 
-class Section(NamedTuple):
+class Section(Record):
     """The settings in the file outside of profiles, or in one profile.
 
     layer      "file" or "profile"
@@ -58,7 +59,7 @@ class Section(NamedTuple):
     commands: Mapping[str, Mapping[str, Setting]]
 
 
-class Settings(NamedTuple):
+class Settings(Record):
     """The configuration of one run.
 
     folder             contains `config.toml`, unless another file was named, and the stored keys
@@ -121,7 +122,7 @@ def suggestion(name: str, known: Collection[str]) -> str | None:
     return next(iter(get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
 
 
-class _Reader(NamedTuple):
+class _Reader(Record):
     """Turns the tables of one file into sections.
 
     lines      (table, key) to its line number, as far as that is known

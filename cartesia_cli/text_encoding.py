@@ -6,7 +6,8 @@ replacement characters, where most of it is UTF-8. The result says so, and the c
 
 import codecs
 import re
-from typing import NamedTuple
+
+from .record import Record
 
 LEGACY, DAMAGED = "Windows-1252", "damaged UTF-8"
 
@@ -39,7 +40,7 @@ def ends_within_character(text: str) -> bool:
     return "\ud800" <= text[-1:] <= "\udbff"
 
 
-class Decoded(NamedTuple):
+class Decoded(Record):
     """The content of a text file.
 
     text       including a byte order mark of UTF-8

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .errors import InputError
+from .record import Record
 
 MAX_REASON_CHARS = 200
 """Of what a server or a library says, in a message."""
@@ -43,7 +44,7 @@ class RemoteState(NamedTuple):
         return 0, 0, self.bytes or 0, int(sha256(self.version.encode()).hexdigest()[:12], 16), 0
 
 
-class DownloadedFile(NamedTuple):
+class DownloadedFile(Record):
     """A recording that was saved in a file. `bytes` is what was received; `version` as in RemoteState."""
 
     path: Path

@@ -1205,7 +1205,8 @@ def test_proxy_of_the_environment(
     url: str, variables: dict[str, str], expected: tuple[str, str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "environ", variables)
-    assert find_proxy(url) == expected
+    found = find_proxy(url)
+    assert (None if found is None else (found.url, found.origin)) == expected
 
 
 def test_loopback_bypasses_the_proxy(home: Path) -> None:

@@ -12,7 +12,9 @@ never read more of a chunk than it needs, however long the chunk says it is.
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from ..record import Record
 
 PCM, MICROSOFT_ADPCM, FLOAT, ALAW, MULAW, IMA_ADPCM, EXTENSIBLE = 0x0001, 0x0002, 0x0003, 0x0006, 0x0007, 0x0011, 0xFFFE
 """Codecs (mmreg.h, WAVE_FORMAT_…). EXTENSIBLE: the codec is in an extension of the chunk."""
@@ -51,7 +53,7 @@ class ByteSource(Protocol):
     def tell(self) -> int: ...
 
 
-class ChunkLayout(NamedTuple):
+class ChunkLayout(Record):
     """How a format of the RIFF kind writes its chunks.
 
     head              struct format of what a chunk begins with: name, length
@@ -76,7 +78,7 @@ LAYOUTS = {
 """First four bytes of a file of the family → its layout."""
 
 
-class WavFormat(NamedTuple):
+class WavFormat(Record):
     """A fmt chunk.
 
     codec               PCM, FLOAT …; for EXTENSIBLE the codec in it
@@ -123,7 +125,7 @@ class WavFormat(NamedTuple):
         return float(figure or self.bytes_per_second) or None
 
 
-class WavHeader(NamedTuple):
+class WavHeader(Record):
     """What a file says about its samples.
 
     layout          of its chunks

@@ -8,11 +8,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import ApiError, NetworkError, ProtocolError
 from ..protocol.batch import BatchOptions, BatchResponse, decode_batch, encode_batch
 from ..protocol.constants import API_VERSION, HTTP_ROUTES, Credential, build_url
+from ..record import Record
 from ..redaction import is_long
 from ..retry import RetryPolicy
 from .concurrency import ConcurrencyLimit, Slot
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Request(NamedTuple, Generic[T]):
+class Request(Record, Generic[T]):
     """A request that may be attempted several times.
 
     name          what is asked for, as messages name it

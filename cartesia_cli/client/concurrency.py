@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from ..errors import Stopped
+from ..record import Record
 from ..retry import backoff_seconds
 
 GROWTH_AFTER_REFUSAL = 4
@@ -23,7 +23,7 @@ GROWTH_AFTER_REFUSAL = 4
 FIRST_PAUSE_SECONDS = 1.0
 
 
-class Slot(NamedTuple):
+class Slot(Record):
     """The permission to send one request.
 
     generation       how often the limit had been lowered when the request was sent
@@ -34,7 +34,7 @@ class Slot(NamedTuple):
     waited_seconds: float
 
 
-class RetryPause(NamedTuple):
+class RetryPause(Record):
     """What a refusal leads to.
 
     seconds   how long no request may be sent

@@ -8,10 +8,11 @@ once, too, because the caller's thread never waits for longer than TICK_SECONDS.
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import NetworkError
+from ..record import Record
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ MIN_AUDIO_BYTES_PER_SECOND = 2_000
 """Assumed of a recording whose duration is unknown: few are compressed more."""
 
 
-class Deadlines(NamedTuple):
+class Deadlines(Record):
     """Limits of one request, all in seconds.
 
     total      for all attempts, and the pauses between them

@@ -10,11 +10,11 @@ Must never show the URL of a proxy: it may contain a password.
 import os
 import re
 import ssl
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from ..protocol.constants import is_loopback
+from ..record import Record
 from ..transfer import short_reason
 
 PORTS = {"http": 80, "https": 443}
@@ -24,7 +24,7 @@ PROXY_EXAMPLE = "such as http://proxy.example:8080, or unset it"
 CERTIFICATES_HINT = "name a file or folder with certificates in PEM format, or unset it"
 
 
-class Proxy(NamedTuple):
+class Proxy(Record):
     """The proxy that requests to a server go through.
 
     url      http or https, without a path; may contain a user and a password

@@ -10,13 +10,14 @@ import ssl
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpcore
 
 from ..errors import ApiError, AuthError, CliError, NetworkError, ProtocolError
 from ..protocol.constants import RUNNING_SERVER, Credential
+from ..record import Record
 from ..redaction import LONGEST_EXCERPT, Redactor
 from ..retry import MAX_RETRY_AFTER_SECONDS, is_retryable_status, parse_retry_after
 from ..transfer import short_reason
@@ -142,7 +143,7 @@ def tunnel_problem(error: Exception) -> str:
     return "the proxy's response is not valid HTTP" if is_invalid else "the proxy hung up"
 
 
-class Failure(NamedTuple):
+class Failure(Record):
     """A failed attempt.
 
     error          what to raise if no other attempt follows

@@ -9,7 +9,7 @@ Uses httpcore, on which httpx is built: importing httpx, too, would take an eigh
 import socket
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import httpcore
@@ -17,6 +17,7 @@ import httpcore
 from .. import __version__
 from ..errors import ApiError, ProtocolError
 from ..protocol.constants import API_VERSION, Credential, is_unencrypted, request_headers, server_name
+from ..record import Record
 from .deadlines import CONNECT_TIMEOUT_SECONDS, UploadProgress
 from .environment import PORTS, find_proxy, tls_context
 from .http_errors import (
@@ -43,7 +44,7 @@ TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "re
 """`run_with_deadline` limits reads and writes: with a second timer for the same limit, chance would pick the error."""
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Record):
     """What is sent, whatever the address.
 
     headers   besides those of every request; for a body in blocks, its Content-Length
@@ -59,7 +60,7 @@ BuildRequest = Callable[[], HttpRequest]
 """Makes a request. Called again for a redirect, because a body can be read only once."""
 
 
-class HttpResponse(NamedTuple):
+class HttpResponse(Record):
     """A response as it was received.
 
     body       decompressed, as far as that is possible; as it came if nothing of it can be

@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import InputError
+from ..record import Record
 
 READ_BYTES = 1 << 20
 
 
-class Upload(NamedTuple):
+class Upload(Record):
     """The file part of a form.
 
     path         the file, read again from its start for each attempt

@@ -4,8 +4,6 @@ Audio leaves this machine only if the user configured a key or a server, or aske
 `serve` on a loopback port of this process, so that both use the same code path from the client on.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -24,6 +22,7 @@ from ..protocol.constants import (
     Credential,
     is_whisper,
 )
+from ..record import Record
 from . import local_extra
 
 if TYPE_CHECKING:  # needs the extra [local]
@@ -68,7 +67,7 @@ class BackendConfig(NamedTuple):
     local_model: str | None = None
 
 
-class RunningServer(NamedTuple):
+class RunningServer(Record):
     """A server that is ready, and the credential that it accepts.
 
     local         whether it runs on this machine, for this user alone
@@ -79,7 +78,7 @@ class RunningServer(NamedTuple):
     base_url: str
     credential: Credential | None
     local: bool
-    found: FoundServer | None = None
+    found: "FoundServer | None" = None
     api_version: str = API_VERSION
 
     @property
@@ -100,7 +99,7 @@ class Backend:
         *,
         local: bool,
         jobs: int = 1,
-        found: FoundServer | None = None,
+        found: "FoundServer | None" = None,
         open_own: Callable[[], BatchClient] | None = None,
     ) -> None:
         """`jobs`: how many recordings may be sent at once.
@@ -171,7 +170,7 @@ def _default_local_jobs() -> int:
     return min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine()))
 
 
-def open_cache(no_cache: bool, choice: BackendConfig, endpoint: str, reporter: Reporter) -> Cache | None:
+def open_cache(no_cache: bool, choice: BackendConfig, endpoint: str, reporter: Reporter) -> "Cache | None":
     """The cached responses of the chosen server; None if the cache is not wanted or can't be used."""
     if no_cache:
         return None
@@ -204,7 +203,7 @@ def open_backend(
     observer = local_extra.LocalServerObserver(reporter)
     jobs = 1 if limit is None else limit.maximum
 
-    def load_engine() -> Engine:
+    def load_engine() -> "Engine":
         from ..server import engine_choice
 
         return engine_choice.load_batch_engine(choice.local_model, observer, jobs)
@@ -235,12 +234,12 @@ def open_backend(
 
 
 def open_live_server(
-    choice: BackendConfig, options: RealtimeOptions, reporter: Reporter
+    choice: BackendConfig, options: "RealtimeOptions", reporter: Reporter
 ) -> AbstractContextManager[RunningServer]:
     """The chosen server, for a live session with these options. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
-    def load_engine() -> Engine:
+    def load_engine() -> "Engine":
         from ..server import engine_choice
 
         if is_whisper(options.model):
@@ -253,7 +252,7 @@ def open_live_server(
 @contextmanager
 def _open_server(
     choice: BackendConfig,
-    load_engine: Callable[[], Engine],
+    load_engine: Callable[[], "Engine"],
     observer: local_extra.LocalServerObserver,
     *,
     may_share: bool = True,

@@ -151,7 +151,7 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
         selected = Settings(config_dir())
     rest = selected.sections[-1:]
     others = [rest, *((profile, *rest) for profile in selected.profiles.values())]
-    for one in [selected, *(selected._replace(sections=sections) for sections in others)]:
+    for one in [selected, *(Settings(selected.folder, sections=sections) for sections in others)]:
         for command in commands:
             places = [accepted(command, place, report) for place in layers(command, {}, one, report)]
             in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]

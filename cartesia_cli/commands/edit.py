@@ -46,7 +46,7 @@ def edit(
     open_browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Correct a transcript in the browser. The words keep their times."""
-    from ..output import Layout
+    from ..output import Layout, Media
     from ..output.files import write_stdout
     from ..output.html_page import html
     from .batch.inputs import Input, read_input
@@ -66,7 +66,7 @@ def edit(
     recording = find_recording(audio, transcript, document.source)
     media = PageMedia(recording, reporter, linked=False, embed=False).beside(None)
     if recording is not None:
-        media = media._replace(link=RECORDING)
+        media = Media(RECORDING, peaks=media.peaks, peak_seconds=media.peak_seconds)
     indent = 2 if b"\n" in content.strip() else None  # a document that was one line stays one
     saved = SavedTranscript(transcript, lambda sent: checked_document(sent, indent))
 

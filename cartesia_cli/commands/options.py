@@ -15,6 +15,7 @@ import typer
 
 from ..errors import AuthError, UsageError
 from ..output.console import Reporter
+from ..record import Record
 from .option_sources import OVERRULED, SETTINGS
 
 if TYPE_CHECKING:  # --help does without
@@ -23,20 +24,14 @@ if TYPE_CHECKING:  # --help does without
     from .backend import BackendConfig
 
 
-@dataclass_transform(kw_only_default=True)
-class OptionGroup:
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class OptionGroup(Record):
     """Options of a command that belong together: each annotated attribute of a subclass is one, or another group.
 
     Options have other names than those in the other groups of their command. Attributes that a subclass inherits aren't
     options of it. The module of a group must not postpone annotations (`from __future__ import annotations`): they
     would be strings.
-
-    Neither a dataclass nor a named tuple: those classes take long to define, at each start of the program.
     """
-
-    def __init__(self, **values: Any) -> None:
-        """Other options keep their defaults; groups have none."""
-        vars(self).update(values)
 
     @classmethod
     def names(cls) -> Sequence[str]:

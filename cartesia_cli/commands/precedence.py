@@ -9,9 +9,10 @@ Pure: values in, values out, whichever way options are declared.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import UsageError
+from ..record import Record
 from ..settings import Report, Setting, refuse
 
 Values = Mapping[str, Any]
@@ -49,7 +50,7 @@ def implied_format(values: Values) -> str | None:
     return EXTENSIONS.get(PurePath(str(values.get("output") or "")).suffix.lower())
 
 
-class Exclusion(NamedTuple):
+class Exclusion(Record):
     """Two options that can't both apply.
 
     hint       what to do if one layer sets both
@@ -64,7 +65,7 @@ class Exclusion(NamedTuple):
     one_way: bool = False
 
 
-class Requirement(NamedTuple):
+class Requirement(Record):
     """An option that needs other options: without them, it is an error on the command line and ignored elsewhere.
 
     met     whether these values include what it needs

@@ -9,6 +9,8 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..record import Record
+
 if TYPE_CHECKING:  # every --help imports this module
     from ..subtitles.profiles import Rules
     from ..transcript import Transcript
@@ -32,7 +34,7 @@ class Selection(NamedTuple):
     ignore_case: bool = False
 
 
-class Media(NamedTuple):
+class Media(Record):
     """The recording that a page plays.
 
     link           its URL, relative to the page; "" if it isn't linked
@@ -47,7 +49,7 @@ class Media(NamedTuple):
     peak_seconds: float = 1.0
 
 
-class SaveTarget(NamedTuple):
+class SaveTarget(Record):
     """Where a page saves corrections, if somebody serves it.
 
     url       relative to the page: they are PUT there
@@ -86,7 +88,7 @@ class Layout(NamedTuple):
 Writer = Callable[["Transcript", Layout], str]
 
 
-class OutputFormat(NamedTuple):
+class OutputFormat(Record):
     """A format: the function that writes it, as module:name, which is imported when it is used; and the suffixes of its
     files.
     """

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import ApiError, ProtocolError
+from ..record import Record
 from .constants import ENCODINGS
 from .json_fields import DetectedLanguage, Word, load_first_object, take_valid_fields, to_json_fields, usable_words
 
@@ -55,7 +56,7 @@ class BatchResponse(NamedTuple):
     trailing: int = 0
 
 
-class ServerResponse(NamedTuple):
+class ServerResponse(Record):
     """A server's response to a recording, whether it has just come or is from the cache.
 
     body          as the server sent it

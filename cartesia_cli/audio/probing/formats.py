@@ -6,12 +6,12 @@ Must never decide what a file is: `sniff` does.
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import NamedTuple
 
+from ...record import Record
 from .bounded_reader import BoundedReader, ProbeResult
 
 
-class Format(NamedTuple):
+class Format(Record):
     """A container.
 
     media_type   for uploads

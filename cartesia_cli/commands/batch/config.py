@@ -1,7 +1,5 @@
 """What all recordings of a batch have in common: the options of their requests, and where their results go."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...output import Layout
@@ -35,11 +33,11 @@ class BatchConfig(NamedTuple):
     layout: Layout
     endpoint: str
     timeout: float | None
-    cache: Cache | None = None
-    matches: MatchWriter | None = None
-    manifest: ManifestResults | None = None
+    cache: "Cache | None" = None
+    matches: "MatchWriter | None" = None
+    manifest: "ManifestResults | None" = None
     speakers: tuple[str, ...] | None = None
-    bucket: BucketResults | None = None
+    bucket: "BucketResults | None" = None
     embed_audio: bool = False
     replaces: bool = True
     engine: str = ""

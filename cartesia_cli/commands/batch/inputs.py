@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ...audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
 from ...errors import InputError, UsageError
+from ...record import Record
 from ...remote_url import display_url, is_bucket_url, is_remote, result_path
 from ...scale import MANIFEST_SUFFIXES
 from ...transfer import RemoteState
@@ -247,7 +248,7 @@ def is_streamed(files_from: str | None) -> bool:
     return files_from is not None and is_pipe(files_from)
 
 
-class _Search(NamedTuple):
+class _Search(Record):
     """How arguments are expanded: parameters of `find_inputs`."""
 
     spooled: Path | None

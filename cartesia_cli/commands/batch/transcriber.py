@@ -5,8 +5,6 @@ by `write_results`. Must never send a recording whose response is in the cache; 
 are requested at the same time only one is sent.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 import time
@@ -30,6 +28,7 @@ from ...output.console import Reporter
 from ...output.files import write_file
 from ...protocol.batch import BatchResponse, ServerResponse, unusable_fields
 from ...protocol.constants import batch_credits
+from ...record import Record
 from ...transcript import Transcript, drop_wrong_times, from_batch
 from ..backend import Backend
 from .budget import Budget
@@ -70,7 +69,7 @@ class TranscribedJob(NamedTuple):
         return None if self.local else batch_credits(self.requested_seconds)
 
 
-class JobResponse(NamedTuple):
+class JobResponse(Record):
     """The response to a recording: from the cache, or else to a request, of which `local` says whether an offline
     engine has answered it.
     """
@@ -211,7 +210,7 @@ class JobTranscriber:
         from_cache = bool(found) and all(one.from_cache for one in found)
         return TranscribedJob(job, transcript, None, billed, any(one.local for one in found), from_cache)
 
-    def _respond(self, number: int, job: Job, lookup: Lookup | None, cached: ServerResponse | None) -> JobResponse:
+    def _respond(self, number: int, job: Job, lookup: "Lookup | None", cached: ServerResponse | None) -> JobResponse:
         """The response to a recording. If another job is sending the same request, its response is waited for.
 
         lookup, cached   from `look_up`
@@ -242,7 +241,7 @@ class JobTranscriber:
         finally:
             turn.release()
 
-    def _request(self, number: int, job: Job, lookup: Lookup | None) -> JobResponse:
+    def _request(self, number: int, job: Job, lookup: "Lookup | None") -> JobResponse:
         """Convert or cut a recording for the upload, send it within the budget, and show the progress."""
         update = partial(self._observer.update, number)
         update("starting")  # a local engine takes seconds
@@ -361,7 +360,7 @@ def transcribe_job(
             return done
 
 
-def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple[Lookup | None, ServerResponse | None]:
+def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple["Lookup | None", ServerResponse | None]:
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from ...audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, display_name, probe
 from ...client import Upload
 from ...errors import InputError
 from ...output.console import Reporter
 from ...protocol.batch import BatchResponse
+from ...record import Record
 from ...transfer import size_text
 from .inputs import Input
 from .job import Job
@@ -22,7 +22,7 @@ from .stdin import STDIN
 from .workspace import UpdateProgress, Workspace
 
 
-class PreparedUpload(NamedTuple):
+class PreparedUpload(Record):
     """What is uploaded for a recording: the recording itself, or a file that was made of it.
 
     upload   the file
@@ -33,7 +33,7 @@ class PreparedUpload(NamedTuple):
     media: MediaInfo
 
 
-class UploadEstimate(NamedTuple):
+class UploadEstimate(Record):
     """What would be uploaded.
 
     bytes       None if unknown
