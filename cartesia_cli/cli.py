@@ -1,9 +1,8 @@
 """The Typer app: runs a command, and turns every error into one line, a hint and an exit code.
 
-Must never import, here or in a command's options, what only the run of a command needs.
+Must never import, here or in a command's options, what only the run of a command needs. Annotations aren't postponed:
+Typer would evaluate those of `_program` at each start.
 """
-
-from __future__ import annotations
 
 import os
 import re
