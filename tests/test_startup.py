@@ -38,11 +38,12 @@ RARE = frozenset(
     "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
     "cartesia_cli.scale.manifests csv "
     "cartesia_cli.audio.soundtrack cartesia_cli.client.download cartesia_cli.audio.probing.mpeg cartesia_cli.cache "
-    "cartesia_cli.commands.batch.resume certifi email hashlib platformdirs random sqlite3 statistics tempfile "
+    "cartesia_cli.commands.batch.resume cartesia_cli.protocol.languages "
+    "certifi email hashlib platformdirs random shlex sqlite3 statistics tempfile "
     "urllib.request wcwidth".split()
 )
-"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, manifests, folders, films, URLs; and
-what those with --no-cache over plain http do without."""
+"""What few transcriptions need: subtitles, tables, paragraphs, --grep, --dry-run, manifests, folders, films, URLs,
+languages; and what those with --no-cache over plain http do without."""
 
 ENVIRONMENT = {"PATH": os.defpath, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
 MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}

@@ -318,10 +318,11 @@ def language_for_server(language: str | None, base_url: str | None, reporter: Re
                than the API
     """
     from ..protocol.constants import is_loopback
-    from ..protocol.languages import CHINESE_SCRIPTS, api_language
 
-    if base_url is None or is_loopback(base_url):
+    if language is None or base_url is None or is_loopback(base_url):
         return language
+    from ..protocol.languages import CHINESE_SCRIPTS, api_language  # start-up: the default needs none of its tables
+
     if language in CHINESE_SCRIPTS:
         reporter.warn(f"the API doesn't tell Chinese scripts apart: {language} is sent as {api_language(language)}")
     return api_language(language)
@@ -335,7 +336,6 @@ def warn_of_unknown_values(
     models_of   base URL of the server whose models count as known; None: those of all servers that have been asked
     """
     from ..protocol.constants import BATCH_MODELS
-    from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGES
 
     known: tuple[str, ...] = BATCH_MODELS
     if options.model not in known:
@@ -345,8 +345,11 @@ def warn_of_unknown_values(
         known += tuple(model.id for model in known_models(models_of) if model.takes(BATCH) and model.id not in known)
     if options.model not in known:
         reporter.warn(f"unknown batch model {options.model!r} is sent as it is (known: {', '.join(known)})")
-    if options.language and options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):
-        reporter.warn(f"unknown language code {options.language!r} is sent as it is")
+    if options.language:
+        from ..protocol.languages import AUTO_LANGUAGE, CHINESE_SCRIPTS, LANGUAGES
+
+        if options.language not in (*LANGUAGES, AUTO_LANGUAGE, *CHINESE_SCRIPTS):
+            reporter.warn(f"unknown language code {options.language!r} is sent as it is")
     if keyterms:
         reporter.warn("key terms are not sent: the batch endpoint does not take them")
 

@@ -43,10 +43,10 @@ def _format(media_type: str, extensions: str = "", signature: bytes | None = Non
 
 
 FORMATS = {
-    "w64": _format("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", "chunked_formats.measure_wav"),
     "wav": _format(
         "audio/wav", ".wav .wave .rf64 .bwf", rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE", "chunked_formats.measure_wav"
     ),
+    "w64": _format("audio/x-w64", ".w64", rb"riff\x2e\x91\xcf\x11.{16}wave", "chunked_formats.measure_wav"),
     "flac": _format("audio/flac", ".flac", rb"fLaC", "ogg_flac.measure_flac"),
     "ogg": _format("audio/ogg", ".ogg .oga .opus .spx .ogv .ogx .ogm", rb"OggS\0", "ogg_flac.measure_ogg"),
     "3gp": _format("audio/3gpp", ".3gp .3gpp .3ga .3g2", rb"\0.{3}ftyp3g", "mp4_matroska.measure_mp4"),

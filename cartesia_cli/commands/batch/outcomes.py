@@ -7,7 +7,7 @@ also knows what versions without a journal wrote there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -125,14 +125,15 @@ class OutcomeStore:
         self.unusable = self.untried = 0
 
     @contextmanager
-    def run(self, command: str | None) -> Iterator[None]:
+    def run(self, make_command: Callable[[], str | None]) -> Iterator[None]:
         """Record that a run has begun, and after the block that it has ended. Before it, nothing is written.
 
-        command   that does what is left of it
+        make_command   returns the command that does what is left of it, or None
         """
         if self._journal is None:
             yield
             return
+        command = make_command()
         self._journal.start(command=command, folder=os.getcwd() if command else None)
         stopped = True
         try:

@@ -153,7 +153,8 @@ class TranscribeCommand:
                 manifest.reserve()
             # Of an array, `status` has to know that this task did run.
             if self._shard is not None or not plan.is_mistyped:
-                self._stack.enter_context(self._outcomes.run(shell_commands.run_command(self._context, names)))
+                command = partial(shell_commands.run_command, self._context, names)
+                self._stack.enter_context(self._outcomes.run(command))
             if plan.complete:
                 self._outcomes.count_inputs(len(plan.first), plan.done)
         if plan.error is not None:
