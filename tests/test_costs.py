@@ -417,6 +417,44 @@ def test_resume_and_force_exclude_each_other(two: Home) -> None:
     assert "--resume and --force exclude each other" in done.stderr
 
 
+def test_resume_keeps_the_result_of_another_recording_that_came_through_stdin(user: Home) -> None:
+    def transcribe(size: int, *options: str) -> subprocess.CompletedProcess[str]:
+        with recording(user.folder, "talk.wav", size).open() as file:
+            return run_program(
+                ["transcribe", "-", "--output-dir", "out", *options],
+                env=environment(user.home, user.server.base_url),
+                cwd=user.folder,
+                stdin=file,
+                text=True,
+                timeout=60,
+            )
+
+    assert transcribe(3244).returncode == 0
+    assert transcribe(3244, "--resume").returncode == 0
+    done = transcribe(4000, "--resume")
+    assert done.returncode == 2 and "out/stdin.txt was made from another recording that came through" in done.stderr
+    assert "name another --output-dir" in done.stderr
+    assert user.file("out/stdin.txt") == "Of 3244 bytes.\n"
+    assert transcribe(4000, "--force").returncode == 0
+    assert user.file("out/stdin.txt") == "Of 4000 bytes.\n"
+
+
+def test_resume_neither_skips_nor_replaces_what_comes_through_a_pipe(user: Home) -> None:
+    os.mkfifo(user.folder / "pipe.wav")
+
+    def transcribe(size: int, *options: str) -> subprocess.CompletedProcess[str]:
+        sent = recording(user.folder, "talk.wav", size)
+        with subprocess.Popen(["sh", "-c", "exec cat talk.wav > pipe.wav"], cwd=sent.parent) as sender:
+            done = user("transcribe", "pipe.wav", "--output-dir", "out", *options)
+            sender.kill()
+        return done
+
+    assert transcribe(3244).returncode == 0
+    done = transcribe(4000, "--resume")
+    assert done.returncode == 2 and "out/pipe.txt exists, and pipe.wav is a pipe" in done.stderr
+    assert user.file("out/pipe.txt") == "Of 3244 bytes.\n"
+
+
 def test_resume_writes_only_missing_formats(two: Home) -> None:
     assert two.uploads(".", "-f", "text,srt", "--output-dir", "out") == 0
     (two.folder / "out" / "a.srt").unlink()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InputError, UsageError
 from ...output.console import Reporter
+from ...remote_url import is_remote
 from ...results import Result
 from .inputs import Input
 from .outcomes import OutcomeStore, request_of, source_of
@@ -113,6 +114,8 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result],
     result = known.get(os.path.realpath(file))
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
         return False  # left by a run that was stopped, or emptied since
+    if item.remote is not None and not is_remote(item.remote):
+        raise UsageError(f"{file} exists, and {item.source} is a pipe: it may be of another recording", hint=KEEP)
     if result is None:
         if has_failed:
             raise UsageError(f"{file} is not known to come from {item.source}, which has failed before", hint=AGAIN)
@@ -125,6 +128,8 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result],
         return True
     if result.source != source_of(item):
         raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
+    if item.source == STDIN:  # not one that has changed: another one
+        raise UsageError(f"{file} was made from another recording that came through stdin", hint=KEEP)
     if not result.is_unchanged():
         raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=AGAIN)
     return False
