@@ -300,6 +300,8 @@ def test_calls_are_short_while_a_live_session_is_open() -> None:
     [
         ({"en"}, "de", r"install cartesia-cli\[multilingual\]"),
         ({"en", "de"}, "de-CH", "use 'de'"),
+        ({"zh", "zh-Hant"}, "zh-TW", "use 'zh-Hant'"),
+        ({"zh", "zh-Hant"}, "zh-CN", "use 'zh'"),
         ({"auto", "en", "de"}, "german", "name a language by its code"),
         ({"en"}, "auto", "can't detect languages"),
     ],

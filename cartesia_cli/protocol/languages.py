@@ -16,6 +16,9 @@ CHINESE_SCRIPTS = {"zh-Hans": "zh", "zh-Hant": "zh"}
 server does.
 """
 
+TRADITIONAL_CHINESE = frozenset({"zh-tw", "zh-hk", "zh-mo"})
+"""Codes of the places where Chinese is written in traditional characters, in lower case."""
+
 LANGUAGE_NAMES = dict(
     entry.strip().split(" ", 1)
     for entry in """

@@ -22,7 +22,7 @@ import numpy as np
 from ..audio.pcm import RATE, Samples
 from ..protocol.batch import api_error, excerpt
 from ..protocol.json_fields import DetectedLanguage, Word
-from ..protocol.languages import AUTO_LANGUAGE
+from ..protocol.languages import AUTO_LANGUAGE, TRADITIONAL_CHINESE
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class EngineExecutor:
         """ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
             problem = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
-            general = language.lower().partition("-")[0]
+            general = "zh-Hant" if language.lower() in TRADITIONAL_CHINESE else language.lower().partition("-")[0]
             hint = "install cartesia-cli[multilingual], or name a multilingual model with --local-model."
             if general in self.engine.languages:
                 hint = f"use {general!r}."
