@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 import soundfile
 
 from tests.conftest import Transcribe
-from tests.fault_server import Exchange, FaultServer, environment, refuses, write_wav
+from tests.fault_server import TRANSCRIPT, Exchange, FaultServer, environment, refuses, write_wav
 from tests.fork_server import run_program
 from tests.naming_service import NamingService
 
@@ -233,6 +234,33 @@ def test_ctrl_c_while_a_list_comes_in_names_a_command_that_can_do_the_rest(
     process.stdin.close()
     assert "to do the rest: cartesia-cli transcribe --files-from -" in stderr
     assert ("--resume" in stderr) is resumes
+
+
+def test_ctrl_c_waits_for_what_is_sent_and_not_for_the_rest_of_a_list_that_comes_in(talks: Talks, start: Start) -> None:
+    """The program at the other end of the pipe may leave it open for long."""
+    names = talks(2)
+    may_answer = threading.Event()
+
+    def answer_late(exchange: Exchange) -> None:
+        exchange.request()
+        may_answer.wait(60)
+        exchange.answer(200, json.dumps(TRANSCRIPT))
+
+    with FaultServer(answer_late) as server:
+        options = "--files-from", "-", "--output-dir", "out", "--jobs", "3", "--base-url", server.base_url
+        process = start(*options, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write("".join(f"{name}\n" for name in names))
+        process.stdin.flush()
+        server.wait(lambda server: len(server.requests) == 2)
+        time.sleep(1)  # the program notes ten times a second what it has sent
+        process.send_signal(signal.SIGINT)
+        assert "waiting for 2 recordings that are sent already" in process.stderr.readline()
+        may_answer.set()
+        assert process.wait(30) == 130
+    stderr = process.stderr.read()
+    process.stdin.close()
+    assert "wrote out/talk000.txt" in stderr and "wrote out/talk001.txt" in stderr
 
 
 def test_resume_to_stdout_is_refused_once_for_a_list_that_comes_in(transcribe: Transcribe, start: Start) -> None:

@@ -8,7 +8,7 @@ loaded at a time. Live sessions are never cached, because their latencies are pa
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -167,8 +167,10 @@ class Transcriber(Protocol):
         progress.
         """
 
-    def stop(self) -> int:
-        """Give up what isn't sent. Returns how many recordings are, whose responses will be paid for."""
+    def stop(self) -> Set[int]:
+        """Give up what isn't sent. Returns the numbers of the recordings that are, and will be paid for, until they are
+        done.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class BatchTranscriber:
         finally:
             self._transcriber.billable_jobs.discard(number)
 
-    def stop(self) -> int:
+    def stop(self) -> Set[int]:
         sent = self._transcriber.stop(aborts_uploads=True)
         self._limit.close()
         return sent
@@ -314,9 +316,9 @@ class LiveTranscriber:
         )
         return run_unshown_session(session, self._server, make_source)
 
-    def stop(self) -> int:
+    def stop(self) -> Set[int]:
         self._is_stopping = True
-        return 0
+        return set()
 
 
 def _session_options(system: System, config: EvalConfig) -> SessionOptions:
@@ -402,7 +404,7 @@ class EvalRun:
                     progress.failed(key, given_up=True)
                     stopped.append(error)
 
-        def stop() -> int:
+        def stop() -> Set[int]:
             stopped.append(Stopped())
             return transcriber.stop()
 

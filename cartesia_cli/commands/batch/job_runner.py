@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -231,14 +231,14 @@ class JobRunner:
         self._transcriber.stop()
         self._limit.close()
 
-    def _interrupt(self) -> int:
-        """After the first Ctrl-C: give up what isn't sent yet. Returns how many recordings are, unless there is only
-        one.
+    def _interrupt(self) -> Set[int]:
+        """After the first Ctrl-C: give up what isn't sent yet. Returns the numbers of the others, unless there is only
+        one recording.
         """
         self._is_interrupted = True
         sent = self._transcriber.stop(aborts_uploads=True)
         self._limit.close()
-        return 0 if self._alone else sent
+        return set() if self._alone else sent
 
     def _report_stop(self) -> str:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""

@@ -8,7 +8,7 @@ are requested at the same time only one is sent.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
@@ -129,8 +129,8 @@ class JobTranscriber:
         self.is_stopping = self._aborts_uploads = False
         self.billable_jobs: set[int] = set()
 
-    def stop(self, *, aborts_uploads: bool = False) -> int:
-        """Have jobs give up downloads, and what waits for its turn to be sent. Returns the number of billable jobs.
+    def stop(self, *, aborts_uploads: bool = False) -> Set[int]:
+        """Have jobs give up downloads, and what waits for its turn to be sent. Returns `billable_jobs`.
 
         aborts_uploads   whether they give up what isn't sent completely, too
         """
@@ -138,7 +138,7 @@ class JobTranscriber:
         self._aborts_uploads = self._aborts_uploads or aborts_uploads
         if self._cluster is not None:
             self._cluster.cancel()
-        return len(self.billable_jobs)
+        return self.billable_jobs
 
     @contextmanager
     def transcribed(self, number: int, job: Job) -> Iterator[TranscribedJob]:
