@@ -211,7 +211,7 @@ class Cache(NamedTuple):
         # language is the same as naming none.
         language = None if (options.language or "").lower() == DEFAULT_LANGUAGE else options.language
         request = options._replace(word_timestamps=False, language=language)
-        facts = {**request._asdict(), "audio": audio.digest, "server": self.server}
+        facts = {**vars(request), "audio": audio.digest, "server": self.server}
         facts |= {} if segment is None else {"segment": segment}
         key = _digest(json.dumps(facts, sort_keys=True).encode())
         return Lookup(self.store, key + SUFFIX, path, audio)

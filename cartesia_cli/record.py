@@ -5,7 +5,7 @@ times as long.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Self, dataclass_transform
 
 
 @dataclass_transform(frozen_default=True)
@@ -13,8 +13,8 @@ class Record:
     """A subclass is used like a frozen dataclass: its annotated attributes are the fields, with or without defaults.
     mypy checks that calls give them, and that nothing changes them later.
 
-    Not for what is hashed, unpacked or copied with changes. Nor for what is made for each word of a transcript: making
-    a named tuple takes half as long.
+    Not for what is hashed or unpacked. Nor for what is made for each word of a transcript: making a named tuple takes
+    half as long.
     """
 
     _defaults: ClassVar[Mapping[str, Any]]
@@ -28,8 +28,12 @@ class Record:
         fields = type(self).__annotations__
         self.__dict__ = {**self._defaults, **named}  # defaults, too: in the class alone, functions would be methods
         self.__dict__.update(zip(fields, values, strict=False))
-        if self.__dict__.keys() != fields.keys():
+        if len(values) > len(fields) or self.__dict__.keys() != fields.keys():
             raise TypeError(f"the fields of {type(self).__name__} are {', '.join(fields)}")
+
+    def _replace(self, **changes: Any) -> Self:
+        """A copy with other values of some fields, as of a named tuple."""
+        return type(self)(**{**vars(self), **changes})
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)

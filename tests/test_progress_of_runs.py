@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.commands.batch.summary import BatchSummary
+from cartesia_cli.commands.batch.job_runner import BatchSummary
 from tests.conftest import Transcribe
 from tests.emulated_terminal import ProgramScreen
 from tests.fault_server import FaultServer, environment, write_wav

@@ -30,9 +30,15 @@ def test_fields_of_a_record_are_given_by_position_or_name_and_have_defaults() ->
 
 
 def test_a_record_needs_all_fields_without_a_default_and_takes_no_others() -> None:
-    for values, named in [((), {}), ((), {"second": 1}), ((1,), {"third": 3})]:
+    for values, named in [((), {}), ((), {"second": 1}), ((1,), {"third": 3}), ((1, 2, abs, 4), {})]:
         with pytest.raises(TypeError, match="the fields of Sum are first, second, change"):
             Sum(*values, **named)
+
+
+def test_a_copy_of_a_record_has_other_values_of_some_fields() -> None:
+    assert Sum(1)._replace(second=5, change=abs) == Sum(1, 5, abs)
+    with pytest.raises(TypeError, match="the fields of Sum are"):
+        Sum(1)._replace(third=3)
 
 
 def test_a_record_can_be_sent_to_another_process() -> None:

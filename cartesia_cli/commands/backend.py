@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..client import BatchClient, ConcurrencyLimit, DeadlineExceeded, Deadlines, RetryPolicy
 from ..daemon_thread import start_daemon_thread
@@ -48,7 +48,7 @@ MAX_TURN_SECONDS = 120.0
 """Longest audio that the local server works on before another recording has its turn: four windows of 30 s."""
 
 
-class BackendConfig(NamedTuple):
+class BackendConfig(Record):
     """The chosen backend.
 
     base_url          of the server; None: this machine

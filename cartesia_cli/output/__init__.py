@@ -7,7 +7,7 @@ options, never on whether stdout is a terminal.
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..record import Record
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # every --help imports this module
     from ..transcript import Transcript
 
 
-class Selection(NamedTuple):
+class Selection(Record):
     """Which rows of a word table are wanted.
 
     pattern        a regular expression that a word, or several in a row, match; None: any
@@ -60,7 +60,7 @@ class SaveTarget(Record):
     version: str
 
 
-class Layout(NamedTuple):
+class Layout(Record):
     """Options of formats.
 
     words             text is followed by the table of words

@@ -104,7 +104,7 @@ def encode_batch(response: BatchResponse) -> bytes:
     return json.dumps({"type": "transcript"} | dict(response.extra) | to_json_fields(response._asdict())).encode()
 
 
-class BatchOptions(NamedTuple):
+class BatchOptions(Record):
     """The parameters of a batch request.
 
     model             such as `ink-whisper`

@@ -1,9 +1,10 @@
 """What all recordings of a batch have in common: the options of their requests, and where their results go."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ...output import Layout
 from ...protocol.batch import BatchOptions
+from ...record import Record
 
 if TYPE_CHECKING:  # start-up: a run may have no cache, and most need few formats
     from ...cache import Cache
@@ -12,7 +13,7 @@ if TYPE_CHECKING:  # start-up: a run may have no cache, and most need few format
     from .matches import MatchWriter
 
 
-class BatchConfig(NamedTuple):
+class BatchConfig(Record):
     """What all recordings of a batch have in common.
 
     request      options of each request

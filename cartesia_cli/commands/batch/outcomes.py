@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # start-up: most runs have no journal
     from .job import Job
 
 
-DEFAULTS = Selection()._asdict()
+DEFAULTS = vars(Selection())
 
 OPTION_NAMES = {
     "pattern": "grep",
@@ -78,9 +78,9 @@ def describe_request(
         words.append(f"segment {segment[0]:g}+{segment[1]:g}")
     if speakers is not None:
         words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
-    chosen = {} if selection is None else selection._asdict()
-    for name, value in chosen.items():
-        if value != DEFAULTS[name]:
+    for name, default in DEFAULTS.items():
+        value = default if selection is None else getattr(selection, name)
+        if value != default:
             words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
     return ", ".join(words)
 

@@ -11,10 +11,11 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from ...errors import OutputError, UsageError
 from ...output import CONCATENABLE, EXTENSIONS, FORMATS, extension
+from ...record import Record
 from .. import precedence
 from .inputs import Input
 from .output_checks import check_output, check_output_url
@@ -57,7 +58,7 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
     return chosen
 
 
-class OutputPlan(NamedTuple):
+class OutputPlan(Record):
     """What the command line says about results.
 
     formats        none: no results are written

@@ -16,16 +16,14 @@ from ...protocol.batch import DEFAULT_LANGUAGE
 from .. import backend
 from ..backend import Backend
 from . import shell_commands
-from .bucket_results import BucketResults, bucket_url
 from .budget import Budget
 from .config import BatchConfig
 from .inputs import Input, find_inputs, is_streamed, may_be_several
 from .job import Job, Refuse
-from .job_runner import JobRunner
+from .job_runner import BatchSummary, JobRunner
 from .outcomes import has_journal, open_outcomes, shard_key
 from .plan import BatchPlan
 from .stdin import STDIN, spool_stdin
-from .summary import BatchSummary
 from .transcriber import JobTranscriber
 from .workspace import Workspace
 
@@ -78,8 +76,11 @@ class TranscribeCommand:
         speakers = options.speakers()
         responses = backend.open_cache(sending.no_cache, self._backend_config, sending.endpoint, reporter)
         bucket, folder = None, output.output_dir
-        if bucket_url(folder) is not None:
-            bucket, folder = BucketResults(force=output.force, resume=options.pending.resume), None
+        if folder is not None:
+            from .bucket_results import BucketResults, bucket_url
+
+            if bucket_url(folder) is not None:
+                bucket, folder = BucketResults(force=output.force, resume=options.pending.resume), None
         self._config = BatchConfig(
             request,
             layout,
