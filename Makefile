@@ -13,6 +13,9 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # Debian packages for the tests: shells, a speech synthesizer, ffmpeg, a sound server, a tracer.
 SYSTEM := bash chromium chromium-driver curl espeak-ng ffmpeg fish jq libasound2-plugins libportaudio2 mandoc pulseaudio pulseaudio-utils strace tmux zsh
 
+# Where this is set, nothing compiled is kept: every test worker would rewrite the asserts of all test files.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test test-fast coverage collect check format completions sample bench pictures faults fuzz golden clean
 
 run: $(VENV)/.run
