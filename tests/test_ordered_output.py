@@ -56,7 +56,7 @@ def test_nothing_is_written_after_a_result_that_cannot_be_written(written: list[
 def test_memory_holds_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch, written: list[str]) -> None:
     monkeypatch.setattr(ordered_output, "MAX_HELD_CHARACTERS", 100)
     output = OrderedOutput(written.append)
-    for end in (0, 10):  # what was delivered makes room for others
+    for end in (0, 10):  # what was delivered makes space for others
         for number in range(end + 1, end + 10):
             output.put(number, f"{number:60}")
             assert sum(len(text) for text in output._waiting.values() if text) <= 100

@@ -546,21 +546,21 @@ class TestTeeSource:
         assert samples(path) == sound(0, 2 * RATE)
         assert mode(path) == 0o600 and path.stat().st_size == len(encode_header(0)) + 2 * RATE
 
-    @pytest.mark.parametrize("room", [0, 1000])
-    def test_full_disk_ends_the_file_only(self, tmp_path: Path, room: int) -> None:
+    @pytest.mark.parametrize("free_bytes", [0, 1000])
+    def test_full_disk_ends_the_file_only(self, tmp_path: Path, free_bytes: int) -> None:
         """Also one that is full from the start: not even an empty file is left then, which would be in the way of the
         next session."""
         failures: list[OutputError] = []
         path = tmp_path / "a.wav"
         tee = TeeSource(seconds_of_sound(1), path, on_failure=failures.append)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, limits[1]))
         try:
             assert heard(tee) == sound(0, 2 * RATE)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert [error.message for error in failures] == [f"{path}: can't be written: File too large"]
-        assert tee.has_failed and tee.was_opened == path.exists() == bool(room)
+        assert tee.has_failed and tee.was_opened == path.exists() == bool(free_bytes)
 
     def test_device_that_takes_nothing_stays(self) -> None:
         tee = TeeSource(seconds_of_sound(1), Path("/dev/full"))
