@@ -219,11 +219,13 @@ def test_download_that_stalls_counts_as_lost(tmp_path: Path) -> None:
         open_sockets = []
 
         def answer_and_stall() -> None:
-            while True:
-                connection, _ = listener.accept()
-                open_sockets.append(connection)
-                connection.recv(10_000)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
+            with suppress(OSError):  # the listener is closed
+                while True:
+                    connection, _ = listener.accept()
+                    open_sockets.append(connection)
+                    with suppress(ConnectionError):  # the client has given up
+                        connection.recv(10_000)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
 
         threading.Thread(target=answer_and_stall, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/a.mp3"
