@@ -87,21 +87,19 @@ class ResponseDelay:
         """All speech placed so far is acknowledged: none of it can be confused with that of a later turn."""
         self._is_unambiguous = True
 
-    def is_certain(self, pace: float, *, is_only: bool, is_skipping: bool) -> bool:
-        """Whether the turn that was added last is placed for certain.
+    def judge_last_turn(self, pace: float, *, is_only: bool, is_skipping: bool) -> bool:
+        """Decide whether the turn that was added last is placed for certain. If it may be misplaced, so may the next.
 
         pace          seconds of audio sent per second
         is_only       there was no other speech
         is_skipping   speech before it was skipped as noise
         """
-        if self._turns_since_ambiguity:
-            self._is_unambiguous = self._is_unambiguous and is_only
-            is_steady = (max(self._delays) - min(self._delays)) * pace <= 2 * DELAY_JITTER_SECONDS
-            is_known = is_steady and self._turns_since_ambiguity >= MIN_MEASURED_TURNS
-            if not (is_known or is_only or (is_steady and not is_skipping)):
-                self.mark_ambiguous()
-            return is_known or self._is_unambiguous
-        return False
+        self._is_unambiguous = self._is_unambiguous and is_only
+        is_steady = (max(self._delays) - min(self._delays)) * pace <= 2 * DELAY_JITTER_SECONDS
+        is_known = is_steady and self._turns_since_ambiguity >= MIN_MEASURED_TURNS
+        if not (is_known or is_only or (is_steady and not is_skipping)):
+            self.mark_ambiguous()
+        return is_known or self._is_unambiguous
 
 
 def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float, now: float) -> TurnPlacement:
@@ -111,14 +109,14 @@ def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float,
     """
     spans = [*timeline.unassigned_spans()]
     # A server may notice speech before the endpointer does, in audio that is just being sent.
-    candidates = [span for span in spans if (span.started or opened_at) <= opened_at + DELAY_JITTER_SECONDS]
+    candidates = [span for span in spans if _response_delay(span, opened_at) >= -DELAY_JITTER_SECONDS]
     shortest = delay.shortest
     if not candidates:  # the endpointer heard no speech here, or the start of the turn was omitted
         start = timeline.assigned_until
         delay.mark_ambiguous()
         timeline.assigned_until = max(start, timeline.position_at(now - (shortest or 0.0)))
         return TurnPlacement(start, timeline.assigned_until, "estimated", SpeechTimes())
-    first, measured = _first_span(candidates, opened_at, shortest)
+    first, measured = _find_first(candidates, opened_at, shortest)
     # If the turn began before this speech was sent, its own speech was assigned to the previous turn.
     is_ambiguous = measured < -IN_FLIGHT_SECONDS
     if is_ambiguous:
@@ -128,32 +126,49 @@ def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float,
         delay.add(measured)
     heard_until = timeline.position_at(now - measured) - MIN_SILENCE_SECONDS  # the server's position at the end
     rest = spans[spans.index(first) :]
-    stop, last = first.stop if first.stop is not None else max(first.start, heard_until), first
-    for span in rest[1:]:
-        if span.stop is not None and span.stop <= heard_until:
-            stop, last = span.stop, span
-        elif span.stop is None and span.start < heard_until:
-            stop = heard_until
+    stop, last = _find_stop(rest, heard_until)
+    timeline.assigned_until = stop
     pace = max(1.0, timeline.sent - timeline.position_at(now - 1.0))  # seconds of audio per second
     latest = heard_until + DELAY_JITTER_SECONDS * pace
-    if any(stop <= span.start <= (span.stop or span.start) <= latest for span in rest):
+    if any(stop <= span.start and (span.stop or span.start) <= latest for span in rest):
         is_ambiguous = True  # the turn may have ended with that span instead
-    timeline.assigned_until = stop
     if is_ambiguous:
         delay.mark_ambiguous()
     is_only, is_skipping = len(spans) == 1, first is not candidates[0]
-    if not delay.is_certain(pace, is_only=is_only, is_skipping=is_skipping):
+    if is_ambiguous or not delay.judge_last_turn(pace, is_only=is_only, is_skipping=is_skipping):
         return TurnPlacement(first.start, stop, "estimated", SpeechTimes())
     goes_on = any(span.start < heard_until for span in rest[rest.index(last) + 1 :])
     is_over = last.stop is not None and last.stop <= heard_until + DELAY_JITTER_SECONDS and not goes_on
     return TurnPlacement(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
 
 
-def _first_span(candidates: list[SpeechSpan], opened_at: float, shortest: float | None) -> tuple[SpeechSpan, float]:
+def _response_delay(span: SpeechSpan, opened_at: float) -> float:
+    """The time from the sending of a span's first sample to the first event of a turn, in seconds. 0 if it isn't known
+    when that was: then it is being sent just now, or was sent so long ago that it is no longer in the log.
+    """
+    return 0.0 if span.started is None else opened_at - span.started
+
+
+def _find_first(candidates: list[SpeechSpan], opened_at: float, shortest: float | None) -> tuple[SpeechSpan, float]:
     """The span that starts a turn first reported at `opened_at`, and the delay from that span to the report."""
-    delays = [opened_at - (span.started or opened_at) for span in candidates]
+    delays = [_response_delay(span, opened_at) for span in candidates]
     if shortest is not None and delays[0] > shortest + NOISE_DELAY_SECONDS:  # the first of them may have been noise
         for span, delay in zip(candidates, delays, strict=True):
             if abs(delay - shortest) <= DELAY_JITTER_SECONDS:
                 return span, delay
     return candidates[0], delays[0]
+
+
+def _find_stop(spans: list[SpeechSpan], heard_until: float) -> tuple[float, SpeechSpan]:
+    """Where a turn stops that starts with the first of these spans, and the last span that is entirely in it.
+
+    heard_until   position up to which the server had heard speech when it ended the turn
+    """
+    last = spans[0]
+    stop = max(last.start, heard_until) if last.stop is None else last.stop
+    for span in spans[1:]:
+        if span.stop is not None and span.stop <= heard_until:
+            stop, last = span.stop, span
+        elif span.stop is None and span.start < heard_until:
+            stop = heard_until  # in the middle of it
+    return stop, last
