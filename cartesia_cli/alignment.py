@@ -48,12 +48,12 @@ class TextMatch(NamedTuple):
         return not (self.lacks_start or self.lacks_end)
 
 
-def is_spoken(text: str) -> bool:
-    """Whether a text holds more than punctuation and spaces."""
+def has_words(text: str) -> bool:
+    """Whether a text contains a letter, a digit or a pictograph: it is more than punctuation and spaces."""
     return any(char.isalnum() or unicodedata.category(char) == "So" for char in text)
 
 
-def part_ends(text: str, parts: Iterable[str]) -> list[int] | None:
+def find_part_ends(text: str, parts: Iterable[str]) -> list[int] | None:
     """Where each part ends in the text, without the spaces around it; None if not all of them are there, in order."""
     ends, at = [], 0
     for part in parts:
@@ -66,35 +66,35 @@ def part_ends(text: str, parts: Iterable[str]) -> list[int] | None:
     return ends
 
 
-def word_ends(text: str, words: Iterable[Word]) -> list[int] | None:
+def find_word_ends(text: str, words: Iterable[Word]) -> list[int] | None:
     """Where each word ends in the text; None if not all of them are there, in order."""
-    return part_ends(text, (word.word for word in words))
+    return find_part_ends(text, (word.word for word in words))
 
 
-def covers(text: str, parts: Sequence[str]) -> bool:
+def is_covered_by(text: str, parts: Sequence[str]) -> bool:
     """Whether all these parts are in the text, in order, with only punctuation and spaces between them."""
-    ends = part_ends(text, parts)
+    ends = find_part_ends(text, parts)
     if ends is None:
         return False
     begins = [end - len(part.strip()) for end, part in zip(ends, parts, strict=True)]
-    return not any(is_spoken(text[end:begin]) for end, begin in zip([0, *ends], [*begins, len(text)], strict=True))
+    return not any(has_words(text[end:begin]) for end, begin in zip([0, *ends], [*begins, len(text)], strict=True))
 
 
 def match_parts(text: str, parts: Sequence[str]) -> list[TextMatch | None]:
-    """Where each part is in the text, in order, whatever its case and punctuation; None if it isn't there."""
-    there = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
-    atoms = [*map(_atoms, parts)]
-    matched = _match_atoms([name for name, _, _ in there], [name for part in atoms for name in part])
+    """Where each part is in the text, in order, whatever its case and punctuation; None if nothing of it is there."""
+    text_atoms = [(_normalize(atom[0]), atom.start(), atom.end()) for atom in re.finditer(_ATOM, text)]
+    part_atoms = [*map(_atoms, parts)]
+    matched = _match_atoms([name for name, _, _ in text_atoms], [name for part in part_atoms for name in part])
     found: list[TextMatch | None] = []
     first = 0
-    for part in atoms:
+    for part in part_atoms:
         hits = [(k, matched[first + k]) for k in range(len(part)) if first + k in matched]
         first += len(part)
         if not hits:
             found.append(None)
             continue
         (head, begin), (tail, last) = hits[0], hits[-1]
-        found.append(TextMatch(there[begin][1], there[last][2], head > 0, tail + 1 < len(part)))
+        found.append(TextMatch(text_atoms[begin][1], text_atoms[last][2], head > 0, tail + 1 < len(part)))
     return found
 
 
@@ -103,39 +103,48 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
 
     Given words that aren't in the text are left out. None if no given word is in it.
     """
-    if covers(text, [word.word for word in words]):
+    if is_covered_by(text, [word.word for word in words]):
         return tuple(words)
     spans = [*_locate_words(text, words)]
     if not spans:
         return None
     found: list[Word] = []
     edges = [(0, 0, None), *spans, (len(text), len(text), None)]
-    before = 0  # text from here on belongs to the next word
-    for (_, last, word), (first, _, following) in pairwise(edges):
-        glued_end, glued_start, loose = last, first, []
-        for chunk in _CHUNK.finditer(text, last, first):
-            if not is_spoken(chunk[0]):
-                continue
-            if chunk.start() == last and word is not None and not _is_word_boundary(text, last):
-                glued_end = chunk.end()
-            elif chunk.end() == first and following is not None and not _is_word_boundary(text, first):
-                glued_start = chunk.start()
-            else:
-                loose.append(chunk[0])
+    word_start = 0
+    for (_, end, word), (start, _, following) in pairwise(edges):
+        word_end, next_start, separate = _divide_gap(text, end, start)
         if word is not None:
-            found.append(_respell(word, text[before:glued_end]))
+            found.append(_respell(word, text[word_start:word_end]))
         speakers = {one.speaker for one in (word, following) if one is not None}
         speaker = speakers.pop() if len(speakers) == 1 else None
-        found += [Word(spelling, speaker=speaker) for spelling in loose]
-        before = glued_start
+        found += [Word(spelling, speaker=speaker) for spelling in separate]
+        word_start = next_start
     return tuple(found)
+
+
+def _divide_gap(text: str, start: int, end: int) -> tuple[int, int, list[str]]:
+    """Divide the text between two words: where the first one ends and the second one starts, with what adjoins them
+    without a space, and the words in between. If "wide" and "spaces" are given of "wide-open blue spaces", the first one
+    ends after "-open", and "blue" is in between.
+    """
+    word_end, next_start, separate = start, end, []
+    for chunk in _CHUNK.finditer(text, start, end):
+        if not has_words(chunk[0]):
+            continue
+        if chunk.start() == start > 0 and not _touches_unspaced_script(text, start):
+            word_end = chunk.end()
+        elif chunk.end() == end < len(text) and not _touches_unspaced_script(text, end):
+            next_start = chunk.start()
+        else:
+            separate.append(chunk[0])
+    return word_end, next_start, separate
 
 
 def count_missing_words(text: str, words: Sequence[Word]) -> int:
     """How many words are not in the text that they came with."""
-    if not words or not text.strip() or covers(text, [word.word for word in words]):
+    if not words or not text.strip() or is_covered_by(text, [word.word for word in words]):
         return 0
-    return sum(is_spoken(word.word) for word in words) - len([*_locate_words(text, words)])
+    return sum(has_words(word.word) for word in words) - len([*_locate_words(text, words)])
 
 
 def _locate_words(text: str, words: Sequence[Word]) -> Iterator[tuple[int, int, Word]]:
@@ -168,13 +177,13 @@ def _respell(word: Word, spelling: str) -> Word:
     return word if word.word.strip() == spelling else word._replace(word=spaces + spelling)
 
 
-def _is_word_boundary(text: str, at: int) -> bool:
-    """Whether words need no space between them at this position."""
+def _touches_unspaced_script(text: str, at: int) -> bool:
+    """Whether a character beside this position is of a script without spaces between words."""
     return re.search(UNSPACED_CHARACTER, text[max(at - 1, 0) : at + 1]) is not None
 
 
 def _is_punctuation(char: str) -> bool:
-    return not (char.isspace() or is_spoken(char))
+    return not (char.isspace() or has_words(char))
 
 
 def _atoms(text: str) -> list[str]:
@@ -185,16 +194,16 @@ def _normalize(atom: str) -> str:
     return unicodedata.normalize("NFKC", atom).casefold()
 
 
-def _match_atoms(there: Sequence[str], given: Sequence[str]) -> dict[int, int]:
-    """Index of each given atom that is in the text, to its index there."""
-    start, end, least = 0, 0, min(len(there), len(given))
-    while start < least and there[start] == given[start]:
+def _match_atoms(text_atoms: Sequence[str], part_atoms: Sequence[str]) -> dict[int, int]:
+    """Index of each atom of the parts that is in the text, to its index there."""
+    start, end, least = 0, 0, min(len(text_atoms), len(part_atoms))
+    while start < least and text_atoms[start] == part_atoms[start]:
         start += 1
-    while end < least - start and there[-1 - end] == given[-1 - end]:
+    while end < least - start and text_atoms[-1 - end] == part_atoms[-1 - end]:
         end += 1
     matched = {k: k for k in range(start)}
-    matched |= {len(given) - 1 - k: len(there) - 1 - k for k in range(end)}
-    a, b = there[start : len(there) - end], given[start : len(given) - end]
+    matched |= {len(part_atoms) - 1 - k: len(text_atoms) - 1 - k for k in range(end)}
+    a, b = text_atoms[start : len(text_atoms) - end], part_atoms[start : len(part_atoms) - end]
     matcher = SequenceMatcher(None, a, b, autojunk=max(len(a), len(b)) > MAX_THOROUGH_ATOMS)
     for block in matcher.get_matching_blocks():
         matched |= {start + block.b + k: start + block.a + k for k in range(block.size)}

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from operator import attrgetter, itemgetter
 
-from .alignment import word_ends
+from .alignment import find_word_ends
 from .protocol.json_fields import Word
 from .text_width import shorten
 from .transcript import CLAUSE_ENDS, TEXT_WORD, Segment, Transcript, blank_between, from_segments
@@ -133,7 +133,7 @@ def _divide(sentence: Segment, interjections: Sequence[float]) -> list[Segment]:
             if (k := next(found, None)) is not None:
                 firsts.append(k)
                 latest = words[k].start or latest
-    ends = word_ends(sentence.text, words)
+    ends = find_word_ends(sentence.text, words)
     if len(firsts) == 1 or ends is None:
         return [sentence]
     cuts = [0]

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from operator import le
 from typing import Any, Literal, NamedTuple
 
-from .alignment import UNSPACED_CHARACTER, covering_words, word_ends
+from .alignment import UNSPACED_CHARACTER, covering_words, find_word_ends
 from .protocol.batch import BatchResponse
 from .protocol.json_fields import DetectedLanguage, Word
 from .text_encoding import ends_within_character, join_surrogates
@@ -224,7 +224,7 @@ class Transcript(NamedTuple):
     def word_spans(self) -> list[TextSpan]:
         """Where each word that isn't white space stands in the text; empty unless all are found there, in order."""
         words = self.words or ()
-        ends = word_ends(self.text, words)
+        ends = find_word_ends(self.text, words)
         spans = []
         for word, end in zip(words, ends or (), strict=False):
             if spelling := word.word.strip():
@@ -244,7 +244,7 @@ class Transcript(NamedTuple):
         """The words of each segment; none for any of them unless all words are found in the text, in order. A word that
         reaches into the next segment is one of its words."""
         words = self.words or ()
-        ends = word_ends(self.text, words)
+        ends = find_word_ends(self.text, words)
         if not ends:
             return [()] * len(self.segments)
         firsts = [bisect_right(ends, at) for at in accumulate((len(s.text) for s in self.segments), initial=0)]
@@ -456,7 +456,7 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
 def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
     """Sentences, if words have times; otherwise the whole text from 0 to the duration, with the timing `whole`."""
     text, words, times = transcript.text, transcript.words or (), transcript.word_times()
-    ends = word_ends(text, words)
+    ends = find_word_ends(text, words)
     if ends is None or all(time.estimated for time in times):
         if text.strip() and transcript.duration is not None:
             yield Segment(0.0, transcript.duration, text, whole, tuple(words))

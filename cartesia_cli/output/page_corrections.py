@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from ..alignment import word_ends
+from ..alignment import find_word_ends
 from ..transcript import Transcript
 from . import SaveTarget
 from .sanitize import title
@@ -40,7 +40,7 @@ def corrections(
     save       `url` and `version` of the SaveTarget, or null
     """
     document, spoken = transcript.to_dict(), transcript.words or ()
-    ends = word_ends(transcript.text, spoken)
+    ends = find_word_ends(transcript.text, spoken)
     if not ends or not all(word.word.strip() for word in spoken):
         return None
     named = [*speakers, *(word.speaker for word in spoken), *(segment.speaker for segment in transcript.segments)]

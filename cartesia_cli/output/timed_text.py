@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from .. import subtitles
-from ..alignment import word_ends
+from ..alignment import find_word_ends
 from ..speakers import speaker_label
 from ..subtitles.breaks import UNSPACED
 from ..subtitles.profiles import STANDARD, Rules
@@ -80,7 +80,7 @@ def _split_by_segment(transcript: Transcript) -> Iterator[Transcript]:
         yield transcript
     for segment, words in zip(transcript.segments, transcript.words_by_segment(), strict=True):
         if segment.text:
-            words = words if word_ends(segment.text, words) else ()
+            words = words if find_word_ends(segment.text, words) else ()
             yield transcript._replace(text=segment.text, duration=None, segments=(segment,), words=words or None)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..alignment import covering_words, is_spoken
+from ..alignment import covering_words, has_words
 from ..audio.pcm import RATE, Samples
 from ..protocol.json_fields import Word
 from ..transcript import TEXT_WORD
@@ -87,7 +87,7 @@ class LiveWordTimes:
         """The beginning and the words of a piece."""
         words: Sequence[Word] = [Word(word) for word in TEXT_WORD.findall(text)]
         beginning = ""
-        if self._last is not None and words and not (words[0].word[0].isspace() or is_spoken(words[0].word)):
+        if self._last is not None and words and not (words[0].word[0].isspace() or has_words(words[0].word)):
             beginning, words = words[0].word, words[1:]
         if any(word.start is not None for word in recognized):
             words = covering_words(text[len(beginning) :], recognized) or words

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
-from ..alignment import part_ends
+from ..alignment import find_part_ends
 from ..protocol.json_fields import Word
 from ..speakers import speaker_label
 from ..text_width import text_width
@@ -132,7 +132,7 @@ def _locate(parts: Sequence[Word | Segment], text: str, duration: float | None) 
     texts: list[_TimedText] = []
     before = 0  # where the previous one ends in the text
     for part, spelling, end, span in zip(
-        parts, spellings, part_ends(text, spellings) or (), plausible_part_spans(parts, duration), strict=False
+        parts, spellings, find_part_ends(text, spellings) or (), plausible_part_spans(parts, duration), strict=False
     ):
         if not spelling:
             continue

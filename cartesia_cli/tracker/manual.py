@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..alignment import covering_words, covers, is_spoken
+from ..alignment import covering_words, has_words, is_covered_by
 from ..protocol.events import Delta, Done, Event, FlushDone
 from ..protocol.json_fields import DetectedLanguage, Word
 from ..text_encoding import ends_within_character, join_surrogates
@@ -71,7 +71,7 @@ class PendingText:
         if not delta.words:
             self.untimed = text
         elif text.strip() and self.words is not None:
-            whole = text == delta.text or covers(text, [word.word for word in delta.words])
+            whole = text == delta.text or is_covered_by(text, [word.word for word in delta.words])
             self.words = self.words + [shifted_word(word, origin) for word in delta.words] if whole else None
 
     def drop_words(self, count: int) -> PendingText:
@@ -246,7 +246,7 @@ class ManualTracker:
         said = self._open
         if not said.text or (said.text.isspace() and not whole):
             return
-        timing, timed = said.timing, [] if is_spoken(said.untimed) else said.words or []
+        timing, timed = said.timing, [] if has_words(said.untimed) else said.words or []
         if (times := bounds(timed)) is not None:
             span, timing = times, "server"
         half = said.text[-1:] if ends_within_character(said.text) and not whole else ""

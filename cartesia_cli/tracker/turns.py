@@ -50,7 +50,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from ..alignment import covering_words, word_ends
+from ..alignment import covering_words, find_word_ends
 from ..protocol.events import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
 from ..protocol.json_fields import DetectedLanguage, Word
 from ..transcript import (
@@ -393,7 +393,7 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             count -= len(tokens)
         elif count:
             at = tokens[count - 1].end
-            words = segment.words[bisect_right(word_ends(segment.text, segment.words) or [], at) :]
+            words = segment.words[bisect_right(find_word_ends(segment.text, segment.words) or [], at) :]
             share = at / len(segment.text)
             start = segment.start + share * (segment.end - segment.start)
             rest = segment._replace(start=start, text=segment.text[at:], timing="estimated", words=words)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from ..alignment import covers, is_spoken, match_parts, part_ends
+from ..alignment import find_part_ends, has_words, is_covered_by, match_parts
 from ..errors import InputError
 from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
@@ -118,7 +118,7 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     spellings = [segment.text for segment in segments]
     if not segments or not text.strip():
         return ()
-    if covers(text, spellings) and (ends := part_ends(text, spellings)):
+    if is_covered_by(text, spellings) and (ends := find_part_ends(text, spellings)):
         cuts = pairwise([0, *ends[:-1], len(text)])
         return tuple(s._replace(text=text[a:b]) for s, (a, b) in zip(segments, cuts, strict=True))
     placed = [(s, p) for s, p in zip(segments, match_parts(text, spellings), strict=True) if p is not None]
@@ -127,16 +127,16 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     ended: list[tuple[int, Segment | None]] = []  # where each ends, and what it is
     for k, (segment, place) in enumerate(placed):
         before = ended[-1][0] if ended else 0
-        if is_spoken(text[before : place.start]) and not place.lacks_start:
+        if has_words(text[before : place.start]) and not place.lacks_start:
             ended.append((text.rfind(text[before : place.start].rstrip()[-1], before, place.start) + 1, None))
         following = placed[k + 1][1].start if k + 1 < len(placed) else len(text)
         end = place.end
-        if place.lacks_end and is_spoken(text[end:following]):
+        if place.lacks_end and has_words(text[end:following]):
             end = end + len(text[end:following].rstrip())
-        while end < following and not text[end].isspace() and not is_spoken(text[end]):
+        while end < following and not text[end].isspace() and not has_words(text[end]):
             end += 1
         ended.append((end, segment))
-    if is_spoken(text[ended[-1][0] :]):
+    if has_words(text[ended[-1][0] :]):
         ended.append((len(text), None))
     ended[-1] = (len(text), ended[-1][1])
     starts = [0, *(end for end, _ in ended)]
