@@ -9,12 +9,16 @@ import resource
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from cartesia_cli.client import download
 from cartesia_cli.client.download import Downloader, WebPageError
+from cartesia_cli.commands.batch.inputs import Input
+from cartesia_cli.commands.batch.workspace import Workspace
 from cartesia_cli.errors import CliError, InputError, NetworkError
 from cartesia_cli.retry import RetryPolicy
 from tests.fault_server import Exchange, FaultServer, answers, refuses
@@ -43,6 +47,23 @@ def test_download_has_content_and_version(tmp_path: Path) -> None:
     assert done.path.read_bytes() == DATA and done.path.parent == tmp_path
     assert (done.bytes, done.version) == (len(DATA), '"7"')
     assert progress[-1] == (len(DATA), len(DATA))
+
+
+def test_threads_of_a_run_share_one_downloader(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Downloader] = []
+
+    class SlowDownloader(Downloader):
+        def __init__(self, **options: object) -> None:
+            time.sleep(0.1)
+            super().__init__()
+            opened.append(self)
+
+    monkeypatch.setattr(download, "Downloader", SlowDownloader)
+    with FileServer({"/talk.mp3": DATA}) as server, Workspace() as workspace, ThreadPoolExecutor() as threads:
+        url = f"{server.url}/talk.mp3"
+        item = Input(url, Path("talk.mp3"), Path("talk.mp3"), origin=url)
+        assert {state.bytes for state in threads.map(workspace.describe, [item] * 4)} == {len(DATA)}
+    assert len(opened) == 1
 
 
 def test_download_goes_through_the_proxy_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,7 +284,7 @@ def _find_recordings(
                 if (former := found.get(place)) is not None:
                     found[place] = replace(former, reference=_agreed(item, former.reference, reference))
                     continue
-                media = None if item.remote is not None else probe_input(item, options)
+                media = None if item.origin is not None else probe_input(item, options)
                 found[place] = EvalRecording(Job(item, media, {}), reference)
             except InputError as problem:
                 unusable.append(problem)
@@ -313,7 +313,7 @@ def _reference(item: Input) -> str | None:
             if not isinstance(fields[name], str):
                 raise InputError(f"{item.source}: {name} in the manifest is not a text", hint="correct the manifest")
             return str(fields[name])
-    if item.remote is not None or item.segment is not None:
+    if item.origin is not None or item.segment is not None:
         return None
     beside = item.path.with_suffix(REFERENCE_SUFFIX)
     return _read_text(beside) if beside.is_file() else None
@@ -374,7 +374,7 @@ def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]
 
     if reports := [file for file in files if file.suffix.lower() == REFERENCE_SUFFIX and file.is_file()]:
         items = (recording.job.input for recording in recordings)
-        check_distinct(reports, (item.path.with_suffix(REFERENCE_SUFFIX) for item in items if item.remote is None))
+        check_distinct(reports, (item.path.with_suffix(REFERENCE_SUFFIX) for item in items if item.origin is None))
 
 
 def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter, *, force: bool) -> None:

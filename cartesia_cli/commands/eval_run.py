@@ -36,7 +36,7 @@ from .batch.job import Job
 from .batch.job_threads import run_in_threads
 from .batch.transcriber import JobTranscriber
 from .batch.upload_audio import choose_upload
-from .batch.workspace import UpdateProgress, Workspace
+from .batch.workspace import JobProgress, Workspace
 from .live.options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
 
@@ -278,7 +278,7 @@ class LiveTranscriber:
         )
 
     def _replay(
-        self, path: Path, job: Job, seconds: float | None, update: UpdateProgress
+        self, path: Path, job: Job, seconds: float | None, update: JobProgress
     ) -> tuple[Transcript, dict[str, Any]]:
         """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
         from ..audio.files import decode_file

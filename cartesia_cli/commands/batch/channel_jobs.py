@@ -20,7 +20,7 @@ from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job
 from .upload_audio import in_recording, named_errors
-from .workspace import UpdateProgress, Workspace
+from .workspace import JobProgress, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Conversation:
 
 @contextmanager
 def split_job(
-    job: Job, names: Sequence[str], workspace: Workspace, update: UpdateProgress, reporter: Reporter
+    job: Job, names: Sequence[str], workspace: Workspace, update: JobProgress, reporter: Reporter
 ) -> Iterator[Conversation]:
     """A job of each channel of a materialized recording, whose files exist for the length of the block.
 

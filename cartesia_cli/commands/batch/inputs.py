@@ -44,8 +44,8 @@ class Input(NamedTuple):
     path            where its bytes are
     relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
                     glob; otherwise the file name
-    remote          the URL or pipe from which it has to be saved: `path` doesn't exist before that
-    listed          what a listing or a server has said about a remote recording
+    origin          the URL or pipe from which it has to be saved: `path` doesn't exist before that. None: a local file
+    remote_state    size and version of a remote recording, once a listing or its server has said them
     segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
     number          its position among the inputs of a run, from 0
@@ -54,11 +54,11 @@ class Input(NamedTuple):
     source: str
     path: Path
     relative_path: Path
-    remote: str | None = None
+    origin: str | None = None
     segment: tuple[float, float] | None = None
     fields: Mapping[str, Any] | None = None
     number: int = 0
-    listed: RemoteState | None = None
+    remote_state: RemoteState | None = None
 
 
 class RemoteFinder(Protocol):
@@ -140,7 +140,7 @@ def find_inputs(
 
 def identity_of(item: Input) -> tuple[object, ...]:
     """Identifies an input: the same for all names of a file, and different for each part of a recording."""
-    return item.remote or os.path.realpath(item.path), item.segment
+    return item.origin or os.path.realpath(item.path), item.segment
 
 
 def match_url(text: str) -> re.Match[str] | None:
@@ -327,7 +327,7 @@ def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputEr
         for item in _expand_glob(argument):
             yield from [item] if isinstance(item, InputError) else _expand_file(item, search)
     elif search.remote is not None and is_pipe(argument):
-        yield Input(argument, path, Path(path.name), remote=argument)
+        yield Input(argument, path, Path(path.name), origin=argument)
     else:
         yield from _expand_file(Input(argument, path, Path(path.name)), search)
 
@@ -355,16 +355,16 @@ def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputErr
         if isinstance(entry, InputError):
             yield entry
             continue
-        name, segment, remote = entry.location, entry.segment, None
+        name, segment, origin = entry.location, entry.segment, None
         if search.is_remote(name):
-            source, remote = display_url(name), name
+            source, origin = display_url(name), name
             path = relative = Path(result_path(name))
         else:
             source, path = name, Path(name)
             relative = path_below(manifest.parent, path)
         if segment is not None:
             source, relative = segment_source(source, segment), segment_path(relative, segment)
-        yield Input(source, path, relative, remote=remote, segment=segment, fields=entry.fields)
+        yield Input(source, path, relative, origin=origin, segment=segment, fields=entry.fields)
 
 
 def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:

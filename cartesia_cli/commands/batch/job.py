@@ -46,7 +46,7 @@ class Job(NamedTuple):
 
 def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     """Read what an input's header says before it is sent. Raises InputError for one that is not a recording."""
-    name = "stdin" if item.source == STDIN else None if item.remote is None else item.source
+    name = "stdin" if item.source == STDIN else None if item.origin is None else item.source
     if options.encoding is None:
         media = probe(item.path, name)
         return media if item.segment is None else _media_of_segment(media, item.source, *item.segment)

@@ -146,8 +146,8 @@ class ManifestResults:
         self._reporter.error(UsageError(message, hint=hint))
 
     def _audio(self, item: Input) -> str:
-        if item.source == STDIN or item.remote is not None:
-            return item.remote or STDIN
+        if item.source == STDIN or item.origin is not None:
+            return item.origin or STDIN
         fields = item.fields or {}
         given = next((fields[name] for name in PATH_FIELDS if name in fields), None)
         return audio_path(str(item.path), given, self._path)

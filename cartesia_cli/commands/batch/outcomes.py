@@ -53,7 +53,7 @@ def source_of(item: Input) -> str:
     """What identifies a recording: STDIN, a URL, or the absolute path with links resolved."""
     if item.source == STDIN:
         return STDIN
-    return os.path.realpath(item.path) if item.remote is None else display_url(item.remote)
+    return os.path.realpath(item.path) if item.origin is None else display_url(item.origin)
 
 
 def shard_key(item: Input) -> str:
@@ -230,7 +230,7 @@ class OutcomeStore:
         written = list(written)
         if self._journal is None and not written:
             return
-        listed = None if job.input.listed is None else job.input.listed.to_numbers()
+        listed = None if job.input.remote_state is None else job.input.remote_state.to_numbers()
         selection, segment = config.layout.selection, job.input.segment
         wanted = describe_request(config.request, selection, segment, config.speakers)
         files: dict[str, str] = {}
@@ -247,7 +247,7 @@ class OutcomeStore:
             job.input,
             "done",
             audio=None if audio is None else audio.digest,
-            stat=None if audio is None else listed if job.input.remote else audio.state,
+            stat=None if audio is None else listed if job.input.origin else audio.state,
             options=wanted,
             model=config.model,
             files=files,

@@ -133,7 +133,7 @@ def _separate_targets(
     inputs: Sequence[Input], formats: Sequence[str], output_dir: Path | None, find_owner: FindOwner
 ) -> list[Targets]:
     """A file for each input and format."""
-    if output_dir is None and (remote := next((item for item in inputs if item.remote is not None), None)):
+    if output_dir is None and (remote := next((item for item in inputs if item.origin is not None), None)):
         raise UsageError(f"results can't be written beside {remote.source}", hint="--output-dir DIR, or -f ndjson")
     planned: list[Targets] = []
     taken: dict[Path, str] = {}
@@ -143,7 +143,7 @@ def _separate_targets(
             if taken.setdefault(file, item.source) != item.source:
                 raise UsageError(
                     f"{taken[file]} and {item.source} would both be written to {file}",
-                    hint=LIST_HINT if item.remote is not None else FOLDER_HINT,
+                    hint=LIST_HINT if item.origin is not None else FOLDER_HINT,
                 )
         planned.append({**files})
     return planned
@@ -209,7 +209,7 @@ def _check_targets(planned: Sequence[Targets], inputs: Sequence[Input], force: b
     if None in files and sys.stdout is None:
         raise OutputError("stdout is closed", hint="-o writes to a file instead")
     named = sorted(file for file in files if file is not None)
-    sources = {os.path.realpath(item.path) for item in inputs if item.remote is None} if named else ()
+    sources = {os.path.realpath(item.path) for item in inputs if item.origin is None} if named else ()
     for file in named:
         if os.path.realpath(file) in sources:
             raise input_overwrite_error(file)

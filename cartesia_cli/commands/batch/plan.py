@@ -107,7 +107,7 @@ class BatchPlan:
             try:
                 if isinstance(item, InputError):
                     raise item
-                probed.append((item, None if item.remote is not None else probe_input(item, self._options)))
+                probed.append((item, None if item.origin is not None else probe_input(item, self._options)))
             except InputError as error:
                 if error is item and self._is_single:
                     raise
@@ -154,7 +154,7 @@ class BatchPlan:
 
 
 def _exists(item: Input | InputError) -> bool:
-    return isinstance(item, Input) and (item.remote is not None or os.path.lexists(item.path))
+    return isinstance(item, Input) and (item.origin is not None or os.path.lexists(item.path))
 
 
 def _name_key(item: Input | InputError) -> object:

@@ -74,7 +74,7 @@ def find_owner(stem: Path, inputs: Sequence[Input], outcomes: OutcomeStore) -> I
             return next((item for item in [*own, *inputs] if _is_from(result, item)), own[0] if own else result)
     if len(inputs) > 1 and there:
         # A result can't have been made from a recording that is newer.
-        older = [item for item in inputs if item.remote or not any(_is_newer(item.path, file) for file in there)]
+        older = [item for item in inputs if item.origin or not any(_is_newer(item.path, file) for file in there)]
         return older[0] if len(older) == 1 else None
     return None
 
@@ -114,12 +114,12 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result],
     result = known.get(os.path.realpath(file))
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
         return False  # left by a run that was stopped, or emptied since
-    if item.remote is not None and not is_remote(item.remote):
+    if item.origin is not None and not is_remote(item.origin):
         raise UsageError(f"{file} exists, and {item.source} is a pipe: it may be of another recording", hint=KEEP)
     if result is None:
         if has_failed:
             raise UsageError(f"{file} is not known to come from {item.source}, which has failed before", hint=AGAIN)
-        if item.remote or not _is_newer(item.path, file):
+        if item.origin or not _is_newer(item.path, file):
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
     if _is_from(result, item):
@@ -168,10 +168,10 @@ def _is_from(result: Result, item: Input) -> bool:
     """Whether a result was made from what an input holds now. Servers aren't asked to find out, but the listing of a
     bucket tells.
     """
-    if item.remote is None:
+    if item.origin is None:
         return result.is_from(item.path)
-    listed = None if item.listed is None else item.listed.to_numbers()
-    return result.source == source_of(item) and (listed is None or not result.state or result.state == listed)
+    state = None if item.remote_state is None else item.remote_state.to_numbers()
+    return result.source == source_of(item) and (state is None or not result.state or result.state == state)
 
 
 def _is_newer(recording: Path, file: Path) -> bool:

@@ -148,7 +148,7 @@ class JobTranscriber:
         Raises CliError if it fails; Stopped if the run is being stopped.
         """
         with nullcontext(job) if self._cluster is not None else self._materialized(number, job) as ready:
-            is_recorded = job.files or job.input.remote is not None
+            is_recorded = job.files or job.input.origin is not None
             audio = fingerprint(ready.input.path) if is_recorded else None  # as it is sent: it may change
             if self._cluster is not None:
                 done = self._transcribe_on_cluster(number, job, self._cluster)

@@ -19,7 +19,7 @@ from ...transfer import size_text
 from .inputs import Input
 from .job import Job
 from .stdin import STDIN
-from .workspace import UpdateProgress, Workspace
+from .workspace import JobProgress, Workspace
 
 
 class PreparedUpload(Record):
@@ -50,7 +50,7 @@ class UploadEstimate(Record):
 
 @contextmanager
 def choose_upload(
-    job: Job, workspace: Workspace, update: UpdateProgress, reporter: Reporter, *, local: bool
+    job: Job, workspace: Workspace, update: JobProgress, reporter: Reporter, *, local: bool
 ) -> Iterator[PreparedUpload]:
     """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
@@ -119,7 +119,7 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
-def _segment(job: Job, folder: Path, update: UpdateProgress) -> PreparedUpload:
+def _segment(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
     """The part of a recording that a manifest names."""
     from ...audio.flac_writer import cut_segment
 
@@ -130,7 +130,7 @@ def _segment(job: Job, folder: Path, update: UpdateProgress) -> PreparedUpload:
     return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
-def _sound(job: Job, folder: Path, update: UpdateProgress, reporter: Reporter) -> PreparedUpload:
+def _sound(job: Job, folder: Path, update: JobProgress, reporter: Reporter) -> PreparedUpload:
     """The sound of a film, or of a recording in a container that the API doesn't document."""
     from ...audio.soundtrack import extract_soundtrack
 

@@ -1,7 +1,7 @@
-"""What a run fetches and makes beside its results: recordings that are elsewhere, and temporary files.
+"""Finds the recordings that URLs stand for, saves them in temporary files, and has the temporary folder of a run.
 
-URLs, objects in buckets, recordings on web pages, and pipes are saved in temporary files by the jobs that need them.
-Clients and the temporary folder are opened when they are first needed, so that local inputs load nothing.
+A recording is saved by the job that needs it, one that comes through a pipe, too. Clients and the temporary folder are
+opened when they are first needed, so that local inputs load nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from contextlib import ExitStack, contextmanager
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -44,15 +44,15 @@ TICK_SECONDS = 0.1
 """How often a job that downloads says how far it is, and may be told to give up."""
 
 
-class UpdateProgress(Protocol):
-    """Says what is being done, such as "downloading", and how much of it. What it raises ends that."""
+class JobProgress(Protocol):
+    """Called with what is being done for a job, such as "downloading", and how much of it. What it raises ends that."""
 
     def __call__(self, what: str, done: float = 0.0, total: float | None = None, /) -> None: ...
 
 
 class Workspace:
-    """Finds and saves the remote inputs of a run, and has its temporary files. A context manager; may be used from
-    several threads at once.
+    """Finds and saves the inputs of a run that aren't local files, and has its temporary folder. A context manager;
+    its methods may be called from several threads at once.
 
     retries    attempts after the first, or None for the default
     on_retry   receives a sentence for the user when a download failed and is tried again
@@ -68,6 +68,8 @@ class Workspace:
         self._retries, self._on_retry, self._timeout = retries, on_retry, timeout
         self._cleanup = ExitStack()
         self._temporary: Path | None = None
+        self._opened_downloader: Downloader | None = None
+        self._opened_buckets: Buckets | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Workspace:
@@ -113,7 +115,7 @@ class Workspace:
     def recordings_on_page(self, url: str) -> list[str]:
         """The URLs of the recordings on a web page, if yt-dlp is installed; otherwise, and for any other URL, itself.
 
-        Asks the server unless the URL ends like a recording.
+        Asks the server only if yt-dlp is installed and the URL doesn't end like a recording.
         """
         if url_scheme(url) not in WEB_SCHEMES or os.path.lexists(url):
             return [url]
@@ -132,13 +134,15 @@ class Workspace:
         return [url]
 
     def describe(self, item: Input) -> RemoteState:
-        """Size and version of a remote input, without its content. Raises CliError if they can't be had."""
-        assert item.remote is not None
-        if item.listed is not None:
-            return item.listed
-        if is_bucket_url(item.remote):
-            return self._buckets.describe(item.remote)
-        return self._downloader.describe(item.remote) if is_remote(item.remote) else RemoteState(None, None)
+        """Size and version of an input that isn't a local file, without its content. Nothing is known of a pipe. Raises
+        CliError if they can't be had.
+        """
+        assert item.origin is not None
+        if item.remote_state is not None:
+            return item.remote_state
+        if is_bucket_url(item.origin):
+            return self._buckets.describe(item.origin)
+        return self._downloader.describe(item.origin) if is_remote(item.origin) else RemoteState(None, None)
 
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:
@@ -154,18 +158,18 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def materialize(self, job: Job, options: BatchOptions, update: UpdateProgress) -> Iterator[Job]:
+    def materialize(self, job: Job, options: BatchOptions, update: JobProgress) -> Iterator[Job]:
         """The job, with its recording as a local file that has been probed, for the length of the block. Raises
         InputError or NetworkError if that can't be done.
         """
-        if job.input.remote is None:
+        if job.input.origin is None:
             yield job
             return
         with self.temporary_folder() as folder:
             item = self._save_or_give_up(job.input, folder, update)
             yield job._replace(input=item, media=probe_input(item, options))
 
-    def _save_or_give_up(self, item: Input, folder: Path, update: UpdateProgress) -> Input:
+    def _save_or_give_up(self, item: Input, folder: Path, update: JobProgress) -> Input:
         """`_save` in a thread: what `update` raises ends it at once, even if the other side sends nothing any more. The
         thread, which may then be stuck for a minute, is left to itself, and so is its file in a deleted folder.
         """
@@ -189,17 +193,17 @@ class Workspace:
 
     def _save(self, item: Input, folder: Path, on_progress: TransferProgress) -> Input:
         """The input as a new file in this folder. Raises CliError if it can't be had or saved."""
-        assert item.remote is not None
-        if not is_remote(item.remote):
-            suffix = Path(item.remote).suffix
-            with new_file(folder, suffix, item.source) as (file, path), open(item.remote, "rb") as pipe:
+        assert item.origin is not None
+        if not is_remote(item.origin):
+            suffix = Path(item.origin).suffix
+            with new_file(folder, suffix, item.source) as (file, path), open(item.origin, "rb") as pipe:
                 shutil.copyfileobj(pipe, file, 1 << 20)
-            return item._replace(path=path, listed=RemoteState(None, None))
+            return item._replace(path=path, remote_state=RemoteState(None, None))
         try:
-            found = self._download(item.remote, folder, on_progress)
+            found = self._download(item.origin, folder, on_progress)
         except OSError as error:
             raise unsaved_error(item.source, error) from error
-        return item._replace(path=found.path, listed=RemoteState(found.bytes, found.version))
+        return item._replace(path=found.path, remote_state=RemoteState(found.bytes, found.version))
 
     def _download(self, remote: str, folder: Path, on_progress: TransferProgress) -> DownloadedFile:
         from ...client.download import MAX_BYTES, WebPageError
@@ -215,25 +219,31 @@ class Workspace:
                 raise
             return web_pages.download(remote, folder, max_bytes=MAX_BYTES, on_progress=on_progress)
 
-    @cached_property
+    @property
     def _downloader(self) -> Downloader:
         from ...client import RetryPolicy
         from ...client.download import STALL_SECONDS, Downloader
 
-        retry, stall_seconds = RetryPolicy(self._retries), self._timeout or STALL_SECONDS
-        return self._cleanup.enter_context(
-            Downloader(retry=retry, on_retry=self._on_retry, stall_seconds=stall_seconds)
-        )
+        with self._lock:
+            if self._opened_downloader is None:
+                retry, stall_seconds = RetryPolicy(self._retries), self._timeout or STALL_SECONDS
+                self._opened_downloader = self._cleanup.enter_context(
+                    Downloader(retry=retry, on_retry=self._on_retry, stall_seconds=stall_seconds)
+                )
+            return self._opened_downloader
 
-    @cached_property
+    @property
     def _buckets(self) -> Buckets:
         from ...scale.buckets import Buckets
 
-        return Buckets()
+        with self._lock:
+            if self._opened_buckets is None:
+                self._opened_buckets = Buckets()
+            return self._opened_buckets
 
 
-def _remote_input(url: str, name: str, listed: RemoteState | None = None) -> Input:
-    return Input(display_url(url), Path(name), Path(name), remote=url, listed=listed)
+def _remote_input(url: str, name: str, state: RemoteState | None = None) -> Input:
+    return Input(display_url(url), Path(name), Path(name), origin=url, remote_state=state)
 
 
 def _new_folder(parent: Path | None) -> Path:
