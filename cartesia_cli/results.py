@@ -53,7 +53,7 @@ class Result(NamedTuple):
     source   absolute path of the recording, links resolved; STDIN for stdin
     audio    SHA-256 of the recording
     state    of the recording when it was read
-    options  of the request, in words; None if they aren't known
+    request  what its content depends on besides the recording, in words; None if that isn't known
     name     of the recording, relative to the folder that was transcribed, with slashes; None if it isn't known
     """
 
@@ -62,7 +62,7 @@ class Result(NamedTuple):
     source: str
     audio: str
     state: FileState
-    options: str | None = None
+    request: str | None = None
     name: str | None = None
 
     def is_from(self, path: Path) -> bool:
@@ -110,9 +110,9 @@ class Results:
         query = f"SELECT {COLUMNS} FROM results_1 WHERE audio = ? AND folder = ?"
         return [] if audio is None else self._select(query, [audio.digest, name])
 
-    def add(self, file: Path, digest: str, source: str, audio: Fingerprint, options: str | None = None) -> None:
+    def add(self, file: Path, digest: str, source: str, audio: Fingerprint, request: str | None = None) -> None:
         """Record a file that was written: its content's digest, and the recording's path (or STDIN), fingerprint and
-        options (see Result).
+        request (see Result).
         """
         written, made_from = os.path.realpath(file), source if source == STDIN else os.path.realpath(source)
         # Bytes, because not every name is UTF-8.
@@ -120,7 +120,7 @@ class Results:
         self._execute(
             "INSERT OR REPLACE INTO results_1 (file, folder, source, digest, audio, state, options, written) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [*names, digest, audio.digest, json.dumps(audio.state), options, time.time()],
+            [*names, digest, audio.digest, json.dumps(audio.state), request, time.time()],
         )
         if not self._is_pruned:
             self._is_pruned = True
@@ -133,8 +133,8 @@ class Results:
 
     def _select(self, query: str, values: Sequence[bytes | str]) -> list[Result]:
         return [
-            Result(os.fsdecode(file), digest, os.fsdecode(source), audio, tuple(json.loads(state)), options)
-            for file, digest, source, audio, state, options in self._execute(query, values)
+            Result(os.fsdecode(file), digest, os.fsdecode(source), audio, tuple(json.loads(state)), request)
+            for file, digest, source, audio, state, request in self._execute(query, values)
         ]
 
     def _execute(self, query: str, values: Sequence[str | bytes | float | None]) -> list[Any]:

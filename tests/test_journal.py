@@ -333,7 +333,7 @@ def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatc
 
 def test_events_of_runs_are_kept_in_order(begin: Open) -> None:
     journal = begin(Shard(3, 8))
-    journal.count_inputs(20, 5)
+    journal.record_input_count(20, 5)
     journal.finish()
     later = Journal(journal.directory)
     started, inputs, finished = later.events()

@@ -83,7 +83,7 @@ def test_results_of_version_0_1_0_are_kept(database: Path, talk: Path, tmp_path:
     add(Results(database), tmp_path / "b.txt", talk)
     for _ in range(2):
         found = Results(database).find([Path("/out/a.txt")])["/out/a.txt"]
-        assert (found.options, found.state) == (None, (1, 2, 3, 4, 5))
+        assert (found.request, found.state) == (None, (1, 2, 3, 4, 5))
 
 
 WRITER = """

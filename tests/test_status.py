@@ -90,7 +90,7 @@ from cartesia_cli.scale.journal import Journal
 from cartesia_cli.scale.shards import parse_shard
 journal = Journal(Path(sys.argv[1]), parse_shard(sys.argv[2], {}) if sys.argv[2] else None)
 journal.start(command="the command")
-journal.count_inputs(10, 0)
+journal.record_input_count(10, 0)
 assert all(map(journal.claim, sys.argv[3]))
 print("ready", flush=True)
 sys.stdin.read()

@@ -125,7 +125,7 @@ class Journal:
             self._append(outcome)
         self._early.clear()
 
-    def count_inputs(self, inputs: int, skipped: int) -> None:
+    def record_input_count(self, inputs: int, skipped: int) -> None:
         """Append how many recordings the run has, once all are found, and how many of them were done before."""
         self._append(RunEvent(self.run, "inputs", time.time(), inputs=inputs, skipped=skipped))
 

@@ -192,7 +192,7 @@ class JobRunner:
                 return None
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_over or self._are_inputs_counted):
-                    self._outcomes.count_inputs(self._known, self._plan.done)
+                    self._outcomes.record_input_count(self._known, self._plan.done)
                     self._observer.all_found()
                 self._is_over = True
                 if self._deferred:
@@ -219,7 +219,7 @@ class JobRunner:
         """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
         if self._config.bucket is not None:
             return self._config.bucket.left(job)
-        if not self._outcomes.is_changed(job.input):
+        if not self._outcomes.was_finished_elsewhere(job.input):
             return job
         from .resume import unfinished  # start-up: other runs are rare
 
@@ -258,7 +258,7 @@ class JobRunner:
             raise
         stops = error is not None and is_account_error(error)
         if error is not None and not stops:
-            self._outcomes.failed(job.input, self._config.request, error)
+            self._outcomes.record_failed(job.input, self._config.request, error)
         with self._lock:
             if number < len(self._plan.first) and not stops:
                 self._done.add(number)
@@ -354,7 +354,7 @@ class JobRunner:
             write_error = combine_errors([write_error, error])
         combined = config.matches is not None and config.matches.combined
         if (written or write_error is None) and not combined:
-            self._outcomes.done(planned, written, done.audio, config, transcript.duration or 0.0, done.credits)
+            self._outcomes.record_done(planned, written, done.audio, config, transcript.duration or 0.0, done.credits)
         if write_error is not None:
             raise write_error
         with self._lock:

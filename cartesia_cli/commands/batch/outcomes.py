@@ -1,7 +1,8 @@
-"""What became of recordings: in the journal of --output-dir; of files elsewhere, in the user's record of results.
+"""Records and looks up what became of recordings: in the journal of --output-dir, and in the user's record of results.
 
-The journal comes first when results are looked up, because it is of this directory, whoever wrote it. The user's record
-also knows what versions without a journal wrote there.
+Files in --output-dir are recorded in its journal, others in the user's record. The journal comes first when results are
+looked up, because it is of this directory, whoever wrote it. The user's record also knows what versions without a
+journal wrote there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...directories import state_dir
 from ...errors import CliError
-from ...fingerprint import Fingerprint, fingerprint
+from ...fingerprint import FileState, Fingerprint, fingerprint
 from ...output import Selection
 from ...output.console import Reporter
 from ...protocol.batch import DEFAULT_LANGUAGE, BatchOptions
@@ -32,7 +33,7 @@ if TYPE_CHECKING:  # start-up: most runs have no journal
     from .job import Job
 
 
-DEFAULTS = vars(Selection())
+SELECTION_DEFAULTS = vars(Selection())
 
 OPTION_NAMES = {
     "pattern": "grep",
@@ -66,29 +67,37 @@ def shard_key(item: Input) -> str:
 def describe_request(
     options: BatchOptions,
     selection: Selection | None = None,
-    segment: tuple[float, float] | None = None,
+    time_range: tuple[float, float] | None = None,
     speakers: Sequence[str] | None = None,
 ) -> str:
     """What the content of a result depends on besides its recording, in words: model, language, which part of the
     recording was transcribed, who speaks on its channels, and which part of the transcript was selected. What only
     changes its layout is left out.
+
+    time_range   offset and duration of the part that was transcribed, in seconds; None: the whole recording
     """
     words = [f"model {options.model}", f"language {(options.language or DEFAULT_LANGUAGE).lower()}"]
-    if segment is not None:
-        words.append(f"segment {segment[0]:g}+{segment[1]:g}")
+    if time_range is not None:
+        words.append(f"segment {time_range[0]:g}+{time_range[1]:g}")
     if speakers is not None:
         words.append(" ".join(["speakers by channel", *filter(None, [",".join(speakers)])]))
-    for name, default in DEFAULTS.items():
+    for name, default in SELECTION_DEFAULTS.items():
         value = default if selection is None else getattr(selection, name)
         if value != default:
             words.append(f"{OPTION_NAMES.get(name, name.replace('_', ' '))} {value}")
     return ", ".join(words)
 
 
-def request_of(file: Path, job: Job, config: BatchConfig) -> str:
-    """`describe_request` for the content of one of a job's files: the response file has the whole transcript."""
-    selection = None if file is job.response_file else config.layout.selection
-    return describe_request(config.request, selection, job.input.segment, config.speakers)
+def describe_job_request(job: Job, config: BatchConfig) -> str:
+    """`describe_request` for the results of a job."""
+    return describe_request(config.request, config.layout.selection, job.input.segment, config.speakers)
+
+
+def describe_file_request(file: Path, job: Job, config: BatchConfig) -> str:
+    """`describe_request` for one of a job's files: the response file has the whole transcript."""
+    if file is job.response_file:
+        return describe_request(config.request, None, job.input.segment, config.speakers)
+    return describe_job_request(job, config)
 
 
 def has_journal(output_dir: Path) -> bool:
@@ -99,7 +108,7 @@ def has_journal(output_dir: Path) -> bool:
 
 
 def open_outcomes(output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> OutcomeStore:
-    """The outcomes that earlier runs have recorded are read; nothing is written yet.
+    """A store with what earlier runs have recorded. Nothing is written yet.
 
     output_dir   None: results go elsewhere, and no journal is kept
     """
@@ -114,19 +123,19 @@ def open_outcomes(output_dir: Path | None, shard: Shard | None, reporter: Report
 class OutcomeStore:
     """The results of earlier runs, and what becomes of the recordings of this one.
 
-    results    of the user
-    journal    None without --output-dir
-    unusable   recordings that couldn't be read
-    untried    recordings that --retry-failed is not about, although they aren't done
+    results       of the user
+    journal       None without --output-dir
+    unusable      recordings that couldn't be read
+    not_retried   recordings that --retry-failed leaves out, although they aren't done
     """
 
     def __init__(self, results: Results, journal: Journal | None = None) -> None:
         self._results, self._journal = results, journal
-        self.unusable = self.untried = 0
+        self.unusable = self.not_retried = 0
 
     @contextmanager
     def run(self, make_command: Callable[[], str | None]) -> Iterator[None]:
-        """Record that a run has begun, and after the block that it has ended. Before it, nothing is written.
+        """Record that a run has begun, and after the block that it has ended. Nothing is written before the block.
 
         make_command   returns the command that does what is left of it, or None
         """
@@ -142,14 +151,14 @@ class OutcomeStore:
         finally:
             self._journal.finish(stopped=stopped)
 
-    def count_inputs(self, to_do: int, done: int) -> None:
+    def record_input_count(self, to_do: int, skipped: int) -> None:
         """Record how many recordings the run has, when all are known, besides those that are unusable.
 
-        done   those that were done before
+        skipped   those that were done before, and those that --retry-failed leaves out
         """
         if self._journal is not None:
-            total = to_do + done + self.unusable
-            self._journal.count_inputs(total, done - self.untried)
+            # In the journal, a recording that was skipped counts as done.
+            self._journal.record_input_count(to_do + skipped + self.unusable, skipped - self.not_retried)
 
     def find(self, files: Iterable[Path]) -> dict[str, Result]:
         """The results among these files, by their absolute paths, links resolved."""
@@ -182,18 +191,18 @@ class OutcomeStore:
         if self._journal is not None:
             self._journal.release(recording_name(item))
 
-    def is_changed(self, item: Input) -> bool:
-        """Whether another run has ended with a recording since this one began."""
+    def was_finished_elsewhere(self, item: Input) -> bool:
+        """Whether another run has done a recording, or failed with it, since the journal was opened."""
         return self._journal is not None and self._journal.outcome_elsewhere(recording_name(item)) is not None
 
     def has_failed(self, item: Input) -> bool:
         """Whether a recording failed the last time, as far as that is known."""
-        last = self._last(item)
+        last = self._last_outcome(item)
         return last is not None and last.state == "failed"
 
-    def done_before(self, job: Job) -> None:
-        """Record that a recording is done, by an earlier run, if a later one has failed with it."""
-        last = self._last(job.input)
+    def restore_done(self, job: Job) -> None:
+        """Record again that an earlier run has done a recording, if a later one has failed with it."""
+        last = self._last_outcome(job.input)
         if self._journal is None or last is None or last.state != "failed":
             return
         made = [one for one in self._journal.find_results(job.files).values() if one.recording == last.recording]
@@ -204,14 +213,14 @@ class OutcomeStore:
 
     def select_failed(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that --retry-failed is about, by the journal."""
-        self.untried += sum(self._last(job.input) is None for job in jobs)
+        self.not_retried += sum(self._last_outcome(job.input) is None for job in jobs)
         return [job for job in jobs if self.has_failed(job.input)]
 
-    def _last(self, item: Input) -> RecordingOutcome | None:
+    def _last_outcome(self, item: Input) -> RecordingOutcome | None:
         """How a recording ended the last time; None if that isn't known."""
         return None if self._journal is None else self._journal.outcome(recording_name(item))
 
-    def done(
+    def record_done(
         self,
         job: Job,
         written: Iterable[Path],
@@ -220,9 +229,9 @@ class OutcomeStore:
         seconds: float,
         credits: float | None,
     ) -> None:
-        """Record the files of a job.
+        """Record that a recording is done, and its files.
 
-        written   those of them that could be written
+        written   those of the job's files that could be written
         audio     the recording as it was sent; None if it couldn't be read: then its files aren't recorded
         seconds   of audio
         credits   that it cost; None on this machine
@@ -230,52 +239,60 @@ class OutcomeStore:
         written = list(written)
         if self._journal is None and not written:
             return
-        listed = None if job.input.remote_state is None else job.input.remote_state.to_numbers()
-        selection, segment = config.layout.selection, job.input.segment
-        wanted = describe_request(config.request, selection, segment, config.speakers)
-        files: dict[str, str] = {}
-        for file in written:
-            if audio is None or (content := fingerprint(file)) is None:
-                continue
-            options = request_of(file, job, config)
-            name = self._journal.relative(os.path.realpath(file)) if self._journal is not None else None
-            if name is not None and options == wanted:
-                files[name] = content.digest
-            else:
-                self._results.add(file, content.digest, source_of(job.input), audio, options)
         self._add(
             job.input,
             "done",
             audio=None if audio is None else audio.digest,
-            stat=None if audio is None else listed if job.input.origin else audio.state,
-            options=wanted,
+            stat=None if audio is None else _recording_state(job.input, audio),
+            options=describe_job_request(job, config),
             model=config.model,
-            files=files,
+            files={} if audio is None else self._record_files(job, written, audio, config),
             seconds=seconds,
             credits=credits,
         )
 
-    def failed(self, item: Input, options: BatchOptions, error: CliError) -> None:
+    def _record_files(
+        self, job: Job, written: Iterable[Path], audio: Fingerprint, config: BatchConfig
+    ) -> dict[str, str]:
+        """Record in the user's record the files that the job's line in the journal can't have: those outside of the
+        output directory, and the response file if only a part of the transcript was selected, because the line has one
+        request for all files. Returns the others with their digests, for that line.
+        """
+        in_journal: dict[str, str] = {}
+        for file in written:
+            if (content := fingerprint(file)) is None:
+                continue
+            request = describe_file_request(file, job, config)
+            name = None if self._journal is None else self._journal.relative(os.path.realpath(file))
+            if name is not None and request == describe_job_request(job, config):
+                in_journal[name] = content.digest
+            else:
+                self._results.add(file, content.digest, source_of(job.input), audio, request)
+        return in_journal
+
+    def record_failed(self, item: Input, options: BatchOptions, error: CliError) -> None:
         """Record that a recording has no results, and why."""
         self._add(
             item,
             "failed",
-            options=describe_request(options, segment=item.segment),
+            options=describe_request(options, time_range=item.segment),
             model=options.model,
             error={"type": error.type, "message": error.message},
         )
 
-    def failed_before(self, item: Input, options: BatchOptions, error: CliError) -> None:
+    def record_unusable(self, item: Input, options: BatchOptions, error: CliError) -> None:
         """Record that a recording is unusable, before anything is sent."""
         self.unusable += 1
-        self.failed(item, options, error)
+        self.record_failed(item, options, error)
 
-    def _add(self, item: Input, state: RecordingState, **facts: Any) -> None:
-        """Append a line to the journal. `facts`: fields of RecordingOutcome."""
+    def _add(self, item: Input, state: RecordingState, **fields: Any) -> None:
+        """Append a line to the journal. `fields`: those of RecordingOutcome that are known."""
         if self._journal is not None:
             from ...scale.journal_lines import RecordingOutcome
 
-            self._journal.add(RecordingOutcome(recording_name(item), state, source_of(item), run="", time=0.0, **facts))
+            self._journal.add(
+                RecordingOutcome(recording_name(item), state, source_of(item), run="", time=0.0, **fields)
+            )
 
     def _in_journal(self, journal: Journal, recording: Path, folder: Path) -> list[Result]:
         try:
@@ -299,3 +316,10 @@ class OutcomeStore:
             outcome.options,
             name=outcome.recording,
         )
+
+
+def _recording_state(item: Input, audio: Fingerprint) -> FileState | None:
+    """What changes when the content of an input does, without reading it. None if that isn't known."""
+    if item.origin is None:
+        return audio.state
+    return None if item.remote_state is None else item.remote_state.to_numbers()

@@ -142,7 +142,7 @@ class BatchPlan:
         self.unusable += len(items)
         for item in items:
             if isinstance(item, Input):
-                self._outcomes.failed_before(item, self._options, error)
+                self._outcomes.record_unusable(item, self._options, error)
 
     def _claim_names(self, job: Job) -> bool:
         """Whether no other job of this run writes to the same files. The first jobs are compared by the output plan."""

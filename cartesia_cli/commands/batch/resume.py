@@ -18,7 +18,7 @@ from ...output.console import Reporter
 from ...remote_url import is_remote
 from ...results import Result
 from .inputs import Input
-from .outcomes import OutcomeStore, request_of, source_of
+from .outcomes import OutcomeStore, describe_file_request, source_of
 from .output_plan import Targets, existing_results
 from .stdin import STDIN
 from .transcriber import cached_response
@@ -47,7 +47,7 @@ def pending(
         try:
             left = unfinished(job, config, outcomes)
             if left is None:
-                outcomes.done_before(job)
+                outcomes.restore_done(job)
             elif (old := _renamed(left, config, outcomes)) and not cached_response(job, config, reporter):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
@@ -88,7 +88,7 @@ def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | N
         name: file
         for name, file in job.targets.items()
         if file is not None
-        if not _is_finished(file, job.input, request_of(file, job, config), known, has_failed=has_failed)
+        if not _is_finished(file, job.input, describe_file_request(file, job, config), known, has_failed=has_failed)
     }
     left = with_outdated_files(job._replace(targets=targets), config, outcomes)
     return left if left.files else None
@@ -100,7 +100,7 @@ def with_outdated_files(job: Job, config: BatchConfig, outcomes: OutcomeStore) -
     """
     if (file := job.response_file) is not None:
         try:
-            wanted = request_of(file, job, config)
+            wanted = describe_file_request(file, job, config)
             is_kept = _is_finished(file, job.input, wanted, outcomes.find([file]), has_failed=False)
         except UsageError:
             is_kept = True
@@ -123,8 +123,8 @@ def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result],
             return True
         raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
     if _is_from(result, item):
-        if result.options not in (None, wanted):
-            raise UsageError(f"{file} was made with {result.options}, not with {wanted}", hint=KEEP)
+        if result.request not in (None, wanted):
+            raise UsageError(f"{file} was made with {result.request}, not with {wanted}", hint=KEEP)
         return True
     if result.source != source_of(item):
         raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
@@ -139,12 +139,12 @@ def _renamed(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> list[Path
     """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in job.files:
-        wanted = request_of(file, job, config)
+        wanted = describe_file_request(file, job, config)
         orphans = [
             result.file
             for result in outcomes.of_same_content(job.input.path, file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
-            if result.options in (None, wanted) and not _has_source(result, job.input)
+            if result.request in (None, wanted) and not _has_source(result, job.input)
         ]
         if not orphans:
             return []

@@ -157,7 +157,7 @@ class TranscribeCommand:
                 command = partial(shell_commands.run_command, self._context, names)
                 self._stack.enter_context(self._outcomes.run(command))
             if plan.complete:
-                self._outcomes.count_inputs(len(plan.first), plan.done)
+                self._outcomes.record_input_count(len(plan.first), plan.done)
         if plan.error is not None:
             raise plan.error
         if dry_run:
