@@ -124,8 +124,8 @@ def covering_words(text: str, words: Sequence[Word]) -> tuple[Word, ...] | None:
 
 def _divide_gap(text: str, start: int, end: int) -> tuple[int, int, list[str]]:
     """Divide the text between two words: where the first one ends and the second one starts, with what adjoins them
-    without a space, and the words in between. If "wide" and "spaces" are given of "wide-open blue spaces", the first one
-    ends after "-open", and "blue" is in between.
+    without a space, and the words in between. If "wide" and "spaces" are given of "wide-open blue spaces", the first
+    one ends after "-open", and "blue" is in between.
     """
     word_end, next_start, separate = start, end, []
     for chunk in _CHUNK.finditer(text, start, end):
