@@ -24,7 +24,7 @@ from .commands import COMMANDS
 from .commands import options as given
 from .commands.configured_command import ConfiguredCommand, asks_for_json
 from .commands.option_sources import divided
-from .errors import CliError, Exit, InputError, Interrupted, OutputError, UsageError
+from .errors import CliError, Exit, InputError, Interrupted, OutputError, UsageError, internal_error
 from .output.console import Reporter
 from .output.files import StdoutClosed
 
@@ -169,8 +169,7 @@ def _as_cli_error(error: Exception, command: str | None) -> CliError:
         return UsageError(error.message if meant or name else error.format_message(), hint=f"{meant}{page} lists all")
     if isinstance(error, FileNotFoundError) and os.stat(os.curdir).st_nlink == 0:
         return InputError("the working folder doesn't exist any more", hint="change to another one with cd")
-    message = f"internal error: {type(error).__name__}: {error}"
-    return CliError(message, hint="--debug shows where; please report it")
+    return internal_error(error)
 
 
 def _expand_aliases(arguments: list[str]) -> list[str]:

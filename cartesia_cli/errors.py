@@ -120,6 +120,12 @@ class EngineError(CliError):
     stops_batch = True
 
 
+def internal_error(error: BaseException) -> CliError:
+    """An exception that no code has foreseen, as an error that can be reported."""
+    message = f"internal error: {type(error).__name__}: {error}"
+    return CliError(message, hint="--debug shows where; please report it")
+
+
 class Stopped(Exception):
     """A run is being stopped: a job gives up before it costs anything."""
 

@@ -505,7 +505,7 @@ def test_fault_of_the_program_is_reported_and_the_server_goes_on() -> None:
 
     said = io.StringIO()
     reporter = Reporter(said)
-    reporter.debug = True
+    reporter.debug = reporter.quiet = True
     with PageServer(0, Failing, on_error=reporter.internal_error) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -518,8 +518,11 @@ def test_fault_of_the_program_is_reported_and_the_server_goes_on() -> None:
             else:
                 assert connection.getresponse().read() == body
         server.shutdown()
-    first, *traceback = said.getvalue().splitlines()
-    assert first.startswith("internal error: ValueError: a fault; --debug shows where")
+    error, hint, *traceback = said.getvalue().splitlines()
+    assert (error, hint) == (
+        "error: internal error: ValueError: a fault",
+        "hint: --debug shows where; please report it",
+    )
     assert any("do_GET" in line for line in traceback)
 
 

@@ -99,7 +99,7 @@ class Day:
     def hear(self, *events: Event, after: float = 0.0) -> None:
         self.now += after
         for event in events:
-            self.dispatcher.dispatch(event)
+            self.dispatcher.event_received(event)
 
     def speak(self, start: float, stop: float, end: float | None = None, told: float | None = None) -> None:
         """Audio with speech in it, noticed as soon as it can be. told: when a `turn.start` comes."""

@@ -3,10 +3,10 @@
 Decoding runs ahead in its own thread, so that neither a slow disk nor a pipe that is still being written holds up the
 session. Blocks are due at absolute times, start + n * length: waiting for the length of a block after each would drift.
 Where the input pauses, silence is sent in its place, because a server disconnects a client that sends nothing for 15 s,
-and turns end by silence (docs: stt/troubleshooting).
+and turns end by silence (API docs: stt/troubleshooting).
 
 Must never be more than one block ahead of real time, nor catch up by more than CATCH_UP_SECONDS at once after a stall:
-realtime endpoints accept one second of audio per second (docs: stt).
+realtime endpoints accept one second of audio per second (API docs: stt).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 
 RATE = 16000
-"""Hz. The rate of the recognizers, which the API recommends (docs: stt-input-encodings)."""
+"""Hz. The rate of the recognizers, which the API recommends (API docs: stt-input-encodings)."""
 
 
 class AudioStore(Protocol):
@@ -71,7 +71,7 @@ def decode_pcm(data: bytes, encoding: str) -> Samples:
 
 
 def encode_s16le(samples: Samples) -> bytes:
-    """Encode samples as `pcm_s16le`, which the API recommends (docs: stt-input-encodings). Clips beyond -1..1."""
+    """Encode samples as `pcm_s16le`, which the API recommends (API docs: stt-input-encodings). Clips beyond -1..1."""
     data: bytes = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
     return data
 

@@ -156,7 +156,7 @@ class BatchClient:
         return encode_batch(response._replace(extra={})) if is_repeated else body
 
     def synthesize(self, request: Mapping[str, object], *, deadlines: Deadlines) -> bytes:
-        """`POST /tts/bytes`: text to a WAV file, for samples (docs: api-reference/tts/bytes)."""
+        """`POST /tts/bytes`: text to a WAV file, for samples (API docs: api-reference/tts/bytes)."""
         text = json.dumps(dict(request), ensure_ascii=False).encode()
         post = HttpRequest("POST", {"Content-Type": "application/json"}, text)
         address = build_url(self._base_url, "/tts/bytes")
@@ -169,7 +169,7 @@ class BatchClient:
         return self._send(Request("the sample", address, lambda progress: post, check, deadlines))
 
     def models(self, *, deadlines: Deadlines) -> "tuple[Model, ...]":
-        """`GET /models`: the models that transcribe (docs: api-reference/models/list)."""
+        """`GET /models`: the models that transcribe (API docs: api-reference/models/list)."""
         from ..protocol.models import MODELS_PATH, MODELS_QUERY, decode_models
 
         address = build_url(self._base_url, MODELS_PATH, MODELS_QUERY)

@@ -71,8 +71,8 @@ class RealtimeConnection:
     """An open session. Iterating yields its events.
 
     An `error` event ends a session, unless it refuses a `config`: such a one is yielded, as an Error whose `message` is
-    fit for the user, and nothing has changed (docs: stt/languages). A server that closes the connection because of a
-    `config`, without such an event, makes iteration raise SettingsRefused.
+    fit for the user, and nothing has changed (API docs: stt/languages). A server that closes the connection because of
+    a `config`, without such an event, makes iteration raise SettingsRefused.
 
     Iteration raises the reason when the session ends too early. If the server sent text that can't be read, it raises
     a ProtocolError after all events, because the transcript is incomplete.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # needs the extra [local]
 T = TypeVar("T")
 
 CLOUD_JOBS, MAX_CLOUD_JOBS = 4, 32
-"""Recordings at once in the cloud: at first, and at most. The plans allow 8 to 60 (docs: concurrency-limits)."""
+"""Recordings at once in the cloud: at first, and at most. The plans allow 8 to 60 (API docs: concurrency-limits)."""
 
 MAX_LOCAL_JOBS = 8
 """Most recordings at once on this machine by default. With more cores, several work on each recording: what is done in

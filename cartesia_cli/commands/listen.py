@@ -169,7 +169,7 @@ def listen(
         reporter,
         view,
         manual=config.endpoint is MANUAL,
-        pushes=push_to_talk,
+        push_to_talk=push_to_talk,
         counts_silence=config.finalize,
         billed=choice.base_url is not None,
     )

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from ..errors import CliError
+from ..errors import CliError, internal_error
 from ..redaction import Redactor, is_long
 from .batch_observer import BatchObserver
 from .sanitize import one_line, printable
@@ -33,12 +33,13 @@ MIN_WRAP_COLUMNS = 10
 
 
 class Reporter:
-    """Prints messages to stderr, from any thread. Must never show a key, wherever it comes from, nor let a message move
-    the cursor.
+    """Prints messages to stderr, from any thread. Must never let a message move the cursor, nor show a key, wherever it
+    comes from, except in the transcript itself.
 
     quiet            only errors
     verbose          details as well
     as_json          errors as one JSON object each, for programs that read JSON
+    debug            tracebacks of errors as well
     color            auto, always or never
     help_requested   whether only help is requested
     options          of the running command, so that hints don't name others; None before it is known
@@ -66,7 +67,7 @@ class Reporter:
 
     def warn(self, sentence: str, about: str = "") -> None:
         """Print a warning. `about`: name of the input that it is about."""
-        self.info(f"warning: {about}{': ' * bool(about)}{sentence}")
+        self.info(f"warning: {about}: {sentence}" if about else f"warning: {sentence}")
 
     def detail(self, sentence: str) -> None:
         if self.verbose:
@@ -95,7 +96,7 @@ class Reporter:
 
     def internal_error(self, error: BaseException) -> None:
         """Print an error that isn't the user's and doesn't end the run."""
-        self.info(f"internal error: {type(error).__name__}: {error}; --debug shows where; please report it")
+        self.error(internal_error(error))
         if self.debug:
             self.print_traceback(error)
 
@@ -110,11 +111,11 @@ class Reporter:
                 cut = shown[:MAX_TRACEBACK_LINE]
                 self._print_redacted(shown if cut == shown else f"{cut}…")
 
-    def print_lines(self, picture: Callable[[int, str], str]) -> None:
-        """Print what the user asked for, even if quiet. `picture` gets the columns and the encoding of the terminal."""
+    def print_lines(self, render: Callable[[int, str], str]) -> None:
+        """Print what the user asked for, even if quiet. `render` gets the columns and the encoding of the terminal."""
         from .terminal_rows import terminal_size
 
-        for line in picture(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
+        for line in render(terminal_size(self._stream).columns, self._stream.encoding or "utf-8").splitlines():
             self._print_redacted(line)
 
     def print_segment(self, text: str) -> None:
@@ -142,7 +143,7 @@ class Reporter:
         """
         from .live_view import LiveView
 
-        view = LiveView(self._stream, colored=self.is_colored(), lock=self._lock, active=self._is_visible())
+        view = LiveView(self._stream, colored=self.is_colored(), lock=self._lock, active=self._can_show_rows())
         with self._showing(view):
             yield view
 
@@ -153,22 +154,22 @@ class Reporter:
         """The progress of a batch while the block runs: rows on a terminal, elsewhere a line now and then if `lines`.
 
         local           whether the recordings cost nothing
-        pause_seconds   returns how long no recording may be sent from now on
+        pause_seconds   returns how many seconds pass until recordings may be sent again
         """
-        if self.quiet or not (lines or self._is_visible()):
+        if self.quiet or not (lines or self._can_show_rows()):
             yield BatchObserver()
             return
         from .batch_progress import REDRAW_INTERVALS, BatchProgress, BatchView, line_intervals
         from .batch_rows import BatchRows
 
-        progress_shown_by = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
-        if self._is_visible():
+        make_progress = partial(BatchProgress, local=local, pause_seconds=pause_seconds)
+        if self._can_show_rows():
             view = BatchView(self._stream, self._lock, self._environ, colored=self.is_colored())
-            with self._showing(view), progress_shown_by(view.show_state, REDRAW_INTERVALS) as progress:
+            with self._showing(view), make_progress(view.show_state, REDRAW_INTERVALS) as progress:
                 yield progress
         else:
             renderer = BatchRows(self._stream.encoding or "utf-8", colored=False)
-            with progress_shown_by(lambda state: self.info(renderer.sentence(state)), line_intervals()) as progress:
+            with make_progress(lambda state: self.info(renderer.sentence(state)), line_intervals()) as progress:
                 yield progress
 
     @contextmanager
@@ -199,8 +200,10 @@ class Reporter:
             return
         with self._lock:
             self._view.clear()
-            yield
-            self._view.redraw()
+            try:
+                yield
+            finally:
+                self._view.redraw()
 
     def copy(self, text: str) -> None:
         """Copy a text to the terminal's clipboard, and say so. Raises OutputError as `clipboard.copy` does."""
@@ -226,7 +229,7 @@ class Reporter:
         """A sentence without keys."""
         return self._redactor.redact(sentence)
 
-    def _is_visible(self) -> bool:
+    def _can_show_rows(self) -> bool:
         return not self.quiet and self._stream.isatty() and self._environ.get("TERM") != "dumb"
 
     def _print_redacted(self, text: str) -> None:

@@ -14,7 +14,7 @@ clock. Its invariants, checked by property tests:
     decode is total           any frame gives an event or a ProtocolError, nothing else
     decode(encode(e)) == e    for every event, command and batch response
     nothing is discarded      unknown and malformed fields are kept in `extra`, and an event of an unknown type is an
-                              Unknown: within an API version the server may add both (docs: api-conventions)
+                              Unknown: within an API version the server may add both (API docs: api-conventions)
 
 Sources in parentheses are pages of Cartesia's documentation: "batch" is api-reference/stt/transcribe, "manual"
 api-reference/stt/websocket, "turns" api-reference/stt/turns/websocket, "errors" use-the-api/api-errors, "keyterms"

@@ -29,8 +29,8 @@ OPENAI_FIELDS = {
     "stream": ("false", "False"),
     "include": (),
 }
-"""Fields of OpenAI's endpoint that Cartesia's lacks (docs: migrate-from-open-ai), and their values that change nothing:
-its responses are always JSON.
+"""Fields of OpenAI's endpoint that Cartesia's lacks (API docs: migrate-from-open-ai), and their values that change
+nothing: its responses are always JSON.
 """
 
 

@@ -1,7 +1,7 @@
 """Constants and addresses of the API: routes, encodings, models, prices, headers, URLs.
 
 The list of models is for completion and warnings. It must never reject a value: within an API version the server may
-add new ones (docs: api-conventions).
+add new ones (API docs: api-conventions).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ API_VERSION = "2026-03-01"
 BASE_URL = "https://api.cartesia.ai"
 
 HTTP_ROUTES = {"stt": "/stt", "openai": "/audio/transcriptions"}
-"""The two routes of the batch endpoint, which take the same parameters (docs: migrate-from-open-ai)."""
+"""The two routes of the batch endpoint, which take the same parameters (API docs: migrate-from-open-ai)."""
 
 ENCODINGS = {"pcm_s16le": 2, "pcm_s32le": 4, "pcm_f16le": 2, "pcm_f32le": 4, "pcm_mulaw": 1, "pcm_alaw": 1}
 """Encodings of headerless audio, with their bytes per sample (batch, manual, turns)."""
 
 BATCH_MODEL = "ink-whisper"
-"""The model for recordings if none is named (docs: api-reference/stt/transcribe)."""
+"""The model for recordings if none is named (API docs: api-reference/stt/transcribe)."""
 
 BATCH_MODELS = (BATCH_MODEL, "ink-whisper-2025-06-04")
 MODELS = (*BATCH_MODELS, "ink-2", "ink-preview")
@@ -166,8 +166,8 @@ def is_unencrypted(base_url: str) -> bool:
 def check_encryption(base_url: str, *, allowed: bool) -> None:
     """Raises UsageError for plain http to another machine, unless the user has allowed that by name.
 
-    Cartesia may revoke keys that are sent unencrypted (docs: api-conventions). Servers that somebody runs themselves
-    speak plain http (docs: self-hosted/architecture).
+    Cartesia may revoke keys that are sent unencrypted (API docs: api-conventions). Servers that users run themselves
+    speak plain http (API docs: self-hosted/architecture).
     """
     if is_unencrypted(base_url) and not allowed:
         raise UsageError(

@@ -112,7 +112,7 @@ class TurnEnd(Event):
     """The final text of the turn, including the space that joins it to the previous turn.
 
     words       not from Cartesia; the local server sends them when they are requested
-    languages   heard in the most recent audio; from ink-preview only (docs: stt/languages)
+    languages   heard in the most recent audio; from ink-preview only (API docs: stt/languages)
     """
 
     kind = "turn.end"

@@ -33,7 +33,7 @@ class Word(NamedTuple):
 
 
 class DetectedLanguage(NamedTuple):
-    """A language that the server heard (docs: stt/languages).
+    """A language that the server heard (API docs: stt/languages).
 
     language     its code, such as `hi`
     confidence   0 to 1; None if the server gave none

@@ -1,7 +1,7 @@
 """Languages: their names, and the values of `--language` that are no code of the API.
 
 The codes are those of ink-whisper, mostly ISO 639-1. The lists are for completion and warnings, and must never reject a
-value: within an API version the server may add new ones (docs: api-conventions).
+value: within an API version the server may add new ones (API docs: api-conventions).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LANGUAGE_NAMES = dict(
 """Code to its English name. Those of ink-whisper are in the order of the batch reference."""
 
 HINT_LANGUAGES = tuple(code for code in LANGUAGE_NAMES if code not in CHINESE_SCRIPTS)
-"""Codes that may be language hints: the 44 of ink-preview are among these (docs: stt/languages)."""
+"""Codes that may be language hints: the 44 of ink-preview are among these (API docs: stt/languages)."""
 
 LANGUAGES = tuple(code for code in HINT_LANGUAGES if code != "or")
 """Languages of ink-whisper."""

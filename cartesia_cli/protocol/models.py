@@ -18,7 +18,7 @@ from .languages import LANGUAGES
 MODELS_PATH = "/models"
 
 MODELS_QUERY = (("capability", "stt"),)
-"""Without it, the list also has models that speak (docs: api-reference/models/list)."""
+"""Without it, the list also has models that speak (API docs: api-reference/models/list)."""
 
 STREAM, BATCH = "stream", "batch"
 """The documented modes of a model that transcribes: the realtime endpoints, and the batch endpoint."""
@@ -52,7 +52,7 @@ MODELS_AT_RELEASE = (
     Model("ink-whisper-2025-06-04", (STREAM, BATCH), LANGUAGES),
 )
 """The models in the documentation on RELEASED_ON. The 44 languages of ink-preview are listed there only
-(docs: stt/languages)."""
+(API docs: stt/languages)."""
 
 
 def decode_models(body: str | bytes) -> tuple[Model, ...]:

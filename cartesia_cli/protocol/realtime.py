@@ -76,7 +76,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Change settings during a session, on both endpoints. What isn't named stays as it is (docs: stt/languages).
+    """Change settings during a session, on both endpoints. What isn't named stays as it is (API docs: stt/languages).
 
     There is no answer but to a refusal: an `error` event, after which nothing has changed and the session goes on.
 
@@ -224,7 +224,7 @@ class RealtimeOptions:
 
     def language_hints_error(self) -> ApiError | None:
         """Why a server refuses the language hints. It does so with an `error` event once the connection is open, and
-        then closes it (docs: stt/languages), so `parse` lets them pass.
+        then closes it (API docs: stt/languages), so `parse` lets them pass.
         """
         if not self.language_hints:
             return None
@@ -342,7 +342,7 @@ def language_hints_problem(hints: Sequence[str]) -> str | None:
 
 
 _BASE_CODE = re.compile("[a-z]{2,3}")
-"""`pt`, but not `pt-BR` (docs: stt/languages)."""
+"""`pt`, but not `pt-BR` (API docs: stt/languages)."""
 
 
 def keyterms_problem(keyterms: Sequence[str]) -> str | None:

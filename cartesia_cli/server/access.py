@@ -17,7 +17,7 @@ class AccessControl:
     """Checks what every request must have, and counts those that are being answered.
 
     key            the API key that every request must have, or None
-    concurrency    batch requests and realtime sessions together (docs: concurrency-limits-and-timeouts)
+    concurrency    batch requests and realtime sessions together (API docs: concurrency-limits-and-timeouts)
     lenient        whether a request may leave out the API version
     """
 

@@ -46,7 +46,7 @@ from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_
 from .uploads import Uploads
 
 DEFAULT_CONCURRENCY = 8
-"""Requests and sessions at once before a 429: Cartesia's free plan (docs: concurrency-limits-and-timeouts)."""
+"""Requests and sessions at once before a 429: Cartesia's free plan (API docs: concurrency-limits-and-timeouts)."""
 
 MAX_BODY_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
@@ -171,7 +171,7 @@ def _build_app(
         return JSONResponse({"data": [], "has_more": False})
 
     async def models(request: Request) -> Response:
-        """The models, for which no key is needed (docs: api-reference/models/list). All transcribe, and none speaks."""
+        """The models, for which no key is needed (API docs: api-reference/models/list). All of them transcribe."""
         access.check_version(request.headers.get("cartesia-version", ""))
         return respond(encode_models(listed if request.query_params.get("capability", "stt") == "stt" else ()))
 

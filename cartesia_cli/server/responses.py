@@ -35,7 +35,7 @@ class ServerIdentity:
 
 
 def error_response(error: ApiError, request_id: str | None = None) -> Response:
-    """An error with the documented body (docs: api-errors): to a request, or to a WebSocket's handshake.
+    """An error with the documented body (API docs: api-errors): to a request, or to a WebSocket's handshake.
 
     request_id   None: a new one
     """

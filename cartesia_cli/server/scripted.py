@@ -30,7 +30,7 @@ from .script_player import HandshakeRefused, ScriptPlayer
 from .uploads import Uploads
 
 ERROR_CODES = {402: "quota_exceeded", 429: "concurrency_limited"}
-"""The `error_code` of a status (docs: api-errors)."""
+"""The `error_code` of a status (API docs: api-errors)."""
 
 
 class ScriptedBatchEndpoint:

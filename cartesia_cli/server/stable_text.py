@@ -1,7 +1,7 @@
 """The text of an utterance that is still being spoken: it only ever grows.
 
 A recognizer that gets a growing utterance again and again changes the last words. Text that the API sends is
-final (docs: stt/turns). So a word is emitted when the recognizer is sure of it, or when the hypotheses agree on it
+final (API docs: stt/turns). So a word is emitted when the recognizer is sure of it, or when the hypotheses agree on it
 (local agreement) while more than a second of audio follows, and on all words before it; the latest words are withheld.
 Emitted text can't be taken back: later hypotheses are aligned with it and continue where it ends.
 

@@ -27,12 +27,12 @@ Marker = VadEvent | Command
 class EventDispatcher:
     """Applies events to the tracker, and the tracker's facts to the send buffer, the observer and the writer.
 
-    now            a clock, seconds
-    write          receives every update, timed from the start of the session
-    has_speech     whether the endpointer heard speech
-    has_text       whether the server sent any text, white space aside
-    is_answered    whether the server has sent any event on this connection, besides the first one and unknown ones
-    settled_at     when a segment was settled last, or `close` was about to be sent
+    now                  a clock, seconds
+    write                receives every update, timed from the start of the session
+    has_speech           whether the endpointer heard speech
+    has_text             whether the server sent any text, white space aside
+    has_received_event   whether an event came over this connection, other than the first one and unknown ones
+    settled_at           when a segment was settled last, or `close` was about to be sent
 
     needs_new_connection   whether the tracker wants audio to be sent again, over another connection
     """
@@ -48,7 +48,7 @@ class EventDispatcher:
     ) -> None:
         self._buffer, self._tracker, self._timeline, self._now = buffer, tracker, tracker.timeline, now
         self._write, self._observer = write, observer
-        self.has_speech = self.has_text = self.is_answered = self.needs_new_connection = False
+        self.has_speech = self.has_text = self.has_received_event = self.needs_new_connection = False
         self.settled_at = 0.0
 
     @property
@@ -93,9 +93,9 @@ class EventDispatcher:
             case Close():
                 self.settled_at = self._now()
 
-    def dispatch(self, event: Event) -> None:
+    def event_received(self, event: Event) -> None:
         """An event was received."""
-        self.is_answered = self.is_answered or not isinstance(event, Connected | Unknown)
+        self.has_received_event = self.has_received_event or not isinstance(event, Connected | Unknown)
         self._apply(self._tracker.process(event, self._now()))
 
     def rewind(self, *, was_idle: bool = False) -> None:
@@ -110,18 +110,18 @@ class EventDispatcher:
         self._tracker.rewind(position, skips_audio=resume > self._buffer.acknowledged)
         self._timeline.rewind(position)
         self._observer.rewound(position)
-        self.is_answered = self.needs_new_connection = False
+        self.has_received_event = self.needs_new_connection = False
         if not was_idle:
             self.notify("reconnected", f"reconnected: {max(0.0, sent - position):.1f} s of audio are sent again")
 
     def confirm_end(self) -> bool:
-        """Whether the session may end with a connection that ended well. Otherwise audio was skipped that may have no
-        answer: a new connection has to start at `resume_offset`, which has changed.
+        """Whether the session may end now that a connection has ended well. Otherwise `resume_offset` has changed: a
+        new connection has to start there, because audio after it was skipped and may have no answer.
         """
         return self._tracker.confirm_end()
 
     def replace_rest(self, segments: Iterable[Segment]) -> None:
-        """Take `segments` for all audio from `resume_offset` on: it was transcribed by a batch request."""
+        """Use `segments` as the transcript of all audio from `resume_offset` on: a batch request has transcribed it."""
         self._settle_dropped()
         self._timeline.sent = self._buffer.seconds(self._buffer.written)
         self._publish(self._tracker.replace_rest([*segments]))

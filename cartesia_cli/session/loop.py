@@ -292,7 +292,7 @@ class Session:
         seconds_open   how long the connection was open
         """
         progress = self._dispatcher.resume_offset + self._buffer.sent
-        worked = self._dispatcher.is_answered or seconds_open >= WORKING_SECONDS
+        worked = self._dispatcher.has_received_event or seconds_open >= WORKING_SECONDS
         delay = self._reconnect_policy.next_delay(progress, worked=worked)
         if delay is None:
             raise lost
@@ -397,7 +397,7 @@ class Session:
             if isinstance(event, Error):
                 self._config_refused(event.message or "")
                 continue
-            self._dispatcher.dispatch(event)
+            self._dispatcher.event_received(event)
             if self._dispatcher.needs_new_connection:
                 raise NetworkError("the resent audio doesn't match what was transcribed before")
             if not isinstance(event, Unknown):  # the server is alive, but this doesn't bring any text nearer

@@ -52,7 +52,7 @@ class ReconnectPolicy:
 
 
 CATCH_UP_SPEED = 2.0
-"""Maximum speed, as a multiple of real time. The documentation allows only real time (docs: stt, "in real time"). A
+"""Maximum speed, as a multiple of real time. The documentation allows only real time (API docs: stt, "in real time"). A
 session with a backlog tries twice that, and goes back to real time if the connection is lost again."""
 
 RETRY_FAST_AFTER_SECONDS = 60.0

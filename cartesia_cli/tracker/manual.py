@@ -1,7 +1,7 @@
 """The tracker of the manual endpoint: deltas are joined verbatim and settled at `flush_done`.
 
 The texts of the segments, joined, are exactly the final text that the server sent. Text is never stripped,
-padded or dropped, whatever the order of events (docs: stt/common-pitfalls).
+padded or dropped, whatever the order of events (API docs: stt/common-pitfalls).
 
     acknowledged   `flush_done`, the answer to `finalize`, acknowledges all audio before that `finalize`, to the sample;
                    if there was speech but no text yet, only once the text comes after it

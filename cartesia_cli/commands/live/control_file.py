@@ -4,7 +4,7 @@
     {"type": "finalize"}
     {"type": "close"}
 
-They are the commands of the API (docs: stt/languages, stt/turns), spelled in the same way for both endpoints; `close`
+They are the commands of the API (API docs: stt/languages, stt/turns), spelled alike for both endpoints; `close`
 finishes the session. Lines that are there at the start are carried out then, the others as they are written, by any
 number of writers one after the other. A line that can't be carried out is reported with its number; it changes nothing.
 """

@@ -1,6 +1,6 @@
 """What keys and signals do to a live session: finalize, pause, push-to-talk, marks, undo and changes of its settings.
 
-Must never open a device or end a session by itself.
+Must never open a device, nor reach into a session except by its `Controls`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 from ...audio.input_check import InputMonitor
 from ...audio.pcm import RATE, AudioBlock, Silence
-from ...audio.wav_writer import AudioSource as AudioSource
+from ...audio.wav_writer import BYTES_PER_SAMPLE, AudioSource
 from ...output.console import Reporter
 from ...output.live_view import LiveView
 from ...protocol.realtime import (
@@ -44,27 +44,27 @@ class PausableSource:
     """A microphone that can be paused, and that warns about problems with its sound.
 
     While it is paused, manual mode sends nothing. Auto mode sends silence at the same rate, which is billed: its server
-    would otherwise wait for audio forever, and turns end by silence (docs: stt/troubleshooting).
+    would otherwise wait for audio forever, and turns end by silence (API docs: stt/troubleshooting).
 
-    paused          whether the microphone is off, at first and as keys have it later
-    sends_silence   whether silence is sent while it is off
-    on_first        called when the first audio arrives
-    rate            sample rate in Hz
+    paused           whether the microphone is off: at first, and then as keys change it
+    sends_silence    whether silence is sent while it is off
+    on_first_block   called when the first audio arrives
+    rate             sample rate in Hz
     """
 
     def __init__(
         self,
         source: AudioSource,
         warn: Callable[[str], None],
-        on_first: Callable[[], None],
+        on_first_block: Callable[[], None],
         *,
         sends_silence: bool,
         paused: bool = False,
         rate: int = RATE,
     ) -> None:
         self.paused = paused
-        self._source, self._warn, self._on_first, self._sends_silence = source, warn, on_first, sends_silence
-        self._rate = rate
+        self._source, self._warn, self._on_first_block = source, warn, on_first_block
+        self._sends_silence, self._rate = sends_silence, rate
 
     async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
         monitor, first = InputMonitor(self._rate), True
@@ -73,14 +73,14 @@ class PausableSource:
             async for block in blocks:
                 if first:
                     first = False
-                    self._on_first()
+                    self._on_first_block()
                 if self.paused:
                     size = len(block.pcm)
                     if self._sends_silence:
                         yield AudioBlock(silence.read(position, size), silence, position)
                         position += size
                     else:
-                        yield Skipped(size / 2 / self._rate)
+                        yield Skipped(size / BYTES_PER_SAMPLE / self._rate)
                 else:
                     for problem in monitor.check(block.samples):
                         self._warn(problem)
@@ -107,7 +107,7 @@ class _Prompt:
         text = self.text if self.setting == "keyterms" else self.text.replace(" ", ",")
         return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
-    def change(self, values: tuple[str, ...]) -> Config:
+    def to_command(self, values: tuple[str, ...]) -> Config:
         """The command that makes these the entries."""
         return Config(keyterms=values) if self.setting == "keyterms" else Config(language_hints=values)
 
@@ -126,7 +126,7 @@ class KeyActions:
 
     microphone       what is paused and resumed
     manual           whether the endpoint has `finalize`; otherwise it has turn thresholds
-    pushes           whether push-to-talk is on
+    push_to_talk     whether the microphone is on only while space is held
     counts_silence   whether silence ends utterances
     billed           whether audio that is sent costs credits
     """
@@ -140,16 +140,16 @@ class KeyActions:
         view: LiveView,
         *,
         manual: bool,
-        pushes: bool,
+        push_to_talk: bool,
         counts_silence: bool,
         billed: bool,
     ) -> None:
         self._microphone, self._reporter, self._view = microphone, reporter, view
-        self._manual, self._pushes = manual, pushes
+        self._manual, self._push_to_talk = manual, push_to_talk
         self._prompt: _Prompt | None = None
         self._limit_reported = False
         self._counts_silence, self._billed = counts_silence, billed
-        self._bindings = bindings(manual=manual, push_to_talk=pushes)
+        self._bindings = bindings(manual=manual, push_to_talk=push_to_talk)
         self._release: asyncio.TimerHandle | None = None
 
     @property
@@ -160,7 +160,7 @@ class KeyActions:
     @property
     def resume_hint(self) -> str:
         """Which key resumes the microphone."""
-        return "hold space to talk" if self._pushes else "p resumes"
+        return "hold space to talk" if self._push_to_talk else "p resumes"
 
     @property
     def prompt(self) -> str:
@@ -207,8 +207,8 @@ class KeyActions:
             self._reporter.info("in auto mode the server ends turns; with --mode manual you do")
 
     def _press_space(self) -> None:
-        """The space bar: audio is sent while it is held, or from one tap to the next."""
-        if not self._pushes:
+        """The space bar finalizes. With push-to-talk, audio is sent while it is held, or from one tap to the next."""
+        if not self._push_to_talk:
             self._finalize()
         elif not self.on_air:
             self._toggle_pause()
@@ -228,7 +228,7 @@ class KeyActions:
         microphone.paused = not microphone.paused
         if microphone.paused and self._manual:
             self._controls.send_command(Finalize())
-        if not self._pushes:
+        if not self._push_to_talk:
             self._reporter.info(f"paused: {self._pause_effect()}; p resumes" if microphone.paused else "resumed")
         elif not self._view.active:  # the view shows it otherwise
             self._reporter.info("paused: hold space to talk" if microphone.paused else "on air")
@@ -283,7 +283,7 @@ class KeyActions:
             self._reporter.info(f"{problem}: nothing was changed")
         elif values == before:
             self._reporter.info(f"{prompt.label}: unchanged")
-        elif self._controls.send_command(prompt.change(values)):
+        elif self._controls.send_command(prompt.to_command(values)):
             self._reporter.info(f"{prompt.label}: {prompt.separator.join(values) or 'none'}")
         self._controls.redraw()
 
