@@ -1,8 +1,8 @@
 """When a failed request is worth another attempt, and how long to wait before it.
 
 Safe to repeat: what never reached the server whole (no connection, an interrupted upload) and what the server itself
-postponed (408, 429, 5xx; errors cost nothing, API docs: pricing). Not safe: a request that the server received and whose
-response was lost. The audio may have been billed, so only an explicit number of retries allows it.
+postponed (408, 429, 5xx; errors cost nothing, API docs: pricing). Not safe: a request that the server received and
+whose response was lost. The audio may have been billed, so only an explicit number of retries allows it.
 
 Pure except for the jitter. Must never sleep or send anything.
 """

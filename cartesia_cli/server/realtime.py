@@ -1,7 +1,7 @@
 """The realtime endpoints: the handshake, the frames in their order, and how a session ends.
 
-A handshake that is refused gets an HTTP response with the documented body (API docs: api-errors), as from the service. Frames
-go to a Responder one after the other. This module doesn't interpret them.
+A handshake that is refused gets an HTTP response with the documented body (API docs: api-errors), as from the service.
+Frames go to a Responder one after the other. This module doesn't interpret them.
 """
 
 from __future__ import annotations
