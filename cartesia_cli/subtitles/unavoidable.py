@@ -44,13 +44,13 @@ MAX_OFFSET_MS = 1000
 
 
 def mark_unavoidable(
-    findings: Iterable[Finding], sheet: SubtitleFile, rules: Rules, words: Sequence[Word] = ()
+    findings: Iterable[Finding], subtitles: SubtitleFile, rules: Rules, words: Sequence[Word] = ()
 ) -> list[Finding]:
     """The findings, with those marked that are forced. `words` are those of the transcript, with their times."""
     found = list(findings)
     counts = Counter(finding.cue for finding in found if finding.cue is not None and finding.rule in DIVISION_RULES)
-    spoken = _spoken_words(words, _label_columns(words, sheet, rules))
-    divisions = _Divisions(spoken, sheet.cues, counts, rules) if words and counts else None
+    spoken = _spoken_words(words, _label_columns(words, subtitles, rules))
+    divisions = _Divisions(spoken, subtitles.cues, counts, rules) if words and counts else None
     marked: list[Finding] = []
     for finding in found:
         forced = finding.rule == "line-width" and len(finding.text.split()) == 1 and not UNSPACED.search(finding.text)
@@ -64,6 +64,7 @@ class _SpokenWord(NamedTuple):
     """A word as it was said.
 
     letters        what it is known by: letters and digits only
+    columns        its width in a line
     space_before   whether a space separates it from the word before
     start, end     milliseconds; start is None if the word has no times, or none that can be true
     turn           the number of the turn that it belongs to
@@ -77,11 +78,11 @@ class _SpokenWord(NamedTuple):
     turn: int = 0
 
 
-def _label_columns(words: Sequence[Word], sheet: SubtitleFile, rules: Rules) -> int:
+def _label_columns(words: Sequence[Word], subtitles: SubtitleFile, rules: Rules) -> int:
     """How wide names may be in the lines of a file; 0 if it doesn't name the speakers of these words."""
     columns = rules.max_line_width // 2
     labels = tuple({label for word in words if (label := speaker_label(word.speaker, columns))})
-    return columns if any(line.startswith(labels) for cue in sheet.cues for line in cue.lines[:1]) else 0
+    return columns if any(line.startswith(labels) for cue in subtitles.cues for line in cue.lines[:1]) else 0
 
 
 def _spoken_words(words: Iterable[Word], label_columns: int) -> list[_SpokenWord]:
@@ -110,12 +111,16 @@ def _letters(text: str) -> str:
 
 
 class _Divisions:
-    """Compares the file with other divisions of its words, by violations. Position k is the one before word k.
+    """Compares the file with other divisions of its words into cues, by dynamic programming over the positions between
+    words: position k is the one before word k. A division leaves the cues of the file at some position, and comes back
+    to them at a later one.
 
     file_violations   violations of the file before each position where one of its cues begins or ends; else None
-    fewest_before     the fewest violations before each position, with the words divided anew from the start of some cue
-    fewest_after      the fewest violations after each position, with the words divided anew up to the end of some cue,
-                      less those of the file before that end
+    fewest_before     the fewest violations before each position, of the file up to some cue and of new cues from there:
+                      fewest_before[j] is the least fewest_before[i] + violations of a cue from i to j
+    fewest_after      the fewest violations of new cues from each position up to the end of some cue of the file, less
+                      those of the file before that end: added to fewest_before, it is how many more than the file has
+    unknown_before    how many words before each position have no times or fit into no cue
     """
 
     def __init__(
@@ -127,8 +132,8 @@ class _Divisions:
         self.gap, self.linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
         self.shortest, self.longest = duration_ms(rules.min_cue), duration_ms(rules.max_cue)
         most = rules.max_line_width * rules.max_line_count
-        self.unknown = [0, *accumulate(word.start is None or word.columns > most for word in words), 0]
-        self.unknown[-1] = self.unknown[-2]
+        self.unknown_before = [0, *accumulate(word.start is None or word.columns > most for word in words), 0]
+        self.unknown_before[-1] = self.unknown_before[-2]
         self.cue_words = _find_cue_words(words, cues)
         self.file_violations = self._count_file_violations(counts)
         self.fewest_before: list[float] = []
@@ -147,7 +152,7 @@ class _Divisions:
         before = self.fewest_before[: first + 1]
         for j in range(first + 1, last):
             before.append(self._fewest_up_to(j, before, rule))
-        # What covers the last words of the cue begins before it or within it.
+        # What covers the last words of the cue begins before it or within it. Sums are relative to the file.
         begins = [*self._possible_starts(first + 1), *range(first + 1, last)]
         return all(before[i] + self._fewest_from(i, rule, last) >= 0 for i in begins)
 
@@ -198,24 +203,26 @@ class _Divisions:
         return self.ends[j] - self.ends[i] > (self.rules.max_line_width + 1) * self.rules.max_line_count
 
     def _count_violations(self, i: int, j: int, rule: str) -> float:
-        """The fewest violations of a cue of the words i to j - 1 that keeps a rule; infinite if they can't be a cue."""
-        if self.unknown[j + 1] > self.unknown[i]:
-            return 0
-        start, spoken = self.words[i].start or 0, self.words[j - 1].end
-        if (j - i > 1 and spoken - start > self.longest) or not self._fits_lines(i, j):
+        """The fewest violations of SHORT, SPEED and GAP of a cue of the words i to j - 1 that keeps a rule; infinite if
+        they can't be a cue by the other rules.
+        """
+        if self.unknown_before[j + 1] > self.unknown_before[i]:
+            return 0  # its times or those of the next word aren't known: it may have none, so that nothing is forced
+        start, end = self.words[i].start or 0, self.words[j - 1].end
+        if (j - i > 1 and end - start > self.longest) or not self._fits_lines(i, j):
             return math.inf
         columns = self.ends[j] - self.ends[i] - self.words[i].space_before
         latest = min(self.latest_ends[j - 1] + self.linger, start + self.longest)
         following = math.inf if j == len(self.words) else self.words[j].start or 0
         best = math.inf
         for gap in {self.gap, 0}:
-            stay = min(latest, following - gap) - start
+            duration = min(latest, following - gap) - start
             broken = {
                 GAP: gap < self.gap,
-                SHORT: stay < self.shortest,
-                SPEED: columns * 1000 > self.rules.max_cps * stay,
+                SHORT: duration < self.shortest,
+                SPEED: columns * 1000 > self.rules.max_cps * duration,
             }
-            if stay > 0 and not broken.get(rule, False):
+            if duration > 0 and not broken.get(rule, False):
                 best = min(best, sum(broken.values()))
         return best
 

@@ -27,26 +27,28 @@ def subtitle_file(text: str, source: str, warn: Callable[[str], None]) -> Draft:
 
     warn   is called if the cues were in another order
     """
-    sheet = parse(text, kind_by_name(source))
-    for finding in sheet.findings:
-        times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {c.number for c in sheet.cues}
+    subtitles = parse(text, kind_by_name(source))
+    for finding in subtitles.findings:
+        times_unread = finding.rule in ("bad-time", "no-arrow") and finding.cue not in {
+            c.number for c in subtitles.cues
+        }
         is_astray = finding.rule == "stray-text" and not finding.text.isdecimal()
-        if times_unread or (is_astray and not any(cue.line < finding.line for cue in sheet.cues)):
+        if times_unread or (is_astray and not any(cue.line < finding.line for cue in subtitles.cues)):
             what = f"times can't be read: {finding.value}" if times_unread else f"text without times: {finding.text}"
             raise InputError(
                 f"{source}, line {finding.line}: {what[:200]}", hint="`cartesia-cli check` lists all that is wrong"
             )
-    if not sheet.cues:
+    if not subtitles.cues:
         raise InputError(f"{source} has no cues", hint="is it cut off?")
     astray = {
-        max(cue.number for cue in sheet.cues if cue.line < finding.line): finding.text
-        for finding in sheet.findings
+        max(cue.number for cue in subtitles.cues if cue.line < finding.line): finding.text
+        for finding in subtitles.findings
         if finding.rule == "stray-text" and not finding.text.isdecimal()
     }
     # Players show cues at their times, wherever they are in the file. In a transcript, times can't fall: those of cues
     # out of order would be replaced by estimates.
-    cues = sorted(sheet.cues, key=lambda cue: cue.start)
-    if cues != [*sheet.cues]:
+    cues = sorted(subtitles.cues, key=lambda cue: cue.start)
+    if cues != [*subtitles.cues]:
         warn(f"{source}: the cues were out of order: they are sorted by their start times")
     segments: list[Segment] = []
     for cue in cues:
