@@ -18,7 +18,7 @@ measured with one worker, 600 MB with two (benchmarks/local_jobs.py), and 28 MB 
 """
 
 TINY_MODEL_BYTES = 75_500_000
-"""Size of the weights of Whisper tiny.en. A larger model takes as many times as much memory as it is larger."""
+"""Size of the weights of Whisper tiny.en. Memory use is assumed to grow in proportion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def max_workers(machine: Machine, model_bytes: int = TINY_MODEL_BYTES) -> int:
     if machine.memory_bytes is None:
         return machine.cores
     size = max(1.0, model_bytes / TINY_MODEL_BYTES)
-    by_memory = int((machine.memory_bytes / size - PROCESS_BYTES) // WORKER_BYTES)
+    by_memory = int((machine.memory_bytes - size * PROCESS_BYTES) // (size * WORKER_BYTES))
     return max(1, min(machine.cores, by_memory))
 
 
@@ -51,13 +51,13 @@ def read_machine(root: Path = Path("/")) -> Machine:
     root   where `proc` and `sys` are
     """
     # Only Linux has an affinity. os.cpu_count() is None where it can't be determined.
-    cores = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    core_limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
     available = _numbers(root / "proc/meminfo").get("MemAvailable:")
-    memory = [] if available is None else [available * 1024]
+    memory_limits = [] if available is None else [available * 1024]
     for group in _control_groups(root):
-        cores += _cores_of(group)
-        memory += _memory_of(group)
-    return Machine(max(1, min(cores)), min(memory, default=None))
+        core_limits += _cores_of(group)
+        memory_limits += _memory_of(group)
+    return Machine(max(1, min(core_limits)), min(memory_limits, default=None))
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
@@ -66,13 +66,13 @@ def _control_groups(root: Path) -> Iterator[Path]:
         _, controllers, path = line.split(":", 2)
         mount = root / "sys/fs/cgroup" / controllers  # version 2 has all controllers in one group
         yield mount
-        if ".." not in path:  # a group outside this container
+        if ".." not in path:  # with "..", the group is outside this container
             parts = Path(path).parts[1:]
             yield from (mount.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1))
 
 
 def _cores_of(group: Path) -> list[int]:
-    """How many cores a control group may use: its time over the time that passes, rounded up. Empty without a limit."""
+    """How many cores a control group may use: its quota divided by the period, rounded up. Empty without a limit."""
     text = _read(group / "cpu.max") or f"{_read(group / 'cpu.cfs_quota_us')} {_read(group / 'cpu.cfs_period_us')}"
     quota, _, period = text.partition(" ")
     return [-(-int(quota) // int(period))] if quota.strip().isdigit() else []  # "max" or -1: no limit
