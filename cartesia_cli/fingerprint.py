@@ -80,7 +80,8 @@ def untrusted(path: Path) -> str | None:
 def _read(path: Path, state: FileState) -> Fingerprint | None:
     from hashlib import sha256  # start-up: it loads OpenSSL
 
-    digest, block = sha256(), memoryview(bytearray(min(READ_BYTES, state[2] + 1)))
+    _device, _inode, size, *_times = state
+    digest, block = sha256(), memoryview(bytearray(min(READ_BYTES, size + 1)))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])

@@ -220,7 +220,7 @@ def test_reading_creates_nothing(out: Path) -> None:
 def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 20)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 20)
     first = begin()
     first.add(DONE)
     for number in range(12):
@@ -240,7 +240,7 @@ def test_outdated_lines_are_removed_when_no_other_run_uses_the_directory(
 def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     first = begin()
     first.add(DONE)
     for _ in range(9):
@@ -261,7 +261,7 @@ def test_earlier_outcomes_are_not_those_of_another_run_after_lines_were_removed(
 def test_all_lines_stay_if_there_is_no_space_to_find_those_that_count(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     first = begin()
     first.add(DONE)
     for _ in range(9):
@@ -286,7 +286,7 @@ def test_all_lines_stay_if_there_is_no_space_to_find_those_that_count(
 def test_lines_stay_and_locks_hold_if_there_is_no_space_to_rewrite_the_journal(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     first = begin()
     for _ in range(9):
         first.add(FAILED)
@@ -307,7 +307,7 @@ def test_lines_stay_and_locks_hold_if_there_is_no_space_to_rewrite_the_journal(
 def test_events_of_the_last_run_stay_together_though_runs_were_mixed(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     first, second = Journal(out), Journal(out)
     for journal in (first, second):
         journal.start()
@@ -322,7 +322,7 @@ def test_events_of_the_last_run_stay_together_though_runs_were_mixed(
 
 
 def test_a_line_stays_while_it_names_a_result(begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     begin().add(DONE)
     for _ in range(10):
         begin().add(replace(FAILED, recording=DONE.recording))
@@ -418,7 +418,7 @@ def test_claims_end_with_their_process_and_are_seen_by_others(begin: Open, out: 
 def test_index_without_space_for_temporary_files_finds_nothing_and_removes_nothing(
     begin: Open, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_index, "MIN_LINES", 5)
+    monkeypatch.setattr(journal_index, "MIN_LINES_TO_COMPACT", 5)
     for _ in range(10):
         begin().add(FAILED)
     before = len(lines(out))
@@ -481,14 +481,17 @@ def test_an_index_of_files_that_go_away_finds_what_it_can_still_read(
     begin().close()
     folder = out / ".cartesia-cli"
     index = journal_index.JournalIndex(folder)
-    for name in index.files():
+    for name in index.journal_files():
         index.read(name)
     assert [same(outcome) for outcome, _ in index.current_outcomes()] == [DONE, FAILED]
     (folder / file_name(Shard(1, 2))).unlink()
     assert [same(outcome) for outcome, _ in index.current_outcomes()] == [FAILED]
     assert index.find("recording", DONE.recording) is None
-    assert not index.is_replaced() and not index.has_grown(file_name(Shard(1, 2)))
+    assert not index.has_replaced_file() and not index.has_grown(file_name(Shard(1, 2)))
     index.read(file_name(Shard(1, 2)))
+    (folder / "new").write_bytes(encode(DONE))
+    (folder / "new").replace(folder / file_name(Shard(2, 2)))
+    assert index.has_replaced_file()
     index.close()
 
 

@@ -166,7 +166,7 @@ class Journal:
             if name is None:
                 continue
             with self._mutex:
-                outcome = self._index.find("file", name)
+                outcome = self._index.find("result", name)
             if outcome is not None:
                 found[real] = outcome
         return found
@@ -285,7 +285,7 @@ class Journal:
     def _compact(self) -> None:
         """Rewrite this run's file without outdated lines, if they are more than half of it."""
         self._read_all(self._changed)
-        current = self._index.offsets_in_outdated(self._own)
+        current = self._index.current_offsets(self._own) if self._index.is_mostly_outdated(self._own) else None
         if current is None:
             return
         kept: list[bytes] = []
@@ -309,18 +309,18 @@ class Journal:
         known_runs = self._index.runs
         self._index.close()
         self._index = JournalIndex(self._folder)
-        for name in self._index.files():
+        for name in self._index.journal_files():
             self._index.read(name, changed, known_runs)
 
     def _read_all(self, changed: set[int] | None = None) -> None:
-        if self._index.is_replaced():
+        if self._index.has_replaced_file():
             self._read_anew(changed)
-        for name in self._index.files():
+        for name in self._index.journal_files():
             self._index.read(name, changed)
 
     def _refresh(self) -> None:
         """Read what others have appended. The other shards of the same array have other recordings."""
-        for name in self._index.files():
+        for name in self._index.journal_files():
             parts = FILE_NAME.fullmatch(name)
             is_sibling = parts is not None and self.shard is not None and parts[2] == str(self.shard.total)
             if name == self._own or (not is_sibling and self._index.has_grown(name)):

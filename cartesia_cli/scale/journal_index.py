@@ -1,8 +1,7 @@
 """Finds the current lines of the journal files of a directory: by recording, by result, and by content.
 
-Hashes of names lead to the places of lines, in a table on the disk; the lines themselves are read again when they are
-needed. Of several lines about a recording, or about a result, the last one
-counts. What isn't a whole line is skipped.
+A table on the disk maps hashes of names to the locations of lines; the lines themselves are read again when they are
+needed. Of several lines about a recording, or about a result, the last one counts. What isn't a whole line is skipped.
 
 Not thread-safe. Must never raise: what can't be read counts as missing.
 """
@@ -25,10 +24,10 @@ from .journal_lines import RecordingOutcome, RunEvent, decode
 FILE_NAME = re.compile(r"journal(?:\.(\d{1,7})-of-(\d{1,7}))?\.jsonl")
 
 MAX_LINE = 1 << 20
-"""Bytes of a line. Longer ones are not read."""
+"""Bytes of a line. Longer ones are skipped."""
 
-MIN_LINES = 1000
-"""Smaller files aren't called outdated."""
+MIN_LINES_TO_COMPACT = 1000
+"""Smaller files never count as mostly outdated."""
 
 LINES_AT_ONCE = 1000
 
@@ -38,52 +37,49 @@ OPEN_FILES = 16
 SCHEMA = """
 PRAGMA cache_size = -4000;
 PRAGMA journal_mode = OFF;
-CREATE TABLE recording (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
+CREATE TABLE recording (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
 CREATE INDEX recording_audio ON recording (audio);
 CREATE INDEX recording_bytes ON recording (bytes);
-CREATE TABLE file (key INTEGER PRIMARY KEY, place INTEGER, time INTEGER);
+CREATE TABLE result (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER);
 """
 
 ADD_RECORDING = """
 INSERT INTO recording VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
-SET place = excluded.place, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
+SET location = excluded.location, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
 WHERE excluded.time >= time
 """
 
-ADD_FILE = """
-INSERT INTO file VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET place = excluded.place, time = excluded.time
+ADD_RESULT = """
+INSERT INTO result VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET location = excluded.location, time = excluded.time
 WHERE excluded.time >= time
 """
 
-SIZE = 2
-"""Index of the size in a file's state."""
+OFFSET_BITS = 40
+"""The location of a line is its offset in a journal file, in as many bits, below the number of that file."""
 
-FILE_BITS = 40
-"""A place is a file's number, shifted by this, and the offset of a line in it."""
-
-Kind = Literal["recording", "file"]
+Kind = Literal["recording", "result"]
 """What is looked up: tables of the index."""
 
 
 class JournalIndex:
-    """Where the current lines are: hashes of names to places."""
+    """Where the current lines are, by hashes of names."""
 
     def __init__(self, folder: Path) -> None:
         self.events: list[RunEvent] = []
         self.runs: set[str] = set()
-        """Those of which a line was read."""
+        """Runs of which a line was read."""
         self._folder = folder
         self._inodes: dict[str, int] = {}
-        self._numbers: dict[str, int] = {}
-        self._ends: dict[str, int] = {}
-        self._times: dict[str, int] = {}
-        self._counts: dict[str, int] = {}
-        self._open: dict[int, BinaryIO] = {}
+        self._file_numbers: dict[str, int] = {}
+        self._ends: dict[str, int] = {}  # of what was read
+        self._last_times: dict[str, int] = {}
+        self._line_counts: dict[str, int] = {}
+        self._open_files: dict[int, BinaryIO] = {}
         self._table: DiskTable | None = None
         with suppress(OutputError):
             self._table = DiskTable(SCHEMA)
 
-    def files(self) -> list[str]:
+    def journal_files(self) -> list[str]:
         """The names of all journal files."""
         try:
             names = sorted(name for name in os.listdir(self._folder) if FILE_NAME.fullmatch(name))
@@ -98,10 +94,12 @@ class JournalIndex:
         except OSError:
             return False
 
-    def is_replaced(self) -> bool:
+    def has_replaced_file(self) -> bool:
         """Whether a file that was read is another one by now: a run has removed outdated lines."""
-        with suppress(OSError):
-            return any((self._folder / name).stat().st_ino != inode for name, inode in self._inodes.items())
+        for name, inode in self._inodes.items():
+            with suppress(OSError):  # it is gone
+                if (self._folder / name).stat().st_ino != inode:
+                    return True
         return False
 
     def read(self, name: str, changed: set[int] | None = None, known_runs: Collection[str] = ()) -> None:
@@ -113,10 +111,10 @@ class JournalIndex:
             with (self._folder / name).open("rb") as file:
                 self._inodes.setdefault(name, os.fstat(file.fileno()).st_ino)
                 lines = read_lines(file, self._ends.get(name, 0))
-                while some := list(islice(lines, LINES_AT_ONCE)):
-                    self._counts[name] = self._counts.get(name, 0) + len(some)
-                    self._ends[name] = some[-1][0] + len(some[-1][1])
-                    parsed = [(offset, found) for offset, line in some if (found := decode(line)) is not None]
+                while chunk := list(islice(lines, LINES_AT_ONCE)):
+                    self._line_counts[name] = self._line_counts.get(name, 0) + len(chunk)
+                    self._ends[name] = chunk[-1][0] + len(chunk[-1][1])
+                    parsed = [(offset, found) for offset, line in chunk if (found := decode(line)) is not None]
                     self._add(name, parsed)
                     if changed is not None:
                         outcomes = (line for _, line in parsed if isinstance(line, RecordingOutcome))
@@ -131,34 +129,39 @@ class JournalIndex:
             self._ends[name] = offset + length
 
     def _add(self, name: str, lines: Iterable[tuple[int, RecordingOutcome | RunEvent]]) -> None:
-        """Lines of several files are ordered by time; those of one are in order, even if a clock was set back."""
-        number = self._numbers.setdefault(name, len(self._numbers)) << FILE_BITS
+        """Add lines to the table, each with its offset. Of several about the same name, the one with the latest time
+        counts; in one file, each counts as no earlier than those before it, even if a clock was set back.
+        """
+        number = self._file_numbers.setdefault(name, len(self._file_numbers))
         self._query("BEGIN")
         for offset, line in lines:
             self.runs.add(line.run)
             if isinstance(line, RunEvent):
                 self.events.append(line)
                 continue
-            place, clock = number | offset, max(self._times.get(name, 0), int(line.time))
-            self._times[name] = clock
-            audio = key_of(line.audio) if line.audio is not None and line.files else None
-            size = line.stat[SIZE] if line.stat is not None and audio is not None else None
-            self._query(ADD_RECORDING, key_of(line.recording), place, clock, audio, size)
-            for file in line.files:
-                self._query(ADD_FILE, key_of(file), place, clock)
+            location, time = number << OFFSET_BITS | offset, max(self._last_times.get(name, 0), int(line.time))
+            self._last_times[name] = time
+            audio = size = None
+            if line.audio is not None and line.files:
+                audio = key_of(line.audio)
+                if line.stat is not None:
+                    _device, _inode, size, *_times = line.stat
+            self._query(ADD_RECORDING, key_of(line.recording), location, time, audio, size)
+            for result in line.files:
+                self._query(ADD_RESULT, key_of(result), location, time)
         self._query("COMMIT")
 
     def find(self, kind: Kind, name: str) -> RecordingOutcome | None:
         """The last line about the recording, or the result, with this name."""
-        rows = self._query(f"SELECT place FROM {kind} WHERE key = ?", key_of(name))
+        rows = self._query(f"SELECT location FROM {kind} WHERE key = ?", key_of(name))
         outcome = self._outcome_at(rows[0][0]) if rows else None
         names = () if outcome is None else (outcome.recording,) if kind == "recording" else outcome.files
         return outcome if name in names else None  # another's may have the same hash
 
     def with_audio(self, digest: str) -> list[RecordingOutcome]:
         """The recordings whose last line has this SHA-256 of their content."""
-        rows = self._query("SELECT place FROM recording WHERE audio = ?", key_of(digest))
-        found = (self._outcome_at(place) for (place,) in rows)
+        rows = self._query("SELECT location FROM recording WHERE audio = ?", key_of(digest))
+        found = (self._outcome_at(location) for (location,) in rows)
         return [outcome for outcome in found if outcome is not None and outcome.audio == digest]
 
     def has_size(self, size: int) -> bool:
@@ -167,9 +170,10 @@ class JournalIndex:
 
     def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:
         """The lines that count, each with whether it is the last one of its recording, or only that of a result."""
-        query = "SELECT place, 1 AS last FROM recording UNION ALL SELECT place, 0 FROM file"
-        for place, last in self._query(f"SELECT place, MAX(last) FROM ({query}) GROUP BY place ORDER BY place"):
-            if (outcome := self._outcome_at(place)) is not None:
+        query = "SELECT location, 1 AS last FROM recording UNION ALL SELECT location, 0 FROM result"
+        query = f"SELECT location, MAX(last) FROM ({query}) GROUP BY location ORDER BY location"
+        for location, last in self._query(query):
+            if (outcome := self._outcome_at(location)) is not None:
                 yield outcome, bool(last)
 
     @property
@@ -177,26 +181,33 @@ class JournalIndex:
         """Whether nothing is found any more, because there is no space for temporary files."""
         return self._table is None
 
-    def offsets_in_outdated(self, name: str) -> set[int] | None:
-        """Where the lines are that count, in a file that has been read and of which most lines don't count any more.
-        None for another file, or if that isn't known.
-        """
-        total, number = self._counts.get(name, 0), self._numbers.get(name, -1)
-        counted = self._query("SELECT COUNT(*) FROM recording WHERE place >> 40 = ?", number)
-        if total < MIN_LINES or not counted or counted[0][0] * 2 >= total:
-            return None
-        query = "SELECT place FROM recording WHERE place >> 40 = ? UNION SELECT place FROM file WHERE place >> 40 = ?"
-        found = {place & ((1 << FILE_BITS) - 1) for (place,) in self._query(query, number, number)}
-        return None if self.is_broken or len(found) * 2 >= total else found
+    def is_mostly_outdated(self, name: str) -> bool:
+        """Whether most lines of a file that has been read don't count any more. False if that can't be found out."""
+        total = self._line_counts.get(name, 0)
+        if total < MIN_LINES_TO_COMPACT:
+            return False
+        # First without the lines that only count for a result: that is quick.
+        query = f"SELECT COUNT(*) FROM recording WHERE location >> {OFFSET_BITS} = ?"
+        ((of_recordings,),) = self._query(query, self._file_numbers.get(name, -1)) or [(total,)]
+        current = self.current_offsets(name) if of_recordings * 2 < total else None
+        return current is not None and len(current) * 2 < total
+
+    def current_offsets(self, name: str) -> set[int] | None:
+        """Where the lines are that count, in a file that has been read. None if that can't be found out."""
+        in_file = f"WHERE location >> {OFFSET_BITS} = ?"
+        query = f"SELECT location FROM recording {in_file} UNION SELECT location FROM result {in_file}"
+        number = self._file_numbers.get(name, -1)
+        offsets = {_offset(location) for (location,) in self._query(query, number, number)}
+        return None if self.is_broken else offsets
 
     def close(self) -> None:
-        """Forget everything."""
+        """Close the table and the open files; nothing is found any more."""
         if self._table is not None:
             self._table.close()
             self._table = None
-        for file in self._open.values():
+        for file in self._open_files.values():
             file.close()
-        self._open.clear()
+        self._open_files.clear()
 
     def _query(self, query: str, *values: int | None) -> list[Any]:
         if self._table is None:
@@ -207,16 +218,17 @@ class JournalIndex:
             self.close()
             return []
 
-    def _outcome_at(self, place: int) -> RecordingOutcome | None:
-        number, offset = place >> FILE_BITS, place & ((1 << FILE_BITS) - 1)
+    def _outcome_at(self, location: int) -> RecordingOutcome | None:
+        number = location >> OFFSET_BITS
         try:
-            if number not in self._open:
-                if len(self._open) >= OPEN_FILES:
-                    self._open.pop(next(iter(self._open))).close()
-                name = next(name for name, other in self._numbers.items() if other == number)
-                self._open[number] = (self._folder / name).open("rb")
-            self._open[number].seek(offset)
-            line = decode(self._open[number].readline(MAX_LINE))
+            if number not in self._open_files:
+                if len(self._open_files) >= OPEN_FILES:
+                    self._open_files.pop(next(iter(self._open_files))).close()
+                name = next(name for name, other in self._file_numbers.items() if other == number)
+                self._open_files[number] = (self._folder / name).open("rb")
+            file = self._open_files[number]
+            file.seek(_offset(location))
+            line = decode(file.readline(MAX_LINE))
         except OSError:
             return None
         return line if isinstance(line, RecordingOutcome) else None
@@ -228,6 +240,10 @@ def read_lines(file: BinaryIO, start: int) -> Iterator[tuple[int, bytes]]:
     while (line := file.readline(MAX_LINE)).endswith(b"\n") or len(line) == MAX_LINE:
         yield start, line
         start += len(line)
+
+
+def _offset(location: int) -> int:
+    return location & ((1 << OFFSET_BITS) - 1)
 
 
 def key_of(name: str) -> int:
