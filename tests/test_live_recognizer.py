@@ -44,12 +44,12 @@ async def test_words_of_a_long_utterance_are_emitted_once_in_order(longest: floa
     for at in range(0, len(sound), RATE // 10):
         recognizer.push(sound[at : at + RATE // 10])
         if recognizer.is_too_long:
-            deltas.append((await recognizer.cut())[0])
+            deltas.append((await recognizer.cut()).text)
         elif recognizer.is_partial_due:
             glanced += 1
-            deltas.append(await recognizer.partial())
+            deltas.append(await recognizer.recognize_partial())
     assert glanced >= len(sound) / RATE / PARTIAL_INTERVAL_SECONDS / 2
-    deltas.append((await recognizer.settle())[0])
+    deltas.append((await recognizer.settle()).text)
     said = recognizer.text
     assert said == "".join(f" {number}" for number in range(1, count + 1))
     assert "".join(deltas) == said
@@ -70,7 +70,7 @@ def test_first_text_waits_for_audio_and_not_for_a_number_of_results(recognition_
         recognizer.open(0.0)
         for at in range(0, len(sound), RATE // 10):
             recognizer.push(sound[at : at + RATE // 10])
-            if recognizer.is_partial_due and await recognizer.partial():
+            if recognizer.is_partial_due and await recognizer.recognize_partial():
                 return (at + RATE // 10) / RATE
         raise AssertionError
 
@@ -109,7 +109,7 @@ async def test_word_times_count_from_stream_start() -> None:
     recognizer.push(np.zeros(5 * RATE, np.float32))
     recognizer.open(4.6)
     recognizer.push(np.full(RATE, 0.1, np.float32))
-    (word,) = (await recognizer.settle())[1]
+    (word,) = (await recognizer.settle()).words
     assert word.start == pytest.approx(4.6, abs=0.01)
 
 
@@ -129,12 +129,12 @@ async def test_long_utterance_is_cut_in_a_pause_without_another_recognition() ->
     assert recognizer.is_too_long
     text, _ = await recognizer.cut()
     assert (text, len(lengths)) == (" 1 2 3 4 5", 1)
-    assert text + (await recognizer.settle())[0] == " 1 2 3 4 5 6 7 8 9 10"
+    assert text + (await recognizer.settle()).text == " 1 2 3 4 5 6 7 8 9 10"
     assert lengths[-1] == pytest.approx(5 * WORD, abs=RATE // 5)  # the second part alone
 
 
 def test_uncertain_text_is_not_emitted_in_a_pause() -> None:
-    async def listen(probability: float) -> tuple[bool, str, str]:
+    async def listen(probability: float | None) -> tuple[bool, str, str]:
         async def unsure(samples: Samples) -> tuple[Word, ...]:
             return (Word(" ensure", probability=probability), Word(" the", probability=0.9))
 
@@ -142,11 +142,11 @@ def test_uncertain_text_is_not_emitted_in_a_pause() -> None:
         recognizer.open(0.0)
         recognizer.push(spoken(2))
         await recognizer.speculate()
-        return recognizer.commit(), recognizer.text, (await recognizer.settle())[0]
+        return recognizer.commit(), recognizer.text, (await recognizer.settle()).text
 
     assert asyncio.run(listen(0.4)) == (False, "", " ensure the")
     assert asyncio.run(listen(0.9)) == (True, " ensure the", "")
-    assert asyncio.run(listen(0.0)) == (True, " ensure the", "")  # an engine without probabilities
+    assert asyncio.run(listen(None)) == (True, " ensure the", "")  # an engine without probabilities
 
 
 def settled_texts(*seconds: float, after: Sequence[str]) -> tuple[list[str], list[tuple[Sequence[str], float]]]:
@@ -168,7 +168,7 @@ def settled_texts(*seconds: float, after: Sequence[str]) -> tuple[list[str], lis
         for length in seconds:
             recognizer.open(position)
             recognizer.push(np.full(int(length * RATE), 0.1, np.float32))
-            texts.append((await recognizer.settle())[0])
+            texts.append((await recognizer.settle()).text)
             recognizer.push(np.zeros(RATE, np.float32))
             position += length + 1
         return texts
@@ -210,7 +210,7 @@ async def test_only_the_part_after_a_pause_of_a_long_utterance_is_recognized_wit
     await recognizer.settle()
     recognizer.open(9.0)
     recognizer.push(np.full(RATE, 0.1, np.float32))
-    assert (await recognizer.settle())[0] == " next"
+    assert (await recognizer.settle()).text == " next"
     assert calls == [([" second"], 3.0)]
 
 

@@ -209,14 +209,14 @@ async def test_steady_noise_is_not_recognized() -> None:
     assert (await ear.recover_missed(), heard) == (("", ()), [])
 
 
-@pytest.mark.parametrize(("odds", "text"), [(0.9, " so there"), (0.3, ""), (0.0, " so there")])
-async def test_missed_speech_is_sent_if_probable_or_without_probabilities(odds: float, text: str) -> None:
+@pytest.mark.parametrize(("probability", "text"), [(0.9, " so there"), (0.3, ""), (None, " so there")])
+async def test_missed_speech_is_sent_if_probable_or_without_probabilities(probability: float | None, text: str) -> None:
     async def listen(samples: Samples) -> Sequence[Word]:
-        return [Word(" so", probability=odds), Word(" there", probability=odds)]
+        return [Word(" so", probability=probability), Word(" there", probability=probability)]
 
     ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
     ear.push(np.concatenate((silence(1), say("So there."))))
-    assert (await ear.recover_missed())[0] == text
+    assert (await ear.recover_missed()).text == text
 
 
 def test_slow_engine_does_not_speculate_in_every_pause() -> None:

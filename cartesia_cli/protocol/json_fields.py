@@ -20,7 +20,7 @@ class Word(NamedTuple):
     speaker       who said it, from a saved transcript or by the channel of a recording; never sent or received
     estimated     whether the server says that it could not measure `start` and `end`; only the local server does
     edited        whether somebody has corrected it, in a saved transcript; never sent or received
-    probability   how sure the engine of the local server is of the word, 0 to 1; 0 elsewhere; never sent or received
+    probability   how sure the engine of the local server is of the word, 0 to 1; None elsewhere; never sent or received
     """
 
     word: str
@@ -29,7 +29,7 @@ class Word(NamedTuple):
     speaker: str | None = None
     estimated: bool = False
     edited: bool = False
-    probability: float = 0.0
+    probability: float | None = None
 
 
 class DetectedLanguage(NamedTuple):

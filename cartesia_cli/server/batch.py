@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchEndpoint:
-    """Answers batch requests: `answer` reads the form, `_transcribe` has its audio recognized, some windows at a time.
+    """Answers batch requests: `answer` reads the form, `_transcribe` recognizes its audio, some windows at a time.
 
     executor   the engine, shared by all requests: they take turns after each call, if it has fewer workers
     access     who may use the server, and how many at once

@@ -1,8 +1,9 @@
 """Recognition of live speech: the audio of one utterance at a time, and its text so far.
 
-The caller has the growing utterance recognized about every PARTIAL_INTERVAL_SECONDS, and once more where speech seems
-to have ended: if it has, that result is the final one, ready before it is asked for. Knows nothing of events, nor of
-how the start and end of utterances are found. `benchmarks/live_text.py` measures what a change of the constants does.
+The caller asks for a partial result of the growing utterance about every PARTIAL_INTERVAL_SECONDS, and for another one
+where speech seems to have ended: if it has, that result is the final one, ready before it is needed. Knows nothing of
+events, nor of how the start and end of utterances are found. `benchmarks/live_text.py` measures what a change of the
+constants does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,13 +23,10 @@ from .live_word_times import LiveWordTimes
 from .stable_text import StableText, count_covered
 
 Recognize = Callable[[Samples], Awaitable[Sequence[Word]]]
-"""Has samples recognized off the event loop: `EngineExecutor.recognize` for one language."""
+"""Recognizes samples off the event loop: `EngineExecutor.recognize` for one language."""
 
 RecognizeAfter = Callable[[Sequence[str], Samples], Awaitable[Sequence[Word]]]
-"""Has samples recognized that begin with the given words; returns those after them: see `ContinuingEngine`."""
-
-NewText = tuple[str, tuple[Word, ...]]
-"""Text that was not returned before, and its words."""
+"""Recognizes samples that begin with the given words; returns those after them: see `ContinuingEngine`."""
 
 PARTIAL_INTERVAL_SECONDS = 0.4
 """Least audio between two partial results of an utterance."""
@@ -37,18 +36,26 @@ AUDIO_PER_RECOGNITION = 1.3
 included: with less, recognition would fall behind.
 """
 
-LEAD_IN_SAMPLES, TAIL_SAMPLES = int(0.1 * RATE), int(0.3 * RATE)
-"""Samples before an onset and after the end of speech that belong to an utterance: soft sounds are there. With
-0.2 s before the onset instead of 0.1, Moonshine made 1.5 times as many word errors.
+LEAD_IN_SAMPLES = int(0.1 * RATE)
+"""Samples before an onset that belong to the utterance: soft sounds are there. With 0.2 s, Moonshine made 1.5 times as
+many word errors.
 """
+
+TAIL_SAMPLES = int(0.3 * RATE)
+"""Samples after the end of speech that belong to the utterance: soft sounds are there, too."""
 
 IDLE_BUFFER_SECONDS = 0.8
 """Audio that is held during silence: an onset is known only some time after it."""
 
-MIN_MISSED_SAMPLES, MIN_CONTRAST_DB, MIN_MEAN_PROBABILITY = int(0.3 * RATE), 4.0, 0.6
-"""Audio in which no speech was detected is recognized if it has at least the first and its loudest tenth exceeds its
-softest by the second, and the words count if their mean probability is at least the third: noise alone reaches neither.
-Here and below, a probability of 0 is an unknown one, which is never too low.
+MIN_MISSED_SAMPLES = int(0.3 * RATE)
+"""Shortest audio without detected speech that is recognized, if it has MIN_CONTRAST_DB, too."""
+
+MIN_CONTRAST_DB = 4.0
+"""How far the loudest tenth of such audio must exceed its softest tenth. Noise alone doesn't."""
+
+MIN_MEAN_PROBABILITY = 0.6
+"""Mean probability from which the words in such audio count: those that are recognized in noise alone stay below it.
+Here and below, an unknown probability is never too low.
 """
 
 MIN_LAST_PROBABILITY = 0.5
@@ -64,11 +71,21 @@ words became others.
 MIN_PART_SECONDS = 2.0
 """Shortest first part of an utterance that is too long."""
 
-CONTEXT_SECONDS, LONGEST_WITH_CONTEXT_SECONDS = 8.0, 12.0
-"""Longest audio that is heard once more together with what follows, and of both together. Words are less often misheard
-then: in white noise, 36 % without what precedes, 30 % with limits of 5 and 8 s, 25 % with these. Known words take
-hardly any time.
+MAX_CONTEXT_SECONDS = 8.0
+"""Longest earlier audio that is recognized again together with what follows. Words are less often misheard then: in
+white noise, 36 % without earlier audio, 30 % with limits of 5 and 8 s, 25 % with these. Known words take hardly any
+time.
 """
+
+MAX_WITH_CONTEXT_SECONDS = 12.0
+"""Longest audio that is recognized together: the earlier one and what follows."""
+
+
+class NewText(NamedTuple):
+    """Text that was not returned before, and its words."""
+
+    text: str
+    words: tuple[Word, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +113,21 @@ class LiveRecognizer:
 
     `push` adds audio, `open` begins an utterance. These recognize what there is:
 
-    partial          during speech: returns new text that is certain enough
-    speculate        in a pause: keeps the result, since the utterance may be over
-    flush            at a `finalize`: returns all new text up to now; the utterance goes on
-    cut              when `is_too_long`: returns the rest of the text of its first part; the second one goes on
-    settle           at the end of the utterance: returns the rest of its text
-    recover_missed   between utterances: returns the text of speech that no one detected
+    recognize_partial   during speech: returns new text that is certain enough
+    speculate           in a pause: keeps the result, since the utterance may be over
+    flush               at a `finalize`: returns all new text up to now; the utterance goes on
+    cut                 when `is_too_long`: returns the rest of the text of its first part; the second one goes on
+    settle              at the end of the utterance: returns the rest of its text
+    recover_missed      between utterances: returns the text of speech that wasn't detected
 
     After `speculate`, `commit` adds what it kept to `text`, if it is certain enough, and `resume` has to be called if
     speech goes on.
 
-    recognize             has samples recognized
+    recognize             recognizes samples
     recognize_after       the same after known words; None with an engine that can't
     longest_seconds       audio that is recognized at once; longer utterances have to be cut
     idle_buffer_seconds   audio that is held during silence
-    times                 gets all text with its audio, that of `partial` and `commit` with what follows; or None
+    times                 times the words of all text that is returned; None: they aren't timed
     has_partials          False with an engine that is too slow for them: `is_partial_due` is never true
     is_open               whether there is an utterance
     """
@@ -128,7 +145,7 @@ class LiveRecognizer:
         self._recognize, self._recognize_after, self._has_partials = recognize, recognize_after, has_partials
         self._longest, self._idle_buffer = int(longest_seconds * RATE), int(idle_buffer_seconds * RATE)
         self._text = StableText()
-        self._times, self._timed_length = times, 0  # characters of the text that `times` got
+        self._times, self._timed_length = times, 0  # characters of the text that were passed to `times`
         self._blocks: list[Samples] = []
         self._start = self._end = 0  # of the blocks, in samples since the first one
         self._recognized_at = self._speculated_at = 0
@@ -161,8 +178,8 @@ class LiveRecognizer:
         return self._has_partials and self.is_open and self._end - self._recognized_at >= interval * RATE
 
     @property
-    def is_speculation_due(self) -> bool:
-        """Whether it is not too early for another speculation."""
+    def may_speculate(self) -> bool:
+        """Whether it isn't too early for another speculation: see AUDIO_PER_RECOGNITION."""
         return (
             self.is_open and self._end - self._speculated_at >= AUDIO_PER_RECOGNITION * self._recognition_seconds * RATE
         )
@@ -177,7 +194,7 @@ class LiveRecognizer:
         """The text of the utterance that was returned or committed so far: each value begins with the one before."""
         return self._text.text
 
-    async def partial(self) -> str:
+    async def recognize_partial(self) -> str:
         """Recognize the utterance so far; returns the new text that is certain enough."""
         words = await self._recognize_until(self._end, in_context=True)
         return self._text.update(_texts(words), self._recognized_at, [word.probability for word in words])
@@ -192,13 +209,12 @@ class LiveRecognizer:
             self._times.prepare(text, words, self._audio(self._end), self._start / RATE)
 
     def commit(self) -> bool:
-        """Add what was speculated to `text`, unless it is too uncertain; the utterance may still go on.
-
-        Returns whether it was added.
+        """Add what was speculated to `text`; the utterance may still go on. False, and nothing is added, if a new word
+        is too uncertain.
         """
         words = self._speculation or ()
         new = words[self._text.count_emitted(_texts(words)) :]
-        if any(0 < word.probability < MIN_COMMIT_PROBABILITY for word in new):
+        if any(_is_less_likely(word, MIN_COMMIT_PROBABILITY) for word in new):
             return False
         self._text.pause(_texts(words), self._speculated_at)
         return True
@@ -215,36 +231,40 @@ class LiveRecognizer:
         The second part begins after a pause or, if there was none, where it is quietest.
         """
         self._speculation = None
+        at, words = await self._choose_cut()
+        self._keep_context(words, at)
+        new = self._emit(self._text.cut, words, at)
+        self._pauses = [
+            Pause(pause.end, pause.words[count_covered(_texts(words), _texts(pause.words)) :])
+            for pause in self._pauses
+            if pause.end > at
+        ]
+        self._discard_before(at)
+        return new
+
+    async def _choose_cut(self) -> tuple[int, tuple[Word, ...]]:
+        """The sample at which the second part of an utterance that is too long begins, and the words before it."""
         middle, earliest = (self._start + self._end) // 2, self._start + int(MIN_PART_SECONDS * RATE)
         pauses = [pause for pause in self._pauses if pause.end >= earliest]
         if pauses:
             pause = next((pause for pause in pauses if pause.end >= middle), pauses[-1])
-            at, words = pause.end, pause.words
-        else:
-            at = self._start + find_quietest(self._audio(self._end))
-            words = await self._recognize_until(at)
-        self._keep_context(words, at)
-        new = self._emit(self._text.cut, words, at)
-        covered = [pause for pause in self._pauses if pause.end > at]
-        self._pauses = [
-            Pause(pause.end, pause.words[count_covered(_texts(words), _texts(pause.words)) :]) for pause in covered
-        ]
-        self._discard_before(at)
-        return new
+            return pause.end, pause.words
+        at = self._start + find_quietest(self._audio(self._end))
+        return at, await self._recognize_until(at)
 
     async def recover_missed(self, onset: float | None = None) -> NewText:
         """Recognize speech that was missed since the last utterance, up to the next `onset`."""
         end = self._end if onset is None else int(onset * RATE) - LEAD_IN_SAMPLES
         words = await self._recognize_until(end) if _has_contrast(self._audio(end)) else ()
-        probabilities = [word.probability for word in words if word.probability]
+        probabilities = [word.probability for word in words if word.probability is not None]
         audio, offset = self._audio(end), self._start / RATE
         self._discard_before(end)
         if probabilities and sum(probabilities) < MIN_MEAN_PROBABILITY * len(probabilities):
-            return "", ()
+            return NewText("", ())
         text = "".join(_texts(words))
         if self._times is not None:
             self._times.add(text, words, audio, offset)
-        return text, words
+        return NewText(text, words)
 
     async def settle(self, offset: float | None = None) -> NewText:
         """End the utterance, whose speech ended at `offset` or with the audio; returns the rest of its text."""
@@ -265,21 +285,21 @@ class LiveRecognizer:
         words = self._speculation
         if words is None:
             words = await self._recognize_until(self._end, in_context=True)
-            if words and 0 < words[-1].probability < MIN_LAST_PROBABILITY:
+            if words and _is_less_likely(words[-1], MIN_LAST_PROBABILITY):
                 words = words[:-1]
         return self._emit(self._text.flush, words, self._end)
 
     def _keep_context(self, words: tuple[Word, ...], end: int) -> None:
         """Keep what ends at the sample `end`, or what of it is after a pause, to recognize the next audio with it."""
         self._context = None
-        for start, before in [(self._start, ()), *((pause.end, pause.words) for pause in self._pauses)]:
-            texts = _texts(words[count_covered(_texts(before), _texts(words)) :])
-            if texts and end - start <= CONTEXT_SECONDS * RATE:
-                self._context = Context(self._audio(end)[start - self._start :], texts)
+        for pause in [Pause(self._start, ()), *self._pauses]:  # as if one preceded the first word
+            texts = _texts(words[count_covered(_texts(pause.words), _texts(words)) :])
+            if texts and end - pause.end <= MAX_CONTEXT_SECONDS * RATE:
+                self._context = Context(self._audio(end)[pause.end - self._start :], texts)
                 return
 
     def _emit(self, emit: Callable[[Sequence[str]], str], words: tuple[Word, ...], end: int) -> NewText:
-        """What a method of `_text` emits of words that end at the sample `end`; has them timed."""
+        """What `emit`, a method of `_text`, emits of words that end at the sample `end`. Begins to time them, too."""
         emitted = self._text.count_emitted(_texts(words))
         new = emit(_texts(words))
         if self._times is not None:
@@ -288,9 +308,10 @@ class LiveRecognizer:
                 text = "".join(TEXT_WORD.findall(text)[:-beyond])
             self._timed_length += len(text)
             self._times.add(text, words, self._audio(end), self._start / RATE)
-        return new, words[emitted:]
+        return NewText(new, words[emitted:])
 
     def _audio(self, end: int) -> Samples:
+        """What is held of the audio before the sample `end`."""
         return np.concatenate([*self._blocks, np.zeros(0, np.float32)])[: max(0, end - self._start)]
 
     async def _recognize_until(self, end: int, *, in_context: bool = False) -> tuple[Word, ...]:
@@ -303,7 +324,7 @@ class LiveRecognizer:
         self._recognized_at = self._end
         audio = self._audio(end)
         words: Sequence[Word] = ()
-        before, longest = self._context if in_context else None, LONGEST_WITH_CONTEXT_SECONDS * RATE
+        before, longest = self._context if in_context else None, MAX_WITH_CONTEXT_SECONDS * RATE
         if before and self._recognize_after and 0 < len(audio) <= longest - len(before.audio):
             words = await self._recognize_after(before.words, np.concatenate([before.audio, audio]))
             start -= len(before.audio)
@@ -330,6 +351,10 @@ def _has_contrast(samples: Samples) -> bool:
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     soft, loud = np.percentile(10 * np.log10(np.mean(frames**2, axis=1) + 1e-10), [10, 90])
     return bool(loud - soft > MIN_CONTRAST_DB)
+
+
+def _is_less_likely(word: Word, probability: float) -> bool:
+    return word.probability is not None and word.probability < probability
 
 
 def _shift_word(word: Word, offset: float) -> Word:

@@ -21,7 +21,7 @@ from ..transcript import TEXT_WORD
 from .word_times import TimeSpan, WordSpan, place
 
 Align = Callable[[Sequence[str], Samples], Awaitable[Sequence[TimeSpan | None]]]
-"""Has words aligned off the event loop: when each is said, in seconds; None for words that can't be placed."""
+"""Aligns words off the event loop: when each is said, in seconds; None for words that can't be placed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What the local server sends in a realtime session: deltas on the manual endpoint, turns on the auto endpoint.
 
-Audio and commands in, events out. Both responders detect speech with the endpointer of `audio.vad` and have it
-recognized by a LiveRecognizer. The order of events is that of `protocol.events`. Must never wait for a clock: time is
-counted in audio.
+Audio and commands in, events out. Both responders detect speech with the endpointer of `audio.vad` and recognize it
+with a LiveRecognizer. The order of events is that of `protocol.events`. Must never wait for a clock: time is counted in
+audio.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class ManualResponder:
         if recognizer.is_open and recognizer.is_too_long:
             await self._send_delta(*await recognizer.cut())
         elif caught_up and recognizer.is_partial_due and not self._has_word_times and self._endpointer.in_speech:
-            await self._send_delta(await recognizer.partial(), ())
+            await self._send_delta(await recognizer.recognize_partial(), ())
 
     async def _process_rest(self) -> None:
         """Handle what the endpointer buffered, and send any speech that it missed."""
@@ -145,7 +145,7 @@ class ManualResponder:
                 case "onset":
                     await self._send_delta(*await recognizer.recover_missed(event.speech))
                     recognizer.open(event.speech)
-                case "pause" if caught_up and recognizer.is_speculation_due:
+                case "pause" if caught_up and recognizer.may_speculate:
                     await recognizer.speculate()
                 case "resume" if not recognizer.is_open:  # since a `finalize` in the pause
                     recognizer.open(event.speech)
@@ -226,7 +226,7 @@ class TurnResponder:
             await recognizer.cut()
             await self._send_update()
         elif caught_up and recognizer.is_partial_due:
-            await recognizer.partial()
+            await recognizer.recognize_partial()
             await self._send_update()
 
     async def _handle_vad_events(self, events: list[VadEvent]) -> None:

@@ -61,11 +61,11 @@ class StableText:
         self._seam = Seam()
         """How the words on both sides of the last cut are written, until a word after it is emitted."""
 
-    def update(self, words: Sequence[str], end: int, probabilities: Sequence[float] = ()) -> str:
+    def update(self, words: Sequence[str], end: int, probabilities: Sequence[float | None] = ()) -> str:
         """Emit what is certain of a hypothesis of the whole utterance so far.
 
         end             where the audio that it covers ends, in samples
-        probabilities   how sure the recognizer is of each word, 0 to 1; empty if unknown
+        probabilities   how sure the recognizer is of each word, 0 to 1; None or empty if unknown
         """
         self._recent.append((end, list(words)))
         while len(self._recent) > 1 and end - self._recent[1][0] >= AGREEMENT_SAMPLES:
@@ -74,7 +74,7 @@ class StableText:
         if end - self._recent[0][0] >= AGREEMENT_SAMPLES:
             hypotheses = (hypothesis for _, hypothesis in self._recent)
             agreed = [len(set(map(_normalize, spellings))) == 1 for spellings in zip(*hypotheses, strict=False)]
-        sure = [probability >= SURE_PROBABILITY for probability in probabilities]
+        sure = [probability is not None and probability >= SURE_PROBABILITY for probability in probabilities]
         certain = [any(reasons) for reasons in zip_longest(agreed, sure)][: max(0, len(words) - WITHHELD_WORDS)]
         return self._emit(words[: [*certain, False].index(False)], open_ended=True)
 
