@@ -21,6 +21,9 @@ from .job import Job
 from .stdin import STDIN
 from .workspace import JobProgress, Workspace
 
+SINGLE_TRACK = frozenset({"flac", "mp3", "raw", "wav"})
+"""Containers that have one audio track."""
+
 
 class PreparedUpload(Record):
     """What is uploaded for a recording: the recording itself, or a file that was made of it.
@@ -98,11 +101,11 @@ def with_sound_start(job: Job) -> Job:
 
 
 def report_tracks(job: Job, reporter: Reporter) -> None:
-    """Say which of several tracks of a film a local server hears. Where only the sound is sent, `choose_upload` says
-    so.
+    """Say which of several audio tracks a local server hears. Where only the sound of a film is sent, `choose_upload`
+    says so.
     """
     media = job.media
-    if media is None or media.is_plain_audio or job.input.segment is not None:
+    if media is None or media.container in SINGLE_TRACK or job.input.segment is not None:
         return
     from ...audio.soundtrack import warn_of_tracks
 
