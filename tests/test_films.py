@@ -161,8 +161,9 @@ def test_local_run_says_which_of_several_tracks_it_hears(tmp_path: Path, transcr
     path = ffmpeg(tmp_path / "two.mka", *tracks, "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra")
     path.write_bytes(path.read_bytes().replace(b"A_AC3", b"A_XY9"))
     ffmpeg(tmp_path / "two.m4a", *tracks[:8], "-c:a", "aac")
-    done = transcribe("two.mka", "two.m4a", "--local", CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None, **TINY_MODEL)
-    assert done.returncode == 0 and "sample" in done.stdout, done.stderr
+    arguments = ("two.mka", "two.m4a", "--local", "-f", "ndjson")
+    done = transcribe(*arguments, CARTESIA_API_KEY=None, CARTESIA_BASE_URL=None, **TINY_MODEL)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 2, done.stderr
     assert "warning: two.mka: it has 2 audio tracks: only track 2 (fra) is used; there is no decoder" in done.stderr
     assert "warning: two.m4a: it has 2 audio tracks: only track 1" in done.stderr
 

@@ -40,7 +40,7 @@ class TimeMap:
     def to_recording(self, seconds: float) -> float:
         """The time in the recording. At a cut, that after it."""
         part = self.parts[self._index(seconds)]
-        return max(0.0, part.recording + seconds - part.start)
+        return _not_negative(part.recording + seconds - part.start)
 
     def span_to_recording(self, start: float, end: float) -> tuple[float, float]:
         """Start and end in the recording. What lies on both sides of a cut is limited to the side of its middle:
@@ -51,7 +51,7 @@ class TimeMap:
         first = max(start, part.start)
         last = max(first, min(end, rest[0].start) if rest else end)
         offset = part.recording - part.start
-        return max(0.0, first + offset), max(0.0, last + offset)
+        return _not_negative(first + offset), _not_negative(last + offset)
 
     def restore(self, response: BatchResponse, duration: float | None = None) -> BatchResponse:
         """The response as if the whole recording, of `duration` seconds, had been sent."""
@@ -73,3 +73,8 @@ class TimeMap:
             return word._replace(start=None, end=None)  # as for all transcripts: both times or neither
         start, end = self.span_to_recording(word.start, word.end)
         return word._replace(start=start, end=end)
+
+
+def _not_negative(seconds: float) -> float:
+    """A time of at least 0, without the errors that sums of binary fractions have: 10.817, not 10.816999999999998."""
+    return max(0.0, round(seconds, 6))
