@@ -34,7 +34,7 @@ from cartesia_cli.errors import InputError, OutputError
 
 RATE = 16000
 BLOCK = 640
-ASKED = {"model": "ink-2", "language": None, "keyterms": ["Zoë", "größer"]}
+SESSION_OPTIONS = {"model": "ink-2", "language": None, "keyterms": ["Zoë", "größer"]}
 
 PROGRAM = """
 import asyncio, json, os, random, resource, subprocess, sys
@@ -59,7 +59,8 @@ async def main():
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["limit"], asked["limit"]))
     count = asked.get("blocks")
     blocks = endless(asked.get("seed", 0)) if count is None else [sound(640 * n, 640) for n in range(count)]
-    kept = SessionRecording(Blocks(blocks), folder, asked=asked, on_warning=lambda sentence: tell(trouble=sentence))
+    warn = lambda sentence: tell(trouble=sentence)
+    kept = SessionRecording(Blocks(blocks), folder, session_options=asked, on_warning=warn)
     given = 0
     async for block in kept.blocks():
         if not given and asked.get("child"):
@@ -188,7 +189,7 @@ class Reluctant(FileIO):
 
 class TestWavWriter:
     @settings(max_examples=30)
-    @given(st.lists(st.integers(0, 2000), max_size=12), st.sampled_from(["", "a", "ab", json.dumps(ASKED)]))
+    @given(st.lists(st.integers(0, 2000), max_size=12), st.sampled_from(["", "a", "ab", json.dumps(SESSION_OPTIONS)]))
     def test_file_is_whole_after_every_write(self, sizes: list[int], comment: str) -> None:
         with TemporaryDirectory() as folder:
             path, copy, before, after = Path(folder, "a.wav"), Path(folder, "b.wav"), 0, 0
@@ -219,7 +220,7 @@ class TestWavWriter:
         assert samples(path) == sound(0, 10000)
 
     def test_file_over_4_gib_becomes_rf64(self, tmp_path: Path) -> None:
-        path, comment, piece = tmp_path / "long.wav", json.dumps(ASKED), bytes(1 << 26)
+        path, comment, piece = tmp_path / "long.wav", json.dumps(SESSION_OPTIONS), bytes(1 << 26)
         with Sparse(path, "wb") as file:
             recording = WavWriter(file, comment)
             for _ in range(63):
@@ -283,7 +284,7 @@ class TestKilledProcess:
         kept = samples(found.path)
         assert len(kept) >= given - given % 2
         assert kept == sound(0, len(kept))
-        assert found.asked == {"seed": seed}
+        assert found.session_options == {"seed": seed}
         assert abs(found.seconds * 2 * RATE - len(kept)) <= 3000
 
     def test_orphan_is_found_while_child_process_runs(self, tmp_path: Path) -> None:
@@ -307,12 +308,12 @@ class TestKilledProcess:
                 assert len(list(tmp_path.iterdir())) == 2
                 first.kill()
                 first.wait()
-                assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first"]
+                assert [found.session_options["name"] for found in find_orphans(tmp_path)] == ["first"]
                 assert second.stdin is not None
                 second.stdin.write("\n")
                 second.stdin.flush()
                 assert told(second)["left"] == 1
-        assert [found.asked["name"] for found in find_orphans(tmp_path)] == ["first", "second"]
+        assert [found.session_options["name"] for found in find_orphans(tmp_path)] == ["first", "second"]
 
 
 class TestRecording:
@@ -342,7 +343,7 @@ class TestRecording:
     async def test_recorded_blocks_can_be_read_again(self, tmp_path: Path) -> None:
         sizes = [1, 640, 333, 1000, 2]
         starts = [sum(sizes[:n]) for n in range(len(sizes))]
-        kept = SessionRecording(Blocks(map(sound, starts, sizes)), tmp_path, asked=ASKED)
+        kept = SessionRecording(Blocks(map(sound, starts, sizes)), tmp_path, session_options=SESSION_OPTIONS)
         blocks = [block async for block in kept.blocks()]
         for block in blocks:
             assert block.store is kept and kept.read(block.position, len(block.pcm)) == block.pcm
@@ -418,7 +419,7 @@ class TestDiscardAndKeep:
 
     @pytest.fixture
     def kept(self, state: Path) -> SessionRecording:
-        kept = SessionRecording(seconds_of_sound(1), state, asked=ASKED)
+        kept = SessionRecording(seconds_of_sound(1), state, session_options=SESSION_OPTIONS)
         heard(kept)
         return kept
 
@@ -433,7 +434,7 @@ class TestDiscardAndKeep:
     def test_kept_recording_is_orphan_with_session_options(self, kept: SessionRecording, state: Path) -> None:
         assert kept.keep() == kept.path
         [found] = find_orphans(state)
-        assert (found.path, found.seconds, found.asked) == (kept.path, 1.0, ASKED)
+        assert (found.path, found.seconds, found.session_options) == (kept.path, 1.0, SESSION_OPTIONS)
         found.remove()
         assert find_orphans(state) == []
         found.remove()
@@ -482,7 +483,7 @@ class TestDiscardAndKeep:
             kept.keep(target)
         assert refused.value.hint == f"the recording is kept: {kept.path}"
         assert target.read_text() == "the only copy"
-        assert kept.path is not None and read_back(kept.path) == (1.0, json.dumps(ASKED))
+        assert kept.path is not None and read_back(kept.path) == (1.0, json.dumps(SESSION_OPTIONS))
         assert find_orphans(state) == []
         assert kept.keep(target, force=True) == target
         assert samples(target) == sound(0, 2 * RATE)
@@ -494,7 +495,7 @@ class TestDiscardAndKeep:
         assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
         kept.keep()
         [found] = find_orphans(state)
-        assert samples(found.path) == sound(0, 2 * RATE) and found.asked == ASKED
+        assert samples(found.path) == sound(0, 2 * RATE) and found.session_options == SESSION_OPTIONS
 
 
 class TestOrphans:
@@ -526,7 +527,7 @@ class TestOrphans:
         (tmp_path / "20310102T030405.000004Z.wav").write_bytes(b"RIFF" + os.urandom(1000))
         (tmp_path / "20310102T030405.000005Z.wav").write_bytes(encode_header(0, "no JSON") + sound(0, 100))
         [found] = find_orphans(tmp_path)
-        assert found.path.name == "20310102T030405.000005Z.wav" and found.asked == {}
+        assert found.path.name == "20310102T030405.000005Z.wav" and found.session_options == {}
 
     def test_missing_folder_has_no_orphans(self, tmp_path: Path) -> None:
         assert find_orphans(tmp_path / "none") == []

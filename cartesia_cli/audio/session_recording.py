@@ -1,9 +1,9 @@
 """Records what a microphone hears in a WAV file, from its first sample until the transcript is safe.
 
-The file survives a crash: its header is right after every block, and a later run finds it (`find_orphans`). A lock,
-which the system releases if the process is killed, says that its owner is still running. During the session it also
-holds the audio that the server has not acknowledged (`SessionRecording.read`). Must never end a session: if the disk
-is full, it reports that once, and passes the audio on.
+The file survives a crash: its header is brought up to date after every block, and a later run finds it
+(`find_orphans`). A lock, which the system releases if the process is killed, says that its owner is still running.
+During the session it also holds the audio that the server has not acknowledged (`SessionRecording.read`). Must never
+end a session: if the disk is full, it reports that once, and passes the audio on.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..errors import InputError, OutputError
 from .pcm import RATE, AudioBlock
 from .wav_writer import BYTES_PER_SAMPLE, AudioSource, WavWriter, open_private, read_back
 
-FILE_NAME = "%Y%m%dT%H%M%S.%fZ.wav"
-"""Name of a recording: when its first block came, in UTC, so that names sort by time in every zone."""
+FILE_NAME_FORMAT = "%Y%m%dT%H%M%S.%fZ.wav"
+"""Name of a recording, for `strftime`: when its first block came, in UTC, so that names sort by time in every zone."""
 
 LOCK_OFFSET = 1 << 62
 """Offset of the byte that is locked: far beyond the audio, because on Windows nothing else can read locked bytes."""
@@ -35,15 +35,15 @@ LOCK_OFFSET = 1 << 62
 class OrphanedRecording:
     """A recording whose session ended without a transcript, and whose process is gone.
 
-    started   when its first block came, UTC
-    seconds   length, more than 0
-    asked     the options of its session that are needed to transcribe it; empty if they can't be read
+    started           when its first block came, UTC
+    seconds           length, more than 0
+    session_options   those that are needed to transcribe it; empty if they can't be read
     """
 
     path: Path
     started: datetime
     seconds: float
-    asked: Mapping[str, Any]
+    session_options: Mapping[str, Any]
 
     def remove(self) -> None:
         """Delete the file. Raises OutputError if that fails."""
@@ -58,13 +58,13 @@ class SessionRecording:
 
     The file stays on disk until `discard` or `keep` is called, also after a crash.
 
-    source       a microphone
-    folder       for the file; created if missing
-    rate         Hz of the source
-    asked        stored in the file for `find_orphans`: JSON values
-    on_warning   called with a sentence, once, when recording fails; the session continues
+    source            a microphone
+    folder            for the file; created if missing
+    rate              Hz of the source
+    session_options   stored in the file for `find_orphans`: JSON values
+    on_warning        called with a sentence, once, when recording fails; the session continues
 
-    path         the file; None before the first block, and where none could be created
+    path              the file; None before the first block, and where none could be created
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class SessionRecording:
         folder: Path,
         *,
         rate: int = RATE,
-        asked: Mapping[str, Any] | None = None,
+        session_options: Mapping[str, Any] | None = None,
         on_warning: Callable[[str], None] = lambda sentence: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.path: Path | None = None
         self._source, self._folder, self._on_warning, self._now = source, folder, on_warning, now
-        self._comment = json.dumps(asked) if asked else ""
+        self._comment = json.dumps(session_options) if session_options else ""
         self._rate, self._bytes_per_second = rate, BYTES_PER_SAMPLE * rate
         self._file: FileIO | None = None
         self._writer: WavWriter | None = None
@@ -102,7 +102,7 @@ class SessionRecording:
         return self._writer.read(position, size)
 
     def discard(self) -> None:
-        """Delete the recording: the session ended well. A file that can't be deleted is not reported."""
+        """Delete the recording, if there is one. A file that can't be deleted is not reported."""
         self._close()
         if self.path is not None:
             with suppress(OSError):
@@ -112,9 +112,9 @@ class SessionRecording:
     def keep(self, target: Path | None = None, *, force: bool = False) -> Path | None:
         """Keep the recording, and return where it is; None if nothing was recorded.
 
-        Without `target` it stays where it is, for `find_orphans`. Otherwise it moves there, without `asked`.
-        Raises OutputError if `target` can't be written, or exists and `force` is not set: the recording then stays
-        locked until this process ends or calls `keep` or `discard` again.
+        Without `target` it stays where it is, for `find_orphans`. Otherwise it moves there, without the options of
+        the session. Raises OutputError if `target` can't be written, or exists and `force` is not set: the recording
+        then stays locked until this process ends or calls `keep` or `discard` again.
         """
         if self.path is None or not self.seconds:
             self.discard()
@@ -124,7 +124,7 @@ class SessionRecording:
             return self.path
         assert self._file is not None and self._writer is not None
         try:
-            with copy_errors(self.path, target):
+            with wrap_copy_errors(self.path, target):
                 self._writer.hide_comment()
                 os.fsync(self._file.fileno())
                 link_or_copy(self.path, target, overwrite=force)
@@ -157,13 +157,13 @@ class SessionRecording:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         started = self._now().astimezone(UTC)
         while self._file is None:
-            path = self._folder / started.strftime(FILE_NAME)
+            path = self._folder / started.strftime(FILE_NAME_FORMAT)
             try:
                 self._file = open_private(path, "x+b")
             except FileExistsError:
                 started += timedelta(microseconds=1)
         self.path = path
-        _lock(self._file, owner=True)
+        _lock_as_owner(self._file)
         return WavWriter(self._file, self._comment, self._rate)
 
     def _close(self) -> None:
@@ -173,7 +173,7 @@ class SessionRecording:
 
 
 @contextmanager
-def copy_errors(recording: Path, target: Path) -> Iterator[None]:
+def wrap_copy_errors(recording: Path, target: Path) -> Iterator[None]:
     """Raise OutputError for an OSError in the block, in which a recording is copied to `target`."""
     try:
         yield
@@ -198,36 +198,50 @@ def find_orphans(folder: Path) -> list[OrphanedRecording]:
 def _orphan(path: Path) -> OrphanedRecording | None:
     """The recording in a file; None if it is something else, still locked, or empty."""
     try:
-        started = datetime.strptime(path.name, FILE_NAME).replace(tzinfo=UTC)
+        started = datetime.strptime(path.name, FILE_NAME_FORMAT).replace(tzinfo=UTC)
         with FileIO(path) as file:
-            if not _lock(file, owner=False):
+            if _has_owner(file):
                 return None
         seconds, comment = read_back(path)
     except (OSError, ValueError):
         return None
+    if not seconds:
+        return None
     try:
-        asked = json.loads(comment or "{}")
+        options = json.loads(comment or "{}")
     except ValueError:
-        asked = {}
-    return OrphanedRecording(path, started, seconds, asked if isinstance(asked, dict) else {}) if seconds else None
+        options = {}
+    return OrphanedRecording(path, started, seconds, options if isinstance(options, dict) else {})
 
 
-def _lock(file: FileIO, *, owner: bool) -> bool:
-    """Lock the file until it is closed, and return whether that worked.
+def _lock_as_owner(file: FileIO) -> None:
+    """Lock a file until it is closed, if its file system has locks."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            import msvcrt
 
-    owner: wait for the lock, and exclude all others. Without it, only test whether there is an owner. On a file system
-    without locks this fails, so that no recording there ever counts as orphaned.
+            file.seek(LOCK_OFFSET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _has_owner(file: FileIO) -> bool:
+    """Whether a process has locked a file. True on a file system without locks, so that no recording there ever counts
+    as orphaned.
     """
     try:
         if sys.platform == "win32":
             import msvcrt
 
             file.seek(LOCK_OFFSET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if owner else msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX if owner else fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return False
-    return True
+        return True
+    return False

@@ -141,13 +141,13 @@ def listen(
     device_found = select_device(device)
     if device_found.is_monitor:
         reporter.info(f"{device_found.name} records what this computer plays")
-    asked: dict[str, Any] = {
+    session_options: dict[str, Any] = {
         "model": options.session.model,
         "language": options.session.language,
         "keyterms": list(config.options.keyterms),
     }
     if choice.base_url is None:
-        asked["local"] = True
+        session_options["local"] = True
 
     def listening() -> None:
         how = " while you hold space (or tap it to start and stop)" if push_to_talk else ""
@@ -155,9 +155,11 @@ def listen(
 
     opened = Microphone(device_found, output_rate=rate, on_warning=reporter.warn)
     # The recording comes before the pause: audio during a pause isn't sent, but it isn't lost either.
-    spool = SessionRecording(opened, state_dir(), rate=rate, asked=asked, on_warning=reporter.warn)
+    session_recording = SessionRecording(
+        opened, state_dir(), rate=rate, session_options=session_options, on_warning=reporter.warn
+    )
     microphone = interaction.PausableSource(
-        limit_source(spool, stream.duration, rate),
+        limit_source(session_recording, stream.duration, rate),
         reporter.warn,
         listening,
         sends_silence=config.endpoint is AUTO,
@@ -185,7 +187,7 @@ def listen(
     )
     with (
         backend.open_live_server(choice, config.options, reporter) as server,
-        _KeptRecording(spool, context, options, reporter),
+        _KeptRecording(session_recording, context, options, reporter),
     ):
         try:
             live_session.run_session(

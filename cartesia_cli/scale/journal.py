@@ -30,7 +30,7 @@ from pathlib import Path
 
 from ..atomic_files import write_atomically
 from . import name_hash
-from .journal_index import FILE_NAME, JournalIndex, key_of, read_lines
+from .journal_index import FILE_NAME_PATTERN, JournalIndex, key_of, read_lines
 from .journal_lines import RecordingOutcome, RunEvent, decode, encode
 from .record_locks import RecordLocks
 from .shards import Shard
@@ -321,7 +321,7 @@ class Journal:
     def _refresh(self) -> None:
         """Read what others have appended. The other shards of the same array have other recordings."""
         for name in self._index.journal_files():
-            parts = FILE_NAME.fullmatch(name)
+            parts = FILE_NAME_PATTERN.fullmatch(name)
             is_sibling = parts is not None and self.shard is not None and parts[2] == str(self.shard.total)
             if name == self._own or (not is_sibling and self._index.has_grown(name)):
                 self._index.read(name, self._changed)

@@ -21,7 +21,7 @@ from . import name_hash
 from .disk_table import DiskTable
 from .journal_lines import RecordingOutcome, RunEvent, decode
 
-FILE_NAME = re.compile(r"journal(?:\.(\d{1,7})-of-(\d{1,7}))?\.jsonl")
+FILE_NAME_PATTERN = re.compile(r"journal(?:\.(\d{1,7})-of-(\d{1,7}))?\.jsonl")
 
 MAX_LINE = 1 << 20
 """Bytes of a line. Longer ones are skipped."""
@@ -82,7 +82,7 @@ class JournalIndex:
     def journal_files(self) -> list[str]:
         """The names of all journal files."""
         try:
-            names = sorted(name for name in os.listdir(self._folder) if FILE_NAME.fullmatch(name))
+            names = sorted(name for name in os.listdir(self._folder) if FILE_NAME_PATTERN.fullmatch(name))
             return [name for name in names if (self._folder / name).is_file()]  # a pipe would never end
         except OSError:
             return []

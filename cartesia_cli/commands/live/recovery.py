@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ...atomic_files import link_or_copy
-from ...audio.session_recording import OrphanedRecording, copy_errors, find_orphans
+from ...audio.session_recording import OrphanedRecording, find_orphans, wrap_copy_errors
 from ...client import is_account_error
 from ...directories import state_dir
 from ...errors import CliError, InputError, UsageError
@@ -88,7 +88,7 @@ def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
     """Raise UsageError for recordings of local sessions: that a key was configured since doesn't mean that the user
     agreed to upload them.
     """
-    if kept := [one for one in recordings if one.asked.get("local")]:
+    if kept := [one for one in recordings if one.session_options.get("local")]:
         raise UsageError(
             f"{kept[0].path} was recorded by a local session: its audio has not left this machine",
             hint="--local transcribes it here; --cloud sends it",
@@ -180,7 +180,7 @@ def _session_language(recording: OrphanedRecording, base_url: str | None) -> str
     """The language of a session, as the batch endpoint of a server takes it; None if it was to be detected, and the
     server can't do that.
     """
-    language: str | None = recording.asked.get("language")
+    language: str | None = recording.session_options.get("language")
     if base_url is None or is_loopback(base_url):
         return language
     return None if language == AUTO_LANGUAGE else api_language(language)
@@ -189,7 +189,7 @@ def _session_language(recording: OrphanedRecording, base_url: str | None) -> str
 def _dispose(recording: OrphanedRecording, save_audio: Path | None, reporter: Reporter, *, overwrite: bool) -> None:
     """Remove a recording whose text is written, or move it to `save_audio`."""
     if save_audio is not None:
-        with copy_errors(recording.path, save_audio):
+        with wrap_copy_errors(recording.path, save_audio):
             link_or_copy(recording.path, save_audio, overwrite=overwrite)
         reporter.info(f"wrote {save_audio}")
     recording.remove()
