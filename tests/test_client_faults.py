@@ -837,7 +837,7 @@ def test_an_abandoned_exchange_does_not_count_for_the_next_attempt(home: Path, m
     upload, limits = Upload(home / "talk.wav", "talk.wav", "audio/wav"), patient(stall=0.5, silence=1)
     with (
         BatchClient("http://127.0.0.1:9", None, retry=RetryPolicy(1), sleep=lambda seconds: None) as client,
-        pytest.raises(NetworkError, match="the upload did not move"),
+        pytest.raises(NetworkError, match="the upload stalled"),
     ):
         client.transcribe(upload, BatchOptions(model="m"), deadlines=limits)
     is_over.set()

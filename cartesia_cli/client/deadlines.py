@@ -1,7 +1,7 @@
 """How long an HTTP exchange may take, and the loop that ends it.
 
 A timeout for each read never ends an exchange with a server that sends a byte every half second. So the exchange runs
-in a thread, while the caller's thread watches the limits: for the whole, and since anything moved. Ctrl-C works at
+in a thread, while the caller's thread watches the limits: for the whole, and since the last activity. Ctrl-C works at
 once, too, because the caller's thread never waits for longer than TICK_SECONDS.
 """
 
@@ -20,7 +20,7 @@ TICK_SECONDS = 0.1
 """How often the limits are checked, and `on_progress` is called."""
 
 STALL_SECONDS = 60.0
-"""How long nothing may move, unless a server is at work on a long recording."""
+"""Longest time without activity, unless a server is at work on a long recording."""
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 
@@ -32,11 +32,11 @@ MIN_AUDIO_BYTES_PER_SECOND = 2_000
 
 
 class Deadlines(Record):
-    """Limits of one request, all in seconds.
+    """Limits of one call, retries included, all in seconds.
 
     total      for all attempts, and the pauses between them
-    stall      for connecting, and for an upload that doesn't move
-    response   without any of the response's body, once the whole file is sent
+    stall      for connecting, and for a pause of the upload
+    response   longest wait for any part of the response's body after the upload
     """
 
     total: float
@@ -44,8 +44,8 @@ class Deadlines(Record):
     response: float = STALL_SECONDS
 
     @classmethod
-    def of(cls, limit: float) -> "Deadlines":
-        """The same limit for everything, and for each part of it."""
+    def uniform(cls, limit: float) -> "Deadlines":
+        """The same limit for the whole and for each part."""
         return cls(limit, limit, limit)
 
     @classmethod
@@ -58,7 +58,7 @@ class Deadlines(Record):
         """
         uploading = size / MIN_UPLOAD_BYTES_PER_SECOND
         transcribing = (size / MIN_AUDIO_BYTES_PER_SECOND if duration is None else duration) / speed
-        # STALL_SECONDS each for the connection, the upload and the response
+        # STALL_SECONDS each for the connection, the upload and the response.
         return cls(total=3 * STALL_SECONDS + uploading + transcribing, response=STALL_SECONDS + transcribing)
 
 
@@ -129,7 +129,7 @@ def run_with_deadline(
                 raise DeadlineExceeded(f"no complete response within {deadlines.total:g} s", final=True)
             limit = deadlines.response if progress.uploaded else deadlines.stall
             if now - progress.last_activity > limit:
-                what = "no response" if progress.uploaded else "the upload did not move"
+                what = "no response" if progress.uploaded else "the upload stalled"
                 raise DeadlineExceeded(f"{what} for {limit:g} s", final=False)
             on_progress(progress)
     except BaseException:

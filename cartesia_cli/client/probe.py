@@ -172,7 +172,7 @@ def _ask(
             reply = run_with_deadline(
                 lambda: http.exchange(lambda: HttpRequest("GET"), address, progress, handle),
                 progress,
-                Deadlines.of(seconds),
+                Deadlines.uniform(seconds),
                 began + seconds,
                 lambda progress: None,
                 handle.abort,

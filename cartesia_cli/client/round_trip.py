@@ -55,7 +55,7 @@ def batch_round_trip(
             Upload(recording, recording.name, "audio/wav"),
             BatchOptions(model=BATCH_MODEL),
             endpoint=endpoint,
-            deadlines=Deadlines.of(seconds),
+            deadlines=Deadlines.uniform(seconds),
         )
     return RoundTrip(None, time.monotonic() - began, response.text)
 

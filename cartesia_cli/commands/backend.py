@@ -145,7 +145,7 @@ class Backend:
         timeout   the user's limit for the whole request; None: limits that fit the recording
         """
         if timeout is not None:
-            return Deadlines.of(timeout)
+            return Deadlines.uniform(timeout)
         if not self.local:
             return Deadlines.for_audio(size, seconds)
         # Recordings share the cores, and take turns: before each of its own, one of every other may come.

@@ -97,7 +97,7 @@ def _ask(choice: BackendConfig, reporter: Reporter) -> tuple[Model, ...]:
     with BatchClient(
         choice.base_url, choice.credential, api_version=choice.api_version, on_retry=reporter.info
     ) as client:
-        return client.models(deadlines=Deadlines.of(TIMEOUT_SECONDS))
+        return client.models(deadlines=Deadlines.uniform(TIMEOUT_SECONDS))
 
 
 def format_table(models: tuple[Model, ...]) -> str:
