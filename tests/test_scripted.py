@@ -937,7 +937,7 @@ def test_parse_of_any_recording_is_a_script_or_a_usage_error(lines: list[Step]) 
     except UsageError as error:
         assert re.match(r"script, line \d+: ", error.message)
     else:
-        assert script.recorded is MANUAL and len(script.steps) <= len(lines)
+        assert script.recorded_endpoint is MANUAL and len(script.steps) <= len(lines)
 
 
 @given(st.text(st.sampled_from('{}[],:"# \n\\1aé'), max_size=30))

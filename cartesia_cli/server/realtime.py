@@ -50,7 +50,7 @@ simultaneous speakers waited 0.9 s for an update, and more words were wrong (`be
 Word times improve with the length (`benchmarks/word_times.py`).
 """
 
-NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011
+NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1001, 1008, 1011
 """Close codes (RFC 6455 7.4.1)."""
 
 logger = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ class RealtimeSession:
 
     async def refuse(self, error: ApiError) -> None:
         """Close the session before it starts, for options that the handshake could not refuse."""
-        await self._websocket.close(POLICY, error_event(error).title)
+        await self._websocket.close(POLICY_VIOLATION, error_event(error).title)
 
     async def run(self, responder: Responder) -> None:
         """The session: until `close` is done, the client leaves, or no frame came for too long."""
@@ -198,7 +198,7 @@ class RealtimeSession:
         elif not isinstance(failure, WebSocketDisconnect):
             logger.debug("a realtime session failed", exc_info=failure)
             await self.send_error(api_error(500, "Internal server error", f"{type(failure).__name__}: {failure}"))
-            await self._websocket.close(INTERNAL)
+            await self._websocket.close(INTERNAL_ERROR)
 
     async def _receive_frames(self) -> None:
         """Queue frames until the client leaves, no faster than they are processed."""
@@ -228,7 +228,7 @@ class RealtimeSession:
                 if isinstance(frame, bytes):
                     await self._process_audio(responder, frame)
                 elif await self._process_command(responder, frame):
-                    return NORMAL, None
+                    return NORMAL_CLOSURE, None
             except ApiError as error:
                 await self.send_error(error)
 

@@ -60,15 +60,15 @@ Wire = dict[str, Any]
 Frame = dict[str, Any] | str | bytes
 """An event, or a text or binary frame as it is."""
 
-NO_CODE, ABRUPT, RESET = 1005, 1006, 0
-"""Codes of a Drop that no close frame can have: a frame without a code, no frame (RFC 6455 7.4.1), a TCP reset."""
+NO_STATUS_RCVD, ABNORMAL_CLOSURE, RESET = 1005, 1006, 0
+"""Codes of a SocketEnd that no close frame can have: a frame without a code, no frame (RFC 6455 7.4.1), a TCP reset."""
 
 COMMANDS = ("finalize", "close", "config", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """The end of a socket. `code`: that of a close frame, NO_CODE, ABRUPT or RESET."""
+class SocketEnd:
+    """How a socket ends. `code`: that of a close frame, NO_STATUS_RCVD, ABNORMAL_CLOSURE or RESET."""
 
     code: int
     reason: str = ""
@@ -114,17 +114,17 @@ class Step:
     say: tuple[Frame, ...] = ()
     times: int = 1
     split: int | None = None
-    drop: Drop | None = None
+    drop: SocketEnd | None = None
     answer: bool = True
     reply: ScriptedReply | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Steps by time, those of the same time in the order of the file. `recorded`: the endpoint of a recording."""
+    """Steps by time, those of the same time in the order of the file. `recorded_endpoint`: None without a recording."""
 
     steps: tuple[Step, ...] = ()
-    recorded: Endpoint | None = None
+    recorded_endpoint: Endpoint | None = None
 
     def for_number(self, number: int) -> Script:
         """The script with the steps for the socket or batch request of this number."""
@@ -218,7 +218,7 @@ def _parse_step(wire: Wire) -> Step:
         raise ValueError("'times' and 'split' need 'text', 'say' or 'binary'")
     if not set(wire) & _ACTIONS:
         raise ValueError("this step does nothing")
-    if on == "handshake" and "drop" in wire and values["drop"].code not in (ABRUPT, RESET):
+    if on == "handshake" and "drop" in wire and values["drop"].code not in (ABNORMAL_CLOSURE, RESET):
         raise ValueError('before the handshake, "drop" must be 1006 or "reset"')
     among = values.pop("connection", None) or values.pop("request", None) or (1, math.inf)
     reply = values.pop("refuse", None) or values.pop("batch", None)
@@ -259,12 +259,12 @@ def _parse_recorded(wire: Wire) -> Step:
         case "received":
             return Step(say=(_parse_frame(wire),))
         case "close":
-            drop = _drop("close", details)
-            return Step(drop=Drop(RESET) if drop.code == ABRUPT and drop.reason else drop)
+            end = _drop("close", details)
+            return Step(drop=SocketEnd(RESET) if end.code == ABNORMAL_CLOSURE and end.reason else end)
         case "refused" if "status" in details:
             return Step(on="handshake", reply=_reply("refused", details))
         case "refused":
-            return Step(on="handshake", drop=Drop(ABRUPT))
+            return Step(on="handshake", drop=SocketEnd(ABNORMAL_CLOSURE))
     raise ValueError("not a line of a recording")
 
 
@@ -334,9 +334,9 @@ def _base64(key: str, value: Any) -> bytes:
         raise _invalid(key, "base64", value) from error
 
 
-def _drop(key: str, value: Any) -> Drop:
+def _drop(key: str, value: Any) -> SocketEnd:
     if value == "reset":
-        return Drop(RESET)
+        return SocketEnd(RESET)
     wire = value if isinstance(value, dict) else {"code": value}
     code, reason = wire.get("code"), wire.get("reason", "")
     # RFC 6455 7.4: codes that may be sent, 1005 for a frame without a code, 1006 for no frame. A reason has up to 123
@@ -348,7 +348,7 @@ def _drop(key: str, value: Any) -> Drop:
         or len(_text("reason", reason).encode()) > 123
     ):
         raise _invalid(key, 'a close code, {"code", "reason"} or "reset"', value)
-    return Drop(code, reason)
+    return SocketEnd(code, reason)
 
 
 def _reply(key: str, value: Any) -> ScriptedReply:

@@ -31,8 +31,19 @@ from ..protocol.events import (
 from ..protocol.realtime import AUTO, MANUAL, MAX_COMMAND_CHARS, Config, Endpoint, RealtimeOptions, decode_command
 from .connections import CONNECTION_KEY, WebSocketConnection
 from .observer import AUDIO_SECONDS
-from .realtime import GOING_AWAY, IDLE_REASON, NORMAL, POLICY
-from .script import ABRUPT, NO_CODE, RESET, Drop, Frame, Script, ScriptedReply, Step, command_name, has_lone_surrogate
+from .realtime import GOING_AWAY, IDLE_REASON, NORMAL_CLOSURE, POLICY_VIOLATION
+from .script import (
+    ABNORMAL_CLOSURE,
+    NO_STATUS_RCVD,
+    RESET,
+    Frame,
+    Script,
+    ScriptedReply,
+    SocketEnd,
+    Step,
+    command_name,
+    has_lone_surrogate,
+)
 
 MAX_QUEUED_ITEMS = 100
 """Text frames that may wait for the script; more wait in the client. Of audio only the length is kept."""
@@ -70,11 +81,12 @@ class ScriptPlayer:
         self._idle_seconds = idle_seconds
         self._queue = _FrameQueue()
         self._commands = Counter[str]()
-        self._audio_seconds = 0.0  # received and played to
+        self._audio_seconds = 0.0  # of the audio that was taken from the queue
         self._reactions = [step for step in script.steps if step.on not in ("audio", "batch")]
         self._timeline = deque(step for step in script.steps if step.on == "audio")
-        self._recorded = script.recorded
+        self._recorded_endpoint = script.recorded_endpoint
         self._options: RealtimeOptions | None = None  # those of the handshake, changed by each `config`
+        self._receiver: asyncio.Task[None]  # ends when the client leaves; made by `run`
 
     async def run(self) -> None:
         """Play the script to its end. Raises ApiError or HandshakeRefused instead of a handshake."""
@@ -82,7 +94,7 @@ class ScriptPlayer:
         self._receiver = asyncio.create_task(self._receive_frames())
         try:
             await self._play()
-        except (_SessionEnded, WebSocketDisconnect, OSError):  # uvicorn's ClientDisconnected is one
+        except (_SessionEnded, WebSocketDisconnect, OSError):  # uvicorn's ClientDisconnected is an OSError
             pass
         finally:
             self._receiver.cancel()
@@ -98,16 +110,17 @@ class ScriptPlayer:
 
     async def _play(self) -> None:
         await self._react("handshake")
-        if self._recorded is not None and self._recorded is not self._endpoint:
-            raise api_error(404, "Not found", f"This recording was made at {self._recorded.path}.")
+        recorded = self._recorded_endpoint
+        if recorded is not None and recorded is not self._endpoint:
+            raise api_error(404, "Not found", f"This recording was made at {recorded.path}.")
         options = self._options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
         bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
         await self._websocket.accept(headers=[(b"x-request-id", self._request_id.encode())])
-        refusal = None if self._recorded else options.language_hints_error()
+        refusal = None if recorded else options.language_hints_error()
         if refusal is not None:
             await self._send_error(refusal)
-            await self._drop(Drop(POLICY, error_event(refusal).title or ""))
-        if await self._react("open") and self._endpoint is AUTO and self._recorded is None:
+            await self._end(SocketEnd(POLICY_VIOLATION, error_event(refusal).title or ""))
+        if await self._react("open") and self._endpoint is AUTO and recorded is None:
             await self._send(_to_object(Connected()))
         await self._advance()
         received_bytes = 0
@@ -128,7 +141,7 @@ class ScriptPlayer:
             async with asyncio.timeout(self._idle_seconds):
                 return await self._queue.get()
         except TimeoutError:
-            await self._drop(Drop(GOING_AWAY, IDLE_REASON))
+            await self._end(SocketEnd(GOING_AWAY, IDLE_REASON))
 
     async def _advance(self, *, to_the_end: bool = False) -> None:
         """Run the steps that the audio and the commands received so far have made due."""
@@ -151,12 +164,12 @@ class ScriptPlayer:
     async def _answer(self, name: str, frame: str) -> None:
         """Answer a command as a well-behaved server does; a recording has its own answers."""
         if name == "close":
-            if self._recorded:
+            if self._recorded_endpoint:
                 await self._advance(to_the_end=True)
             elif self._endpoint is MANUAL:
                 await self._send(_to_object(Done()))
-            await self._drop(Drop(NORMAL))
-        if self._recorded:
+            await self._end(SocketEnd(NORMAL_CLOSURE))
+        if self._recorded_endpoint:
             return
         if name == "finalize":
             await self._send(_to_object(FlushDone()))
@@ -180,7 +193,7 @@ class ScriptPlayer:
         for frame in frames * step.times:
             await self._send(frame, step.split)
         if step.drop:
-            await self._drop(step.drop)
+            await self._end(step.drop)
 
     async def _send(self, frame: Frame, split: int | None = None) -> None:
         if isinstance(frame, dict):
@@ -208,14 +221,14 @@ class ScriptPlayer:
                 raise _SessionEnded
         self._connection.end_stall()
 
-    async def _drop(self, drop: Drop) -> NoReturn:
-        if drop.code not in (NO_CODE, ABRUPT, RESET):
-            await self._websocket.close(drop.code, drop.reason)
+    async def _end(self, end: SocketEnd) -> NoReturn:
+        if end.code not in (NO_STATUS_RCVD, ABNORMAL_CLOSURE, RESET):
+            await self._websocket.close(end.code, end.reason)
             raise _SessionEnded
-        if drop.code == RESET:
+        if end.code == RESET:
             self._connection.reset()
         else:
-            self._connection.close_without_code() if drop.code == NO_CODE else self._connection.half_close()
+            self._connection.close_without_code() if end.code == NO_STATUS_RCVD else self._connection.half_close()
             await asyncio.wait({self._receiver}, timeout=HANG_UP_SECONDS)
             self._connection.transport.abort()
         await asyncio.wait({self._receiver})  # until uvicorn has noticed: it would answer an open handshake with 500
