@@ -667,7 +667,7 @@ def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     for tenth in range(1, 1201):
         clock.advance(tenth / 10, tenth / 10)
     assert clock.time_after(0.5) is None
-    assert clock.speech == (0.5, None, 0.6, None)
+    assert clock.speech == UtteranceTimes(0.5, None, 0.6, None)
 
 
 def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:

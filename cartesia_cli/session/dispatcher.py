@@ -86,7 +86,11 @@ class EventDispatcher:
         match marker:
             case VadEvent():
                 self._observer.vad_event(marker)
-                self._update_timeline(marker)
+                self.has_speech = self.has_speech or marker.kind == "onset"
+                if marker.kind in ("onset", "resume"):
+                    self._timeline.onset(marker.speech)
+                else:
+                    self._timeline.pause(marker.speech, is_cut=marker.capped)
             case Finalize():
                 self._tracker.finalized(self._now())
                 self._observer.finalize_sent()
@@ -137,7 +141,7 @@ class EventDispatcher:
     def _apply(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
             match fact:
-                case Acknowledged(position):
+                case Acknowledged(position=position):
                     self._buffer.acknowledge(self._buffer.position(position))
                 case FinalizeAnswered():
                     self._buffer.acknowledge_first(lambda marker: isinstance(marker, Finalize))
@@ -174,11 +178,3 @@ class EventDispatcher:
         """Settle the text of audio that was dropped: that audio can't be sent again."""
         if self._buffer.dropped:
             self.settle_open(complete=False)
-
-    def _update_timeline(self, event: VadEvent) -> None:
-        match event.kind:
-            case "onset" | "resume":
-                self.has_speech = self.has_speech or event.kind == "onset"
-                self._timeline.onset(event.speech)
-            case "pause" | "end":
-                self._timeline.pause(event.speech, is_cut=event.capped)

@@ -21,7 +21,7 @@ What becomes of audio and its text, in this order:
 - acknowledged: all text of the audio up to there is settled, so that it is never sent again.
 """
 
-from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
+from .facts import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker
 from .manual import ManualTracker
-from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline, UtteranceTimes
 from .turns import TurnTracker

@@ -3,61 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..protocol.events import Event
+from ..record import Record
 from ..transcript import Segment, Update
-from .timeline import SpeechTimeline
+from .timeline import SpeechTimeline, UtteranceTimes
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(Record):
     """All text of the audio before `position` (seconds) is settled: that audio never has to be sent again."""
 
     position: float
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizeAnswered:
+class FinalizeAnswered(Record):
     """The oldest `finalize` without an answer has been answered: all audio before it is acknowledged, to the sample."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartOver:
+class StartOver(Record):
     """Audio was skipped that may have no answer: a new connection has to start at `resume_position`."""
 
 
-@dataclass(frozen=True, slots=True)
-class UtteranceTimes:
-    """What was observed of an utterance or turn that is over. None: not observed, or uncertain.
-
-    start, stop        positions at which its speech began and stopped, seconds
-
-    The others are times, in seconds of the clock:
-
-    started, stopped   the first sample of its speech was sent, and the last one
-    finalized          its `finalize` was sent
-    flushed            its `flush_done` came
-    first_text         its first text came, final or not
-    last_text          its last text came
-    eager_end          its `turn.eager_end` came, unless a `turn.resume` followed
-    ended              its `turn.end` came
-    """
-
-    start: float | None = None
-    stop: float | None = None
-    started: float | None = None
-    stopped: float | None = None
-    finalized: float | None = None
-    flushed: float | None = None
-    first_text: float | None = None
-    last_text: float | None = None
-    eager_end: float | None = None
-    ended: float | None = None
-
-
 Fact = Update | Acknowledged | FinalizeAnswered | StartOver | UtteranceTimes
+"""UtteranceTimes are those of an utterance or turn that is over."""
 
 
 class Tracker(Protocol):

@@ -24,9 +24,9 @@ from ..protocol.events import Delta, Done, Event, FlushDone
 from ..protocol.json_fields import DetectedLanguage, Word
 from ..text_encoding import ends_within_character, join_surrogates
 from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
-from .facts import Acknowledged, Fact, FinalizeAnswered, UtteranceTimes
+from .facts import Acknowledged, Fact, FinalizeAnswered
 from .repeats import repeated, text_after, words_of
-from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline, UtteranceTimes
 
 LATE_TEXT_SECONDS = MAX_RESPONSE_SECONDS
 """Seconds within which text may belong to a `flush_done` that came before it."""
@@ -139,7 +139,7 @@ class ManualTracker:
 
     def finalized(self, now: float) -> None:
         timeline = self.timeline
-        spoke, times = not timeline.is_quiet, UtteranceTimes(*timeline.speech, finalized=now)
+        spoke, times = not timeline.is_quiet, timeline.speech._replace(finalized=now)
         self._due.append(SentFinalize(timeline.sent, timeline.end_utterance(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
@@ -149,7 +149,7 @@ class ManualTracker:
         if self.is_all_answered:
             position = self.timeline.position_at(now - MAX_RESPONSE_SECONDS)
             if position > self._acknowledged:
-                yield from self._acknowledge(position)
+                yield self._acknowledge(position, Acknowledged(position))
 
     def process(self, event: Event, now: float) -> Iterator[Fact]:
         match event:
@@ -186,7 +186,7 @@ class ManualTracker:
         if not (complete and self._has_new_text) and self._open.length < self._lost.length:
             self._open = self._lost
         self._lost = PendingText()
-        said, speech = self._open, UtteranceTimes(*self.timeline.speech)
+        said, speech = self._open, self.timeline.speech
         if said.text:
             span = self._due[0].span if self._due else self.timeline.end_utterance()
             yield from self._settle(span, whole=True)
@@ -202,10 +202,10 @@ class ManualTracker:
         yield from self._acknowledge_awaited()
         sent = self._due.popleft() if self._due else None
         if sent is None:
-            times: UtteranceTimes | None = UtteranceTimes(*self.timeline.speech)
+            times: UtteranceTimes | None = self.timeline.speech
             span = self.timeline.end_utterance()
         else:
-            times, span = sent.times and replace(sent.times, flushed=now), sent.span
+            times, span = sent.times and sent.times._replace(flushed=now), sent.span
         said, settled = self._open, [*self._settle(span)]
         awaits_text = sent is not None and sent.spoke and not self._has_text
         awaited = sent.position if sent is not None and awaits_text else None
@@ -217,9 +217,9 @@ class ManualTracker:
         else:
             first, said.first_at = said.first_at, None
             if sent is not None and (sent.spoke or first is not None):
-                yield from self._report(times and replace(times, first_text=first))
+                yield from self._report(times and times._replace(first_text=first))
         if sent is not None and not awaits_text:
-            yield from self._finalize_answered(sent.position)
+            yield self._acknowledge(sent.position, FinalizeAnswered())
 
     def _text_grew(self, now: float) -> Iterator[Fact]:
         is_blank = not self._open.text.strip()
@@ -273,7 +273,7 @@ class ManualTracker:
         """Acknowledge a `flush_done` whose text has come, or won't come any more."""
         if self._flush is not None and self._flush.awaited is not None:
             position, self._flush = self._flush.awaited, self._flush._replace(awaited=None)
-            yield from self._finalize_answered(position)
+            yield self._acknowledge(position, FinalizeAnswered())
 
     def _report(
         self, times: UtteranceTimes | None, said: PendingText | None = None, *, is_last: bool = True
@@ -283,7 +283,7 @@ class ManualTracker:
             return
         if said is not None and said.timing == "audio":
             first = said.first_at if times.first_text is None else times.first_text
-            times = replace(times, first_text=first, last_text=said.last_at if is_last else None)
+            times = times._replace(first_text=first, last_text=said.last_at if is_last else None)
         yield times
 
     def _note_time(self, delta: Delta, now: float) -> None:
@@ -291,15 +291,11 @@ class ManualTracker:
             self._open.first_at = now if self._open.first_at is None else self._open.first_at
             self._open.last_at = now if delta.is_final else self._open.last_at
 
-    def _finalize_answered(self, position: float) -> Iterator[Fact]:
+    def _acknowledge(self, position: float, fact: Fact) -> Fact:
+        """Take note that the audio before `position` is acknowledged; returns the fact that says so."""
         self._acknowledged = max(self._acknowledged, position)
         self.timeline.release(self._acknowledged)
-        yield FinalizeAnswered()
-
-    def _acknowledge(self, position: float) -> Iterator[Fact]:
-        self._acknowledged = position
-        self.timeline.release(position)
-        yield Acknowledged(position)
+        return fact
 
     def _partial(self, text: str) -> Partial:
         """The text so far, without half a character at the end."""

@@ -18,7 +18,7 @@ from collections import deque
 from typing import NamedTuple
 
 from ..transcript import Timing
-from .timeline import SpeechSpan, SpeechTimeline, SpeechTimes
+from .timeline import SpeechSpan, SpeechTimeline, UtteranceTimes
 
 MIN_SILENCE_SECONDS = 0.1
 """The shortest silence that ends a turn."""
@@ -48,7 +48,7 @@ class TurnPlacement(NamedTuple):
     start: float
     stop: float
     timing: Timing
-    speech: SpeechTimes
+    speech: UtteranceTimes
 
 
 class ResponseDelay:
@@ -115,7 +115,7 @@ def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float,
         start = timeline.assigned_until
         delay.mark_ambiguous()
         timeline.assigned_until = max(start, timeline.position_at(now - (shortest or 0.0)))
-        return TurnPlacement(start, timeline.assigned_until, "estimated", SpeechTimes())
+        return TurnPlacement(start, timeline.assigned_until, "estimated", UtteranceTimes())
     first, measured = _find_first(candidates, opened_at, shortest)
     # If the turn began before this speech was sent, its own speech was assigned to the previous turn.
     is_ambiguous = measured < -IN_FLIGHT_SECONDS
@@ -136,10 +136,10 @@ def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float,
         delay.mark_ambiguous()
     is_only, is_skipping = len(spans) == 1, first is not candidates[0]
     if is_ambiguous or not delay.judge_last_turn(pace, is_only=is_only, is_skipping=is_skipping):
-        return TurnPlacement(first.start, stop, "estimated", SpeechTimes())
+        return TurnPlacement(first.start, stop, "estimated", UtteranceTimes())
     goes_on = any(span.start < heard_until for span in rest[rest.index(last) + 1 :])
     is_over = last.stop is not None and last.stop <= heard_until + DELAY_JITTER_SECONDS and not goes_on
-    return TurnPlacement(first.start, stop, "audio", SpeechTimes.between(first, last if is_over else None))
+    return TurnPlacement(first.start, stop, "audio", UtteranceTimes.of_speech(first, last if is_over else None))
 
 
 def _response_delay(span: SpeechSpan, opened_at: float) -> float:

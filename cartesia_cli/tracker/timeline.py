@@ -52,17 +52,36 @@ class SpeechSpan:
     ends: bool = True
 
 
-class SpeechTimes(NamedTuple):
-    """Where and when the speech of an utterance started and stopped. None: not observed."""
+class UtteranceTimes(NamedTuple):
+    """What was observed of an utterance or turn. None: not observed, or uncertain.
+
+    start, stop        positions at which its speech began and stopped, seconds
+
+    The others are times, in seconds of the clock:
+
+    started, stopped   the first sample of its speech was sent, and the last one
+    finalized          its `finalize` was sent
+    flushed            its `flush_done` came
+    first_text         its first text came, final or not
+    last_text          its last text came
+    eager_end          its `turn.eager_end` came, unless a `turn.resume` followed
+    ended              its `turn.end` came
+    """
 
     start: float | None = None
     stop: float | None = None
     started: float | None = None
     stopped: float | None = None
+    finalized: float | None = None
+    flushed: float | None = None
+    first_text: float | None = None
+    last_text: float | None = None
+    eager_end: float | None = None
+    ended: float | None = None
 
     @classmethod
-    def between(cls, first: SpeechSpan, last: SpeechSpan | None) -> SpeechTimes:
-        """Of speech that starts with the first span and stops with the last one, if that is known."""
+    def of_speech(cls, first: SpeechSpan, last: SpeechSpan | None) -> UtteranceTimes:
+        """Those of speech that starts with the first span and stops with the last one, if that is known."""
         start, started = (first.start, first.started) if first.begins else (None, None)
         if last is None or last.stop is None or not last.ends:
             return cls(start, None, started, None)
@@ -204,10 +223,10 @@ class SpeechTimeline:
         return bool(self.spans) and self.spans[-1].stop is None
 
     @property
-    def speech(self) -> SpeechTimes:
+    def speech(self) -> UtteranceTimes:
         """What was observed of the speech that `end_utterance` would return now."""
         spans = self._spans_until_now()
-        return SpeechTimes.between(spans[0], spans[-1]) if spans else SpeechTimes()
+        return UtteranceTimes.of_speech(spans[0], spans[-1]) if spans else UtteranceTimes()
 
     def end_utterance(self) -> tuple[float, float]:
         """End the utterance: where speech started and stopped in the audio since the last one, or all that audio if

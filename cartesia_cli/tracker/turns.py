@@ -47,7 +47,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..alignment import covering_words, find_word_ends
@@ -63,10 +63,10 @@ from ..transcript import (
     ranked,
     shifted_word,
 )
-from .facts import Acknowledged, Fact, StartOver, UtteranceTimes
+from .facts import Acknowledged, Fact, StartOver
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
 from .repeats import Repeat, repeated, text_after, tokenize, words_of
-from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline
+from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline, UtteranceTimes
 
 MIN_TURN_SECONDS = 0.1
 """Length given to a turn whose end, as far as it is known, isn't after its start."""
@@ -251,7 +251,9 @@ class TurnTracker:
         self._connection_start = position
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        yield from drop_repeated(segments, *self._settled_words_since(self.resume_position))
+        heard, expected = self._settled_words_since(self.resume_position)
+        repeat = repeated(heard, words_of("".join(segment.text for segment in segments)), expected)
+        yield from drop_words(segments, repeat.length if repeat else 0)
         self._open, self._replay, self._lost_text = OpenTurn(), None, ""
 
     def settle_open(self, *, complete: bool) -> Iterator[Fact]:
@@ -288,11 +290,11 @@ class TurnTracker:
         if turn.text or turn.state != "idle":
             opened_at = now if turn.opened_at is None else turn.opened_at
             placement = place_turn(self.timeline, self._delay, opened_at, now)
-            times = UtteranceTimes(*placement.speech, first_text=turn.first_text_at)
+            times = placement.speech._replace(first_text=turn.first_text_at)
             if is_end:
-                times = replace(times, eager_end=turn.eager_end_at, ended=now)
+                times = times._replace(eager_end=turn.eager_end_at, ended=now)
             else:
-                times = replace(times, stop=None, stopped=None)
+                times = times._replace(stop=None, stopped=None)
             segment = turn.segment(placement.start, placement.stop, placement.timing)
             if segment.text:
                 self._last_turn_text = segment.text
@@ -373,14 +375,6 @@ class TurnTracker:
             while self._settled and self._settled[0].sent_when_settled <= position:
                 self._settled.popleft()
             yield Acknowledged(position)
-
-
-def drop_repeated(
-    segments: Sequence[Segment], heard: Sequence[str], expected: range | None = None
-) -> Iterator[Segment]:
-    """Segments without the words at their beginning that repeat words of `heard`; see `repeated`."""
-    repeat = repeated(heard, words_of("".join(segment.text for segment in segments)), expected)
-    yield from drop_words(segments, repeat.length if repeat else 0)
 
 
 def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
