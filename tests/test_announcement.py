@@ -29,7 +29,7 @@ from cartesia_cli.client import BatchClient, ws_connect
 from cartesia_cli.commands.backend import Backend, RunningServer
 from cartesia_cli.commands.live.config import SessionConfig
 from cartesia_cli.commands.live.options import StreamOptions
-from cartesia_cli.commands.live.session import LiveSession, live_view
+from cartesia_cli.commands.live.session import LiveSession
 from cartesia_cli.commands.local_extra import LocalServerObserver
 from cartesia_cli.errors import NetworkError
 from cartesia_cli.output import Layout
@@ -275,7 +275,7 @@ def test_a_live_session_looks_for_a_running_server_two_seconds_and_for_others_as
         ):
             loop, reporter = SimulatedTimeLoop(), Reporter(io.StringIO())
             monkeypatch.setattr(ws_connect, "time", SimpleNamespace(monotonic=loop.time))
-            with live_view(reporter) as view:
+            with reporter.live_view() as view:
                 connecting = LiveSession(config, server, reporter, view)._connect(True).__aenter__()
                 with pytest.raises(NetworkError):
                     loop.run_until_complete(connecting)

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import srt
@@ -19,9 +20,9 @@ from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.commands.backend import RunningServer
 from cartesia_cli.commands.live.catchup import batch_catch_up
 from cartesia_cli.commands.live.config import SessionConfig
-from cartesia_cli.commands.live.controls import Controls
+from cartesia_cli.commands.live.interaction import Controls
 from cartesia_cli.commands.live.options import StreamOptions
-from cartesia_cli.commands.live.session import live_view, run_session
+from cartesia_cli.commands.live.session import run_session
 from cartesia_cli.errors import OutputError
 from cartesia_cli.output import Layout
 from cartesia_cli.output.console import Reporter
@@ -68,7 +69,7 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
     """Run a session that gets the text `said` live and ANSWER from the batch endpoint, in a format on stdout."""
     backlog = Backlog()
 
-    def interaction(controls: Controls) -> nullcontext[None]:
+    def interact(controls: Controls) -> nullcontext[None]:
         backlog.controls = controls
         return nullcontext()
 
@@ -79,7 +80,7 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
         source="talk.wav", endpoint=MANUAL, options=RealtimeOptions(model="ink-whisper"), model="ink-whisper",
         endpointing=VadSettings(),
         finalize=False, stream_options=StreamOptions(), targets={form: None}, layout=Layout(words=words),
-        on_segment=backlog.on_segment,
+        on_segment=backlog.on_segment, microphone=Mock(interact=interact, prompt="", resume_hint=""),
     )  # fmt: skip
     word = {"word": said.strip(), "start": 0.5, "end": 1.5}
     with serving(
@@ -87,8 +88,8 @@ def run_with_backlog(form: str, *, said: str, words: bool = False) -> None:
         {"batch": {"body": ANSWER}},
     ) as server:
         reporter = Reporter(io.StringIO())
-        with live_view(reporter) as view:
-            run_session(config, server, make_source, reporter, view, interaction=interaction)
+        with reporter.live_view() as view:
+            run_session(config, server, make_source, reporter, view)
 
 
 def test_batch_catch_up_writes_each_row_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
 from functools import cache
 from io import StringIO
 from itertools import pairwise
@@ -294,7 +294,7 @@ def test_only_a_server_of_this_machine_may_be_busy_with_the_last_words(
     server, view = RunningServer("http://127.0.0.1", None, local=local), LiveView(StringIO(), colored=False)
     session = LiveSession(config, server, Reporter(StringIO()), view)
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
-        running = session.run(lambda recorder: Tape(*talk()), lambda controls: nullcontext())
+        running = session.run(lambda recorder: Tape(*talk()))
         if local:
             runner.run(running)
         else:

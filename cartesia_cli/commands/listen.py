@@ -190,9 +190,7 @@ def listen(
         _KeptRecording(session_recording, context, options, reporter),
     ):
         try:
-            live_session.run_session(
-                config, server, lambda recorder: microphone, reporter, view, interaction=key_actions.interact
-            )
+            live_session.run_session(config, server, lambda recorder: microphone, reporter, view)
         finally:
             if opened.overflows:
                 reporter.warn(f"audio was lost {opened.overflows} times because this machine was too busy")

@@ -36,7 +36,7 @@ class SessionConfig:
     copy           whether the text is copied to the clipboard
     stop_after_silence   seconds of silence after speech that end the session, or None
     captured       returns when the newest audio left the microphone, in seconds of time.monotonic(); None for a file
-    microphone     what keys have done to the microphone; None for a file
+    microphone     what keys and signals do, and what they have done to the microphone; None for a file
     speed          seconds of audio that the source delivers per second
     captions       where a page gets the text from, or None
     """

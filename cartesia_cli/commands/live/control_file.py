@@ -30,7 +30,7 @@ from ...protocol.realtime import (
     decode_config,
     turn_order_problem,
 )
-from .controls import Controls
+from .interaction import Controls
 
 POLL_SECONDS = 0.05
 """Seconds between looks at the file: neither a file nor a pipe without a writer can be waited for."""

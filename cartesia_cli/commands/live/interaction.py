@@ -1,4 +1,6 @@
-"""What keys and signals do to a live session: finalize, pause, push-to-talk, marks, undo and changes of its settings.
+"""What the user can do to a live session, and what keys and signals do to it.
+
+They finalize, pause, talk, mark, undo, and change settings.
 
 Must never open a device, nor reach into a session except by its `Controls`.
 """
@@ -9,7 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from ...audio.input_check import InputMonitor
 from ...audio.pcm import RATE, AudioBlock, Silence
@@ -20,6 +22,7 @@ from ...protocol.realtime import (
     LEGACY_EAGER_END_THRESHOLD,
     PARAMETER_LIMITS,
     TURN_DEFAULTS,
+    Command,
     Config,
     Finalize,
     TurnConfig,
@@ -27,7 +30,6 @@ from ...protocol.realtime import (
     language_hints_problem,
 )
 from ...session.interfaces import Skipped
-from .controls import Controls
 from .keys import BINDINGS, action_for, bindings, help_text, hotkey_signals, read_keys
 
 THRESHOLD_STEP = 0.05
@@ -38,6 +40,28 @@ LOWEST_THRESHOLD, HIGHEST_THRESHOLD = PARAMETER_LIMITS["turn_end_threshold"]
 
 RELEASE_SECONDS = 0.3
 """Seconds without a repeat that count as a release: terminals report none, but repeat a held key 10 times a second."""
+
+
+class Controls(Protocol):
+    """What the user can do to a running session."""
+
+    def send_command(self, command: Command) -> bool:
+        """Send a command to the server; False if the session is ending and it can't be sent."""
+
+    def settings(self) -> Config:
+        """The settings as they are: those of the session's options, with all changes that weren't refused."""
+
+    def stop(self) -> None:
+        """Finish the session and write everything."""
+
+    def mark(self) -> None:
+        """Add a mark at the current time."""
+
+    def undo(self) -> None:
+        """Drop the last segment from every output that can still be changed, and say which ones already have it."""
+
+    def redraw(self) -> None:
+        """Draw the live view again, after another program used the terminal."""
 
 
 class PausableSource:

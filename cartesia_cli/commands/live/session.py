@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import io
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,6 @@ from ..batch.output_plan import OutputPlan
 from ..batch.result_file import combine_errors
 from .catchup import batch_catch_up
 from .config import SessionConfig
-from .controls import Interaction
 from .keys import stop_on_signals
 from .options import LiveOptions
 from .outputs import LiveOutputs
@@ -112,7 +111,7 @@ class LiveSession:
         self._request_id: str | None = None
         self._has_connected = self._is_complete = False
 
-    async def run(self, make_source: MakeSource, interaction: Interaction) -> None:
+    async def run(self, make_source: MakeSource) -> None:
         """Run the session to its end; `finish` has to follow. Raises what `Session.run` raises."""
         config, streaming = self._config, self._config.stream_options
         self._session = Session(
@@ -136,7 +135,14 @@ class LiveSession:
         with stop_on_signals(self._stop_signal):
             redrawing = asyncio.create_task(self._redraw_periodically())
             try:
-                with interaction(self), self._follow_control():
+                with ExitStack() as stack:
+                    if config.microphone is not None:
+                        stack.enter_context(config.microphone.interact(self))
+                    if streaming.control is not None:
+                        from .control_file import follow_control
+
+                        warn = self._reporter.warn
+                        stack.enter_context(follow_control(streaming.control, config.endpoint, self, warn))
                     await self._session.run(self._stop_signal)
             except ApiError as error:
                 if error.status == 400 and config.options.language_hints and not self._outputs.segments:
@@ -206,12 +212,6 @@ class LiveSession:
         another one is only asked if they are requested with -w and if it is known to accept the question."""
         is_known = self._config.endpoint is MANUAL or is_loopback(self._server.base_url)
         return self._server.local or (self._config.layout.words and is_known)
-
-    def _follow_control(self) -> AbstractContextManager[None]:
-        from .control_file import follow_control
-
-        path = self._config.stream_options.control
-        return nullcontext() if path is None else follow_control(path, self._config.endpoint, self, self._reporter.warn)
 
     def finish(self) -> OutputError | None:
         """Write what is written at the end, however the session ended; returns the error of the outputs that failed.
@@ -329,14 +329,6 @@ class LiveSession:
         return self._outputs.transcript(self._clock.elapsed, self._request_id)
 
 
-@contextmanager
-def live_view(reporter: Reporter) -> Iterator[LiveView]:
-    """The live view of a session, from before its server has started until after its end; it shows "starting" first."""
-    with reporter.live_view() as view:
-        view.draw(LiveState(wait=STARTING))
-        yield view
-
-
 def prepare(
     context: typer.Context,
     reporter: Reporter,
@@ -352,7 +344,7 @@ def prepare(
     append: Path | None = None,
 ) -> tuple[SessionConfig, LiveView]:
     """What a session streams to the chosen server, where its results go, and its live view, which is shown until the
-    command ends, as the page of `--page` is served. Raises UsageError for options that can't be used.
+    command ends, "starting" first, as the page of `--page` is served. Raises UsageError for options that can't be used.
 
     finalize       value of --finalize; None if it isn't given
     push_to_talk   whether a key ends utterances instead of silence
@@ -368,7 +360,8 @@ def prepare(
     model = request.model
     report_engine(choice, request.language, reporter, live_model=model)
     captions = context.with_resource(options.stream.captions(title(source.source), reporter))
-    view = context.with_resource(live_view(reporter))
+    view = context.with_resource(reporter.live_view())
+    view.draw(LiveState(wait=STARTING))
     config = SessionConfig(
         source=source.source,
         endpoint=endpoint,
@@ -387,13 +380,7 @@ def prepare(
 
 
 def run_session(
-    config: SessionConfig,
-    server: RunningServer,
-    make_source: MakeSource,
-    reporter: Reporter,
-    view: LiveView,
-    *,
-    interaction: Interaction = lambda controls: nullcontext(),
+    config: SessionConfig, server: RunningServer, make_source: MakeSource, reporter: Reporter, view: LiveView
 ) -> None:
     """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
     with ExitStack() as stack:
@@ -403,7 +390,7 @@ def run_session(
             tap = stack.enter_context(log).put
         session = LiveSession(config, server, reporter, view, tap=tap)
         try:
-            _run_loop(session.run(make_source, interaction), reporter)
+            _run_loop(session.run(make_source), reporter)
         except BaseException:
             if (failure := session.finish()) is not None:
                 reporter.error(failure)
@@ -424,7 +411,7 @@ def run_unshown_session(
     reporter = Reporter(io.StringIO(), {})
     reporter.quiet = True
     session = LiveSession(config, server, reporter, LiveView(io.StringIO(), colored=False, active=False))
-    _run_loop(session.run(make_source, lambda controls: nullcontext()), reporter)
+    _run_loop(session.run(make_source), reporter)
     return session.transcript(), session.measured()
 
 
