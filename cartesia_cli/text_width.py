@@ -1,4 +1,4 @@
-"""Measures text in columns of a terminal, cuts it to a width, and wraps it at words.
+"""Measures text in columns of a terminal, cuts it to a width, wraps it at words, and lines up the cells of tables.
 
 Widths are upper bounds: a row that is measured too narrow would break, one that is measured too wide does no harm.
 So characters are counted one by one, where a terminal may draw a whole sequence of emoji in two columns. Pure.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 
 ELLIPSIS = "…"
@@ -86,6 +86,17 @@ def wrap(text: str, width: int) -> list[str]:
             continue
         row, used, previous = row + grapheme, used + size, grapheme
     return [*rows, row.rstrip()] if row.strip() else rows
+
+
+def align(rows: Sequence[Sequence[str]], *, right: Container[int] = ()) -> Iterator[str]:
+    """A line for each row, whose cells are two spaces apart. `right`: numbers of the columns that are aligned right."""
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blank = " " * (width - text_width(cell))
+            cells.append(blank + cell if number in right else cell + blank)
+        yield "  ".join(cells).rstrip()
 
 
 def _split_graphemes(text: str, width: int) -> Iterator[str]:

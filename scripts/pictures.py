@@ -59,7 +59,7 @@ LIVE: Mapping[str, tuple[Session, float | None, tuple[str, ...]]] = {
     "stats": (
         Session(92, ("cartesia-cli stream-file talk.wav --mode manual --vad-silence-ms 120 -q --stats -o a.txt",)),
         None,
-        ("output/stats_report.py", "output/stats_chart.py"),
+        ("output/stats.py",),
     ),
 }  # fmt: skip
 """Name of a picture of a live session, whose figures differ each time, to: what it shows; after how many seconds (None:

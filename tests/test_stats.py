@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadEvent
-from cartesia_cli.output.stats_report import ASCII_RAMP, BLOCK_RAMP, count_in_bins, draw_bars, render_report
+from cartesia_cli.output.stats import ASCII_RAMP, BLOCK_RAMP, count_in_bins, draw_bars, render_report
 from cartesia_cli.protocol.events import (
     Connected,
     Delta,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..output.columns import align
 from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
+from ..text_width import align
 from . import options as given
 
 if TYPE_CHECKING:  # --help does without

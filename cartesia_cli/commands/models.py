@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ..errors import AuthError, CliError
-from ..output.columns import align
 from ..output.console import Reporter
 from ..output.files import write_json, write_stdout
+from ..text_width import align
 from . import options as given
 
 if TYPE_CHECKING:  # --help does without

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ..errors import Exit, InputError, OutputError
-from ..output.columns import align
 from ..output.files import write_json, write_stdout
 from ..output.sanitize import one_line
 from ..output.text_json import without_none
+from ..text_width import align
 from . import options as given
 
 if TYPE_CHECKING:  # --help does without

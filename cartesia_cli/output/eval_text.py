@@ -12,7 +12,7 @@ from typing import Any
 
 from ..text_width import wrap
 from .sanitize import one_line
-from .stats_report import COLUMNS, LABELS
+from .stats import COLUMNS, LABELS
 from .table import escape_formula
 
 Report = Mapping[str, Any]

@@ -31,7 +31,7 @@ from ...output.frame_log import FrameLog
 from ...output.live_rows import LiveState, MicrophoneLevel
 from ...output.live_view import LiveView
 from ...output.sanitize import title
-from ...output.stats_chart import render_statistics, svg
+from ...output.stats import render_statistics, svg
 from ...protocol.constants import is_loopback, realtime_credits, server_name
 from ...protocol.json_fields import DetectedLanguage
 from ...protocol.realtime import MANUAL, Command, Config, Finalize
