@@ -440,6 +440,24 @@ def test_settings_of_a_command_override_general_ones() -> None:
     assert set(found) == {"local"}
 
 
+def test_order_of_settings_in_a_layer_does_not_matter() -> None:
+    values: dict[str, tuple[Any, ...]] = {
+        "format": ("csv", "srt", "text", "table"), "json": (True,), "output": ("a.csv", "a.srt", "a.txt"),
+        "output_dir": ("out",), "grep": ("x",), "paragraphs": (True,), "word_timestamps": (True,),
+        "mode": ("auto", "manual"), "model": ("ink-2", "ink-whisper"), "finalize": ("vad", "key"),
+        "push_to_talk": (True,), "turn_end_threshold": (0.3,), "wire_encoding": ("native",), "wire_rate": (8000,),
+    }  # fmt: skip
+    settings = [(name, Setting(value, "file", name)) for name, choices in values.items() for value in choices]
+    for (name, strong), one, other in itertools.product(settings, repeat=3):
+        if len({name, one[0], other[0]}) == 3:
+            first, second = (
+                resolve([{name: strong}, dict(layer)], lambda error: None) for layer in ((one, other), (other, one))
+            )
+            assert first == second, (name, strong, one, other)
+    csv = {"grep": Setting("x", "file", "1"), "format": Setting("csv", "file", "2")}
+    assert set(resolve([{"output_dir": Setting("out", "flag", "--output-dir")}, csv])) == {"output_dir", *csv}
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

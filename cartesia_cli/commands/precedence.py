@@ -19,11 +19,13 @@ Values = Mapping[str, Any]
 """Options that are set, by their long names with underscores, to their values."""
 
 ROW_FORMATS = frozenset({"table", "tsv", "csv", "json", "ndjson"})
-CHOOSE_ROWS = ("grep", "from", "to", "longest_gaps")
+ROW_FILTERS = ("grep", "from", "to", "longest_gaps")
 THRESHOLDS = ("turn_start_threshold", "turn_eager_end_threshold", "turn_end_threshold")
 TURNS = (*THRESHOLDS, "turn_end_timeout_ms")
-MODIFIERS = ("mode", "word_timestamps")
-"""Options that decide whether others exclude each other, so they are resolved first."""
+RESOLVED_FIRST_IN_LAYER = ("mode", "word_timestamps", "json", "format", "output")
+"""Options on which it depends whether two others exclude each other, so that those are resolved after them, in whatever
+order a layer has them. An option on which only its own exclusions depend, such as `finalize`, needn't be here.
+"""
 CUE_TIMES = ("subtitle_profile", "min_cue", "max_cue", "min_gap")
 CUE_RULES = (*CUE_TIMES, "max_line_width", "max_line_count", "max_words_per_line", "max_cps")
 CUE_FORMATS = frozenset({"srt", "vtt", "ass", "html"})
@@ -39,7 +41,7 @@ def formats(values: Values) -> tuple[str, ...]:
     if (named := values.get("format")) is not None:
         return tuple(dict.fromkeys(name.strip().lower() for name in str(named).split(",")))
     implied = implied_format(values) or "text"
-    rows = any(values.get(name) is not None for name in CHOOSE_ROWS)
+    rows = any(values.get(name) is not None for name in ROW_FILTERS)
     return ("table",) if rows and implied == "text" else (implied,)
 
 
@@ -68,7 +70,7 @@ class Exclusion(Record):
 class Requirement(Record):
     """An option that needs other options: without them, it is an error on the command line and ignored elsewhere.
 
-    met     whether these values include what it needs
+    met      whether these values include what it needs
     not_in   commands that don't need it
     """
 
@@ -117,10 +119,10 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("output", "format", when=_output_decides, one_way=True),
     Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
     *(Exclusion(rows, other, "rows can be selected for -f table, tsv, csv, json or ndjson", when=_no_format_has_rows)
-      for rows in CHOOSE_ROWS for other in ("format", "output")),
+      for rows in ROW_FILTERS for other in ("format", "output")),
     *(Exclusion(rows, "paragraphs", "selected rows are a table, which has no paragraphs",
                 when=lambda values: "format" not in values and formats(values) == ("table",))
-      for rows in CHOOSE_ROWS),
+      for rows in ROW_FILTERS),
     Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
               when=lambda values: values["mode"] == "auto"),
     Exclusion("push_to_talk", "finalize", "push-to-talk ends utterances by key: combine it with --finalize key or none",
@@ -192,22 +194,22 @@ def resolve(layers: Sequence[Layer], report: Report = refuse) -> dict[str, Setti
     """
     ranked: dict[str, tuple[int, Setting]] = {}
     for rank, layer in enumerate(layers):
-        for name, setting in layer.items():
-            ranked.setdefault(name, (rank, setting))
+        for name in (*(name for name in RESOLVED_FIRST_IN_LAYER if name in layer), *layer):
+            ranked.setdefault(name, (rank, layer[name]))
     kept: dict[str, tuple[int, Setting]] = {}
-    for name, (rank, setting) in sorted(ranked.items(), key=lambda item: (item[1][0], item[0] not in MODIFIERS)):
-        if not _overruled(name, rank, setting, kept):
+    for name, (rank, setting) in ranked.items():
+        if not _is_overruled(name, rank, setting, kept):
             kept[name] = rank, setting
-    _find_conflicts(kept, report)
+    _report_conflicts(kept, report)
     return {name: setting for name, (_, setting) in kept.items()}
 
 
-def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[int, Setting]]) -> bool:
-    """Whether a setting in a stronger layer excludes this one."""
+def _is_overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[int, Setting]]) -> bool:
+    """Whether a setting in a stronger layer excludes this one. `kept`: the ranks and settings that count so far."""
     if not _is_set(setting):
         return False
-    stronger = {other for other, (place, found) in kept.items() if place < rank and _is_set(found)}
-    values = {other: found.value for other, (_, found) in kept.items() if _is_set(found)} | {name: setting.value}
+    stronger = {other for other, (other_rank, it) in kept.items() if other_rank < rank and _is_set(it)}
+    values = {other: it.value for other, (_, it) in kept.items() if _is_set(it)} | {name: setting.value}
     return any(
         exclusion.when(values)
         for exclusion in EXCLUSIONS
@@ -216,28 +218,29 @@ def _overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tuple[
     )
 
 
-def _find_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> None:
+def _report_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> None:
+    """Report options in one layer that exclude each other."""
     values = {name: setting.value for name, (_, setting) in kept.items() if _is_set(setting)}
     for exclusion in EXCLUSIONS:
         if exclusion.one_way or not {exclusion.first, exclusion.second} <= values.keys():
             continue
-        (rank, first), (other, second) = kept[exclusion.first], kept[exclusion.second]
-        if rank == other and exclusion.when(values):
+        (first_rank, first), (second_rank, second) = kept[exclusion.first], kept[exclusion.second]
+        if first_rank == second_rank and exclusion.when(values):
             report(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
 
 
 def applicable(command: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Those that have what they need. Raises UsageError for one on the command line that doesn't."""
     values = {name: setting.value for name, setting in settings.items() if _is_set(setting)}
-    waiting = set()
+    inapplicable = set()
     for requirement in REQUIREMENTS:
         if requirement.option not in values or command in requirement.not_in:
             continue
         if not requirement.met(values):
             if settings[requirement.option].layer == "flag":
                 raise UsageError(requirement.message, hint=requirement.hint)
-            waiting.add(requirement.option)
-    return {name: setting for name, setting in settings.items() if name not in waiting}
+            inapplicable.add(requirement.option)
+    return {name: setting for name, setting in settings.items() if name not in inapplicable}
 
 
 def _is_set(setting: Setting) -> bool:
