@@ -62,7 +62,7 @@ class Exclusion(Record):
 
     first: str
     second: str
-    hint: str = "give one of them"
+    hint: str = "give only one"
     when: Callable[[Values], bool] = lambda values: True
     one_way: bool = False
 
