@@ -15,7 +15,8 @@ from cartesia_cli import cli
 from cartesia_cli.commands import option_sources
 from cartesia_cli.commands.configured_command import PROBLEM
 from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
-from cartesia_cli.commands.precedence import CUE_RULES, EXCLUSIONS, REQUIREMENTS, formats, resolve
+from cartesia_cli.commands.precedence import CUE_RULES, EXCLUSIONS, REQUIREMENTS, resolve
+from cartesia_cli.commands.requested_formats import requested_formats
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.settings import Setting
@@ -472,7 +473,7 @@ def test_order_of_settings_in_a_layer_does_not_matter() -> None:
     ],
 )
 def test_formats_of_options(values: dict[str, Any], expected: tuple[str, ...]) -> None:
-    assert formats(values) == expected
+    assert requested_formats(values) == expected
 
 
 def test_command_line_is_parsed_as_typer_parses_it() -> None:

@@ -31,7 +31,8 @@ from .option_sources import (
     read,
     spellings,
 )
-from .precedence import Layer, applicable, formats, resolve
+from .precedence import Layer, applicable, resolve
+from .requested_formats import requested_formats
 from .value_checks import check_settings, name_places
 
 PROBLEM = "cartesia_cli.problem"
@@ -193,7 +194,7 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
 
 
 def _is_json(values: Mapping[str, Any]) -> bool:
-    return not JSON_FORMATS.isdisjoint(formats(values))
+    return not JSON_FORMATS.isdisjoint(requested_formats(values))
 
 
 def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:

@@ -8,18 +8,16 @@ Pure: values in, values out, whichever way options are declared.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from ..errors import UsageError
 from ..record import Record
 from ..settings import Report, Setting, refuse
+from .requested_formats import ROW_FILTERS, ROW_FORMATS, implied_format, requested_formats
 
 Values = Mapping[str, Any]
 """Options that are set, by their long names with underscores, to their values."""
 
-ROW_FORMATS = frozenset({"table", "tsv", "csv", "json", "ndjson"})
-ROW_FILTERS = ("grep", "from", "to", "longest_gaps")
 THRESHOLDS = ("turn_start_threshold", "turn_eager_end_threshold", "turn_end_threshold")
 TURNS = (*THRESHOLDS, "turn_end_timeout_ms")
 RESOLVED_FIRST_IN_LAYER = ("mode", "word_timestamps", "json", "format", "output")
@@ -32,24 +30,6 @@ CUE_FORMATS = frozenset({"srt", "vtt", "ass", "html"})
 
 Layer = Mapping[str, Setting]
 """The options that are set in one place: the command line, the environment, a profile or the file."""
-
-
-def formats(values: Values) -> tuple[str, ...]:
-    """The output formats that these options request, each once."""
-    if values.get("json"):
-        return ("json",)
-    if (named := values.get("format")) is not None:
-        return tuple(dict.fromkeys(name.strip().lower() for name in str(named).split(",")))
-    implied = implied_format(values) or "text"
-    rows = any(values.get(name) is not None for name in ROW_FILTERS)
-    return ("table",) if rows and implied == "text" else (implied,)
-
-
-def implied_format(values: Values) -> str | None:
-    """The format that the suffix of --output implies, or None."""
-    from ..output import EXTENSIONS
-
-    return EXTENSIONS.get(PurePath(str(values.get("output") or "")).suffix.lower())
 
 
 class Exclusion(Record):
@@ -83,7 +63,7 @@ class Requirement(Record):
 
 def _no_format_has_rows(values: Values) -> bool:
     """Whether rows are selected and none of the formats has rows."""
-    wanted = set(formats(values))
+    wanted = set(requested_formats(values))
     return not wanted & ROW_FORMATS and not ("text" in wanted and values.get("word_timestamps"))
 
 
@@ -92,13 +72,13 @@ def _shows_words(values: Values) -> bool:
     from ..output import NEEDS_WORDS
 
     named = any(name in values for name in ("format", "json")) or implied_format(values) is not None
-    return not named or not NEEDS_WORDS.issuperset(formats(values))
+    return not named or not NEEDS_WORDS.issuperset(requested_formats(values))
 
 
 def _output_decides(values: Values) -> bool:
     """Whether the suffix of --output implies another format, or one file can't hold all formats."""
-    implied = implied_format(values)
-    return (implied is not None and formats({"format": values["format"]}) != (implied,)) or "," in values["format"]
+    implied, named = implied_format(values), requested_formats({"format": values["format"]})
+    return (implied is not None and named != (implied,)) or "," in values["format"]
 
 
 def _whisper_in_manual_mode(values: Values) -> bool:
@@ -113,15 +93,15 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("resume", "force", "--resume skips what --force overwrites"),
     Exclusion("retry_failed", "force", "--retry-failed skips what --force overwrites"),
     Exclusion("grep", "output_dir", "--grep writes one table for all inputs: -o FILE takes it; -f csv --output-dir DIR "
-              "writes a file for each input", when=lambda values: formats(values) == ("table",)),
+              "writes a file for each input", when=lambda values: requested_formats(values) == ("table",)),
     Exclusion("json", "format", "-f alone names one or several formats",
-              when=lambda values: formats({"format": values["format"]}) != ("json",)),
+              when=lambda values: requested_formats({"format": values["format"]}) != ("json",)),
     Exclusion("output", "format", when=_output_decides, one_way=True),
     Exclusion("output", "json", when=lambda values: implied_format(values) not in (None, "json"), one_way=True),
     *(Exclusion(rows, other, "rows can be selected for -f table, tsv, csv, json or ndjson", when=_no_format_has_rows)
       for rows in ROW_FILTERS for other in ("format", "output")),
     *(Exclusion(rows, "paragraphs", "selected rows are a table, which has no paragraphs",
-                when=lambda values: "format" not in values and formats(values) == ("table",))
+                when=lambda values: "format" not in values and requested_formats(values) == ("table",))
       for rows in ROW_FILTERS),
     Exclusion("mode", "finalize", "in auto mode the server ends the turns: --mode manual takes --finalize",
               when=lambda values: values["mode"] == "auto"),
@@ -157,19 +137,19 @@ def _together(option: str, other: str) -> Requirement:
 
 
 REQUIREMENTS: tuple[Requirement, ...] = (
-    _needs("crlf", "-f srt", lambda values: "srt" in formats(values)),
-    _needs("highlight_words", "-f vtt", lambda values: "vtt" in formats(values)),
+    _needs("crlf", "-f srt", lambda values: "srt" in requested_formats(values)),
+    _needs("highlight_words", "-f vtt", lambda values: "vtt" in requested_formats(values)),
     *(
-        _needs(name, "-f html", lambda values: "html" in formats(values), not_in=("edit",))
+        _needs(name, "-f html", lambda values: "html" in requested_formats(values), not_in=("edit",))
         for name in ("audio", "embed_audio")
     ),
-    _needs("paragraphs", "-f text", lambda values: "text" in formats(values)),
+    _needs("paragraphs", "-f text", lambda values: "text" in requested_formats(values)),
     _needs("word_timestamps", "-f text or json", _shows_words, not_in=("listen", "stream-file")),  # they ask for words
     *(
         _needs(
             name,
             "-f srt, vtt, ass or html",
-            lambda values: not CUE_FORMATS.isdisjoint(formats(values)),
+            lambda values: not CUE_FORMATS.isdisjoint(requested_formats(values)),
             not_in=("check",),
         )
         for name in CUE_RULES

@@ -16,7 +16,7 @@ from typing import Protocol
 from ...errors import OutputError, UsageError
 from ...output import CONCATENABLE, EXTENSIONS, FORMATS, extension
 from ...record import Record
-from .. import precedence
+from ..requested_formats import requested_formats
 from .inputs import Input
 from .output_checks import check_output, check_output_url
 from .stdin import STDIN
@@ -52,7 +52,7 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
             f"{output}: no transcript format has the suffix {ending}",
             hint=f"suffixes: {' '.join(EXTENSIONS)}; or name the format with -f",
         )
-    chosen = precedence.formats({"format": names, "json": as_json, "output": output})
+    chosen = requested_formats({"format": names, "json": as_json, "output": output})
     if unknown := [name for name in chosen if name not in FORMATS]:
         raise UsageError(f"unknown format {unknown[0]!r}", hint=f"formats: {', '.join(FORMATS)}")
     return chosen
