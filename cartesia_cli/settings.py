@@ -19,11 +19,11 @@ GENERAL = ("base_url", "api_key_command", *SWITCHES)
 """Keys outside of the commands' tables. Their values are strings, those of SWITCHES true or false."""
 
 
-Report = Callable[[UsageError], None]
+OnMistake = Callable[[UsageError], None]
 """What is done with a mistake. If it returns, what is wrong is left out, and the rest is read."""
 
 
-def refuse(error: UsageError) -> None:
+def raise_mistake(error: UsageError) -> None:
     """Raise the first mistake."""
     raise error
 
@@ -86,18 +86,18 @@ def load(
     file: Path | None = None,
     profile: str | None = None,
     commands: Collection[str] = (),
-    report: Report = refuse,
+    on_mistake: OnMistake = raise_mistake,
 ) -> Settings:
     """Read `config.toml` in a folder, or another `file`. Raises UsageError if it can't be read.
 
-    profile    the name of the profile that applies; it is a mistake if the file has no such profile
-    commands   the names that tables may have
-    report     gets the mistakes in it
+    profile      the name of the profile that applies; it is a mistake if the file has no such profile
+    commands     the names that tables may have
+    on_mistake   gets the mistakes in it
     """
     path = file or folder / "config.toml"
     text = _text(path, needed=file is not None)
     document = {} if text is None else _parsed(path, text)
-    reader = _Reader(path, _lines(text or ""), commands, report)
+    reader = _Reader(path, _lines(text or ""), commands, on_mistake)
     profiles = document.pop("profile", {})
     tables = (
         {name: table for name, table in profiles.items() if isinstance(table, dict)}
@@ -105,11 +105,11 @@ def load(
         else {}
     )
     if tables != profiles:
-        report(UsageError(f"{path}: a profile must be a table", hint="write [profile.NAME], and its keys below"))
+        on_mistake(UsageError(f"{path}: a profile must be a table", hint="write [profile.NAME], and its keys below"))
     sections = {name: reader.section("profile", f"profile.{name}", table) for name, table in tables.items()}
     if profile is not None and profile not in sections:
         known = f"profiles: {', '.join(profiles)}" if profiles else f"no profiles yet: add [profile.{profile}]"
-        report(ChoiceError(f"{path} has no profile {profile!r}", hint=known))
+        on_mistake(ChoiceError(f"{path} has no profile {profile!r}", hint=known))
     rest = () if text is None else (reader.section("file", "", document),)
     found = (sections[profile], *rest) if profile in sections else rest
     return Settings(folder, None if text is None else path, profile, found, sections)
@@ -125,15 +125,15 @@ def suggestion(name: str, known: Collection[str]) -> str | None:
 class _Reader(Record):
     """Turns the tables of one file into sections.
 
-    lines      (table, key) to its line number, as far as that is known
-    commands   the names that tables may have
-    report     gets unknown keys, and wrong values of general keys
+    lines        (table, key) to its line number, as far as that is known
+    commands     the names that tables may have
+    on_mistake   gets unknown keys, and wrong values of general keys
     """
 
     path: Path
     lines: Mapping[tuple[str, str], int]
     commands: Collection[str]
-    report: Report
+    on_mistake: OnMistake
 
     def section(self, layer: str, name: str, table: Mapping[str, Any]) -> Section:
         """The section of a table."""
@@ -150,7 +150,7 @@ class _Reader(Record):
                 else:
                     commands[key] = self._command(layer, _dotted(name, key), value)
             except UsageError as error:
-                self.report(error)
+                self.on_mistake(error)
         return Section(layer, general, commands)
 
     def _command(self, layer: str, name: str, table: Mapping[str, Any]) -> dict[str, Setting]:
@@ -161,7 +161,7 @@ class _Reader(Record):
         for key, value in table.items():
             place, option = self._place(name, key), key.replace("-", "_")
             if option in found:
-                self.report(
+                self.on_mistake(
                     UsageError(f"{found[option].origin} and {place} set the same option", hint="remove one of them")
                 )
             found[option] = Setting(value, layer, place)

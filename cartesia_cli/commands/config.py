@@ -11,7 +11,7 @@ import typer
 
 from ..credentials import key_source
 from ..errors import UsageError
-from ..settings import Report, Setting, Settings
+from ..settings import OnMistake, Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .configured_command import effective
@@ -83,11 +83,11 @@ def _general(settings: Settings, found: Mapping[str, Setting]) -> Iterator[tuple
     yield "api_key", key_source(settings) or unset
 
 
-def _command(command: Any, settings: Settings, report: Report) -> dict[str, Setting]:
+def _command(command: Any, settings: Settings, on_mistake: OnMistake) -> dict[str, Setting]:
     """The setting of each option of a command, by its name in a configuration file. Reports what it would refuse: a
     value that it doesn't accept is left out.
     """
-    found = effective(command, {}, settings, report)
+    found = effective(command, {}, settings, on_mistake)
     return {
         name: found.get(name, Setting(option.default, "default", ""))
         for name, option in options(command).items()

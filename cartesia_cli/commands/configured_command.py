@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from ..directories import config_dir
 from ..errors import CliError, UsageError
 from ..protocol.constants import check_encryption
-from ..settings import SWITCHES, ChoiceError, Report, Setting, Settings, refuse
+from ..settings import SWITCHES, ChoiceError, OnMistake, Setting, Settings, raise_mistake
 from .option_sources import (
     CHOOSING,
     FOUND,
@@ -97,7 +97,7 @@ class ConfiguredCommand(TyperCommand):
         chosen = choices(given, {} if ctx.parent is None else ctx.parent.params)
         ctx.meta[SETTINGS] = settings = configured(chosen)
         places = layers(self, given, settings)
-        ctx.meta[FOUND] = found = _effective(self, places, refuse) | chosen
+        ctx.meta[FOUND] = found = _effective(self, places, raise_mistake) | chosen
         ctx.meta[OVERRULED] = _overruled_local(places, found)
         known = options(self)
         ctx.default_map = {known[name].name: one.value for name, one in found.items()}
@@ -114,22 +114,23 @@ def _overruled_local(places: Sequence[Layer], found: Mapping[str, Setting]) -> s
 
 
 def effective(
-    command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse
+    command: Any, given: Mapping[str, Any], settings: Settings, on_mistake: OnMistake = raise_mistake
 ) -> dict[str, Setting]:
     """The setting that applies, for each option that is set anywhere, besides those that choose the configuration.
     Reports wrong ones, and those that contradict each other, except for flags.
 
     given   options of the command line
     """
-    return _effective(command, layers(command, given, settings, report), report)
+    return _effective(command, layers(command, given, settings, on_mistake), on_mistake)
 
 
-def _effective(command: Any, places: Sequence[Layer], report: Report) -> dict[str, Setting]:
+def _effective(command: Any, places: Sequence[Layer], on_mistake: OnMistake) -> dict[str, Setting]:
     """The settings of a command that apply. Reports those that it would refuse, but not what others overrule."""
-    kept = accepted(command, resolve(places, report), report)
+    kept = accepted(command, resolve(places, on_mistake), on_mistake)
     found = applicable(command.name, kept)
-    check_settings(command.name, found, report)
-    check_settings(command.name, {option: setting for option, setting in kept.items() if option not in found}, report)
+    check_settings(command.name, found, on_mistake)
+    left_out = {name: setting for name, setting in kept.items() if name not in found}
+    check_settings(command.name, left_out, on_mistake)
     return found
 
 
@@ -142,25 +143,25 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
     """
     found: dict[str, UsageError] = {}
 
-    def report(error: UsageError) -> None:
+    def on_mistake(error: UsageError) -> None:
         found.setdefault(error.message, error)
 
     try:
-        selected = configured(chosen, report)
+        selected = configured(chosen, on_mistake)
     except UsageError as error:
-        report(error)
+        on_mistake(error)
         selected = Settings(config_dir())
     rest = selected.sections[-1:]
     others = [rest, *((profile, *rest) for profile in selected.profiles.values())]
     for one in [selected, *(Settings(selected.folder, sections=sections) for sections in others)]:
         for command in commands:
-            places = [accepted(command, place, report) for place in layers(command, {}, one, report)]
+            places = [accepted(command, place, on_mistake) for place in layers(command, {}, one, on_mistake)]
             in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
             for counted in (places, in_file):
-                kept = _effective(command, counted, report)
+                kept = _effective(command, counted, on_mistake)
                 if one is selected and "base_url" in kept and "insecure_http" in options(command):
                     allowed = unencrypted or any(kept[name].value for name in SWITCHES if name in kept)
-                    _check_server(kept["base_url"], report, allowed=allowed)
+                    _check_server(kept["base_url"], on_mistake, allowed=allowed)
     return sorted(found.values(), key=_line)
 
 
@@ -170,12 +171,12 @@ def _line(error: UsageError) -> int:
     return int(found[1]) if found else 0
 
 
-def _check_server(url: Setting, report: Report, *, allowed: bool) -> None:
+def _check_server(url: Setting, on_mistake: OnMistake, *, allowed: bool) -> None:
     """Report a server that speaks plain http, unless that is `allowed`."""
     try:
         check_encryption(url.value, allowed=allowed)
     except UsageError as error:
-        report(UsageError(f"{url.origin}: {error.message}", hint=error.hint))
+        on_mistake(UsageError(f"{url.origin}: {error.message}", hint=error.hint))
 
 
 def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:

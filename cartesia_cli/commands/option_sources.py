@@ -17,7 +17,7 @@ import typer
 
 from ..directories import config_dir
 from ..errors import UsageError
-from ..settings import Report, Setting, Settings, load, refuse, suggestion
+from ..settings import OnMistake, Setting, Settings, load, raise_mistake, suggestion
 from . import COMMANDS
 from .precedence import Layer
 
@@ -136,13 +136,15 @@ def choices(given: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, Set
     return found
 
 
-def configured(chosen: Mapping[str, Setting], report: Report = refuse) -> Settings:
+def configured(chosen: Mapping[str, Setting], on_mistake: OnMistake = raise_mistake) -> Settings:
     """The user's configuration, or the file and the profile that are chosen. Mistakes in it are reported."""
     file, profile = (chosen[name].value if name in chosen else None for name in CHOOSING)
-    return load(config_dir(), file=file and Path(file), profile=profile, commands=COMMANDS, report=report)
+    return load(config_dir(), file=file and Path(file), profile=profile, commands=COMMANDS, on_mistake=on_mistake)
 
 
-def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: Report = refuse) -> list[Layer]:
+def layers(
+    command: Any, given: Mapping[str, Any], settings: Settings, on_mistake: OnMistake = raise_mistake
+) -> list[Layer]:
     """The options of a command that are set in each layer, the strongest first. Reports those elsewhere than on the
     command line that don't exist, and values that aren't of their types.
     """
@@ -162,7 +164,7 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: R
                 elif not setting.general:
                     raise _unknown(command.name, name, setting, known)
             except UsageError as error:
-                report(error)
+                on_mistake(error)
         return found
 
     variables = {name: variable_name(command.name, name) for name in known}
@@ -177,7 +179,7 @@ def layers(command: Any, given: Mapping[str, Any], settings: Settings, report: R
     return places
 
 
-def accepted(command: Any, settings: Layer, report: Report) -> dict[str, Setting]:
+def accepted(command: Any, settings: Layer, on_mistake: OnMistake) -> dict[str, Setting]:
     """The options with their values as the command takes them. Reports those that it refuses; flags are checked
     already.
     """
@@ -187,7 +189,7 @@ def accepted(command: Any, settings: Layer, report: Report) -> dict[str, Setting
         try:
             found[name] = setting if setting.layer == "flag" else _processed(setting, known[name].process_value)
         except UsageError as error:
-            report(error)
+            on_mistake(error)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..record import Record
-from ..settings import Report, Setting, refuse
+from ..settings import OnMistake, Setting, raise_mistake
 from .requested_formats import ROW_FILTERS, ROW_FORMATS, implied_format, requested_formats
 
 Values = Mapping[str, Any]
@@ -166,11 +166,11 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 )
 
 
-def resolve(layers: Sequence[Layer], report: Report = refuse) -> dict[str, Setting]:
+def resolve(layers: Sequence[Layer], on_mistake: OnMistake = raise_mistake) -> dict[str, Setting]:
     """The settings that nothing overrules.
 
-    layers   the strongest first
-    report   gets options in one layer that exclude each other
+    layers       the strongest first
+    on_mistake   gets options in one layer that exclude each other
     """
     ranked: dict[str, tuple[int, Setting]] = {}
     for rank, layer in enumerate(layers):
@@ -180,7 +180,7 @@ def resolve(layers: Sequence[Layer], report: Report = refuse) -> dict[str, Setti
     for name, (rank, setting) in ranked.items():
         if not _is_overruled(name, rank, setting, kept):
             kept[name] = rank, setting
-    _report_conflicts(kept, report)
+    _report_conflicts(kept, on_mistake)
     return {name: setting for name, (_, setting) in kept.items()}
 
 
@@ -198,7 +198,7 @@ def _is_overruled(name: str, rank: int, setting: Setting, kept: Mapping[str, tup
     )
 
 
-def _report_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -> None:
+def _report_conflicts(kept: Mapping[str, tuple[int, Setting]], on_mistake: OnMistake) -> None:
     """Report options in one layer that exclude each other."""
     values = {name: setting.value for name, (_, setting) in kept.items() if _is_set(setting)}
     for exclusion in EXCLUSIONS:
@@ -206,7 +206,7 @@ def _report_conflicts(kept: Mapping[str, tuple[int, Setting]], report: Report) -
             continue
         (first_rank, first), (second_rank, second) = kept[exclusion.first], kept[exclusion.second]
         if first_rank == second_rank and exclusion.when(values):
-            report(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
+            on_mistake(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
 
 
 def applicable(command: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:

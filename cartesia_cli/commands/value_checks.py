@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..settings import Report, Setting, refuse
+from ..settings import OnMistake, Setting, raise_mistake
 from .precedence import CUE_TIMES, THRESHOLDS
 
 CHECKED = (
@@ -23,7 +23,7 @@ TRANSCRIPT_COMMANDS = ("transcribe", "render", "listen", "stream-file")
 """Commands whose formats are those of transcripts."""
 
 
-def check_settings(command: str, found: Mapping[str, Setting], report: Report = refuse) -> None:
+def check_settings(command: str, found: Mapping[str, Setting], on_mistake: OnMistake = raise_mistake) -> None:
     """Report, with their places, values in a file or the environment that the command would refuse."""
     for names in CHECKED:
         given = {name: found[name] for name in names if name in found and found[name].value not in (None, False, [])}
@@ -31,7 +31,7 @@ def check_settings(command: str, found: Mapping[str, Setting], report: Report = 
             _check(command, {name: setting.value for name, setting in given.items()})
         except UsageError as error:
             if places := _origins(error, given):
-                report(UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint))
+                on_mistake(UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint))
 
 
 def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
