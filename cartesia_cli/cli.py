@@ -23,7 +23,7 @@ from . import __version__
 from .commands import COMMANDS
 from .commands import options as given
 from .commands.configured_command import ConfiguredCommand, asks_for_json
-from .commands.option_sources import divided
+from .commands.option_sources import split_at_command
 from .errors import CliError, Exit, InputError, Interrupted, OutputError, UsageError, internal_error
 from .output.console import Reporter
 from .output.files import StdoutClosed
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _interrupting(code, stops))
     sys.unraisablehook = threading.excepthook = _unraisable_hook(reporter)
     arguments = _expand_aliases(arguments)
-    _, named, _ = divided(arguments)
+    _, named, _ = split_at_command(arguments)
     program: Any = None
     try:
         program = get_command(build(named if named in COMMANDS and named not in WHOLE else None))

@@ -136,7 +136,7 @@ def _names(kind: str) -> list[str]:
 
             file = os.environ.get("CARTESIA_CONFIG")
             found = settings.load(
-                directories.config_dir(), file=Path(file) if file else None, report=lambda error: None
+                directories.config_dir(), file=Path(file) if file else None, on_mistake=lambda error: None
             )
             return list(found.profiles)
         models = import_module("cartesia_cli.model_cache").known_models(None)

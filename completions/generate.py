@@ -24,7 +24,7 @@ from cartesia_cli.commands import COMMANDS
 from cartesia_cli.commands.doctor_machine import MACHINE_CHECKS
 from cartesia_cli.commands.doctor_network import NETWORK_CHECKS
 from cartesia_cli.commands.live import options as live_options
-from cartesia_cli.commands.option_sources import negation
+from cartesia_cli.commands.option_sources import opposite_flag
 from cartesia_cli.output import FORMATS
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.constants import BATCH_MODELS, ENCODINGS, HTTP_ROUTES, MODELS
@@ -238,7 +238,7 @@ def _options(name: str, command: Any, context: typer.Context) -> list[tuple[str,
             continue
         names = sorted([*option.opts, *option.secondary_opts], key=lambda spelling: not spelling.startswith("--"))
         aliases = [alias for alias, meant in cli.ALIASES.items() if meant in names]
-        if name and option.name != "help" and (opposite := negation(option)):
+        if name and option.name != "help" and (opposite := opposite_flag(option)):
             aliases.append(opposite)
         offered, accepted = ([], names + aliases) if option.hidden else (names, aliases)
         kind = "" if option.is_flag or option.count else _kind(name, names[0], getattr(option.type, "choices", ()))

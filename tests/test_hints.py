@@ -16,7 +16,7 @@ from typer.main import get_command
 
 import cartesia_cli
 from cartesia_cli import cli, errors
-from cartesia_cli.commands.option_sources import negation, options
+from cartesia_cli.commands.option_sources import opposite_flag, options_by_name
 from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError
 from cartesia_cli.output.hints import DEFAULT_HINTS, OPTION_HINTS, fit_hint
 from tests.conftest import Run
@@ -28,8 +28,8 @@ OPTION = re.compile(r"(?<![\w/.'-])--?[A-Za-z][\w-]*")
 
 
 def spellings(command: Any) -> set[str]:
-    known = options(command).values()
-    return {"--help", "-h"} | {name for option in known for name in (*option.opts, negation(option)) if name}
+    known = options_by_name(command).values()
+    return {"--help", "-h"} | {name for option in known for name in (*option.opts, opposite_flag(option)) if name}
 
 
 def hints(files: Iterable[Path]) -> Iterator[str]:

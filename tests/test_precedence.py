@@ -13,8 +13,14 @@ from typer.main import get_command
 
 from cartesia_cli import cli
 from cartesia_cli.commands import option_sources
-from cartesia_cli.commands.configured_command import PROBLEM
-from cartesia_cli.commands.option_sources import CHOOSING, KINDS, negation, options, read
+from cartesia_cli.commands.command_context import configuration_problem
+from cartesia_cli.commands.option_sources import (
+    CONFIG_SELECTORS,
+    TOML_TYPES,
+    opposite_flag,
+    options_by_name,
+    scan_arguments,
+)
 from cartesia_cli.commands.precedence import CUE_RULES, EXCLUSIONS, REQUIREMENTS, resolve
 from cartesia_cli.commands.requested_formats import requested_formats
 from cartesia_cli.errors import UsageError
@@ -71,7 +77,9 @@ def company_of(command: str, name: str) -> dict[str, Any]:
     """What an option of this command needs to apply at all."""
     is_needed = command != "check"  # which is about subtitles alone
     return {
-        key: value for key, value in COMPANY.get(name, {}).items() if is_needed and key in options(COMMANDS[command])
+        key: value
+        for key, value in COMPANY.get(name, {}).items()
+        if is_needed and key in options_by_name(COMMANDS[command])
     }
 
 
@@ -83,7 +91,7 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
     def parse(command: str, layers: dict[str, dict[str, Any]]) -> dict[str, Any]:
         found = COMMANDS[command]
-        known = options(found)
+        known = options_by_name(found)
         tables = [("", "file"), ("profile.p.", "profile")]
         path.write_text(
             "[profile.p]\n" + "".join(
@@ -99,8 +107,8 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
             context = found.make_context(
                 command, [*OPERANDS.get(command, []), "--profile", "p", *flags], obj=Reporter()
             )
-        if PROBLEM in context.meta:  # doctor reports it itself
-            raise context.meta[PROBLEM]
+        if (problem := configuration_problem(context)) is not None:  # doctor reports it itself
+            raise problem
         return {name: context.params.get(option.name) for name, option in known.items()}
 
     return parse
@@ -108,7 +116,9 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 def options_of(command: str) -> list[tuple[str, Any]]:
     """The options that may be configured."""
-    return [(name, option) for name, option in options(COMMANDS[command]).items() if name not in CHOOSING]
+    return [
+        (name, option) for name, option in options_by_name(COMMANDS[command]).items() if name not in CONFIG_SELECTORS
+    ]
 
 
 def toml(value: Any) -> str:
@@ -119,7 +129,7 @@ def typed(name: str, option: Any, value: Any) -> list[str]:
     """As it is typed."""
     spelled = f"--{name.replace('_', '-')}"
     if option.is_flag:
-        opposite = negation(option)
+        opposite = opposite_flag(option)
         assert opposite is not None
         return [spelled if value else opposite]
     return [word for one in (value if option.multiple else [value]) for word in (spelled, str(one))]
@@ -173,7 +183,7 @@ def test_every_option_takes_the_value_of_the_strongest_layer(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_wrong_types_in_the_file_are_refused(configure: Callable[..., dict[str, Any]], command: str) -> None:
     for name, option in options_of(command):
-        assert option.type.name.split()[0] in KINDS
+        assert option.type.name.split()[0] in TOML_TYPES
         wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
         wrong += ["5"] if option.type.name.startswith(("int", "float")) else [5]
         for value, layer in zip(wrong, ("profile", "file", "file"), strict=True):
@@ -188,14 +198,14 @@ def test_empty_value_is_refused_for_every_option_and_argument(
     configure: Callable[..., dict[str, Any]], command: str
 ) -> None:
     found, operands = COMMANDS[command], OPERANDS.get(command, [])
-    for name, option in options(found).items():
+    for name, option in options_by_name(found).items():
         if option.is_flag:
             continue
         spelled = f"--{name.replace('_', '-')}"
         with pytest.raises(UsageError, match=f"^{spelled} must not be empty$") as caught:
             found.make_context(command, [*operands, spelled, ""], obj=Reporter())
         assert caught.value.hint == "is a variable empty?"
-        if name not in CHOOSING and option.type.name.split()[0] in ("str", "path"):
+        if name not in CONFIG_SELECTORS and option.type.name.split()[0] in ("str", "path"):
             place = rf"config\.toml, line \d+: \[{command}\] {name} must not be empty$"
             with pytest.raises(UsageError, match=place) as caught:
                 configure(command, {"file": {name: [""] if option.multiple else ""}})
@@ -266,7 +276,7 @@ RIGHT_VALUES: dict[str, Any] = {"format": "text", "grep": "Yes", "keyterm": ["a"
 def test_wrong_value_is_overruled_by_a_stronger_layer(configure: Callable[..., dict[str, Any]]) -> None:
     for command, values, _ in WRONG_VALUES:
         for name, wrong in values.items():
-            option = options(COMMANDS[command])[name]
+            option = options_by_name(COMMANDS[command])[name]
             if option.callback is None:
                 continue
             right = RIGHT_VALUES[name] if name in RIGHT_VALUES else four_values(name, option)[0]
@@ -327,7 +337,7 @@ def meetings() -> Iterator[tuple[str, Any]]:
     """Each command with each pair that both belong to it."""
     for exclusion in EXCLUSIONS:
         for command, found in COMMANDS.items():
-            if {exclusion.first, exclusion.second} <= options(found).keys():
+            if {exclusion.first, exclusion.second} <= options_by_name(found).keys():
                 yield command, exclusion
 
 
@@ -346,7 +356,7 @@ def test_stronger_layer_wins_between_options_that_exclude_each_other(
         if at != command or (at == "listen" and exclusion.first == "wire_encoding"):  # a microphone has no native one
             continue
         first, second = PAIRS[exclusion.first, exclusion.second]
-        known = options(COMMANDS[command])
+        known = options_by_name(COMMANDS[command])
         formats = getattr(known["format"].type, "choices", None) if exclusion.second == "format" else None
         if formats is not None and second not in formats:  # a command with formats of its own
             second = next(iter(formats))
@@ -402,12 +412,12 @@ def test_option_that_does_not_apply_is_an_error_as_a_flag_and_ignored_as_a_defau
     configure: Callable[..., dict[str, Any]], requirement: Any
 ) -> None:
     names = ("transcribe", "listen", "eval", "render")
-    command = next(name for name in names if requirement.option in options(COMMANDS[name]))
-    option = options(COMMANDS[command])[requirement.option]
+    command = next(name for name in names if requirement.option in options_by_name(COMMANDS[name]))
+    option = options_by_name(COMMANDS[command])[requirement.option]
     value = {
         "encoding": "pcm_s16le", "sample_rate": 8000, "context": 2, "page_port": 8710, "page_token": "t0ken" * 4,
         "recording": "a.wav", "audio": "a.wav", "baseline": "a.json", "max_regression": 0.1,
-        **{name: four_values(name, options(COMMANDS["transcribe"])[name])[0] for name in CUE_RULES},
+        **{name: four_values(name, options_by_name(COMMANDS["transcribe"])[name])[0] for name in CUE_RULES},
     }.get(requirement.option, True)  # fmt: skip
     company = {**{name: {"format": "text"} for name in ("paragraphs", "word_timestamps")}, **COMPANY}[
         requirement.option
@@ -479,11 +489,11 @@ def test_formats_of_options(values: dict[str, Any], expected: tuple[str, ...]) -
 def test_command_line_is_parsed_as_typer_parses_it() -> None:
     transcribe = COMMANDS["transcribe"]
     line = ["a", "-qf", "srt", "--json", "-ox.srt", "--no-json", "--context=3", "-C", "-1", "--cache", "--", "--force"]
-    assert read(transcribe, line) == [
+    assert scan_arguments(transcribe, line) == [
         ("quiet", True), ("format", "srt"), ("json", True), ("output", "x.srt"), ("json", False), ("context", "3"),
         ("context", "-1"), ("no_cache", False),
     ]  # fmt: skip
-    assert read(transcribe, ["--nope", "--json", "-Zq", "-o"]) == [("json", True), ("quiet", True)]
+    assert scan_arguments(transcribe, ["--nope", "--json", "-Zq", "-o"]) == [("json", True), ("quiet", True)]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from ..errors import UsageError
 from ..settings import OnMistake, Setting, Settings
 from . import COMMANDS
 from . import options as given
-from .configured_command import effective
-from .option_sources import CHOOSING, FOUND, SETTINGS, general_environment, options, spellings
+from .command_context import configuration, effective_settings
+from .configured_command import resolve_settings
+from .option_sources import CONFIG_SELECTORS, all_spellings, general_environment, options_by_name
 
 EXAMPLES = """
 cartesia-cli config show
@@ -42,8 +43,8 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
     if unknown := next((name for name in names if name not in COMMANDS), None):
         raise UsageError(f"unknown command {unknown!r}", hint=f"commands: {', '.join(COMMANDS)}")
     program: Any = context.find_root().command
-    settings: Settings = context.meta[SETTINGS]
-    general = dict(_general(settings, context.meta[FOUND]))
+    settings = configuration(context)
+    general = dict(_general(settings, effective_settings(context)))
     mistakes: dict[str, tuple[str, UsageError]] = {}
     commands = {}
     for name in names or COMMANDS:
@@ -63,7 +64,7 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
             rows += [(f"{command}.{name}", setting) for name, setting in found.items()]
         write_stdout(_table(rows))
     for count, (name, error) in enumerate(mistakes.values(), 1):
-        context.obj.options = spellings(program.commands[name])  # hints name them
+        context.obj.options = all_spellings(program.commands[name])  # hints name them
         if count == len(mistakes):
             raise error
         context.obj.error(error)
@@ -87,11 +88,11 @@ def _command(command: Any, settings: Settings, on_mistake: OnMistake) -> dict[st
     """The setting of each option of a command, by its name in a configuration file. Reports what it would refuse: a
     value that it doesn't accept is left out.
     """
-    found = effective(command, {}, settings, on_mistake)
+    found = resolve_settings(command, {}, settings, on_mistake)
     return {
         name: found.get(name, Setting(option.default, "default", ""))
-        for name, option in options(command).items()
-        if name not in CHOOSING
+        for name, option in options_by_name(command).items()
+        if name not in CONFIG_SELECTORS
     }
 
 

@@ -15,28 +15,29 @@ from ..directories import config_dir
 from ..errors import CliError, UsageError
 from ..protocol.constants import check_encryption
 from ..settings import SWITCHES, ChoiceError, OnMistake, Setting, Settings, raise_mistake
-from .option_sources import (
-    CHOOSING,
-    FOUND,
-    OVERRULED,
-    SETTINGS,
-    Given,
-    accepted,
-    choices,
-    configured,
-    divided,
-    layers,
-    negation,
-    options,
-    read,
-    spellings,
+from .command_context import (
+    META_CONFIGURATION,
+    META_EFFECTIVE,
+    META_OVERRULED_LOCAL,
+    META_PROBLEM,
+    effective_settings,
 )
-from .precedence import Layer, applicable, resolve
+from .option_sources import (
+    CONFIG_SELECTORS,
+    GivenOption,
+    all_spellings,
+    collect_layers,
+    find_config_choice,
+    load_configuration,
+    opposite_flag,
+    options_by_name,
+    process_values,
+    scan_arguments,
+    split_at_command,
+)
+from .precedence import Layer, resolve, select_applicable
 from .requested_formats import requested_formats
 from .value_checks import check_settings, name_places
-
-PROBLEM = "cartesia_cli.problem"
-"""Key in the context's `meta` for what is wrong with the configuration, for commands in DIAGNOSING."""
 
 DIAGNOSING = ("doctor",)
 """Commands that run even if the configuration can't be used: they report it themselves."""
@@ -50,25 +51,25 @@ class ConfiguredCommand(TyperCommand):
     def make_parser(self, ctx: Any) -> Any:
         """Add an opposite for each switch, so that the command line can switch off what the file switches on."""
         parser = super().make_parser(ctx)
-        for option in options(self).values():
-            if opposite := negation(option):
+        for option in options_by_name(self).values():
+            if opposite := opposite_flag(option):
                 parser.add_option(option, [opposite], option.name, action="store_const", const=False)
         return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        ctx.obj.options = spellings(self).union(*(option.opts for option in self.get_params(ctx)))  # with --help
+        ctx.obj.options = all_spellings(self).union(*(option.opts for option in self.get_params(ctx)))  # with --help
         if not ctx.obj.help_requested:  # help is shown even if the file is broken
-            given = read(self, args)
+            given = scan_arguments(self, args)
             group = {} if ctx.parent is None else ctx.parent.params
             _refuse_empty(self, [*group.items(), *given], args)
             _refuse_repeated(self, given)
             try:
                 self._configure(ctx, dict(given))
             except UsageError as error:
-                is_typed = any(dict(given).get(name, group.get(name)) for name in CHOOSING)
+                is_typed = any(dict(given).get(name, group.get(name)) for name in CONFIG_SELECTORS)
                 if self.name not in DIAGNOSING or (is_typed and isinstance(error, ChoiceError)):
                     raise
-                ctx.meta[PROBLEM] = error
+                ctx.meta[META_PROBLEM] = error
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -87,33 +88,34 @@ class ConfiguredCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            name_places(error, ctx.meta.get(FOUND, {}))
+            name_places(error, effective_settings(ctx))
             raise
 
     def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
         """Take the defaults from the environment and the configuration file. Raises UsageError for a mistake in
         them.
         """
-        chosen = choices(given, {} if ctx.parent is None else ctx.parent.params)
-        ctx.meta[SETTINGS] = settings = configured(chosen)
-        places = layers(self, given, settings)
-        ctx.meta[FOUND] = found = _effective(self, places, raise_mistake) | chosen
-        ctx.meta[OVERRULED] = _overruled_local(places, found)
-        known = options(self)
-        ctx.default_map = {known[name].name: one.value for name, one in found.items()}
-        ctx.obj.as_json = _is_json({name: setting.value for name, setting in found.items()})
+        chosen = find_config_choice(given, {} if ctx.parent is None else ctx.parent.params)
+        ctx.meta[META_CONFIGURATION] = settings = load_configuration(chosen)
+        layers = collect_layers(self, given, settings)
+        ctx.meta[META_EFFECTIVE] = effective = _resolve_layers(self, layers, raise_mistake) | chosen
+        ctx.meta[META_OVERRULED_LOCAL] = _overruled_local(layers, effective)
+        options = options_by_name(self)
+        ctx.default_map = {options[name].name: setting.value for name, setting in effective.items()}
+        ctx.obj.as_json = _is_json({name: setting.value for name, setting in effective.items()})
 
 
-def _overruled_local(places: Sequence[Layer], found: Mapping[str, Setting]) -> str | None:
+def _overruled_local(layers: Sequence[Layer], effective: Mapping[str, Setting]) -> str | None:
     """Where a server is set, if that overrules a `local = true` in a weaker layer; else None."""
-    local = next((place["local"] for place in places if "local" in place), None)
-    if local is None or not local.value or "local" in found:
+    local = next((layer["local"] for layer in layers if "local" in layer), None)
+    if local is None or not local.value or "local" in effective:
         return None
-    server = next((found[name] for name in ("cloud", "base_url") if name in found and found[name].value), None)
+    servers = [effective[name] for name in ("cloud", "base_url") if name in effective and effective[name].value]
+    server = next(iter(servers), None)
     return None if server is None or server.layer == "flag" else server.origin  # a flag is obvious
 
 
-def effective(
+def resolve_settings(
     command: Any, given: Mapping[str, Any], settings: Settings, on_mistake: OnMistake = raise_mistake
 ) -> dict[str, Setting]:
     """The setting that applies, for each option that is set anywhere, besides those that choose the configuration.
@@ -121,17 +123,17 @@ def effective(
 
     given   options of the command line
     """
-    return _effective(command, layers(command, given, settings, on_mistake), on_mistake)
+    return _resolve_layers(command, collect_layers(command, given, settings, on_mistake), on_mistake)
 
 
-def _effective(command: Any, places: Sequence[Layer], on_mistake: OnMistake) -> dict[str, Setting]:
+def _resolve_layers(command: Any, layers: Sequence[Layer], on_mistake: OnMistake) -> dict[str, Setting]:
     """The settings of a command that apply. Reports those that it would refuse, but not what others overrule."""
-    kept = accepted(command, resolve(places, on_mistake), on_mistake)
-    found = applicable(command.name, kept)
-    check_settings(command.name, found, on_mistake)
-    left_out = {name: setting for name, setting in kept.items() if name not in found}
+    kept = process_values(command, resolve(layers, on_mistake), on_mistake)
+    effective = select_applicable(command.name, kept)
+    check_settings(command.name, effective, on_mistake)
+    left_out = {name: setting for name, setting in kept.items() if name not in effective}
     check_settings(command.name, left_out, on_mistake)
-    return found
+    return effective
 
 
 def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, unencrypted: bool) -> list[UsageError]:
@@ -141,13 +143,13 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
     chosen        the file and the profile that are chosen
     unencrypted   whether the command line allows servers that speak plain http
     """
-    found: dict[str, UsageError] = {}
+    mistakes: dict[str, UsageError] = {}
 
     def on_mistake(error: UsageError) -> None:
-        found.setdefault(error.message, error)
+        mistakes.setdefault(error.message, error)
 
     try:
-        selected = configured(chosen, on_mistake)
+        selected = load_configuration(chosen, on_mistake)
     except UsageError as error:
         on_mistake(error)
         selected = Settings(config_dir())
@@ -155,20 +157,21 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
     others = [rest, *((profile, *rest) for profile in selected.profiles.values())]
     for one in [selected, *(Settings(selected.folder, sections=sections) for sections in others)]:
         for command in commands:
-            places = [accepted(command, place, on_mistake) for place in layers(command, {}, one, on_mistake)]
-            in_file = [place for place in places if all(setting.layer != "environment" for setting in place.values())]
-            for counted in (places, in_file):
-                kept = _effective(command, counted, on_mistake)
-                if one is selected and "base_url" in kept and "insecure_http" in options(command):
-                    allowed = unencrypted or any(kept[name].value for name in SWITCHES if name in kept)
-                    _check_server(kept["base_url"], on_mistake, allowed=allowed)
-    return sorted(found.values(), key=_line)
+            collected = collect_layers(command, {}, one, on_mistake)
+            layers = [process_values(command, layer, on_mistake) for layer in collected]
+            in_file = [layer for layer in layers if all(setting.layer != "environment" for setting in layer.values())]
+            for counted in (layers, in_file):
+                effective = _resolve_layers(command, counted, on_mistake)
+                if one is selected and "base_url" in effective and "insecure_http" in options_by_name(command):
+                    allowed = unencrypted or any(effective[name].value for name in SWITCHES if name in effective)
+                    _check_server(effective["base_url"], on_mistake, allowed=allowed)
+    return sorted(mistakes.values(), key=_line)
 
 
 def _line(error: UsageError) -> int:
     """The line of the configuration file that an error names first, or 0."""
-    found = re.search(r", line (\d+): ", error.message)
-    return int(found[1]) if found else 0
+    match = re.search(r", line (\d+): ", error.message)
+    return int(match[1]) if match else 0
 
 
 def _check_server(url: Setting, on_mistake: OnMistake, *, allowed: bool) -> None:
@@ -181,24 +184,24 @@ def _check_server(url: Setting, on_mistake: OnMistake, *, allowed: bool) -> None
 
 def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
     """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
-    before, named, after = divided(arguments)
+    before, named, after = split_at_command(arguments)
     if (command := program.commands.get(named)) is None:
-        return _is_json(dict(read(program.commands["transcribe"], arguments)))
-    values = dict(read(command, after))
+        return _is_json(dict(scan_arguments(program.commands["transcribe"], arguments)))
+    values = dict(scan_arguments(command, after))
     try:
-        settings = configured(choices(values, dict(read(program, before))))
-        values = {name: setting.value for name, setting in effective(command, values, settings).items()}
+        settings = load_configuration(find_config_choice(values, dict(scan_arguments(program, before))))
+        values = {name: setting.value for name, setting in resolve_settings(command, values, settings).items()}
     except CliError:
         pass  # the configuration may be what is wrong: then the command line alone decides
-    is_mistaken = "json" not in options(command) and "--json" in arguments  # it would be -f json
-    return is_mistaken or _is_json(values) or _is_json(dict(read(command, before)))
+    is_mistaken = "json" not in options_by_name(command) and "--json" in arguments  # it would be -f json
+    return is_mistaken or _is_json(values) or _is_json(dict(scan_arguments(command, before)))
 
 
 def _is_json(values: Mapping[str, Any]) -> bool:
     return not JSON_FORMATS.isdisjoint(requested_formats(values))
 
 
-def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]) -> None:
+def _refuse_empty(command: Any, given: Sequence[GivenOption], arguments: Sequence[str]) -> None:
     """Raises UsageError for an empty value, whichever option or argument it is for: a variable of the shell may be
     unset, and an empty path would be the working directory.
 
@@ -213,14 +216,14 @@ def _refuse_empty(command: Any, given: Sequence[Given], arguments: Sequence[str]
         raise UsageError(f"{name} must not be empty", hint="is a variable empty?")
 
 
-def _refuse_repeated(command: Any, given: Sequence[Given]) -> None:
+def _refuse_repeated(command: Any, given: Sequence[GivenOption]) -> None:
     """Raises UsageError for an option that takes one value and is given two: the first would be ignored silently."""
-    known = options(command)
+    options = options_by_name(command)
     first: dict[str, Any] = {}
     for name, value in given:
-        option = known[name]
+        option = options[name]
         if option.is_flag or option.multiple or first.setdefault(name, value) == value:
             continue
-        several = "-f text,srt --output-dir DIR writes several formats" if "output_dir" in known else ""
+        several = "-f text,srt --output-dir DIR writes several formats" if "output_dir" in options else ""
         hint = several if name == "format" and several else "give it once"
         raise UsageError(f"--{name.replace('_', '-')} is given twice: {first[name]!r} and {value!r}", hint=hint)

@@ -9,8 +9,8 @@ import typer
 from ..errors import Exit, UsageError
 from ..output.console import Reporter
 from . import options as given
-from .configured_command import PROBLEM
-from .option_sources import FOUND, SETTINGS, choices
+from .command_context import META_CONFIGURATION, configuration, configuration_problem, effective_settings
+from .option_sources import find_config_choice
 
 if TYPE_CHECKING:  # --help does without
     from .diagnosis import Check, CheckResult, State
@@ -89,18 +89,19 @@ def _find_out(
     from .doctor_network import NO_SERVER
 
     root: Any = context.find_root()
-    problem, backend = context.meta.get(PROBLEM), BackendConfig(None)
+    problem, backend = configuration_problem(context), BackendConfig(None)
     if problem is None:
         try:
-            backend = server.choose(context.meta[SETTINGS], needs_key=False)
+            backend = server.choose(configuration(context), needs_key=False)
         except UsageError as error:
-            if context.meta[FOUND]["base_url"].layer == "flag":
+            if effective_settings(context)["base_url"].layer == "flag":
                 raise
             problem = error  # in a variable or the file
     unasked = "--offline" if offline else "--local" if server.local else NO_SERVER if backend.base_url is None else None
     return Examined(
-        settings=context.meta.get(SETTINGS), problem=problem, commands=root.command.commands,
-        chosen=choices(context.params, root.params), allows_http=server.insecure_http or server.insecure_http_key,
+        settings=context.meta.get(META_CONFIGURATION), problem=problem, commands=root.command.commands,
+        chosen=find_config_choice(context.params, root.params),
+        allows_http=server.insecure_http or server.insecure_http_key,
         backend=backend, unasked=unasked, device=device, reporter=reporter,
     )  # fmt: skip
 

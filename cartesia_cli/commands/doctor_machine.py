@@ -144,10 +144,12 @@ def check_configuration(examined: Examined, found: Found) -> CheckResult:
 
 def _unknown_variables(commands: Mapping[str, Any]) -> Iterator[Problem]:
     """Variables that look like settings of the program, and are none."""
-    from .option_sources import options, variable_name
+    from .option_sources import options_by_name, variable_name
 
     others = {*GENERAL_VARIABLES, *SDK_VARIABLES}
-    known = {name: {variable_name(name, option) for option in options(found)} for name, found in commands.items()}
+    known = {
+        name: {variable_name(name, option) for option in options_by_name(found)} for name, found in commands.items()
+    }
     for variable in os.environ.keys() - others.union(*known.values()):
         if not variable.startswith("CARTESIA_"):
             continue

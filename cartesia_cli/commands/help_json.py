@@ -13,7 +13,7 @@ import typer
 from .. import __version__
 from ..errors import Exit
 from . import COMMANDS
-from .option_sources import CHOOSING, negation, variable_name
+from .option_sources import CONFIG_SELECTORS, opposite_flag, variable_name
 
 EXIT_CODES = {
     Exit.DONE: "done; also after the first Ctrl-C of a live session",
@@ -80,8 +80,8 @@ def _option(option: Any, command: str) -> dict[str, Any]:
     kind = option.type
     return {
         "names": names,
-        "opposite": negation(option) if is_setting else None,
-        "variable": CHOOSING.get(setting, variable_name(command, setting)) if is_setting else None,
+        "opposite": opposite_flag(option) if is_setting else None,
+        "variable": CONFIG_SELECTORS.get(setting, variable_name(command, setting)) if is_setting else None,
         "group": getattr(option, "rich_help_panel", None),
         "help": _plain(option.help),
         "metavar": option.metavar,

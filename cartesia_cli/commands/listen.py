@@ -14,8 +14,8 @@ from ..errors import CliError, Exit, OutputError
 from ..output.console import Reporter
 from ..output.files import StdoutClosed
 from . import options as given
+from .command_context import effective_settings
 from .live import options as live_given
-from .option_sources import FOUND
 
 if TYPE_CHECKING:  # --help does without
     from ..audio.session_recording import SessionRecording
@@ -113,7 +113,7 @@ def listen(
     if recover:
         stream.check((), (plan.output, append), force=plan.force)
         left = recovery.find_recordings(recording)
-        named = [context.meta[FOUND].get(name) for name in ("cloud", "base_url")]
+        named = [effective_settings(context).get(name) for name in ("cloud", "base_url")]
         if choice.base_url is not None and not any(one and one.value and not one.general for one in named):
             recovery.check_may_upload(left)
         failed = recovery.transcribe_recordings(

@@ -11,7 +11,7 @@ import typer
 from ..errors import AuthError, UsageError
 from ..output.console import Reporter
 from . import options as given
-from .option_sources import SETTINGS
+from .command_context import configuration
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.constants import Credential
@@ -68,7 +68,7 @@ def login(
     from ..credentials import check_form, key_source, store_key
     from ..protocol.constants import BASE_URL, Credential
 
-    settings: Settings = context.meta[SETTINGS]
+    settings = configuration(context)
     address = base_url or BASE_URL
     if not no_check:
         _check_encryption(address, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from ..output.console import Reporter
-from .option_sources import SETTINGS
+from .command_context import configuration
 
 EXAMPLES = """
 cartesia-cli logout
@@ -17,7 +17,7 @@ def logout(context: typer.Context, reporter: Reporter) -> None:
     """Remove the stored API key, or with --profile that of the profile."""
     from ..credentials import key_file, key_source, remove_key
 
-    settings = context.meta[SETTINGS]
+    settings = configuration(context)
     path = remove_key(settings)
     if path is None:
         reporter.info(f"no key is stored: there is no {key_file(settings.folder, settings.profile)}")

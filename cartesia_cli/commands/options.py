@@ -16,7 +16,7 @@ import typer
 from ..errors import AuthError, UsageError
 from ..output.console import Reporter
 from ..record import Record
-from .option_sources import OVERRULED, SETTINGS
+from .command_context import configuration, overruled_local
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.batch import BatchOptions
@@ -295,11 +295,11 @@ class BackendOptions(OptionGroup):
 
         from ..protocol.constants import is_unencrypted
 
-        choice = self.server.choose(context.meta[SETTINGS], needs_key=needs_key, optional_key=optional_key)
+        choice = self.server.choose(configuration(context), needs_key=needs_key, optional_key=optional_key)
         choice = choice._replace(local_model=self.local_model)
         if choice.credential is not None:
             reporter.add_secret(choice.credential.secret)
-        origin = context.meta.get(OVERRULED)
+        origin = overruled_local(context)
         if origin is not None and choice.base_url is not None:
             reporter.info(
                 f"using {urlsplit(choice.base_url).netloc} because of {origin}; --local transcribes on this machine"

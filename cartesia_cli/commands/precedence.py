@@ -7,7 +7,7 @@ are in a second table: without those, they are an error on the command line and 
 Pure: values in, values out, whichever way options are declared.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
@@ -166,6 +166,16 @@ REQUIREMENTS: tuple[Requirement, ...] = (
 )
 
 
+def add_implied(flags: dict[str, Setting], options: Collection[str]) -> None:
+    """Add what options on the command line imply: a local model implies this machine, whatever is configured.
+
+    flags     the options on the command line
+    options   the names of all options of the command
+    """
+    if "local_model" in flags and "local" in options and "local" not in flags:
+        flags["local"] = Setting(True, "flag", "--local-model")
+
+
 def resolve(layers: Sequence[Layer], on_mistake: OnMistake = raise_mistake) -> dict[str, Setting]:
     """The settings that nothing overrules.
 
@@ -209,7 +219,7 @@ def _report_conflicts(kept: Mapping[str, tuple[int, Setting]], on_mistake: OnMis
             on_mistake(UsageError(f"{first.origin} and {second.origin} exclude each other", hint=exclusion.hint))
 
 
-def applicable(command: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
+def select_applicable(command: str, settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Those that have what they need. Raises UsageError for one on the command line that doesn't."""
     values = {name: setting.value for name, setting in settings.items() if _is_set(setting)}
     inapplicable = set()

@@ -19,7 +19,7 @@ from ...output.console import Reporter
 from ...scale.dask_cluster import DaskCluster, worker_threads
 from .. import backend
 from ..backend import BackendConfig
-from ..option_sources import configured
+from ..option_sources import load_configuration
 from ..options import ServerOptions
 from .config import BatchConfig
 from .job import Job
@@ -136,7 +136,7 @@ def _choose_backend(config: WorkerConfig) -> BackendConfig:
             local=chosen.base_url is None, base_url=chosen.base_url, api_version=chosen.api_version,
             insecure_http=True, insecure_http_key=chosen.unencrypted_key,
         )  # fmt: skip
-        return server.choose(configured({}))._replace(local_model=chosen.local_model)
+        return server.choose(load_configuration({}))._replace(local_model=chosen.local_model)
     except AuthError as error:
         error.hint = KEY_HINT
         raise

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...remote_url import display_url, is_remote
-from ..option_sources import CHOOSING, FOUND, negation, options
+from ..command_context import effective_settings
+from ..option_sources import CONFIG_SELECTORS, opposite_flag, options_by_name
 from ..options import NUMBERED, ServerOptions
 from ..precedence import REQUIREMENTS
 from .output_options import FormatOptions, OutputOptions, SubtitleOptions
@@ -25,7 +26,7 @@ MAX_COMMAND = 4000
 """Characters of a command in a journal."""
 
 RECOVERY_OPTIONS = frozenset({
-    *OutputOptions.names(), *FormatOptions.names(), *SubtitleOptions.names(), *ServerOptions.names(), *CHOOSING,
+    *OutputOptions.names(), *FormatOptions.names(), *SubtitleOptions.names(), *ServerOptions.names(), *CONFIG_SELECTORS,
     "local_model", "language", "encoding", "sample_rate",
 })  # fmt: skip
 """Parameters of a live session that also concern the transcription of its recording."""
@@ -98,8 +99,8 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     file      the recording
     command   words before the recording
     """
-    found = {name: setting for name, setting in context.meta[FOUND].items() if not setting.general}
-    named = [name for name, option in options(context.command).items() if option.name in RECOVERY_OPTIONS]
+    found = {name: setting for name, setting in effective_settings(context).items() if not setting.general}
+    named = [name for name, option in options_by_name(context.command).items() if option.name in RECOVERY_OPTIONS]
     values = {name: found[name].value for name in named if name in found}
     # A live session asks for word times whatever its formats are; `transcribe` refuses them for formats without words.
     for requirement in REQUIREMENTS:
@@ -115,7 +116,7 @@ def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[st
 
     without   switches to leave out
     """
-    found = context.meta[FOUND]
+    found = effective_settings(context)
     typed = _arguments(context, {name: setting.value for name, setting in found.items() if setting.layer == "flag"})
     return [word for word in typed if word not in without]
 
@@ -123,12 +124,12 @@ def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[st
 def _arguments(context: typer.Context, values: Mapping[str, Any]) -> list[str]:
     """Options of the running command, by their long names with underscores, as command-line arguments."""
     words: list[str] = []
-    for name, option in options(context.command).items():
+    for name, option in options_by_name(context.command).items():
         flag = f"--{name.replace('_', '-')}"
         value = values.get(name)
         for one in value if isinstance(value, list | tuple) else [value]:
             if isinstance(one, bool):
-                words.append(flag if one else negation(option) or flag)
+                words.append(flag if one else opposite_flag(option) or flag)
             elif flag == "--speakers-by-channel" and one is not None:  # a word after it is one only if it has a comma
                 words.append(flag if one == NUMBERED else f"{flag}={one}")
             elif one is not None:
