@@ -283,6 +283,7 @@ def test_commands_come_through_a_named_pipe_while_the_session_runs(run: Run, rec
     [
         (lambda path: None, b"No such file or directory"),
         (lambda path: path.mkdir(), b"not a file or a named pipe"),
+        (lambda path: path.write_bytes(b"RIFF\x24\0\0\0WAVE\n"), b"not a text file"),
     ],
 )
 def test_an_unusable_control_file_is_refused_before_connecting(

@@ -44,6 +44,8 @@ def check_control(path: Path) -> None:
         os.close(_open(path))
         if not (path.is_fifo() or path.is_file()):
             raise UsageError(f"--control {path}: not a file or a named pipe", hint="mkfifo makes a named pipe")
+        if path.is_file() and b"\0" in path.read_bytes()[:READ_BYTES]:
+            raise UsageError(f"--control {path}: not a text file", hint="it has a JSON object on each line")
     except OSError as error:
         hint = f"make it first: mkfifo {path}" if isinstance(error, FileNotFoundError) else "check its permissions"
         raise UsageError(f"--control {path}: {error.strerror}", hint=hint) from error
