@@ -25,9 +25,9 @@ from cartesia_cli.errors import ApiError
 from cartesia_cli.protocol.batch import parse_sample_rate
 from cartesia_cli.protocol.realtime import AUTO, MANUAL, RealtimeOptions, decode_command
 from cartesia_cli.server import connections, uploads
+from cartesia_cli.server.access import OriginPolicy
 from cartesia_cli.server.app import ServerConfig, create_scripted_app
 from cartesia_cli.server.observer import Exchange, SilentObserver
-from cartesia_cli.server.origins import OriginPolicy
 from cartesia_cli.server.runner import base_url, bind, bind_loopback, serve_in_background
 from cartesia_cli.server.script import parse_script
 
@@ -303,8 +303,7 @@ def test_status_route_identifies_the_server() -> None:
 
 
 def test_identity_depends_on_engine_weights_and_script(tmp_path: Path) -> None:
-    from cartesia_cli.server.app import identify_engines
-    from cartesia_cli.server.responses import ServerIdentity
+    from cartesia_cli.server.app import ServerIdentity, identify_engines
 
     class Named:
         def __init__(self, name: str) -> None:

@@ -95,8 +95,8 @@ def serve(
     else:
         local_extra.import_from_server("app", "runner", "script", what="the local server")
     from ..server import runner
+    from ..server.access import OriginPolicy
     from ..server.app import ServerConfig
-    from ..server.origins import OriginPolicy
 
     listener = runner.bind(host, port)
     loopback = runner.bind_loopback(listener)
@@ -188,7 +188,7 @@ def _engine_server(
 @contextmanager
 def _announced(server: Starlette, config: ServerConfig, local_model: str | None) -> Iterator[None]:
     """Let `--local` commands of this user find a server with engines: on an address and with a token of their own."""
-    from ..server import announcement, app, origins, runner
+    from ..server import access, announcement, app, runner
 
     executors: tuple[EngineExecutor, EngineExecutor] | None = getattr(server.state, "executors", None)
     path = announcement.socket_path(local_model) if executors else None
@@ -199,7 +199,7 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
     announced = announcement.Announcement(config.observer)
     # What the options limit is the use by others.
     private = replace(
-        config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=origins.OriginPolicy(), observer=announced,
+        config, key=token, concurrency=1 << 31, max_bytes=1 << 62, origins=access.OriginPolicy(), observer=announced,
         identity=server.state.identity,
     )  # fmt: skip
     with (
@@ -211,7 +211,7 @@ def _announced(server: Starlette, config: ServerConfig, local_model: str | None)
 
 def _script_server(path: Path, config: ServerConfig) -> tuple[Starlette, str]:
     """A server that plays this script, and its name. Raises UsageError for a file that is not a script."""
-    from ..server import app, responses, script
+    from ..server import app, script
 
     try:
         text = path.read_text("utf-8-sig")
@@ -221,6 +221,6 @@ def _script_server(path: Path, config: ServerConfig) -> tuple[Starlette, str]:
         ) from error
     except ValueError as error:
         raise UsageError(f"{path} is not UTF-8 text", hint="--script takes JSON lines or a JSON list") from error
-    identity = responses.ServerIdentity.of(str(path), None, [text])
+    identity = app.ServerIdentity.of(str(path), None, [text])
     parsed = script.parse_script(text, str(path))
     return app.create_scripted_app(parsed, replace(config, identity=identity)), str(path)

@@ -1,7 +1,7 @@
 """A web server on loopback for a page of this program: `--page` of live sessions, and `edit`.
 
 Everything is below a token, which only the page's user has. Must never answer another page, whatever its address is: a
-foreign Host or Origin is refused (see `server/origins.py`).
+foreign Host or Origin is refused (see `server/access.py`).
 """
 
 from __future__ import annotations

@@ -1,16 +1,32 @@
-"""Access to the server: the API key, the API version, and how many requests at once. The same for all routes.
+"""Who may use the server: by the API key and version, the number of requests at once, and the Host and Origin headers;
+and the response to a request that is refused.
 
-Doesn't depend on the route of a request.
+The same for all routes. A page may send requests to any address; its own address is then in Origin. With a name whose
+address changes after the page was loaded ("DNS rebinding"), the server can look like the page's own; that name is then
+in Host. An IP address in Host can't have been rebound, since there was no name. Programs other than browsers send no
+Origin.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ..errors import ApiError
 from ..protocol.batch import api_error, excerpt
-from ..protocol.constants import API_VERSION, is_api_version
+from ..protocol.constants import API_VERSION, is_api_version, is_loopback_host, parse_address
+from ..protocol.events import encode_error, error_event
+
+ANY_ORIGIN = "*"
 
 
 class AccessControl:
@@ -61,3 +77,80 @@ class AccessControl:
             yield
         finally:
             self._free += 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginPolicy:
+    """Who may use the server besides the programs and pages of this machine.
+
+    hosts       names and addresses that a Host header may have, in lower case
+    addresses   whether it may have any IP address: for a server that listens on more than loopback
+    origins     as browsers send them in Origin (`https://app.example`, `null`), in lower case; ANY_ORIGIN for all
+    """
+
+    hosts: frozenset[str] = frozenset()
+    addresses: bool = False
+    origins: frozenset[str] = frozenset()
+
+    def check(self, headers: Headers) -> None:
+        """ApiError 403 for a request that may come from a foreign page."""
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        for value in hosts:
+            if not self._allows_host(value):
+                message = f"Host {excerpt(value)} is not a name of this server; `serve --allow-host NAME` adds one."
+                raise api_error(403, "Forbidden host", message)
+        for value in origins:
+            if not self._allows_origin(value, hosts):
+                message = f"Pages of {excerpt(value)} may not use this server; `serve --allow-origin ORIGIN` lets them."
+                raise api_error(403, "Forbidden origin", message)
+
+    def _allows_host(self, value: str) -> bool:
+        match = _HOST.fullmatch(value.lower())
+        if match is None:
+            return False
+        host = match["host"].strip("[]")
+        return is_loopback_host(host) or host in self.hosts or (self.addresses and parse_address(host) is not None)
+
+    def _allows_origin(self, value: str, hosts: Sequence[str]) -> bool:
+        origin = value.lower()
+        if ANY_ORIGIN in self.origins or origin in self.origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+            name = parts.hostname or ""
+        except ValueError:
+            return False
+        if parts.scheme not in ("http", "https"):
+            return False
+        return is_loopback_host(name) or [parts.netloc] == [host.lower() for host in hosts]
+
+
+class OriginCheck:
+    """ASGI middleware that refuses what an OriginPolicy doesn't accept, HTTP and WebSocket alike."""
+
+    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+        self._app, self._policy = app, policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self._policy.check(Headers(scope=scope))
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+_HOST = re.compile(r"(?P<host>\[[0-9a-f:.]+(%[0-9a-z._~-]+)?\]|[^\[\]:/@\s]+)(:[0-9]{0,5})?")
+"""A name or an address, and a port (RFC 9110 7.2)."""
+
+
+def error_response(error: ApiError, request_id: str | None = None) -> Response:
+    """An error with the documented body (API docs: api-errors): to a request, or to a WebSocket's handshake.
+
+    request_id   None: a new one
+    """
+    request_id = request_id or str(uuid4())
+    body = replace(error_event(error), request_id=request_id)
+    extra = {"Retry-After": "1"} if error.status == 429 else {}
+    headers = {"X-Request-Id": request_id, **extra}
+    return Response(encode_error(body), error.status or 500, headers, "application/json")

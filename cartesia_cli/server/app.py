@@ -12,8 +12,9 @@ so that a client that works with this server works with the real one. Must not t
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from uuid import uuid4
 
@@ -33,14 +34,12 @@ from ..protocol.constants import HTTP_ROUTES, MODELS, is_whisper
 from ..protocol.languages import LANGUAGES
 from ..protocol.models import BATCH, MODELS_AT_RELEASE, MODELS_PATH, STREAM, Model, encode_models
 from ..protocol.realtime import AUTO, MANUAL, Endpoint
-from .access import AccessControl
+from .access import AccessControl, OriginCheck, OriginPolicy, error_response
 from .batch import BatchEndpoint
 from .engine import Engine, EngineExecutor
 from .observer import ExchangeObserver, ServerObserver, SilentObserver
-from .origins import OriginCheck, OriginPolicy
 from .packaged_models import WHISPER_MODELS, identify_folder
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
-from .responses import ServerIdentity, error_response
 from .script import Script
 from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
 from .uploads import Uploads
@@ -50,6 +49,26 @@ DEFAULT_CONCURRENCY = 8
 
 MAX_BODY_BYTES = 2 << 30
 """Largest request body: 2 GiB, the last limit that Cartesia's documentation stated (2025)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerIdentity:
+    """Which server this is: the same id means the same responses to the same requests.
+
+    name    for people: `Whisper tiny.en`
+    model   as `--local-model` names it; None for a script, and for a server with Moonshine alone
+    id      differs wherever engine, weights, script or program differ
+    """
+
+    name: str
+    model: str | None
+    id: str
+
+    @classmethod
+    def of(cls, name: str, model: str | None, parts: Iterable[str]) -> ServerIdentity:
+        """`parts`: everything else that decides what is answered, besides the program itself."""
+        digest = hashlib.sha256("\0".join((__version__, name, model or "", *parts)).encode())
+        return cls(name=name, model=model, id=digest.hexdigest()[:32])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +194,6 @@ def _build_app(
         access.check_version(request.headers.get("cartesia-version", ""))
         return respond(encode_models(listed if request.query_params.get("capability", "stt") == "stt" else ()))
 
-    async def manual(websocket: WebSocket) -> None:
-        await answer_realtime(websocket, MANUAL)
-
-    async def auto(websocket: WebSocket) -> None:
-        await answer_realtime(websocket, AUTO)
-
     async def not_found(websocket: WebSocket) -> None:
         error = api_error(404, "Not found", "This route does not exist.")
         await websocket.send_denial_response(error_response(error, new_id("websocket")))
@@ -197,8 +210,8 @@ def _build_app(
             Route("/voices", voices, methods=["GET"]),
             Route(MODELS_PATH, models, methods=["GET"]),
             *(Route(path, answer_batch, methods=["POST"]) for path in HTTP_ROUTES.values()),
-            WebSocketRoute(MANUAL.path, manual),
-            WebSocketRoute(AUTO.path, auto),
+            WebSocketRoute(MANUAL.path, lambda websocket: answer_realtime(websocket, MANUAL)),
+            WebSocketRoute(AUTO.path, lambda websocket: answer_realtime(websocket, AUTO)),
             WebSocketRoute("/{path:path}", not_found),
         ],
         exception_handlers={ApiError: refused, HTTPException: refused},

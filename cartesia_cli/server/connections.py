@@ -24,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from uvicorn.server import ServerState
 
 from ..protocol.batch import api_error
-from .responses import error_response
+from .access import error_response
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent

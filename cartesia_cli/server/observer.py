@@ -10,8 +10,8 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..protocol.batch import api_error
+from .access import error_response
 from .connections import SHUTTING_DOWN
-from .responses import error_response
 
 RECORDING_HEADER = "Cartesia-CLI-Recording"
 """Header in which a client of this program names the recording of a batch request, to follow how much of it is done,

@@ -23,14 +23,13 @@ from ..protocol.events import Connected, Delta, Done, Event, TurnEnd, encode, er
 from ..protocol.json_fields import DetectedLanguage, Word
 from ..protocol.languages import AUTO_LANGUAGE
 from ..protocol.realtime import MANUAL, Close, Config, Endpoint, RealtimeOptions, decode_command
-from .access import AccessControl
+from .access import AccessControl, error_response
 from .engine import ContinuingEngine, Engine, EngineExecutor
 from .forced_alignment import WordAligner
 from .live_recognizer import IDLE_BUFFER_SECONDS, LiveRecognizer
 from .live_word_times import LiveWordTimes
 from .observer import AUDIO_SECONDS
 from .responders import ManualResponder, Responder, TurnResponder
-from .responses import error_response
 from .silero import make_detector
 from .word_times import TimeSpan
 

@@ -22,9 +22,8 @@ from ..errors import ApiError
 from ..protocol.batch import BatchOptions, BatchResponse, api_error, encode_batch
 from ..protocol.json_fields import Word
 from ..protocol.realtime import Endpoint
-from .access import AccessControl
+from .access import AccessControl, error_response
 from .batch import parse_form
-from .responses import error_response
 from .script import Script, ScriptedReply, Step
 from .script_player import HandshakeRefused, ScriptPlayer
 from .uploads import Uploads
