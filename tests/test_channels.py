@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from cartesia_cli.audio.channels import MAX_CHANNELS, Channel, split_channels
+from cartesia_cli.audio.encoders import cut_segment
 from cartesia_cli.audio.files import decode_file
-from cartesia_cli.audio.flac_writer import cut_segment
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.errors import InputError

@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.page_audio import MAX_PEAKS, opus, peaks
+from cartesia_cli.audio.encoders import opus
+from cartesia_cli.audio.level import MAX_PEAKS, peaks
 from cartesia_cli.audio.pcm import RATE
 from tests import golden
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .decoders import Warn
+from .encoders import SoundWriter, new_flac_file
 from .files import decode_channels
-from .flac_writer import FlacWriter, new_flac_file
 from .level import FRAME_SECONDS, MIN_THRESHOLD_DBFS, FrameLevels
 from .pcm import RATE, Samples
 from .probing import MediaInfo, display_name
@@ -80,7 +80,7 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
     _check_count(len(first), name)
     correlations = _Correlations(len(first))
     with ExitStack() as stack:
-        cutters = [_SilenceCutter(stack.enter_context(new_flac_file(folder, name))) for _ in first]
+        cutters = [_SilenceCutter(*stack.enter_context(new_flac_file(folder, name))) for _ in first]
         for blocks in chain([first], decoded):
             correlations.add(blocks)
             for cutter, block in zip(cutters, blocks, strict=True):
@@ -148,8 +148,8 @@ class _SilenceCutter:
     last MARGIN_SECONDS.
     """
 
-    def __init__(self, writer: FlacWriter) -> None:
-        self._writer, self._levels = writer, FrameLevels(RATE)
+    def __init__(self, writer: SoundWriter, path: Path) -> None:
+        self._writer, self._path, self._levels = writer, path, FrameLevels(RATE)
         self._held: deque[tuple[Samples, int]] = deque()  # frames, each with its position
         self._lowest = self._highest = 0.0  # levels of the silence, dBFS
         self._is_cutting = False
@@ -178,7 +178,7 @@ class _SilenceCutter:
 
     def channel(self, number: int) -> Channel:
         """The channel, after its file was closed. Deletes the file if the channel is silent."""
-        path = self._writer.path
+        path = self._path
         if self.is_silent:
             path.unlink()
             return Channel(number, None, MediaInfo("flac", 0, 0.0), TimeMap())

@@ -1,5 +1,7 @@
 """Measures audio levels frame by frame, tracks the noise floor, and derives the threshold above which sound is speech.
 
+`peaks` is the waveform that a page shows.
+
 Pure: samples in, levels out. A level is the root mean square of a frame of 20 ms in dB below full scale (dBFS). Must
 never decide where speech begins or ends: `vad` does.
 """
@@ -12,7 +14,7 @@ from math import log10
 
 import numpy as np
 
-from .pcm import Samples
+from .pcm import RATE, Samples, divide_into_rows
 
 FRAME_SECONDS = 0.02
 
@@ -52,6 +54,11 @@ DEFAULT_NOISE_DBFS = -55.0
 
 STEADY_NOISE_DB = 4.5
 """Sound that varies no more than this over the first window is noise."""
+
+
+MIN_PEAK_SECONDS = 0.05
+MAX_PEAKS = 8000
+"""Peaks of a waveform: as many as a wide screen has columns, several times over."""
 
 
 _NONE: Samples = np.zeros(0, np.float32)
@@ -157,3 +164,17 @@ class NoiseFloor:
         highest = self.floor + max(MIN_RANGE_DB, MAX_RANGE_SHARE * (peak - self.floor))
         self.threshold = max(min(ceiling + margin, highest), peak - MAX_DEPTH_DB, MIN_THRESHOLD_DBFS)
         self.release = self.threshold - RELEASE_SHARE * margin
+
+
+def peaks(blocks: Iterable[Samples]) -> tuple[bytes, float]:
+    """The waveform of 16 kHz samples: the loudest, 0 to 255, of each stretch, and the seconds of a stretch.
+
+    The stretches are longer in a longer recording, so that there are never more than MAX_PEAKS.
+    """
+    size = int(MIN_PEAK_SECONDS * RATE)
+    loudest = np.concatenate(
+        [np.zeros(0, np.float32), *(np.abs(rows).max(axis=1) for rows in divide_into_rows(blocks, size))]
+    )
+    while len(loudest) > MAX_PEAKS:
+        loudest, size = np.maximum.reduceat(loudest, np.arange(0, len(loudest), 2)), 2 * size
+    return (np.clip(loudest, 0, 1) * 255).astype(np.uint8).tobytes(), size / RATE

@@ -32,8 +32,8 @@ from .decoders import (
     read_packets,
     start_time,
 )
+from .encoders import new_flac_file
 from .files import decode_file
-from .flac_writer import new_flac_file
 from .pcm import RATE
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import open_regular_file
@@ -304,11 +304,11 @@ def _copy_track(
 
 def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> Soundtrack:
     """Decode a recording to FLAC."""
-    with new_flac_file(folder, name) as writer:
+    with new_flac_file(folder, name) as (writer, sound):
         for samples in decode_file(path, rate=RATE, warn=warn):
             writer.write(samples)
-    media = MediaInfo("flac", writer.path.stat().st_size, writer.seconds)
-    return Soundtrack(writer.path, media, video)
+    media = MediaInfo("flac", sound.stat().st_size, writer.seconds)
+    return Soundtrack(sound, media, video)
 
 
 def _decodable_packets(

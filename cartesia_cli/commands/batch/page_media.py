@@ -57,8 +57,9 @@ class PageMedia:
     def _prepare(self) -> Media:
         if self._recording is None:
             return Media()
+        from ...audio.encoders import OPUS_TYPE, opus
         from ...audio.files import decode_file
-        from ...audio.page_audio import OPUS_TYPE, opus, peaks
+        from ...audio.level import peaks
 
         try:
             waveform, seconds = peaks(decode_file(self._recording))

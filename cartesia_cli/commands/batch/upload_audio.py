@@ -124,7 +124,7 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
 
 def _segment(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
     """The part of a recording that a manifest names."""
-    from ...audio.flac_writer import cut_segment
+    from ...audio.encoders import cut_segment
 
     item = job.input
     assert item.segment is not None
