@@ -16,14 +16,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from functools import cache
+from math import log10
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..daemon_thread import start_daemon_thread_async
 from ..errors import InputError
 from . import pulse
 from .devices import LIST_HINT, Device, c_stderr_suppressed, load_portaudio, restart_hint
+from .input_check import CLIPPED_LEVEL, CLIPPED_SHARE
+from .level import SILENCE_DBFS
 from .low_latency_resampler import LowLatencyResampler, can_resample
 from .pcm import RATE, AudioBlock, Samples, decode_pcm, encode_s16le
 
@@ -209,6 +215,53 @@ class Microphone:
     def _wake(self) -> None:
         with suppress(RuntimeError):  # the loop is closed, so the result isn't needed any more
             self._loop.call_soon_threadsafe(self._arrived.set)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelReport:
+    """What a microphone delivered.
+
+    seconds         of audio
+    peak_dbfs       the loudest sample; SILENCE_DBFS if there is none louder
+    rms_dbfs        the mean level; SILENCE_DBFS at least
+    clipped_share   share of the samples at full scale, 0 to 1
+    is_all_zeros    as from a muted microphone, or without permission
+    overflows       how often the system lost audio
+    """
+
+    seconds: float
+    peak_dbfs: float
+    rms_dbfs: float
+    clipped_share: float
+    is_all_zeros: bool
+    overflows: int
+
+    @property
+    def is_clipped(self) -> bool:
+        return self.clipped_share >= CLIPPED_SHARE
+
+
+async def record_level(device: Device, seconds: float) -> LevelReport:
+    """Record and measure, to find out whether a device hears anything; nothing is kept. Raises InputError if the device
+    can't be opened, hangs or is removed.
+    """
+    microphone, pieces, count = Microphone(device), list[Samples](), 0
+    async with aclosing(microphone.blocks()) as blocks:
+        async for block in blocks:
+            pieces.append(block.samples)
+            count += len(block.samples)
+            if count >= seconds * RATE:
+                break
+    samples = np.concatenate(pieces)
+    peak, energy, lowest = float(np.abs(samples).max()), float(np.mean(samples**2)), 10 ** (SILENCE_DBFS / 20)
+    return LevelReport(
+        seconds=count / RATE,
+        peak_dbfs=20 * log10(max(peak, lowest)),
+        rms_dbfs=10 * log10(max(energy, lowest**2)),
+        clipped_share=float(np.mean(np.abs(samples) >= CLIPPED_LEVEL)),
+        is_all_zeros=peak == 0.0,
+        overflows=microphone.overflows,
+    )
 
 
 def _configurations(device: Device, output_rate: int) -> Iterator[tuple[int, int]]:

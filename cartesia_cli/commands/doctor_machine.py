@@ -323,7 +323,7 @@ def check_level(examined: Examined, found: Found) -> CheckResult:
     import asyncio
 
     from ..audio.devices import select_device
-    from ..audio.microphone_level import record_level
+    from ..audio.microphone import record_level
 
     if "device" not in found["microphone"].facts:
         return skipped("no microphone was found")
