@@ -23,7 +23,6 @@ from cartesia_cli.audio import probing
 from cartesia_cli.audio.probing import (
     EXTENSIONS,
     FORMATS,
-    MEDIA_TYPES,
     MediaInfo,
     is_recording,
     probe,
@@ -576,7 +575,7 @@ def check_total(path: Path) -> None:
             except InputError as error:
                 assert error.message
             else:
-                assert recording.container in MEDIA_TYPES and recording.bytes == path.stat().st_size
+                assert recording.container in FORMATS and recording.bytes == path.stat().st_size
                 assert recording.duration is None or 0 < recording.duration < 1e10
                 assert recording.declared is None or 0 < recording.declared < 1e10
         assert len(CountingReader.reads) <= MAX_READS and sum(CountingReader.reads) <= 3 << 20
@@ -667,7 +666,7 @@ def test_extensions_and_media_types() -> None:
     assert {".wav", ".mp3", ".opus", ".mkv", ".m4b", ".3gp"} < EXTENSIONS
     assert EXTENSIONS.isdisjoint({".ts", ".mts", ".txt", ".srt", ".json"})  # TypeScript, and results of ours
     assert all(extension == extension.lower() and extension[0] == "." for extension in EXTENSIONS)
-    assert MEDIA_TYPES["wav"] == "audio/wav" and MEDIA_TYPES["unknown"] == "application/octet-stream"
+    assert FORMATS["wav"].media_type == "audio/wav" and FORMATS["unknown"].media_type == "application/octet-stream"
 
 
 def test_every_format_has_media_type_and_extension() -> None:

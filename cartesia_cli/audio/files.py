@@ -44,8 +44,8 @@ from .decoders import (
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import MAX_SEARCH_BYTES, BoundedReader, Undetermined, open_regular_file
+from .probing.formats import sniff
 from .probing.ogg_flac import find_chained_recordings
-from .probing.sniff import sniff
 from .wav_header import ALAW, MULAW, WavFormat, read_wav_header
 
 OnFormat = Callable[[str, int], None]

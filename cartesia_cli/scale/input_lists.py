@@ -10,7 +10,7 @@ import codecs
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..audio.probing.sniff import sniff_head
+from ..audio.probing.formats import sniff_head
 from ..errors import InputError
 
 READ_BYTES = 1 << 16

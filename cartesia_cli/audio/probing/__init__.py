@@ -9,8 +9,8 @@ than small pieces of a file, however large or hostile it is; never import a deco
     ogg_flac          reader of Ogg and FLAC
     mpeg              reader of MP3 and AAC frames
     mp4_matroska      reader of MP4, Matroska and WebM
-    formats           the table: media type, file endings, first bytes and reader of each container
-    sniff             which row of the table a file belongs to, and what is certainly not a recording
+    formats           the table: media type, file endings, first bytes and reader of each container; which row a file
+                      belongs to, and what is certainly not a recording
 
 To add a container, add a row to `formats` and, where its header tells the duration, a reader: a function from a
 BoundedReader to a ProbeResult.
@@ -30,8 +30,7 @@ from .bounded_reader import (
     display_name,
     open_regular_file,
 )
-from .formats import AMBIGUOUS_EXTENSIONS, DOCUMENTED, EXTENSIONS, FORMATS, HEADERLESS_EXTENSIONS, MEDIA_TYPES
-from .sniff import may_be_recording, reject_other_files, sniff
+from .formats import DOCUMENTED, EXTENSIONS, FORMATS, may_be_recording, reject_other_files, sniff
 
 
 class MediaInfo(NamedTuple):
@@ -74,9 +73,7 @@ def probe(path: Path, name: str | None = None) -> MediaInfo:
         extension = path.suffix.lower()
         container = sniff(reader, trust_extension=extension in EXTENSIONS)
         if container is None:
-            reject_other_files(
-                name, reader.at(0, SIGNATURE_BYTES), trust_extension=extension in EXTENSIONS | AMBIGUOUS_EXTENSIONS
-            )
+            reject_other_files(name, extension, reader.at(0, SIGNATURE_BYTES))
             container = "unknown"
         try:
             result = FORMATS[container].measure(reader)

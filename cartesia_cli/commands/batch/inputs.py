@@ -15,7 +15,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ...audio.probing import EXTENSIONS, HEADERLESS_EXTENSIONS, is_recording
+from ...audio.probing import EXTENSIONS, is_recording
+from ...audio.probing.formats import HEADERLESS_EXTENSIONS
 from ...errors import InputError, UsageError
 from ...record import Record
 from ...remote_url import display_url, is_bucket_url, is_remote, result_path

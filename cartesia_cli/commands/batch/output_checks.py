@@ -18,7 +18,7 @@ from typing import Literal
 
 from ...audio.probing import EXTENSIONS as RECORDINGS
 from ...audio.probing.bounded_reader import SIGNATURE_BYTES
-from ...audio.probing.sniff import sniff_head
+from ...audio.probing.formats import sniff_head
 from ...errors import UsageError
 from ...output import EXTENSIONS as TRANSCRIPTS
 from .inputs import match_url

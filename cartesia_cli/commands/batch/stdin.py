@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from ...audio.probing.sniff import sniff_head
+from ...audio.probing.formats import sniff_head
 from ...errors import InputError, UsageError
 from ...protocol.constants import ENCODINGS
 

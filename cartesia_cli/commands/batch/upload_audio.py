@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ...audio.probing import EXTENSIONS, FORMATS, MEDIA_TYPES, MediaInfo, display_name, probe
+from ...audio.probing import EXTENSIONS, FORMATS, MediaInfo, display_name, probe
 from ...client import Upload
 from ...errors import InputError
 from ...output.console import Reporter
@@ -151,12 +151,12 @@ def _sound(job: Job, folder: Path, update: JobProgress, reporter: Reporter) -> P
 
 def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> PreparedUpload:
     """The file at `path` under a name that servers recognize: they go by its suffix."""
-    endings = FORMATS[media.container].extensions
+    container = FORMATS[media.container]
+    endings = container.extensions
     suffix = Path(filename).suffix.lower()
     if endings and suffix not in EXTENSIONS and suffix not in endings:
         filename += endings[0]
-    media_type = MEDIA_TYPES.get(media.container, "application/octet-stream")
-    return PreparedUpload(Upload(path, filename, media_type, job.input.source), media)
+    return PreparedUpload(Upload(path, filename, container.media_type, job.input.source), media)
 
 
 @contextmanager
