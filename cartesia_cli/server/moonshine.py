@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -57,13 +56,31 @@ ScoredToken = tuple[bytes, float]
 
 
 class MoonshineEngine:
-    """A loaded Moonshine model."""
+    """A loaded Moonshine model: two networks and a vocabulary, from the folder of MOONSHINE.
+
+    encoder   float32[1, samples] to float32[1, frames, 288], 24 ms a frame
+    decoder   one token and the state before it to the scores of the next token and the state after it
+    """
 
     name, languages, is_quick = MOONSHINE.title, MOONSHINE_LANGUAGES, True
     workers = batch_size = 1  # a second worker would make the text of all sessions later
 
-    def __init__(self, model: MoonshineModel) -> None:
-        self._model = model
+    def __init__(self) -> None:
+        encoder, decoder, vocabulary = (MOONSHINE.folder / name for name in MOONSHINE.sha256)
+        # The encoder is a third faster with two threads. The decoder's steps are too small to share: a second
+        # thread saved no time and cost a fifth more CPU.
+        self._encoder = open_network(encoder, threads=min(2, os.cpu_count() or 1))
+        self._decoder = open_network(decoder)
+        # The encoder's memory grows with the audio: it is given back each time.
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._tokens = tuple(_tokens(vocabulary.read_bytes()))
+        self._numbers = {token: number for number, token in enumerate(self._tokens)}
+        # The state has a part about the text, new after each token, and one about the audio, computed with the first.
+        shapes = {one.name: one.shape for one in self._decoder.get_inputs()}
+        self._state_shapes = {name: shape for name, shape in shapes.items() if name.startswith("past_key_values.")}
+        self._first_outputs = [one.name for one in self._decoder.get_outputs()]
+        self._later_outputs = [name for name in self._first_outputs if ".encoder." not in name]
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
         return DetectedLanguage("en")  # never called: detection is not among its languages
@@ -85,34 +102,9 @@ class MoonshineEngine:
         if len(samples) < MIN_PIECE_SECONDS * RATE or np.abs(samples).max() < MIN_PEAK:
             return []
         max_tokens = EXTRA_TOKENS + int(len(samples) / RATE * MAX_TOKENS_A_SECOND)
-        return self._model.transcribe(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens, known)
+        return self.decode(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens, known)
 
-
-class MoonshineModel:
-    """The two networks and the vocabulary, from the folder of MOONSHINE.
-
-    encoder   float32[1, samples] to float32[1, frames, 288], 24 ms a frame
-    decoder   one token and the state before it to the scores of the next token and the state after it
-    """
-
-    def __init__(self, folder: Path) -> None:
-        encoder, decoder, vocabulary = (folder / name for name in MOONSHINE.sha256)
-        # The encoder is a third faster with two threads. The decoder's steps are too small to share: a second
-        # thread saved no time and cost a fifth more CPU.
-        self._encoder = open_network(encoder, threads=min(2, os.cpu_count() or 1))
-        self._decoder = open_network(decoder)
-        # The encoder's memory grows with the audio: it is given back each time.
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._tokens = tuple(_tokens(vocabulary.read_bytes()))
-        self._numbers = {token: number for number, token in enumerate(self._tokens)}
-        # The state has a part about the text, new after each token, and one about the audio, computed with the first.
-        shapes = {one.name: one.shape for one in self._decoder.get_inputs()}
-        self._state_shapes = {name: shape for name, shape in shapes.items() if name.startswith("past_key_values.")}
-        self._first_outputs = [one.name for one in self._decoder.get_outputs()]
-        self._later_outputs = [name for name in self._first_outputs if ".encoder." not in name]
-
-    def transcribe(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[ScoredToken]:
+    def decode(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[ScoredToken]:
         """The tokens of the text in `samples` after `known` words: the likeliest each time, `max_tokens` in all."""
         audio = samples[np.newaxis]
         mask = np.ones(audio.shape, np.int64)
@@ -162,7 +154,7 @@ def load() -> MoonshineEngine:
     set_malloc_options({M_MMAP_THRESHOLD: 1 << 20})
     MOONSHINE.verify()
     try:
-        return MoonshineEngine(MoonshineModel(MOONSHINE.folder))
+        return MoonshineEngine()
     except Exception as error:  # whatever onnxruntime may raise
         raise EngineError(f"{MOONSHINE.kind} can't be loaded: {error}", hint=MOONSHINE.repair_hint) from error
 
