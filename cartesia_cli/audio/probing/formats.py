@@ -1,5 +1,4 @@
-"""Recordings' containers: a table of them, and how one is recognized by a file's own bytes; and files that certainly
-aren't recordings.
+"""The table of containers, and which of them a file is by its own bytes: or that it certainly isn't a recording.
 
 Must never go by a file's name, except to give it the benefit of the doubt, and never refuse what only looks strange.
 """
