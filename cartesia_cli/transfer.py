@@ -5,10 +5,10 @@ How large something is, is said in the same words everywhere.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 from .errors import InputError
 from .record import Record
@@ -17,10 +17,9 @@ MAX_REASON_CHARS = 200
 """Of what a server or a library says, in a message."""
 
 
-class TransferProgress(Protocol):
-    """Called while a recording is downloaded. What it raises ends that. Sizes in bytes; `size` may be unknown."""
-
-    def __call__(self, received: int, size: int | None, /) -> object: ...
+TransferProgress = Callable[[int, int | None], object]
+"""Called while a recording is downloaded, with the bytes received and the size, which may be unknown. What it raises
+ends that."""
 
 
 class RemoteState(NamedTuple):

@@ -8,7 +8,7 @@ once, too, because the caller's thread never waits for longer than TICK_SECONDS.
 import time
 from collections.abc import Callable
 from concurrent.futures import wait
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import NetworkError
@@ -100,10 +100,8 @@ class UploadProgress:
         return self.sent >= self.size
 
 
-class ProgressCallback(Protocol):
-    """Called every TICK_SECONDS while a request is under way. What it raises ends the exchange."""
-
-    def __call__(self, progress: UploadProgress, /) -> object: ...
+ProgressCallback = Callable[[UploadProgress], object]
+"""Called every TICK_SECONDS while a request is under way. What it raises ends the exchange."""
 
 
 def run_with_deadline(

@@ -91,7 +91,7 @@ MAX_EXCERPT_BYTES = 1 << 16
 """Bytes of a body that are searched for its first characters: some may be spaces, or parts of a key."""
 
 
-class Peer:
+class Peer(Record):
     """The server at the other end of a connection, as error messages describe it.
 
     host         its name, as of `server_name`
@@ -100,10 +100,10 @@ class Peer:
     unencrypted  whether it is reached over plain http, where a key is sent only if the user says so
     """
 
-    def __init__(
-        self, host: str, credential: Credential | None, proxy: str | None = None, unencrypted: bool = False
-    ) -> None:
-        self.host, self.credential, self.proxy, self.unencrypted = host, credential, proxy, unencrypted
+    host: str
+    credential: Credential | None
+    proxy: str | None = None
+    unencrypted: bool = False
 
     @property
     def key_origin(self) -> str | None:

@@ -137,11 +137,6 @@ class RealtimeConnection:
     def __aiter__(self) -> AsyncIterator[Event]:
         return self
 
-    async def __anext__(self) -> Event:
-        if (event := await self._next_event()) is None:
-            raise StopAsyncIteration
-        return event
-
     async def _send(self, message: str | bytes) -> None:
         if self._failure is None and not self._ended:
             self._tap("sent", message)
@@ -156,8 +151,7 @@ class RealtimeConnection:
                 self._socket.transport.abort()
         raise self._failure or already_closed_error(self._peer)
 
-    async def _next_event(self) -> Event | None:
-        """The next event, or None after the last one of a session that ended as expected."""
+    async def __anext__(self) -> Event:
         while self._failure is None and not self._ended:
             try:
                 frame = await self._socket.recv()
@@ -181,9 +175,7 @@ class RealtimeConnection:
                 if event.kind == self._endpoint.final_event:
                     self._ended, self._failure = True, self._lost_words
                 return event
-        if self._failure is not None:
-            raise self._failure
-        return None
+        raise self._failure or StopAsyncIteration
 
     def _refuses_config(self, error: CliError) -> bool:
         """Whether an `error` event may be the answer to a `config`. If it isn't, the server closes the connection next,

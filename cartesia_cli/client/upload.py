@@ -59,14 +59,10 @@ class MultipartBody:
     def __iter__(self) -> Iterator[bytes]:
         yield self._head
         remaining = self.file_bytes
-        with _os_errors_as_input_errors(self._upload):
-            file = self._upload.path.open("rb", buffering=0)
-        with file:
+        with _os_errors_as_input_errors(self._upload), self._upload.path.open("rb", buffering=0) as file:
             # Of a file that grows, such as a recording in progress, only the announced length is sent.
             while remaining:
-                with _os_errors_as_input_errors(self._upload):
-                    block = file.read(min(READ_BYTES, remaining))
-                if not block:
+                if not (block := file.read(min(READ_BYTES, remaining))):
                     raise InputError(
                         f"{self._upload.filename} became shorter while it was sent",
                         hint="wait until the program that writes it has finished",
@@ -97,7 +93,6 @@ def _escape_filename(name: str) -> str:
     """A file name as a quoted parameter, escaped as browsers do. Other control characters, and bytes that aren't UTF-8,
     become U+FFFD.
     """
-    readable = os.fsencode(name).decode("utf-8", "replace")
-    for character, escape in (("\r", "%0D"), ("\n", "%0A"), ('"', "%22")):
-        readable = readable.replace(character, escape)
-    return "".join("�" if c < " " or "\x7f" <= c <= "\x9f" else c for c in readable)
+    escapes = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\N{REPLACEMENT CHARACTER}")
+    escapes |= {ord("\r"): "%0D", ord("\n"): "%0A", ord('"'): "%22"}
+    return os.fsencode(name).decode("utf-8", "replace").translate(escapes)

@@ -23,7 +23,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from socket import SO_SNDBUF, SOL_SOCKET
-from typing import Any, Protocol
+from typing import Any
 
 from websockets.asyncio import client
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -54,10 +54,8 @@ SILENT_LOGGER = logging.Logger("websockets", logging.CRITICAL + 1)
 """websockets would log failures to stderr, and at level DEBUG the key."""
 
 
-class FrameTap(Protocol):
-    """Receives each event of a connection, and its data: see the table above."""
-
-    def __call__(self, event: str, data: Any, /) -> object: ...
+FrameTap = Callable[[str, Any], object]
+"""Receives each event of a connection, and its data: see the table above."""
 
 
 async def open_socket(
