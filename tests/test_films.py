@@ -170,7 +170,7 @@ def test_local_run_says_which_of_several_tracks_it_hears(tmp_path: Path, transcr
 
 def test_segment_of_a_recording_is_sent_alone_and_priced_alone(tmp_path: Path) -> None:
     sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
-    item = Input("sample.wav#t=2,4.5", sample, Path("sample@2-4.5.wav"), segment=(2.0, 2.5))
+    item = Input("sample.wav#t=2,4.5", sample, Path("sample@2-4.5.wav"), time_range=(2.0, 2.5))
     job = Job(item, probe_input(item, BatchOptions(model="ink-whisper")), {})
     assert job.seconds == 2.5 and estimate_upload(job, local=False).duration == 2.5
     with Workspace() as workspace, choose_upload(job, workspace, ignore_progress, Reporter(), local=True) as sent:
@@ -181,7 +181,7 @@ def test_segment_of_a_recording_is_sent_alone_and_priced_alone(tmp_path: Path) -
 
 def test_segment_after_the_end_of_its_recording_is_refused_before_anything_is_sent() -> None:
     sample = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
-    item = Input("sample.wav#t=20", sample, Path("sample@20.wav"), segment=(20.0, inf))
+    item = Input("sample.wav#t=20", sample, Path("sample@20.wav"), time_range=(20.0, inf))
     with pytest.raises(
         InputError, match=r"sample\.wav#t=20 begins after the end of the recording, which lasts 10\.81 s"
     ):

@@ -97,7 +97,7 @@ def test_unusable_entries_of_a_list_are_errors_of_their_own(tmp_path: Path) -> N
 
 
 def test_part_of_a_recording_is_neither_headerless_nor_split_into_channels(tmp_path: Path) -> None:
-    item = Input("a.wav#t=1,2", tmp_path / "a.wav", Path("a.wav"), segment=(1.0, 1.0))
+    item = Input("a.wav#t=1,2", tmp_path / "a.wav", Path("a.wav"), time_range=(1.0, 1.0))
     with pytest.raises(InputError, match="without a header, which can't be cut"):
         probe_input(item, BatchOptions("ink-whisper", encoding="pcm_s16le", sample_rate=16000))
     job = Job(item, None, {})

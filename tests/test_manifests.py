@@ -50,13 +50,13 @@ def test_offset_of_nemo_line_means_a_part_of_the_recording(
 ) -> None:
     (entry,) = read(write(tmp_path / "m.jsonl", {"audio_filepath": "a.wav", **facts}))
     assert isinstance(entry, ManifestEntry)
-    assert entry.segment == segment
+    assert entry.time_range == segment
 
 
 def test_offset_column_of_an_audiofolder_has_no_meaning(tmp_path: Path) -> None:
     (entry,) = read(write(tmp_path / "metadata.jsonl", {"file_name": "a.wav", "offset": "chapter 3", "duration": 2}))
     assert isinstance(entry, ManifestEntry)
-    assert (entry.audio, entry.segment) == ("a.wav", None)
+    assert (entry.audio, entry.time_range) == ("a.wav", None)
 
 
 def test_csv_rows_become_fields_with_quoted_line_breaks(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_result_paths_differ_for_recordings_of_different_folders_and_for_parts(t
     beside = str(tmp_path / "lists" / ".." / "wavs" / "a.wav")
     assert path_below(manifest.parent, Path(inside)) == Path("wavs/a.wav")
     assert path_below(manifest.parent, Path(beside)) == Path(*(tmp_path / "wavs" / "a.wav").parts[1:])
-    assert manifests.segment_path(Path("wavs/a.wav"), (12.5, 7.5)) == Path("wavs/a@12.5-20.wav")
-    assert manifests.segment_path(Path("wavs/a.wav"), (0.1 + 0.2, 0.1)) == Path("wavs/a@0.3-0.4.wav")
-    assert manifests.segment_path(Path("wavs/a.wav"), (100, math.inf)) == Path("wavs/a@100.wav")
-    assert manifests.segment_source("a.wav", (100, 50)) == "a.wav#t=100,150"
+    assert manifests.path_of_part(Path("wavs/a.wav"), (12.5, 7.5)) == Path("wavs/a@12.5-20.wav")
+    assert manifests.path_of_part(Path("wavs/a.wav"), (0.1 + 0.2, 0.1)) == Path("wavs/a@0.3-0.4.wav")
+    assert manifests.path_of_part(Path("wavs/a.wav"), (100, math.inf)) == Path("wavs/a@100.wav")
+    assert manifests.name_of_part("a.wav", (100, 50)) == "a.wav#t=100,150"
 
 
 def test_manifest_of_any_length_is_read_in_constant_memory(tmp_path: Path) -> None:

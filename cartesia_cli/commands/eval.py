@@ -313,7 +313,7 @@ def _reference(item: Input) -> str | None:
             if not isinstance(fields[name], str):
                 raise InputError(f"{item.source}: {name} in the manifest is not a text", hint="correct the manifest")
             return str(fields[name])
-    if item.origin is not None or item.segment is not None:
+    if item.origin is not None or item.time_range is not None:
         return None
     beside = item.path.with_suffix(REFERENCE_SUFFIX)
     return _read_text(beside) if beside.is_file() else None

@@ -37,22 +37,22 @@ MAX_LINE_BYTES = 4 << 20
 SECONDS_HINT = "offset and duration are seconds, 0 or more, such as 2.5; without duration, a part lasts to the end"
 HINT = "each line is a JSON object with audio_filepath, or file_name"
 
-AudioSegment = tuple[float, float]
+TimeRange = tuple[float, float]
 """Where a part of a recording begins, and how long it is, in seconds; math.inf: to the end."""
 
 
 class ManifestEntry(NamedTuple):
     """A recording, or a part of one, that a manifest lists.
 
-    audio      its path or URL, as the manifest has it
-    location   the URL, or the path with the manifest's folder before it
-    segment    the part that is meant; None: all of it
-    fields     all fields of the line, in order. Those of a CSV file are strings
+    audio        its path or URL, as the manifest has it
+    location     the URL, or the path with the manifest's folder before it
+    time_range   the part that is meant; None: all of it
+    fields       all fields of the line, in order. Those of a CSV file are strings
     """
 
     audio: str
     location: str
-    segment: AudioSegment | None
+    time_range: TimeRange | None
     fields: Mapping[str, Any]
 
 
@@ -89,14 +89,14 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
 
-def segment_path(path: Path, segment: AudioSegment) -> Path:
+def path_of_part(path: Path, time_range: TimeRange) -> Path:
     """`path` with the times of a part in its name: talk.wav becomes talk@12.5-20.wav."""
-    return path.with_name(f"{path.stem}@{_times(segment, '-')}{path.suffix}")
+    return path.with_name(f"{path.stem}@{_times(time_range, '-')}{path.suffix}")
 
 
-def segment_source(source: str, segment: AudioSegment) -> str:
+def name_of_part(source: str, time_range: TimeRange) -> str:
     """The name of a part of a recording, as a media fragment of the W3C: talk.wav#t=12.5,20."""
-    return f"{source}#t={_times(segment, ',')}"
+    return f"{source}#t={_times(time_range, ',')}"
 
 
 class FolderMetadata:
@@ -152,10 +152,10 @@ def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
         raise InputError(f"{name} is not a path: {_shown(audio)}")
     location = audio if "://" in audio else os.path.join(os.path.dirname(manifest), os.path.expanduser(audio))
-    return ManifestEntry(audio, location, _segment(fields) if name == NEMO_PATH else None, fields)
+    return ManifestEntry(audio, location, _time_range(fields) if name == NEMO_PATH else None, fields)
 
 
-def _segment(fields: Mapping[str, Any]) -> AudioSegment | None:
+def _time_range(fields: Mapping[str, Any]) -> TimeRange | None:
     """The part of a recording that a line of NeMo's means. One that begins at 0 and has no duration is all of it."""
     offset, duration = _seconds(fields, "offset"), _seconds(fields, "duration")
     if duration == 0:
@@ -261,8 +261,8 @@ def _is_csv(path: Path) -> bool:
     return path.suffix.lower() == ".csv"
 
 
-def _times(segment: AudioSegment, separator: str) -> str:
-    start, length = segment
+def _times(time_range: TimeRange, separator: str) -> str:
+    start, length = time_range
     times = [start] if math.isinf(length) else [start, start + length]
     return separator.join(f"{seconds:.3f}".rstrip("0").rstrip(".") for seconds in times)
 

@@ -94,7 +94,7 @@ def split_job(
     from ...audio.channels import split_channels
 
     item = job.input
-    if item.segment is not None:
+    if item.time_range is not None:
         raise InputError(
             f"{item.source} is a part of a recording, which can't be split into channels",
             hint="leave out --speakers-by-channel",

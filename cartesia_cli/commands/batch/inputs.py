@@ -47,7 +47,7 @@ class Input(NamedTuple):
                     glob; otherwise the file name
     origin          the URL or pipe from which it has to be saved: `path` doesn't exist before that. None: a local file
     remote_state    size and version of a remote recording, once a listing or its server has said them
-    segment         offset and duration, in seconds, of the part that is meant; None: the whole recording
+    time_range      offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
     number          its position among the inputs of a run, from 0
     """
@@ -56,7 +56,7 @@ class Input(NamedTuple):
     path: Path
     relative_path: Path
     origin: str | None = None
-    segment: tuple[float, float] | None = None
+    time_range: tuple[float, float] | None = None
     fields: Mapping[str, Any] | None = None
     number: int = 0
     remote_state: RemoteState | None = None
@@ -141,7 +141,7 @@ def find_inputs(
 
 def identity_of(item: Input) -> tuple[object, ...]:
     """Identifies an input: the same for all names of a file, and different for each part of a recording."""
-    return item.origin or os.path.realpath(item.path), item.segment
+    return item.origin or os.path.realpath(item.path), item.time_range
 
 
 def match_url(text: str) -> re.Match[str] | None:
@@ -350,22 +350,22 @@ def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
 
 def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputError]:
     """The recordings that a manifest lists, and an InputError for each of its lines that can't be used."""
-    from ...scale.manifests import read_manifest, segment_path, segment_source
+    from ...scale.manifests import name_of_part, path_of_part, read_manifest
 
     for entry in read_manifest(manifest):
         if isinstance(entry, InputError):
             yield entry
             continue
-        name, segment, origin = entry.location, entry.segment, None
+        name, time_range, origin = entry.location, entry.time_range, None
         if search.is_remote(name):
             source, origin = display_url(name), name
             path = relative = Path(result_path(name))
         else:
             source, path = name, Path(name)
             relative = path_below(manifest.parent, path)
-        if segment is not None:
-            source, relative = segment_source(source, segment), segment_path(relative, segment)
-        yield Input(source, path, relative, origin=origin, segment=segment, fields=entry.fields)
+        if time_range is not None:
+            source, relative = name_of_part(source, time_range), path_of_part(relative, time_range)
+        yield Input(source, path, relative, origin=origin, time_range=time_range, fields=entry.fields)
 
 
 def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:

@@ -49,8 +49,8 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     name = "stdin" if item.source == STDIN else None if item.origin is None else item.source
     if options.encoding is None:
         media = probe(item.path, name)
-        return media if item.segment is None else _media_of_segment(media, item.source, *item.segment)
-    if item.segment is not None:
+        return media if item.time_range is None else _media_of_part(media, item.source, *item.time_range)
+    if item.time_range is not None:
         raise InputError(
             f"{item.source} is a part of a recording without a header, which can't be cut", hint="leave out --encoding"
         )
@@ -58,7 +58,7 @@ def probe_input(item: Input, options: BatchOptions) -> MediaInfo:
     return probe_raw(item.path, options.encoding, options.sample_rate, name)
 
 
-def _media_of_segment(media: MediaInfo, name: str, offset: float, duration: float) -> MediaInfo:
+def _media_of_part(media: MediaInfo, name: str, offset: float, duration: float) -> MediaInfo:
     """What is known of a part of a recording. Raises InputError if the recording ends before it begins."""
     left = None if media.duration is None else media.duration - offset
     if left is not None and left <= 0 and not media.estimated:

@@ -369,7 +369,7 @@ class JobRunner:
         from .page_media import PageMedia
 
         item = done.job.input
-        stays = planned.input.origin is None and item.segment is None and item.source != STDIN
+        stays = planned.input.origin is None and item.time_range is None and item.source != STDIN
         return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
 
     def _print(self, text: str) -> None:

@@ -90,13 +90,13 @@ def describe_request(
 
 def describe_job_request(job: Job, config: BatchConfig) -> str:
     """`describe_request` for the results of a job."""
-    return describe_request(config.request, config.layout.selection, job.input.segment, config.speakers)
+    return describe_request(config.request, config.layout.selection, job.input.time_range, config.speakers)
 
 
 def describe_file_request(file: Path, job: Job, config: BatchConfig) -> str:
     """`describe_request` for one of a job's files: the response file has the whole transcript."""
     if file is job.response_file:
-        return describe_request(config.request, None, job.input.segment, config.speakers)
+        return describe_request(config.request, None, job.input.time_range, config.speakers)
     return describe_job_request(job, config)
 
 
@@ -275,7 +275,7 @@ class OutcomeStore:
         self._add(
             item,
             "failed",
-            options=describe_request(options, time_range=item.segment),
+            options=describe_request(options, time_range=item.time_range),
             model=options.model,
             error={"type": error.type, "message": error.message},
         )

@@ -175,7 +175,7 @@ def _path_beside(item: Input) -> Path:
     """
     if item.source == STDIN:
         return item.relative_path
-    return item.path if item.segment is None else item.path.with_name(item.relative_path.name)
+    return item.path if item.time_range is None else item.path.with_name(item.relative_path.name)
 
 
 def result_file(stem: Path, format: str) -> Path:

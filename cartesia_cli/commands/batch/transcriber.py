@@ -364,7 +364,7 @@ def look_up(job: Job, config: BatchConfig, reporter: Reporter) -> tuple["Lookup 
     """Look up the response to a recording in the cache. The second is None if it isn't there, both without a cache."""
     if config.cache is None:
         return None, None
-    lookup = config.cache.lookup(job.input.path, config.request, job.input.segment)
+    lookup = config.cache.lookup(job.input.path, config.request, job.input.time_range)
     found = lookup.find() if lookup else None
     if found:
         stored = datetime.fromtimestamp(found.received_at)

@@ -61,12 +61,12 @@ def choose_upload(
     """
     item, media = job.input, job.media
     assert media is not None
-    if item.segment is None and (local or media.is_plain_audio):
+    if item.time_range is None and (local or media.is_plain_audio):
         yield _recording(job, item.path, media, item.relative_path.name)
         return
     with workspace.temporary_folder() as folder:
         with named_errors(item):
-            recording = _segment(job, folder, update) if item.segment else _sound(job, folder, update, reporter)
+            recording = _part(job, folder, update) if item.time_range else _sound(job, folder, update, reporter)
         yield recording
 
 
@@ -76,7 +76,7 @@ def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
     """
     item, media = job.input, job.media
     assert media is not None
-    if item.segment is not None:
+    if item.time_range is not None:
         from ...audio.soundtrack import FLAC_BYTES_PER_SECOND
 
         size = None if media.duration is None else int(media.duration * FLAC_BYTES_PER_SECOND)
@@ -93,7 +93,7 @@ def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
 def with_sound_start(job: Job) -> Job:
     """The job with the start of the sound, if it is a film."""
     media = job.media
-    if media is None or media.is_plain_audio or job.input.segment is not None:
+    if media is None or media.is_plain_audio or job.input.time_range is not None:
         return job
     from ...audio.soundtrack import sound_start
 
@@ -105,7 +105,7 @@ def report_tracks(job: Job, reporter: Reporter) -> None:
     says so.
     """
     media = job.media
-    if media is None or media.container in SINGLE_TRACK or job.input.segment is not None:
+    if media is None or media.container in SINGLE_TRACK or job.input.time_range is not None:
         return
     from ...audio.soundtrack import warn_of_tracks
 
@@ -122,14 +122,14 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
-def _segment(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
+def _part(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
     """The part of a recording that a manifest names."""
     from ...audio.encoders import cut_segment
 
     item = job.input
-    assert item.segment is not None
+    assert item.time_range is not None
     update("cutting")
-    path = cut_segment(item.path, *item.segment, folder)
+    path = cut_segment(item.path, *item.time_range, folder)
     return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
