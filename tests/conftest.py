@@ -35,28 +35,19 @@ if TYPE_CHECKING:
     from .fault_server import Behaviour, FaultServer
     from .microphone import Studio
 
-PROGRAMS = (
-    "bash",
-    "curl",
-    "espeak-ng",
-    "ffmpeg",
-    "fish",
-    "jq",
-    "pactl",
-    "pulseaudio",
-    "script",
-    "strace",
-    "tmux",
-    "zsh",
-)
+SYSTEM_PROGRAMS = (
+    "bash", "chromedriver", "chromium", "curl", "espeak-ng", "ffmpeg", "ffprobe", "fish", "jq", "mandoc", "pacat",
+    "pactl", "pulseaudio", "script", "setpriv", "strace", "tmux", "zsh",
+)  # fmt: skip
+"""Programs that are not Python packages and that some tests need: see `require_program`."""
 
-TIERS = {
+FIXTURE_MARKS = {
     "endings": "waits", "engine": "engine", "on_terminal": "shell", "open_server": "engine", "steps": "waits",
     "studio": "shell", "terminal": "shell", "whisper": "engine",
 }  # fmt: skip
 """Fixture to the mark of the tests that use it (see pyproject.toml)."""
 
-LONGEST = (
+SLOWEST_FILES = (
     "test_judges", "test_files", "test_listen", "test_docs", "test_reconnect", "test_program", "test_listen_faults",
     "test_stream_file", "test_dask_cluster", "test_faults", "test_live_terminal", "test_microphone",
     "test_client_faults", "test_crashes", "test_golden", "test_announcement", "test_word_times", "test_offline",
@@ -70,8 +61,8 @@ LONGEST = (
 )  # fmt: skip
 """Test files that take longest, in the order in which they start."""
 
-LONGEST_ASYNC_SECONDS = 60
-"""After so many seconds, a test that is a coroutine counts as hanging."""
+ASYNC_TEST_TIMEOUT = 60
+"""Seconds after which a test that is a coroutine counts as hanging."""
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 Transcribe = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -101,8 +92,8 @@ TINY_MODEL = {"CARTESIA_TRANSCRIBE_LOCAL_MODEL": "tiny.en"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the package, and make the folder that workers share; at the end, stop the server whose process ID is in
-    it.
+    """Compile the package, and make the folder that workers share; at the end, stop the Whisper server, whose process
+    ID is in that folder.
 
     Programs that a test starts with little space for files would write parts of modules that aren't compiled yet.
     """
@@ -154,18 +145,14 @@ def whisper() -> dict[str, str]:
 
 
 def pytest_report_header() -> str:
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    return (
-        f"system programs missing, their tests are skipped: {', '.join(missing)}"
-        if missing
-        else "system programs: none missing"
-    )
+    missing = [program for program in SYSTEM_PROGRAMS if shutil.which(program) is None]
+    return f"missing system programs, which some tests need: {', '.join(missing) or 'none'}"
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The workers of `-n auto`: three per core, since many tests wait; but one per core and two more without those that
-    are marked so.
+    """The workers of `-n auto`: three per core, since many tests wait; one per core plus two if tests marked `waits`
+    are deselected.
     """
     cores = os.cpu_count() or 1
     return min(8, cores + 2 if "not waits" in config.option.markexpr else 3 * cores)
@@ -188,20 +175,20 @@ def pytest_collection() -> Iterator[None]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their fixtures, and put the slowest files first, because workers take whole files."""
     for item in items:
-        for name in TIERS.keys() & set(getattr(item, "fixturenames", ())):
-            item.add_marker(TIERS[name])
-    order = {name: number for number, name in enumerate(LONGEST)}
+        for name in FIXTURE_MARKS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(FIXTURE_MARKS[name])
+    order = {name: number for number, name in enumerate(SLOWEST_FILES)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is a coroutine, for LONGEST_ASYNC_SECONDS at most."""
+    """Run a test that is a coroutine, for ASYNC_TEST_TIMEOUT seconds at most."""
     if not inspect.iscoroutinefunction(pyfuncitem.function):
         return None
     names = inspect.signature(pyfuncitem.function).parameters.keys() & pyfuncitem.funcargs.keys()
     test = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
-    asyncio.run(asyncio.wait_for(test, LONGEST_ASYNC_SECONDS))
+    asyncio.run(asyncio.wait_for(test, ASYNC_TEST_TIMEOUT))
     return True
 
 
@@ -220,8 +207,9 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-def need(program: str) -> str:
+def require_program(program: str) -> str:
     """The path of a system program. If it is missing, the test is skipped, or fails if `CI` is set."""
+    assert program in SYSTEM_PROGRAMS, f"add {program} to SYSTEM_PROGRAMS"
     found = shutil.which(program)
     if found is None:
         reason = f"{program} is not installed: `make test` installs it if it can"
@@ -277,7 +265,7 @@ def closed_port() -> Iterator[int]:
 
 @pytest.fixture
 def server(service: Behaviour) -> Iterator[FaultServer]:
-    """A server of the batch endpoint that answers as the `service` of the test file does."""
+    """A server of the batch endpoint that answers as the fixture `service` does, which the test file must define."""
     from .fault_server import FaultServer
 
     with FaultServer(service) as running:
@@ -309,11 +297,11 @@ def browser() -> Iterator[Chrome]:
     from selenium.webdriver.chrome.service import Service
 
     options = ChromeOptions()
-    options.binary_location = need("chromium")
+    options.binary_location = require_program("chromium")
     for switch in ("--headless=new", "--no-sandbox", "--mute-audio", "--window-size=900,700",
                    "--autoplay-policy=no-user-gesture-required", "--force-prefers-reduced-motion"):  # fmt: skip
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = Chrome(options=options, service=Service(need("chromedriver")))
+    driver = Chrome(options=options, service=Service(require_program("chromedriver")))
     yield driver
     driver.quit()

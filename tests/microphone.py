@@ -30,7 +30,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.conftest import need
+from tests.conftest import require_program
 
 RATE = 48000
 """Of the virtual hardware."""
@@ -66,8 +66,8 @@ class Studio:
         kept = {name: value for name, value in environment.items() if not name.startswith(("PULSE_", "PIPEWIRE_"))}
         self.environment = kept | own
         command = [
-            need("pulseaudio"), "-n", "-F", str(folder / "setup.pa"), "--daemonize=no", "--exit-idle-time=-1",
-            "--disable-shm=yes", "--use-pid-file=no", "--system=false", "--log-target=stderr",
+            require_program("pulseaudio"), "-n", "-F", str(folder / "setup.pa"), "--daemonize=no",
+            "--exit-idle-time=-1", "--disable-shm=yes", "--use-pid-file=no", "--system=false", "--log-target=stderr",
         ]  # fmt: skip
         with (folder / "log").open("wb") as log:
             self._server = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stderr=log)
@@ -130,7 +130,7 @@ class Studio:
 @contextmanager
 def open_studio(environment: Mapping[str, str], rate: int = RATE) -> Iterator[Studio]:
     """While the block runs. `environment` has a HOME that may be written to."""
-    need("pulseaudio"), need("pactl"), need("pacat")
+    require_program("pulseaudio"), require_program("pactl"), require_program("pacat")
     plugins = [place / "alsa-lib" / PLUGIN for place in (*Path("/usr/lib").glob("*"), Path("/usr/lib"))]
     for found, package in (
         (find_library("portaudio"), "libportaudio2"),

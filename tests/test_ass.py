@@ -16,7 +16,7 @@ from cartesia_cli.subtitles import cues
 from cartesia_cli.subtitles.profiles import PROFILES
 from cartesia_cli.transcript import Segment, Transcript
 
-from .conftest import need
+from .conftest import require_program
 
 TAG = re.compile(r"\{\\k(\d+)\}")
 
@@ -88,7 +88,8 @@ def test_player_colours_each_word_as_it_is_said(tmp_path: Path) -> None:
     def yellow(at: float) -> int:
         """Pixels that are coloured as spoken, at a time."""
         picture = f"color=c=black:s=640x360:r=25:d=5,subtitles=talk.ass,trim=start={at},format=rgb24"
-        command = [need("ffmpeg"), "-v", "error", "-f", "lavfi", "-i", picture, "-frames:v", "1", "-f", "rawvideo", "-"]
+        output = ["-frames:v", "1", "-f", "rawvideo", "-"]
+        command = [require_program("ffmpeg"), "-v", "error", "-f", "lavfi", "-i", picture, *output]
         pixels = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
         return sum(
             r > 180 and g > 150 and b < 80 for r, g, b in zip(pixels[::3], pixels[1::3], pixels[2::3], strict=True)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import OutputError
 from cartesia_cli.output.clipboard import MAX_BYTES, copy, osc52_sequence
-from tests.conftest import need
+from tests.conftest import require_program
 
 XTERM = {"TERM": "xterm-256color"}
 
@@ -125,7 +125,8 @@ def test_tmux_has_the_terminal_around_it_copy(tmp_path: Path, way: str, settings
     environ |= {"PYTHONPATH": str(Path(__file__).parents[1])}
     environ.pop("TMUX", None)
     command = shlex.join([sys.executable, str(tmp_path / "program.py"), way])
-    child = pexpect.spawn(need("tmux"), ["-f", str(tmp_path / "conf"), "new-session", command], env=environ, timeout=60)
+    arguments = ["-f", str(tmp_path / "conf"), "new-session", command]
+    child = pexpect.spawn(require_program("tmux"), arguments, env=environ, timeout=60)
     try:
         child.expect(rb"\033\]52;c?;([A-Za-z0-9+/=]+)(\a|\033\\)")
         assert b64decode(child.match[1]).decode() == "grüße\0" * 500
@@ -134,5 +135,5 @@ def test_tmux_has_the_terminal_around_it_copy(tmp_path: Path, way: str, settings
         child.send("\r")
         child.expect(pexpect.EOF)
     finally:
-        pexpect.run(shlex.join([need("tmux"), "kill-server"]), env=environ)
+        pexpect.run(shlex.join([require_program("tmux"), "kill-server"]), env=environ)
         child.close(force=True)

@@ -45,7 +45,7 @@ from cartesia_cli.server.script import parse_script
 from cartesia_cli.subtitles.profiles import PROFILES
 
 from . import faults
-from .conftest import need
+from .conftest import require_program
 from .fork_server import default_signals, run_program
 
 ROOT = Path(__file__).parent.parent
@@ -193,8 +193,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in (files / "call.wav", files / "calls" / "one.wav"):
         soundfile.write(file, call.T, rate)
     pictures = ["-f", "lavfi", "-i", "testsrc=duration=10:size=320x240:rate=10", "-c:v", "mpeg4", "-b:v", "2M"]
-    command = [need("ffmpeg"), "-v", "error", "-nostdin", "-i", sample, *pictures, "-c:a", "aac", files / "film.mkv"]
-    subprocess.run(command, check=True)
+    command = ["-v", "error", "-nostdin", "-i", sample, *pictures, "-c:a", "aac", files / "film.mkv"]
+    subprocess.run([require_program("ffmpeg"), *command], check=True)
     return folder
 
 
@@ -312,7 +312,7 @@ def test_commands_run_and_print_what_the_page_shows(page: Path, library: Path, e
                         with serving(command, folder, home, shown):
                             continue
                     for program in re.findall(r"\b(jq|ffmpeg|curl)\b", command):
-                        need(program)
+                        require_program(program)
                     # What the page doesn't show needn't take real time.
                     variables = {} if block.language == "console" else {"CARTESIA_STREAM_FILE_SPEED": "4"}
                     if not re.search("config show|--dry-run|--local", command):

@@ -34,10 +34,10 @@ from .fork_server import default_signals, run_program
 from .realtime_server import RealtimeServer, ServerConnection, begin, manual
 from .test_fault_proxy import until
 
-LONGEST = 120
+RUN_TIMEOUT_SECONDS = 120
 """Seconds after which a run counts as hanging. The slowest row waits for half a minute."""
 
-TOGETHER = 4
+ROWS_AT_ONCE = 4
 """Rows that run at once: they mostly wait."""
 
 ROWS = {f"{chapter}: {row.what} ({row.command})": row for chapter, row in faults.rows()}
@@ -68,7 +68,7 @@ def perform(row: Fault, folder: Path) -> Ended:
         out = stack.enter_context(open(scene.stdout, "wb")) if scene.stdout else subprocess.PIPE
         done = run_program(
             [row.command, *scene.arguments], env=scene.environment, cwd=here, input=scene.stdin, stdout=out,
-            timeout=LONGEST, prefix=limited,
+            timeout=RUN_TIMEOUT_SECONDS, prefix=limited,
         )  # fmt: skip
         left = {path.name: path.read_bytes() for path in set(here.iterdir()) - before}
         wrong = [why for so, why in scene.must if not so()]
@@ -83,7 +83,7 @@ def endings(
     place = tmp_path_factory.mktemp("rows")
     asked = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
     names = sorted((name for name in FAULTS if name in asked), key=lambda name: not FAULTS[name].slow)
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with ThreadPoolExecutor(ROWS_AT_ONCE) as pool:
         yield {name: pool.submit(perform, FAULTS[name], place / str(k)) for k, name in enumerate(names)}
 
 

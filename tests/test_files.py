@@ -32,7 +32,7 @@ from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.server.app import create_app
 from cartesia_cli.server.runner import serve_in_background
 
-from .conftest import need
+from .conftest import require_program
 from .test_probing import chunk, ds64, fmt, guid_chunk, page, riff, w64
 
 SECONDS = 2.0
@@ -178,7 +178,7 @@ ENCODED = {
 
 
 def ffmpeg(path: Path, *options: str | Path) -> Path:
-    command = [need("ffmpeg"), "-v", "error", "-y", "-nostdin", *map(str, options), str(path)]
+    command = [require_program("ffmpeg"), "-v", "error", "-y", "-nostdin", *map(str, options), str(path)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     return path
 
@@ -565,7 +565,7 @@ def test_gap_in_the_middle_gives_a_warning(tmp_path: Path, name: str, codec: str
 def live(path: Path, kind: str, *options: str | Path) -> Path:
     """As a writer into a pipe leaves it, who can't go back to the header."""
     source = ["-f", "lavfi", "-i", "anoisesrc=duration=20:sample_rate=48000:seed=1"]
-    command = [need("ffmpeg"), "-v", "error", "-nostdin", *source, *map(str, options), "-f", kind, "-"]
+    command = [require_program("ffmpeg"), "-v", "error", "-nostdin", *source, *map(str, options), "-f", kind, "-"]
     return put(path, subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
 

@@ -27,7 +27,7 @@ from cartesia_cli.commands.live.keys import (
     help_text,
     hotkey_signals,
 )
-from tests.conftest import need
+from tests.conftest import require_program
 from tests.fork_server import default_signals
 
 PROGRAM = """
@@ -292,7 +292,7 @@ def test_key_pressed_while_another_process_has_the_terminal_does_not_stop_the_pr
 def test_fg_recovers_from_sigstop_and_a_kill_in_the_background_leaves_the_terminal_alone(
     on_terminal: StartTerminal, program: Command
 ) -> None:
-    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
+    terminal = on_terminal(require_program("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
     terminal.type(f"PS1='$ '; {' '.join(program)}\n")
     terminal.see("pid ")
     terminal.child.expect(r"\d+")
@@ -325,7 +325,7 @@ def test_start_in_the_background_of_bash_is_not_stopped_and_reads_keys_after_fg(
     on_terminal: StartTerminal,
     program: Command,
 ) -> None:
-    terminal = on_terminal(need("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
+    terminal = on_terminal(require_program("bash"), "--norc", "--noprofile", "--noediting", "-i", until=[])
     terminal.type(f"PS1='$ '; {' '.join(program)} &\n")
     terminal.see("ready True")
     assert not terminal.takes_keys

@@ -38,7 +38,7 @@ from cartesia_cli.server.packaged_models import MOONSHINE
 from cartesia_cli.server.runner import serve_in_background
 from cartesia_cli.transcript import from_batch
 from tests import speech
-from tests.conftest import need
+from tests.conftest import require_program
 
 VERSION = {"Cartesia-Version": "2026-03-01"}
 LOOPBACK = "http://127.0.0.1:8000"
@@ -199,7 +199,8 @@ def test_results_name_the_model_of_this_machine_and_no_other_server_s() -> None:
 
 def say(voice: str, text: str) -> NDArray[np.float32]:
     """`text` spoken by espeak-ng: 16 kHz, mono."""
-    spoken = subprocess.run([need("espeak-ng"), "-v", voice, "--stdout", text], check=True, capture_output=True)
+    command = [require_program("espeak-ng"), "-v", voice, "--stdout", text]
+    spoken = subprocess.run(command, check=True, capture_output=True)
     samples, rate = soundfile.read(io.BytesIO(spoken.stdout), dtype="float32")
     resampled: NDArray[np.float32] = soxr.resample(samples, rate, speech.RATE)
     return resampled

@@ -29,7 +29,7 @@ from cartesia_cli.output.live_rows import LiveRows
 from cartesia_cli.transcript import Segment
 from tests import realtime_server as realtime
 from tests import speech
-from tests.conftest import need, side_by_side
+from tests.conftest import require_program, side_by_side
 from tests.microphone import Studio, open_studio
 from tests.realtime_server import RealtimeServer, Script
 from tests.test_listen import (
@@ -279,7 +279,7 @@ def test_live_view_on_a_narrow_terminal_leaves_no_remains(
 def test_live_view_under_script_leaves_no_remains(studio: Studio, tmp_path: Path) -> None:
     out, typescript = tmp_path / "out", tmp_path / "typescript"
     with RealtimeServer(answers_each_finalize) as server:
-        command = [need("script"), "-qec", shlex.join(listen_command(server, out)), str(typescript)]
+        command = [require_program("script"), "-qec", shlex.join(listen_command(server, out)), str(typescript)]
         seen = run_with_keys(studio, server, command, {})
     screen = Screen()
     screen.write(seen)
@@ -294,7 +294,7 @@ def test_live_view_under_tmux_leaves_no_remains(studio: Studio, tmp_path: Path) 
     environment.pop("TMUX", None)
 
     def tmux(*arguments: str) -> str:
-        command = [need("tmux"), "-f", "/dev/null", "-L", "listen", *arguments]
+        command = [require_program("tmux"), "-f", "/dev/null", "-L", "listen", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=30).stdout
 
     def wait_for(text: str) -> list[str]:

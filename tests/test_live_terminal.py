@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests import speech
-from tests.conftest import need, side_by_side
+from tests.conftest import require_program, side_by_side
 from tests.emulated_terminal import TIMEOUT_SECONDS, ProgramScreen
 from tests.realtime_server import RealtimeServer, ServerConnection, connected, done, flush_done, transcript, turn
 
@@ -238,7 +238,7 @@ class UnfinishedTurn:
 def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, str], tmp_path: Path) -> None:
     turn_script, talk = UnfinishedTurn(), silence(tmp_path, 8)
     with RealtimeServer(turn_script) as server:
-        shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
+        shell = f"PS1='$ ' exec {require_program('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
             screen.wait_for("$")
             screen.program.send(stream_file_command(server, talk, "-o", tmp_path / "out.txt") + "\n")
@@ -260,7 +260,7 @@ def test_ctrl_z_clears_the_live_view_and_fg_redraws_it(environment: dict[str, st
 def test_background_session_draws_nothing_over_the_shell(environment: dict[str, str], tmp_path: Path) -> None:
     turn_script, talk = UnfinishedTurn(), silence(tmp_path, 8)
     with RealtimeServer(turn_script) as server:
-        shell = f"PS1='$ ' exec {need('bash')} --norc --noprofile --noediting -i"
+        shell = f"PS1='$ ' exec {require_program('bash')} --norc --noprofile --noediting -i"
         with terminal(shell, environment, 80) as screen:
             screen.wait_for("$")
             screen.program.send(stream_file_command(server, talk, "-f", "ndjson") + f" > {tmp_path / 'out'} &\n")
@@ -293,7 +293,7 @@ def check_growing_text(environment: dict[str, str], talk: Path, out: Path, colum
     settings["TMUX_TMPDIR"] = str(out.parent)
 
     def tmux(*arguments: str) -> str:
-        command = [need("tmux"), "-f", "/dev/null", "-L", str(columns), *arguments]
+        command = [require_program("tmux"), "-f", "/dev/null", "-L", str(columns), *arguments]
         return subprocess.run(command, env=settings, capture_output=True, text=True, check=True, timeout=30).stdout
 
     def wait_until(condition: Callable[[list[str]], bool]) -> list[str]:

@@ -26,7 +26,7 @@ import pytest
 import cartesia_cli
 from cartesia_cli.protocol.constants import API_VERSION
 from tests import speech
-from tests.conftest import Run, need
+from tests.conftest import Run, require_program
 
 pytestmark = [pytest.mark.engine, pytest.mark.shell, pytest.mark.waits]
 
@@ -81,7 +81,7 @@ class Traced:
         self._cache, self._temporary = home / ".cache" / "cartesia-cli", temporary
         self.process = subprocess.Popen(
             [
-                need("strace"), "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "signal=none",
+                require_program("strace"), "-D", "-f", "--seccomp-bpf", "-qq", "-y", "-e", "signal=none",
                 "-e", f"trace={SYSTEM_CALLS}",
                 "-o", self._trace,
                 sys.executable, "-m", "cartesia_cli", *map(str, arguments),

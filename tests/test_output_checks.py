@@ -17,7 +17,7 @@ import pytest
 import cartesia_cli
 from cartesia_cli.commands.batch.output_checks import check_output
 from cartesia_cli.errors import UsageError
-from tests.conftest import Run, need
+from tests.conftest import Run, require_program
 from tests.fault_server import FaultServer, fine
 from tests.fork_server import run_program
 
@@ -45,7 +45,9 @@ WRITING = [
 def run_unprivileged(environment: dict[str, str], tmp_path: Path) -> RunUnprivileged:
     """Runs the program bound by file permissions, even for root, which has to drop a capability for that."""
     rights = "-dac_override,-dac_read_search"
-    bound = [need("setpriv"), f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.geteuid() == 0 else []
+    bound: list[str] = []
+    if os.geteuid() == 0:
+        bound = [require_program("setpriv"), f"--bounding-set={rights}", f"--inh-caps={rights}"]
 
     def run(*arguments: object, **variables: str) -> subprocess.CompletedProcess[bytes]:
         return run_program(

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from cartesia_cli import __version__
 from cartesia_cli.commands import COMMANDS
 
-from .conftest import load_script, need
+from .conftest import load_script, require_program
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cartesia_cli"
@@ -134,8 +134,9 @@ def test_manual_pages_are_up_to_date() -> None:
 def test_manual_pages_are_correct_roff() -> None:
     pages = [str(ROOT / "man" / "man1" / page) for page in PAGES]
     done = subprocess.run(
-        [need("mandoc"), "-Tlint", "-W", "warning", *pages], capture_output=True, text=True, check=False
+        [require_program("mandoc"), "-Tlint", "-W", "warning", *pages], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
-    shown = subprocess.run([need("mandoc"), "-Tascii", pages[1]], capture_output=True, text=True, check=True).stdout
+    command = [require_program("mandoc"), "-Tascii", pages[1]]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "--speakers-by-channel" in re.sub(r".\x08", "", shown)  # a bold letter is printed twice

@@ -22,7 +22,7 @@ from cartesia_cli.text_width import text_width
 from cartesia_cli.timestamps import known_duration
 from cartesia_cli.transcript import Segment, Transcript, drop_implausible_times, from_batch, plausible_segments
 
-from .conftest import need
+from .conftest import require_program
 
 GITHUB = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -314,7 +314,7 @@ def test_lrc_never_changes_a_word_and_its_times_never_fall(transcript: Transcrip
 
 def test_ffmpeg_reads_lrc(tmp_path: Path) -> None:
     (tmp_path / "a.lrc").write_text(writer("lrc")(TALK, Layout()), "utf-8")
-    command = [need("ffmpeg"), "-v", "error", "-i", "a.lrc", "a.srt"]
+    command = [require_program("ffmpeg"), "-v", "error", "-i", "a.lrc", "a.srt"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     shown = (tmp_path / "a.srt").read_text("utf-8")

@@ -23,7 +23,7 @@ from cartesia_cli.cli import build
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.console import Reporter
 from tests import speech
-from tests.conftest import Run, need
+from tests.conftest import Run, require_program
 from tests.memory import peak
 
 SAMPLE = Path(cartesia_cli.__file__).parent / "sample.wav"
@@ -59,7 +59,7 @@ def test_sample_is_transcribed_offline_with_a_word_table(run: Run) -> None:
 
 @pytest.mark.engine
 def test_local_batch_in_which_all_fail_names_no_price(run: Run, tmp_path: Path) -> None:
-    subprocess.run([need("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, tmp_path / "a.flac"], check=True)
+    subprocess.run([require_program("ffmpeg"), "-loglevel", "error", "-i", SAMPLE, tmp_path / "a.flac"], check=True)
     header = (tmp_path / "a.flac").read_bytes()[:42]
     for name in ("a.flac", "b.flac"):
         (tmp_path / name).write_bytes(header + b"\x84\0\0\0" + bytes(2000))  # no audio follows the header
@@ -93,7 +93,7 @@ def test_one_transcription_writes_all_formats(run: Run, whisper: dict[str, str],
 
 
 def test_containers_and_raw_samples_give_the_same_words(run: Run, whisper: dict[str, str], tmp_path: Path) -> None:
-    ffmpeg = need("ffmpeg")
+    ffmpeg = require_program("ffmpeg")
     files = []
     for name, codec in {  # all others are compared sample by sample in test_files.py
         "a.flac": [], "b.m4a": [], "c.mpga": ["-f", "mp3"], "d.mpeg": ["-c:a", "mp2", "-f", "mpeg", "-ar", "44100"],
@@ -124,7 +124,7 @@ def test_headerless_samples_are_read_in_their_encoding(
         data = (samples / 32768).astype("<f2").tobytes()
     else:
         command = [
-            need("ffmpeg"),
+            require_program("ffmpeg"),
             "-loglevel",
             "error",
             *FIRST_SENTENCE,

@@ -72,9 +72,10 @@ def test_make_run_takes_a_file_and_transcribes_the_sample_without_one() -> None:
 
 
 def test_missing_system_program_skips_a_test_and_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conftest, "SYSTEM_PROGRAMS", ("no-such-program",))
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception):
-        conftest.need("no-such-program")
+        conftest.require_program("no-such-program")
     monkeypatch.setenv("CI", "1")
     with pytest.raises(pytest.fail.Exception):
-        conftest.need("no-such-program")
+        conftest.require_program("no-such-program")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import cartesia_cli
-from tests.conftest import Run, need
+from tests.conftest import Run, require_program
 from tests.fault_server import SOON, FaultServer, names_the_file
 from tests.file_server import FileServer
 from tests.object_storage import ObjectStorage, object_storage
@@ -278,7 +278,7 @@ def test_work_begins_before_the_list_ends(api: FaultServer, environment: dict[st
 def test_process_substitution_is_an_input(api: FaultServer, environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(SAMPLE)
     command = f"{sys.executable} -m cartesia_cli transcribe <(cat a.wav) <(cat a.wav; printf '\\0\\0') -f ndjson"
-    done = subprocess.run([need("bash"), "-c", command], cwd=tmp_path, env=environment | user(api),
+    done = subprocess.run([require_program("bash"), "-c", command], cwd=tmp_path, env=environment | user(api),
                           capture_output=True, check=False, timeout=60)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(map(len, uploads(api))) == [len(SAMPLE), len(SAMPLE) + 2]

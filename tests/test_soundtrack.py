@@ -28,7 +28,7 @@ from cartesia_cli.errors import InputError
 from cartesia_cli.protocol.batch import BatchResponse
 from cartesia_cli.protocol.json_fields import DetectedLanguage, Word
 
-from .conftest import need
+from .conftest import require_program
 from .memory import peak
 from .test_files import blocks_of, ffmpeg
 
@@ -86,14 +86,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def samples_of(path: Path) -> np.ndarray:
     """The samples of the first audio track, as ffmpeg decodes it."""
-    command = [need("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:a:0", "-f", "s16le", "-"]
+    command = [require_program("ffmpeg"), "-v", "error", "-i", str(path), "-map", "0:a:0", "-f", "s16le", "-"]
     return np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, "<i2")
 
 
 def packets_of(path: Path) -> int:
     """Bytes of all packets of the first audio track, as ffprobe counts them."""
-    command = [need("ffprobe"), "-v", "error", "-select_streams", "a:0", "-show_entries", "packet=size", "-of", "json"]
-    found = json.loads(subprocess.run([*command, str(path)], check=True, capture_output=True).stdout)
+    options = ["-v", "error", "-select_streams", "a:0", "-show_entries", "packet=size", "-of", "json"]
+    command = [require_program("ffprobe"), *options, str(path)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     return sum(int(packet["size"]) for packet in found["packets"])
 
 

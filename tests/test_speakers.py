@@ -31,7 +31,7 @@ from cartesia_cli.subtitles.unavoidable import mark_unavoidable
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
 from cartesia_cli.transcript_import import load_transcripts
-from tests.conftest import Run, need
+from tests.conftest import Run, require_program
 
 
 def channel(*words: tuple[str, float, float], duration: float | None = 20.0, **facts: Any) -> Transcript:
@@ -364,7 +364,7 @@ def test_no_name_harms_a_format(name: str) -> None:
 def test_ffmpeg_reads_no_name_as_text(tmp_path: Path) -> None:
     found = [Cue(k * 1000, k * 1000 + 900, (f"Text {k}",), speaker=name) for k, name in enumerate(HOSTILE)]
     (tmp_path / "a.vtt").write_text(vtt(found), "utf-8")
-    command = [need("ffmpeg"), "-v", "error", "-i", "a.vtt", "-f", "srt", "-"]
+    command = [require_program("ffmpeg"), "-v", "error", "-i", "a.vtt", "-f", "srt", "-"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert [cue.content for cue in srt_library.parse(done.stdout.decode())] == [cue.lines[0] for cue in found]
 

@@ -20,7 +20,7 @@ import pytest
 
 from cartesia_cli.protocol.realtime import PARAMETER_LIMITS
 from tests import speech
-from tests.conftest import Run, need, side_by_side
+from tests.conftest import Run, require_program, side_by_side
 from tests.fault_server import FaultServer
 from tests.fork_server import PIPE, Process, start_program
 from tests.realtime_server import (
@@ -693,7 +693,7 @@ def piped(environment: dict[str, str], server: RealtimeServer, *arguments: objec
 def test_no_connection_is_opened_before_stdin_can_be_decoded(
     environment: dict[str, str], talk: Path, tmp_path: Path
 ) -> None:
-    subprocess.run([need("ffmpeg"), "-v", "error", "-i", talk, tmp_path / "talk.mp3"], check=True)
+    subprocess.run([require_program("ffmpeg"), "-v", "error", "-i", talk, tmp_path / "talk.mp3"], check=True)
     data = (tmp_path / "talk.mp3").read_bytes()
     with RealtimeServer(manual()) as server:
         program = piped(environment, server, "-", *FAST)

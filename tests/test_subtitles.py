@@ -33,7 +33,7 @@ from cartesia_cli.subtitles.segmentation import split_word
 from cartesia_cli.subtitles.writers import CONTROLS, ESTIMATED_NOTE
 from cartesia_cli.text_width import text_width
 from cartesia_cli.transcript import Segment, Transcript, from_batch
-from tests.conftest import need
+from tests.conftest import require_program
 from tests.test_transcript import reread
 
 RULES = Rules()
@@ -885,7 +885,7 @@ def test_layout_options_reach_the_writers() -> None:
 
 @pytest.mark.parametrize("name", ["talk.srt", "talk.crlf.srt", "talk.vtt"])
 def test_ffmpeg_reads_and_burns_subtitles_without_warnings(name: str, tmp_path: Path) -> None:
-    program = need("ffmpeg")
+    program = require_program("ffmpeg")
     text = f"{STORY[:300]} Q&A <b>--></b> 東京 «é» {{\\an8}}"
     words = spoken(text)
     found = cues(transcript(text, [*words[:20], *map(Word, text.split()[20:])]))
