@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cartesia_cli.audio.pcm import RATE, encode_s16le
 from cartesia_cli.session.interfaces import StopSignal
 from tests.late_server import LateSession, delays, random_lifetimes
-from tests.test_no_word_lost import session_of
+from tests.test_no_word_lost import session_factory
 from tests.tones import spoken
 
 NUMBERS, LOSSES = 150, 20
@@ -47,7 +47,7 @@ def main() -> int:
                 audio = encode_s16le(spoken(range(NUMBERS), rest))
                 seconds = len(audio) / 2 / RATE
                 session = LateSession(
-                    audio, session_of(), StopSignal, manual=manual, silence=silence, lateness=delays(rng, late),
+                    audio, session_factory(), StopSignal, manual=manual, silence=silence, lateness=delays(rng, late),
                     lives=random_lifetimes(rng, LOSSES, seconds / LOSSES),
                 )  # fmt: skip
                 heard = session.heard

@@ -33,8 +33,13 @@ REPEATED = [7, 7, 8, 7, 7, 7, 9, 8, 8] * 4, [7] * 40, [1, 2, 3] * 12, [n for k i
 LATENESS = [0.0, 0.5, 1.2, 3.0, 10.0, "random"]
 TURN_SILENCES, RESTS = (0.15, 0.35, 0.7, 1.0), (0.2, 0.5, 0.9)
 
+MAX_RESENT_SECONDS = 4.0
+"""Audio that may be sent again after a lost connection: what wasn't answered, and a little more."""
 
-def session_of(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Callable[..., Session]:
+
+def session_factory(tries: int = 1000, recorder: LatencyRecorder | None = None) -> Callable[..., Session]:
+    """Makes sessions for `LateSession`. `tries`: lost connections in a row that are replaced."""
+
     def make(
         connect: Connect, source: Source, endpointer: Endpointer, *, manual: bool, chunk: int,
         write: Callable[[Update], None], pace: float,
@@ -53,19 +58,31 @@ def run(
     lives: list[float] | None = None, seed: int = 0, updates: bool = True, speed: float = 1.0,
     last: float | None = None, tries: int = 1000, recorder: LatencyRecorder | None = None,
 ) -> LateSession:  # fmt: skip
+    """Run a session in which these numbers are said.
+
+    silence   seconds of silence after which the server ends a turn
+    late      seconds after which its events arrive, or "random": see `delays`
+    rest      seconds of silence around each number
+    lives     seconds that each connection lasts; None: DROPS of random length
+    seed      of the random numbers
+    updates   whether the server sends text before an utterance has ended
+    speed     how many times faster than real time the audio is sent
+    last      seconds that each connection after `lives` lasts; None: for ever
+    tries     lost connections in a row that are replaced
+    """
     dice = random.Random(seed)
     audio = encode_s16le(spoken(numbers, rest))
     if lives is None:
         lives = random_lifetimes(dice, DROPS, len(audio) / 2 / RATE / DROPS / speed)
     return LateSession(
-        audio, session_of(tries, recorder), StopSignal, manual=manual, silence=silence,
+        audio, session_factory(tries, recorder), StopSignal, manual=manual, silence=silence,
         lateness=delays(dice, late), lives=lives, updates=updates, speed=speed, last=last,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("late", LATENESS)
 def test_auto_mode_settles_each_number_once_in_order(late: float | str) -> None:
-    half = LATENESS.index(late) % 2
+    half = LATENESS.index(late) % 2  # half of the combinations, to save time: the others with the next lateness
     for seed, (silence, rest) in [*enumerate(product(TURN_SILENCES, RESTS))][half::2]:
         session = run([*range(NUMBERS)], silence=silence, rest=rest, late=late, seed=seed, updates=seed % 4 < 2)
         assert (session.heard, session.error) == ([*range(NUMBERS)], None), (silence, rest)
@@ -95,10 +112,11 @@ def test_repeated_numbers_are_settled_as_often_as_spoken() -> None:
 
 
 def test_reconnect_resends_little_more_than_the_unanswered_audio() -> None:
-    session = run([*range(NUMBERS)], late=0.5, lives=[10.0, 10.0, 10.0])
+    lives = [10.0, 10.0, 10.0]
+    session = run([*range(NUMBERS)], late=0.5, lives=lives)
     whole = len(spoken(range(NUMBERS), 0.9)) / RATE
     assert session.heard == [*range(NUMBERS)]
-    assert session.sent < whole + 3 * 4.0
+    assert session.sent < whole + len(lives) * MAX_RESENT_SECONDS
 
 
 @pytest.mark.parametrize("manual", [True, False], ids=["manual", "auto"])
@@ -114,7 +132,7 @@ def test_settled_text_stays_when_shorter_connections_follow(manual: bool) -> Non
 
 
 def test_session_makes_progress_although_no_connection_lasts() -> None:
-    """Each is lost before all that may not have been answered was heard again."""
+    """Each is lost before all unanswered audio has been recognized again."""
     dice = random.Random(1)
     lives = [dice.uniform(1.5, 5.0) for _ in range(200)]
     for rest, silence in ((0.9, 0.35), (0.5, 0.15), (0.9, 0.7)):
@@ -130,7 +148,7 @@ def test_session_without_progress_ends_after_some_tries() -> None:
 
 
 def mishear(monkeypatch: pytest.MonkeyPatch, again: Callable[[int], list[int]]) -> None:
-    """Have the server recognize each number differently over all connections but the first."""
+    """Make the server recognize each number differently on all connections but the first."""
     connections = count()
 
     class Mishearing(Recognizer):
@@ -150,7 +168,7 @@ def mishear(monkeypatch: pytest.MonkeyPatch, again: Callable[[int], list[int]]) 
 def test_resent_audio_that_gives_other_text_is_sent_from_the_acknowledged_position_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Here that position isn't exactly one of a sample."""
+    """Here that position falls between two samples."""
     mishear(monkeypatch, lambda number: [number + 100])
     session = run([*range(16)], late=0.5, rest=0.6, silence=0.15, lives=[15.5], updates=False, last=30.0, tries=20)
     assert session.error is None and session.heard[:13] == [*range(13)] and session.heard[-3:] == [113, 114, 115]
