@@ -5,9 +5,9 @@
 
 A run is a process with its own arguments, environment, working directory and streams; signals and waiting work as
 usual. Only what happens before `main` is skipped: starting Python, and importing. Tests of that start Python
-themselves, and so does `start_program` if variables that Python reads when it starts differ from those of earlier
-runs. Must never leave a process behind: a fork server ends with the process that started it, and kills the programs
-of a client that is gone.
+themselves. So does `start_program` for the first runs with the same startup variables, which Python reads when it
+starts; from FORK_FROM_RUN on, a fork server with these variables forks the runs. Must never leave a process behind: a
+fork server ends with the process that started it, and kills the programs of a client that is gone.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 ROOT = Path(__file__).parent.parent
 
-STARTUP_VARIABLES = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "OMP_", "OPENBLAS_", "TZ", "COVERAGE_")
+STARTUP_PREFIXES = ("PYTHON", "LC_", "LANG", "LD_", "DYLD_", "MALLOC_", "OMP_", "OPENBLAS_", "TZ", "COVERAGE_")
 """Prefixes of variables that Python or a library reads only once, when it starts."""
 
-RUNS_BEFORE_SERVER = 3
-"""A fork server is started at this run with the same startup variables: earlier it costs more than it saves."""
+FORK_FROM_RUN = 3
+"""Number of the first run with the same startup variables that is forked: for fewer, a fork server costs more than it
+saves.
+"""
 
 NOT_PRELOADED = ("cartesia_cli.server", "cartesia_cli.__main__")
 """Prefixes of modules that are not imported at first: most runs don't need the server, and engines are imported by each
@@ -49,12 +52,18 @@ run itself, because they start threads.
 LIBRARIES = "encodings.idna", "typer._click.decorators", "wcwidth"
 """Modules that many runs import in a function."""
 
-SERVER = "cartesia_cli.server.app", "cartesia_cli.server.runner", "cartesia_cli.server.scripted"
+SERVE_MODULES = "cartesia_cli.server.app", "cartesia_cli.server.runner", "cartesia_cli.server.scripted"
 """The modules of the server, without engines: imported before the first run of `serve`."""
 
 Argument = str | bytes | os.PathLike[str]
+Main = Callable[[], Any]
+BuildCommand = Callable[[Sequence[str]], None]
 Stream = Any
 """As in `subprocess`: PIPE, DEVNULL, STDOUT, a file, a file descriptor, None."""
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
 
 
 # The fork server -------------------------------------------------------------------------------------------
@@ -65,18 +74,7 @@ def serve(control: socket.socket) -> None:
 
     The client sends on the connection what to run, and gets the process ID, and the exit code when the program ends.
     """
-    import cartesia_cli
-
-    for module in pkgutil.walk_packages(cartesia_cli.__path__, "cartesia_cli."):
-        if not module.name.startswith(NOT_PRELOADED):
-            importlib.import_module(module.name)
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    from cartesia_cli.__main__ import main
-
-    build_command = _build_ahead()
-    gc.collect()
-    gc.freeze()
+    main, build_command = _preload()
     ended, wake = socket.socketpair()
     for end in (ended, wake):
         end.setblocking(False)
@@ -92,48 +90,81 @@ def serve(control: socket.socket) -> None:
                 if key.fileobj is ended:
                     ended.recv(4096)
                 elif key.fileobj is control:
-                    _, streams, _, _ = socket.recv_fds(control, 1, 4)
-                    if not streams:
+                    if (accepted := _accept(control)) is None:
                         for pid in clients:
                             os.kill(pid, signal.SIGKILL)
                         return
-                    client = socket.socket(fileno=streams.pop())
-                    with client.makefile("rb") as lines:
-                        request = json.loads(lines.readline())
+                    client, request, streams = accepted
                     if "serve" in request["arguments"]:
-                        for name in SERVER:
+                        for name in SERVE_MODULES:
                             importlib.import_module(name)
                     build_command(request["arguments"])
-                    pid = os.fork()
-                    if pid == 0:
-                        selector.close()
-                        for inherited in (control, ended, wake, client, *clients.values()):
-                            inherited.close()
-                        _become(main, request, streams)
-                    for stream in streams:
-                        os.close(stream)
+                    inherited = (selector, control, ended, wake, client, *clients.values())
+                    pid = _fork_run(main, request, streams, inherited)
                     clients[pid] = client
                     selector.register(client, selectors.EVENT_READ, pid)
                     client.sendall(b"%d\n" % pid)
                 elif key.data in clients:  # clients send nothing more, so this client is gone
                     selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)
-            while clients:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == 0:
-                    break
-                client = clients.pop(pid)
-                if client in selector.get_map():
-                    selector.unregister(client)
-                with client:
-                    try:
-                        client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-                    except OSError:
-                        pass
+            _reap(clients, selector)
 
 
-def _build_ahead() -> Callable[[Sequence[str]], None]:
-    """Have `cli.main` use commands that were built before the fork: Typer takes a third of a short run to build one.
+def _preload() -> tuple[Main, BuildCommand]:
+    """Import what runs need, and return `main` and `_build_ahead()`."""
+    import cartesia_cli
+
+    for module in pkgutil.walk_packages(cartesia_cli.__path__, "cartesia_cli."):
+        if not module.name.startswith(NOT_PRELOADED):
+            importlib.import_module(module.name)
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    from cartesia_cli.__main__ import main
+
+    build_command = _build_ahead()
+    gc.collect()
+    gc.freeze()
+    return main, build_command
+
+
+def _accept(control: socket.socket) -> tuple[socket.socket, dict[str, Any], list[int]] | None:
+    """A client's connection, its request, and the standard streams for the run. None if the tests' process is gone."""
+    _, descriptors, _, _ = socket.recv_fds(control, 1, 4)
+    if not descriptors:
+        return None
+    *streams, connection = descriptors
+    client = socket.socket(fileno=connection)
+    with client.makefile("rb") as lines:
+        return client, json.loads(lines.readline()), streams
+
+
+def _fork_run(main: Main, request: dict[str, Any], streams: list[int], inherited: Iterable[Closable]) -> int:
+    """Fork a run of the program, which closes what it has `inherited`. Returns its process ID."""
+    pid = os.fork()
+    if pid == 0:
+        for one in inherited:
+            one.close()
+        _run_in_child(main, request, streams)
+    for stream in streams:
+        os.close(stream)
+    return pid
+
+
+def _reap(clients: dict[int, socket.socket], selector: selectors.BaseSelector) -> None:
+    """Send the exit codes of runs that have ended to their clients."""
+    while clients:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            break
+        client = clients.pop(pid)
+        if client in selector.get_map():
+            selector.unregister(client)
+        with client, suppress(OSError):
+            client.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+
+def _build_ahead() -> BuildCommand:
+    """Make `cli.main` use commands that were built before the fork: Typer takes a third of a short run to build one.
 
     Returns a function that builds the command of a command line, if no run has named it yet. Help in columns depends on
     the terminal, so it is built by the run itself.
@@ -159,7 +190,7 @@ def _build_ahead() -> Callable[[Sequence[str]], None]:
     return build_command
 
 
-def _become(main: Any, request: dict[str, Any], streams: list[int]) -> NoReturn:
+def _run_in_child(main: Main, request: dict[str, Any], streams: list[int]) -> NoReturn:
     """Turn this child of the fork server into a run of the program."""
     code = 1
     try:
@@ -171,7 +202,7 @@ def _become(main: Any, request: dict[str, Any], streams: list[int]) -> NoReturn:
             os.dup2(stream, number)
             os.close(stream)
         for number, name in enumerate(("stdin", "stdout", "stderr")):
-            stream = _standard(number, getattr(sys, name))
+            stream = _open_standard_stream(number, getattr(sys, name))
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
         os.chdir(request["cwd"])
@@ -194,7 +225,7 @@ def _become(main: Any, request: dict[str, Any], streams: list[int]) -> NoReturn:
         os._exit(code)
 
 
-def _standard(number: int, before: io.TextIOWrapper) -> io.TextIOWrapper:
+def _open_standard_stream(number: int, before: io.TextIOWrapper) -> io.TextIOWrapper:
     """A standard stream as Python opens it, with the encoding of the stream that it replaces."""
     raw = os.fdopen(number, "rb" if number == 0 else "wb", closefd=False)
     line_buffering = number == 2 or raw.isatty()
@@ -236,30 +267,20 @@ class Program:
     ) -> None:
         self.args = request["arguments"]
         self.returncode: int | None = None
-        close: list[int] = []
-        streams: list[int] = []
-        ours: list[Any] = []
-        for number, stream in enumerate((stdin, stdout, stderr)):
-            ours.append(None)
-            if stream == PIPE:
-                read, write = os.pipe()
-                end, other, mode = (read, write, "w") if number == 0 else (write, read, "r")
-                ours[number] = os.fdopen(other, mode if text else f"{mode}b", encoding="utf-8" if text else None)
-                close.append(end)
-            elif stream == DEVNULL:
-                end = os.open(os.devnull, os.O_RDWR)
-                close.append(end)
-            elif stream == STDOUT:
-                end = streams[1]
-            else:
-                end = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
-            streams.append(end)
-        self.stdin, self.stdout, self.stderr = ours
+        given = (stdin, stdout, stderr)
+        descriptors: list[int] = []
+        files: list[Any] = []
+        for number, stream in enumerate(given):
+            descriptor, file = (descriptors[1], None) if stream == STDOUT else _open_stream(number, stream, text)
+            descriptors.append(descriptor)
+            files.append(file)
+        self.stdin, self.stdout, self.stderr = files
         try:
-            self._client = server.fork(request, streams)
+            self._client = server.fork(request, descriptors)
         finally:
-            for end in close:
-                os.close(end)
+            for descriptor, stream in zip(descriptors, given, strict=True):
+                if stream in (PIPE, DEVNULL):
+                    os.close(descriptor)
         self._lines = self._client.makefile("rb")
         line = self._lines.readline()
         assert line, "the fork server has ended: see its stderr"
@@ -334,6 +355,19 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
 
+def _open_stream(number: int, stream: Stream, text: bool) -> tuple[int, Any]:
+    """The descriptor of a standard stream for the program, and with PIPE our file at its other end."""
+    if stream == PIPE:
+        read, write = os.pipe()
+        theirs, ours, mode = (read, write, "w") if number == 0 else (write, read, "r")
+        return theirs, os.fdopen(ours, mode if text else f"{mode}b", encoding="utf-8" if text else None)
+    if stream == DEVNULL:
+        return os.open(os.devnull, os.O_RDWR), None
+    if stream is None:
+        return number, None
+    return stream if isinstance(stream, int) else stream.fileno(), None
+
+
 # What tests call -------------------------------------------------------------------------------------------
 
 
@@ -356,12 +390,13 @@ def start_program(
     prefix: Sequence[str] = (),
 ) -> Process:  # fmt: skip
     """Start the program like `subprocess.Popen`, through the command `prefix`, if any."""
-    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # `make coverage`
-    env = dict(os.environ if env is None else env) | measured
-    variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(STARTUP_VARIABLES)))
+    coverage_variables = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    env = dict(os.environ if env is None else env) | coverage_variables
+    variables = (*prefix, *sorted((name, value) for name, value in env.items() if name.startswith(STARTUP_PREFIXES)))
     with _lock:
         _runs[variables] += 1
-        if _runs[variables] == RUNS_BEFORE_SERVER and "PYTHONUNBUFFERED" not in env:
+        # A forked run always buffers its output: see `_open_standard_stream`.
+        if _runs[variables] == FORK_FROM_RUN and "PYTHONUNBUFFERED" not in env:
             _servers[variables] = ForkServer(prefix, env)
         server = _servers.get(variables)
     if server is None:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from .fork_server import PIPE, RUNS_BEFORE_SERVER, Process, run_program, start_program
+from .fork_server import FORK_FROM_RUN, PIPE, Process, run_program, start_program
 
 
 @pytest.fixture
 def environment(environment: dict[str, str]) -> dict[str, str]:
     """An environment for which there is a fork server."""
-    for _ in range(RUNS_BEFORE_SERVER):
+    for _ in range(FORK_FROM_RUN):
         run_program(["--version"], env=environment)
     return environment
 
