@@ -1,7 +1,7 @@
 """Conversations: merges the transcripts of a recording's channels, and names speakers for readers.
 
-Pure. Must never change what a channel says: merging orders its sentences among those of the others, and adds at most
-a space before one.
+Pure. Must never change a word of a channel, nor their order: merging puts its sentences among those of the others; only
+white space between sentences may change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ INTERRUPTED_PAUSE_SECONDS = 0.3
 """A silence in which a sentence may be divided, as after a comma, if somebody else says something meanwhile."""
 
 MIN_PART_SECONDS = 2.0
-"""No part of a divided sentence is shorter, so that people who talk at once aren't interleaved by single words."""
+"""How far apart the parts of a divided sentence start at least: people who talk at once aren't interleaved by single
+words."""
 
 _SPACE = re.compile(r"\s")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -38,7 +39,7 @@ def display_name(speaker: str | None) -> str:
 
 
 def speaker_label(speaker: str | None, columns: int) -> str:
-    """What stands before the words of a speaker in subtitles, in at most so many columns: "Anna: ", or ""."""
+    """What stands before the words of a speaker in subtitles, at most `columns` wide: "Anna: ", or ""."""
     name = display_name(speaker)
     return f"{shorten(name, columns - 2)}: " if name and columns > 2 else ""
 
@@ -50,9 +51,9 @@ def merge_speakers(channels: Sequence[tuple[str, Transcript]], *, duration: floa
     duration   of the recording, seconds; None: that of the longest transcript
 
     Segments are sentences, in the order in which they begin. A sentence is only divided for somebody who says
-    something within it, between two clauses or in a pause, and never into parts of less than MIN_PART_SECONDS. The
-    text is that of the segments joined; where neither of two adjacent ones has a space between them, the second begins
-    with one (except in scripts without spaces), and so does its first word if other words do.
+    something within it, between two clauses or in a pause, and into parts that start at least MIN_PART_SECONDS apart.
+    The text is that of the segments joined; where neither of two adjacent ones has a space between them, the second
+    begins with one (except in scripts without spaces), and so does its first word if other words do.
 
     A channel without word times has its own segments; if that is a single one, it is labelled as estimated. Speakers
     that a channel names itself are kept, with the name of the channel if another one has them, too.

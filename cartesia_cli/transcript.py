@@ -1,8 +1,8 @@
 """Defines transcripts: segments, words, live updates, and the JSON document that users get.
 
-Must never change text: nothing here strips, inserts spaces or corrects. Segments are slices of the text, so that all
-of them joined are the text, character for character. Every time says where it comes from; one that the server sent
-but that can't be true is estimated like a missing one.
+Must never change the text of a server or a file; where there is only the text of its parts, `join_texts` adds spaces
+between them. Segments are slices of the text, so that all of them joined are the text, character for character. Every
+time says where it comes from; one that the server sent but that can't be true is estimated like a missing one.
 """
 
 import re
@@ -77,8 +77,9 @@ class Segment(NamedTuple):
             "text": self.text,
             "timing": self.timing,
         }
+        if self.language is not None:
+            document["language"] = self.language
         if self.languages:
-            document["language"] = self.languages[0].language
             document["languages"] = [language.to_dict() for language in self.languages]
         return document if self.speaker is None else document | {"speaker": self.speaker}
 
@@ -294,7 +295,7 @@ def from_batch(
         words=None if words is None else drop_implausible_times(words, duration),
     )
     whole: Timing = "audio" if reported is None else "server"
-    segments = _with_languages(_split_sentences(transcript, whole), response.languages or ())
+    segments = _with_languages(_split_segments(transcript, whole), response.languages or ())
     return transcript._replace(segments=tuple(segments))
 
 
@@ -313,7 +314,7 @@ def _with_languages(segments: Iterable[Segment], spans: Sequence[DetectedLanguag
         yield segment._replace(language=span.language, languages=(heard,))
 
 
-def drop_wrong_times(response: BatchResponse, measured_duration: float | None) -> BatchResponse:
+def drop_times_if_wrong_unit(response: BatchResponse, measured_duration: float | None) -> BatchResponse:
     """A batch response without its duration and times if they can't be those of a recording of `measured_duration`
     seconds, for example because they are in milliseconds. The same response if they can be, or nothing was measured.
     """
@@ -378,7 +379,7 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
 
 
 def blank_between(before: str, after: str) -> str:
-    """The space between two texts, such as those of two connections; "" if they already have one, behind an opening
+    """The space between two texts, such as those of two connections; "" if they already have one, after an opening
     mark, and in scripts without spaces.
     """
     if not before or not after or before[-1].isspace() or after[0].isspace():
@@ -453,13 +454,15 @@ def plausible_segments(segments: Sequence[Segment], duration: float | None) -> t
     )
 
 
-def _split_sentences(transcript: Transcript, whole: Timing) -> Iterator[Segment]:
-    """Sentences, if words have times; otherwise the whole text from 0 to the duration, with the timing `whole`."""
+def _split_segments(transcript: Transcript, whole_timing: Timing) -> Iterator[Segment]:
+    """Segments that end with a sentence, before a pause or where the speaker changes, if words have times. Otherwise
+    the whole text from 0 to the duration, with the timing `whole_timing`; none if the duration is unknown.
+    """
     text, words, times = transcript.text, transcript.words or (), transcript.word_times()
     ends = find_word_ends(text, words)
     if ends is None or all(time.estimated for time in times):
         if text.strip() and transcript.duration is not None:
-            yield Segment(0.0, transcript.duration, text, whole, tuple(words))
+            yield Segment(0.0, transcript.duration, text, whole_timing, tuple(words))
         return
     at = first = 0
     for i, (word, time) in enumerate(zip(words, times, strict=True)):

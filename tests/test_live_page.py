@@ -160,14 +160,14 @@ def test_client_gets_what_came_meanwhile_once(page: LivePage) -> None:
 def test_client_that_missed_more_than_is_kept_gets_all_lines() -> None:
     captions = Captions()
     captions.update(segment("One."))
-    _, position, _ = captions.news(Position(), 0)
+    _, position, _ = captions.wait_for_events(Position(), 0)
     for number in range(MAX_LINES):
         captions.update(segment(str(number)))
-    events, here, _ = captions.news(position, 0)
+    events, here, _ = captions.wait_for_events(position, 0)
     assert events.startswith('event: segment\ndata: {"text": "0"}\n') and events.count("event: ") == MAX_LINES
     captions.update(segment("last"))
-    assert captions.news(here, 0)[0] == 'event: segment\ndata: {"text": "last"}\n\n'
-    assert captions.news(position, 0)[0].startswith('event: reset\ndata: {"lines": ["1", ')
+    assert captions.wait_for_events(here, 0)[0] == 'event: segment\ndata: {"text": "last"}\n\n'
+    assert captions.wait_for_events(position, 0)[0].startswith('event: reset\ndata: {"lines": ["1", ')
 
 
 def test_memory_and_partials_are_bounded(page: LivePage) -> None:

@@ -45,6 +45,7 @@ def shown(sheet: SubtitleFile) -> list[tuple[int, int, tuple[str, ...]]]:
 @example("-" * 5000, None)
 @example("<" * 5000 + "\n\n", "vtt")
 @example("1\n00:00:00,000 --> 00:00:01,000\n" + "<b " * 5000, "srt")
+@example("WEBVTT\n\n00:00.000 --> 00:01.000\n<v &#" + "1" * 5000 + ";>&#" + "0" * 5000 + "65;", "vtt")
 def test_any_text_is_parsed(text: str, kind: Kind | None) -> None:
     sheet = parse(text, kind)
     numbers = [cue.number for cue in sheet.cues]

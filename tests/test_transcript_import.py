@@ -102,6 +102,13 @@ def test_what_a_document_says_about_itself_is_kept() -> None:
     assert only(document) == Transcript("-", "m", "Ja.", "de", 2.0, "r", (Segment(0.0, 2.0, "Ja.", "audio"),))
 
 
+def test_language_of_a_segment_is_written_and_read_back_without_others_that_were_heard() -> None:
+    segments = (Segment(0.0, 1.0, "Yes. ", "server", language="en"), Segment(1.0, 2.0, "Ja.", "server", language="de"))
+    transcript = Transcript("-", "m", "Yes. Ja.", "en", 2.0, "r", segments)
+    assert [segment["language"] for segment in transcript.to_dict()["segments"]] == ["en", "de"]
+    assert only(transcript.to_dict()) == transcript
+
+
 def test_documents_follow_each_other_on_lines_in_lists_or_anyhow() -> None:
     documents = [{"source": name, "model": "m", "text": f"{name}\u2028", "segments": []} for name in "abc"]
     for text in (

@@ -37,13 +37,13 @@ def line_intervals() -> Iterator[float]:
 
 
 class BatchProgress(BatchObserver):
-    """Counts what the jobs of a batch report, and shows it while it is entered. All methods may be called by any
-    thread, and none of them waits for the display.
+    """Counts what the jobs of a batch report, and shows it inside its `with` block. Methods may be called by any
+    thread, and none of them waits for the display; only leaving the block does, for up to CLOSE_SECONDS.
 
     show            shows a state
-    intervals       the seconds before each time
+    intervals       seconds to wait before each display
     local           whether the recordings cost nothing
-    pause_seconds   returns how long no recording may be sent from now on
+    pause_seconds   returns how many seconds pass until recordings may be sent again
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class BatchProgress(BatchObserver):
         self._jobs: dict[int, JobState] = {}
 
     def __enter__(self) -> BatchProgress:
-        self._thread = start_daemon_thread(self._show_now_and_then, "batch progress")
+        self._display = start_daemon_thread(self._show_periodically, "batch progress")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._stop.set()
-        wait({self._thread}, CLOSE_SECONDS)
+        wait({self._display}, CLOSE_SECONDS)
 
     def found(self, recordings: int, seconds: float | None) -> None:
         with self._lock:
@@ -148,7 +148,7 @@ class BatchProgress(BatchObserver):
             self._counts.audio_ended += job.seconds
         return True
 
-    def _show_now_and_then(self) -> None:
+    def _show_periodically(self) -> None:
         for seconds in self._intervals:
             if self._stop.wait(seconds):
                 return

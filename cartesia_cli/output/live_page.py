@@ -2,9 +2,10 @@
 
 The page is `player/live.html`, with its style and script in it. Text comes as server-sent events (WHATWG HTML 9.2):
 
-    reset    {"lines": [...]}: all settled text that is kept, for a client that joins, and when a line was dropped
+    reset    {"lines": [...]}: all settled text that is kept, for a client that joins or has missed more than that, and
+             when a line was dropped
     segment  {"text": ...}: one more settled line
-    partial  {"text": ...}: text that may still change, in place of the one before; its end only if it is long
+    partial  {"text": ...}: text that may still change, in place of the one before; of a long one the end only
     end      {}: the session has ended
 
 Must never delay the session: `Captions` only stores what is new, and a thread for each client sends it. A slow client
@@ -71,7 +72,7 @@ class Captions:
         self._changed = threading.Condition()
         self._lines = deque[str](maxlen=MAX_LINES)
         self._partial = ""
-        self._here = Position(undos=0, partials=0)
+        self._latest = Position(undos=0, partials=0)
         self._has_ended = False
         self._clients = 0
 
@@ -84,8 +85,8 @@ class Captions:
         with self._changed:
             if is_settled:
                 self._lines.append(text)
-            undos, lines, partials = self._here
-            self._here = Position(undos, lines + is_settled, partials + (partial != self._partial))
+            undos, lines, partials = self._latest
+            self._latest = Position(undos, lines + is_settled, partials + (partial != self._partial))
             self._partial = partial
             self._changed.notify_all()
 
@@ -94,7 +95,7 @@ class Captions:
         with self._changed:
             if self._lines:
                 self._lines.pop()
-                self._here = self._here._replace(undos=self._here.undos + 1)
+                self._latest = self._latest._replace(undos=self._latest.undos + 1)
                 self._changed.notify_all()
 
     def end(self, seconds: float) -> None:
@@ -116,24 +117,24 @@ class Captions:
                 self._clients -= 1
                 self._changed.notify_all()
 
-    def news(self, position: Position, seconds: float) -> tuple[str, Position, bool]:
+    def wait_for_events(self, position: Position, seconds: float) -> tuple[str, Position, bool]:
         """Wait up to `seconds` for something that a client doesn't have.
 
         Returns the events, which may be none, the client's new position, and whether these are the last events.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._has_ended or position != self._here, seconds)
-            here, has_ended, partial, lines = self._here, self._has_ended, self._partial, list(self._lines)
-        missed = here.lines - position.lines
-        if here.undos != position.undos or missed > len(lines):
+            self._changed.wait_for(lambda: self._has_ended or position != self._latest, seconds)
+            latest, has_ended, partial, lines = self._latest, self._has_ended, self._partial, list(self._lines)
+        missed = latest.lines - position.lines
+        if latest.undos != position.undos or missed > len(lines):
             events = [_event("reset", {"lines": lines})]
         else:
             events = [_event("segment", {"text": text}) for text in lines[len(lines) - missed :]]
-        if position.partials != here.partials:
+        if position.partials != latest.partials:
             events.append(_event("partial", {"text": partial}))
         if has_ended:
             events.append(_event("end", {}))
-        return "".join(events), here, has_ended
+        return "".join(events), latest, has_ended
 
 
 class LivePage(PageServer):
@@ -178,7 +179,7 @@ class _Handler(PageHandler):
                 self.answer(HTTPStatus.OK, self.server.page, headers)
             case "events":
                 self._stream(self.server.captions)
-            case str():
+            case str():  # None has been answered
                 self.answer(HTTPStatus.NOT_FOUND, "There is nothing here.")
 
     def _stream(self, captions: Captions) -> None:
@@ -187,7 +188,7 @@ class _Handler(PageHandler):
             self.wfile.write(f"retry: {RETRY_MS}\n\n".encode())
             position, has_ended = Position(), False
             while not has_ended:
-                events, position, has_ended = captions.news(position, KEEP_ALIVE_SECONDS)
+                events, position, has_ended = captions.wait_for_events(position, KEEP_ALIVE_SECONDS)
                 self.wfile.write((events or ":\n\n").encode())
 
 

@@ -74,7 +74,7 @@ def open_stream(
 
 
 class TextStream(Stream):
-    """A line for each settled segment, and nothing else; with words, their table at the end.
+    """A line for each settled segment; if words are wanted, their table at the end.
 
     With paragraphs, there is an empty line after a pause that is long compared with the pauses so far. In a file, which
     is written at the end, the paragraphs are the same as those of a recording.
@@ -113,7 +113,9 @@ class TextStream(Stream):
 
 
 class EventStream(Stream):
-    """A JSON object for each update, with its `type`; the last is `end`, with all words that have times."""
+    """A JSON object for each update, with its `type`; the last one, `end`, is the document in JSON without its segments
+    and notices.
+    """
 
     waits = False
 
@@ -138,8 +140,10 @@ class EventStream(Stream):
 
 
 class CueStream(Stream):
-    """Subtitles, the cues of each segment as it settles. What settles before a cue can follow the last one, which is
-    shown until it can have been read, is written as soon as one can, together: each by itself would come ever later.
+    """Subtitles, the cues of each segment as it settles.
+
+    A cue stays until it can have been read. Segments that settle meanwhile are kept, and divided into cues together
+    once the next cue may begin: one by one, each would be delayed further.
     """
 
     waits = False
@@ -180,7 +184,9 @@ class CueStream(Stream):
             self._put(self._file.write(cues))
 
     def _move_after_last(self, cue: subtitles.Cue) -> subtitles.Cue:
-        """Delay a cue until the last one has ended. It then is shown at least as long as the profile says."""
+        """Delay a cue until the last one has ended. It is then shown for as long as it would have been, or at least for
+        as long as the profile asks for.
+        """
         start = max(cue.start, self._free_from)
         end = max(cue.end, start + min(cue.end - cue.start, duration_ms(self._rules.min_cue)), start + 1)
         self._free_from = end + duration_ms(self._rules.min_gap)

@@ -52,7 +52,7 @@ class ParsedCue:
     line         the line of its times, from 1
     start, end   milliseconds, as given: the end may be before the start
     lines        as a reader sees them: without tags, entities resolved, none of them empty
-    voices       the same text by speaker: each name in a voice tag of WebVTT, or None, and what stands behind it
+    voices       the same text by speaker: each name in a voice tag of WebVTT, or None, and the text after it
     """
 
     number: int
@@ -100,7 +100,9 @@ def decode(data: bytes) -> tuple[str, tuple[Finding, ...]]:
 
 
 def parse(text: str, kind: Kind | None = None) -> SubtitleFile:
-    """The cues of a text. `kind` is the one its name implies; without it, the text decides."""
+    """The cues of a text. `kind` is the one its name implies. A WebVTT header overrides it; without either, the first
+    valid times decide.
+    """
     findings: list[Finding] = []
     has_mark, text = text.startswith("\ufeff"), text.removeprefix("\ufeff")
     breaks = sorted({found[0] for found in _LINE_BREAK.finditer(text)}, key=[*_LINE_BREAK_NAMES].index)
@@ -148,6 +150,9 @@ _TIMES_WITHOUT_ARROW = re.compile(
 )
 """Two times with anything but an arrow between them."""
 _NUMBER = re.compile(r"\s*(\d{1,9})\s*", re.ASCII)
+
+_ENDLESS_REFERENCE = re.compile(r"&#\d{1000,};?", re.ASCII)
+"""A reference to a character with more digits than Python may convert."""
 
 _TAG: dict[Kind, re.Pattern[str]] = {
     # What players of SubRip take for a tag. They show any other "<", as in "1 < 2".
@@ -248,7 +253,7 @@ class _Parser:
 
     def _without_tags(self, raw: str) -> str:
         shown = _TAG[self.kind].sub("", raw)
-        return html.unescape(shown) if self.kind == "vtt" else shown
+        return _resolve_entities(shown) if self.kind == "vtt" else shown
 
     def _voices(self, raw: str) -> Iterator[Voice]:
         """The text of a cue by speaker. Without any voice tag, nobody is known to say it."""
@@ -259,7 +264,7 @@ class _Parser:
             if text:
                 yield name, text
             if tag is not None:
-                name = " ".join(html.unescape(tag[1] or "").split()) or None
+                name = " ".join(_resolve_entities(tag[1] or "").split()) or None
                 begin = tag.end()
 
     def _check_number(self, label: str | None, line: _NumberedLine) -> None:
@@ -291,6 +296,10 @@ class _Parser:
         self, rule: str, line: int, cue: int | None = None, value: Value = None, limit: Value = None, text: str = ""
     ) -> None:
         self._findings.append(Finding(rule, line, cue, value, limit, text))
+
+
+def _resolve_entities(text: str) -> str:
+    return html.unescape(_ENDLESS_REFERENCE.sub("\ufffd", text))
 
 
 def _to_ms(sign: str, hours: str | None, minutes: str | None, seconds: str, fraction: str | None) -> int | None:

@@ -41,8 +41,16 @@ MAX_SEGMENT_SECONDS = 600.0
 MIN_CHARACTERS_PER_SECOND, MAX_CHARACTERS_PER_SECOND = 0.03, 500.0
 """People say some 15 characters a second; a segment of music may have one in 30 s."""
 
+MIN_SECONDS_FOR_RATE = 30.0
+"""Seconds in all from which a rate that is too low is an error: a short recording may be mostly music."""
+
 MIN_SPANS_FOR_RATE = 5
 """Words or segments from which a rate that is too high is an error: single short ones may be far off."""
+
+SECONDS_HINT = "times of this shape must be in seconds, in order"
+
+TimedSpan = tuple[float, float, str | None]
+"""Start and end in seconds, and the speaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +79,9 @@ class Draft:
     has_units: bool = False
 
 
-def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
-    """The transcript of a draft. InputError, beginning with `place`, if its times as a whole can't be true."""
-    _check_times(draft, place)
+def to_transcript(draft: Draft, source: str, prefix: str) -> Transcript:
+    """The transcript of a draft. InputError, beginning with `prefix`, if its times as a whole can't be true."""
+    _check_times(draft, prefix)
     words = draft.words and _fill_speakers(draft.words)
     parts = [segment.text for segment in draft.segments] or _spellings(words)
     text = join_texts(parts) if draft.text is None else text_of_parts(draft.text, parts)
@@ -85,12 +93,11 @@ def to_transcript(draft: Draft, source: str, place: str) -> Transcript:
     if not (draft.is_ours and "".join(segment.text for segment in segments) == transcript.text):
         segments = slice_text(transcript.text, segments)
     segments = plausible_segments(segments, transcript.duration)
-    return _name_words(transcript._replace(segments=segments, notices=draft.notices))
+    return _copy_speakers_to_words(transcript._replace(segments=segments, notices=draft.notices))
 
 
 def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Words, of which one between two of a speaker has that speaker, too: programs leave it out where they found no
-    time."""
+    """Give a word between two of one speaker the same speaker: programs leave it out where they found no time."""
     named = [k for k, word in enumerate(words) if word.speaker is not None]
     found = list(words)
     for before, after in pairwise(named):
@@ -100,8 +107,8 @@ def _fill_speakers(words: Sequence[Word]) -> tuple[Word, ...]:
     return tuple(found)
 
 
-def _name_words(transcript: Transcript) -> Transcript:
-    """The transcript, whose words have the speakers of their segments if they have none."""
+def _copy_speakers_to_words(transcript: Transcript) -> Transcript:
+    """Give words that have no speaker that of their segment."""
     parts = transcript.segments
     if not transcript.words or not any(part.speaker for part in parts):
         return transcript
@@ -114,6 +121,7 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     """Segments as slices of the text that together make up the text.
 
     Segments that aren't in the text are left out; text between them becomes additional segments, whose times are NaN.
+    If none is in the text, it is a single segment over the times of all of them.
     """
     spellings = [segment.text for segment in segments]
     if not segments or not text.strip():
@@ -148,13 +156,14 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     )
 
 
-def interleave(channels: Sequence[tuple[str, Draft]], place: str) -> Draft:
+def merge_channels(channels: Sequence[tuple[str, Draft]], prefix: str) -> Draft:
     """Merges channels that were transcribed separately into one conversation, as `merge_speakers` does.
 
-    A channel's label is used as the speaker if none is given. InputError, beginning with `place`, if there are none.
+    Where there are several, the label of a channel is used as the speaker if none is given. InputError, beginning with
+    `prefix`, if there are none.
     """
     if not channels:
-        raise InputError(f"{place}no transcript: there are no results", hint=KNOWN_FORMATS)
+        raise InputError(f"{prefix}no transcript: there are no results", hint=KNOWN_FORMATS)
     if len(channels) == 1:
         return channels[0][1]
     parts = []
@@ -170,59 +179,73 @@ def _spellings(words: Iterable[Word] | None) -> list[str]:
     return [word.word for word in words or ()]
 
 
-def _check_times(draft: Draft, place: str) -> None:
-    """Raises InputError for times that are wrong as a whole: too late, out of order, or in another unit."""
+def _check_times(draft: Draft, prefix: str) -> None:
+    """Raises InputError for times that are wrong as a whole: too late, out of order, in another unit, or too short."""
     words = _timed(draft.words or ())
     segments = _timed(part for part in draft.segments if part.timing != "estimated")
-    what, spans = ("words", words) if words else ("segments", segments)
+    spans = words or segments
     if not spans:
         return
-    latest = max(max(start, end) for start, end, _ in (*words, *segments))
     length = known_duration(draft.min_duration if draft.duration is None else draft.duration)
+    problem = _late_times(max(max(start, end) for start, end, _ in (*words, *segments)), length)
+    if problem is None:
+        what = "words" if words else "segments"
+        problem = _times_out_of_order(what, spans)
+        if problem is None and not (draft.is_ours or draft.has_units):
+            texts = [word.word for word in draft.words or ()] if words else [part.text for part in draft.segments]
+            problem = _times_in_wrong_unit(what, spans, sum(map(len, texts)) / len(texts), length)
+    if problem is not None:
+        raise InputError(prefix + problem[0], hint=problem[1])
+
+
+def _late_times(latest: float, length: float | None) -> tuple[str, str] | None:
+    """What is wrong with times up to `latest` in a recording of `length` seconds, and a hint; None if nothing is."""
     limit = far_limit(length)
-    if limit is not None and latest > limit:
-        assert length is not None
-        raise _implausible(
-            place,
-            f"times go up to {latest:.10g} s, {latest - length:.10g} s beyond the end of a recording of {length:g} s",
-            "if these are milliseconds, divide them by 1000 first"
-            if latest > 100 * length
-            else "if the duration is wrong, take it out of the file",
-        )
+    if limit is None or length is None or latest <= limit:
+        return None
+    beyond = f"{latest - length:.10g} s beyond the end of a recording of {length:g} s"
+    if latest > 100 * length:
+        return f"times go up to {latest:.10g} s, {beyond}", "if these are milliseconds, divide them by 1000 first"
+    return f"times go up to {latest:.10g} s, {beyond}", "if the duration is wrong, take it out of the file"
+
+
+def _times_out_of_order(what: str, spans: Sequence[TimedSpan]) -> tuple[str, str] | None:
+    """The same for times of which most begin before those that precede them."""
     starts: dict[str | None, list[tuple[int, int]]] = {}  # each with its place, since equal ones are in order
     for k, (start, _, speaker) in enumerate(spans):
         starts.setdefault(speaker, []).append((to_ms(min(start, MAX_SECONDS)), k))
     kept = sum(start is not None for own in starts.values() for start in rising_spans(own))  # several may talk at once
-    if 2 * kept < len(spans):
-        raise _implausible(place, f"{len(spans) - kept} of {len(spans)} {what} begin before those that precede them")
-    if draft.is_ours or draft.has_units:
-        return
+    if 2 * kept >= len(spans):
+        return None
+    return f"{len(spans) - kept} of {len(spans)} {what} begin before those that precede them", SECONDS_HINT
+
+
+def _times_in_wrong_unit(
+    what: str, spans: Sequence[TimedSpan], characters: float, length: float | None
+) -> tuple[str, str] | None:
+    """The same for spans that nobody can have said, with so many characters on average, because they are too long or
+    too short."""
     lengths = [end - start for start, end, _ in spans if end > start]
     if not lengths:
-        return
-    texts = [word.word for word in draft.words or ()] if words else [segment.text for segment in draft.segments]
+        return None
     middle = median(lengths)
-    rate = sum(map(len, texts)) / len(texts) / middle
-    too_slow = middle > (MAX_WORD_SECONDS if words else MAX_SEGMENT_SECONDS) or (
-        sum(lengths) > MAX_WORD_SECONDS and rate < MIN_CHARACTERS_PER_SECOND
+    rate = characters / middle
+    too_slow = middle > (MAX_WORD_SECONDS if what == "words" else MAX_SEGMENT_SECONDS) or (
+        sum(lengths) > MIN_SECONDS_FOR_RATE and rate < MIN_CHARACTERS_PER_SECOND
     )
-    if not words and len(lengths) == 1 and length is not None:
-        too_slow = False  # a single segment may be the whole recording, silence included
-    if too_slow:
-        raise _implausible(place, f"{what} last {middle:.10g} s in the median: are these milliseconds?")
+    is_whole = what == "segments" and len(lengths) == 1 and length is not None  # perhaps the recording with its silence
+    if too_slow and not is_whole:
+        return f"{what} last {middle:.10g} s in the median: are these milliseconds?", SECONDS_HINT
     if len(lengths) >= MIN_SPANS_FOR_RATE and rate > MAX_CHARACTERS_PER_SECOND:
-        raise _implausible(
-            place, f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short"
-        )
+        return f"{what} last {middle:.3g} s in the median, {rate:.0f} characters a second: too short", SECONDS_HINT
+    return None
 
 
-def _implausible(place: str, what: str, hint: str = "times of this shape must be in seconds, in order") -> InputError:
-    return InputError(f"{place}{what}", hint=hint)
-
-
-def _timed(parts: Iterable[Word | Segment]) -> list[tuple[float, float, str | None]]:
-    """Start, end and speaker of the parts that have both times, neither of them negative."""
+def _timed(parts: Iterable[Word | Segment]) -> list[TimedSpan]:
+    """The spans of the parts that have both times, neither of them negative."""
     times = ((part.start, part.end, part.speaker) for part in parts)
     return [
-        (start, end, who) for start, end, who in times if start is not None and end is not None and start >= 0 <= end
+        (start, end, who)
+        for start, end, who in times
+        if start is not None and end is not None and start >= 0 and end >= 0
     ]

@@ -105,14 +105,13 @@ def _segment(item: JsonObject) -> Segment:
     start, end = item.required_seconds("start"), item.required_seconds("end")
     said = words(item) or ()
     languages = tuple(_language(language) for language in item.objects("languages"))
-    spoken = languages[0].language if languages else None
     return Segment(
         start,
         end,
         item.required_text("text"),
         timing,
         said,
-        language=spoken,
+        language=item.text("language") or next((each.language for each in languages), None),
         speaker=item.label("speaker"),
         languages=languages,
     )

@@ -12,7 +12,7 @@ from itertools import chain
 from ..errors import InputError
 from ..protocol.json_fields import Word
 from ..transcript import OPENING_MARKS, Segment, join_texts
-from .draft import Draft, interleave
+from .draft import Draft, merge_channels
 from .json_values import KNOWN_FORMATS, JsonObject
 
 
@@ -70,7 +70,7 @@ def deepgram(item: JsonObject) -> Draft:
             words = _words(best.objects("words"), "punctuated_word", "word")
             drafts.append((f"channel {number}", Draft(best.required_text("transcript"), words or None)))
     return replace(
-        interleave(drafts, item.place),
+        merge_channels(drafts, item.place),
         language=language,
         duration=metadata.seconds("duration"),
         request_id=metadata.text("request_id"),
@@ -92,7 +92,7 @@ def google(item: JsonObject) -> Draft:
     ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
     languages = [code for result in results if (code := result.text("languageCode", "language_code"))]
     return replace(
-        interleave(drafts, item.place),
+        merge_channels(drafts, item.place),
         language=languages[0] if languages else None,
         min_duration=max(ends, default=None),
         request_id=item.object("metadata").text("requestId") or item.label("requestId"),
@@ -138,7 +138,7 @@ def aws(item: JsonObject) -> Draft:
         for label in channels:
             own = _aws_words([each for each in items if each.label("channel_label") == label], speakers)
             drafts.append((label, Draft(None, own)))
-        return replace(interleave(drafts, item.place), language=language)
+        return replace(merge_channels(drafts, item.place), language=language)
     text = join_texts(each.required_text("transcript") for each in transcripts) if transcripts else None
     return Draft(text, _aws_words(items, speakers) if items else None, language=language)
 
@@ -158,7 +158,7 @@ def elevenlabs(item: JsonObject) -> Draft:
         labels = [channel.label("channel_index") or str(k) for k, channel in enumerate(channels)]
         drafts = [(f"channel {label}", elevenlabs(channel)) for label, channel in zip(labels, channels, strict=True)]
         return replace(
-            interleave(drafts, item.place),
+            merge_channels(drafts, item.place),
             language=channels[0].text("language_code"),
             duration=item.seconds("audio_duration_secs"),
             request_id=item.text("transcription_id"),

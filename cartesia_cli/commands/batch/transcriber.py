@@ -29,7 +29,7 @@ from ...output.files import write_file
 from ...protocol.batch import BatchResponse, ServerResponse, unusable_fields
 from ...protocol.constants import batch_credits
 from ...record import Record
-from ...transcript import Transcript, drop_wrong_times, from_batch
+from ...transcript import Transcript, drop_times_if_wrong_unit, from_batch
 from ..backend import Backend
 from .budget import Budget
 from .config import BatchConfig
@@ -418,7 +418,7 @@ def usable_response(response: BatchResponse, job: Job, reporter: Reporter) -> Ba
     words = response.words or ()
     if left_out := count_missing_words(response.text, words):
         reporter.warn(f"{source}: {left_out} of {len(words)} words of the response aren't in its text and are left out")
-    usable = response if job.media is None or job.media.estimated else drop_wrong_times(response, measured)
+    usable = response if job.media is None or job.media.estimated else drop_times_if_wrong_unit(response, measured)
     if usable is not response:
         reporter.warn(f"{source}: the server's times don't fit a recording of {measured:.1f} s and are ignored")
     return usable
