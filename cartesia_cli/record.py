@@ -11,21 +11,23 @@ from typing import Any, ClassVar, Self, dataclass_transform
 @dataclass_transform(frozen_default=True)
 class Record:
     """A subclass is used like a frozen dataclass: its annotated attributes are the fields, with or without defaults.
-    mypy checks that calls give them, and that nothing changes them later.
+    mypy checks that calls give them, and that nothing changes them later. One that has subclasses passes its fields on.
 
     Not for what is hashed or unpacked. Nor for what is made for each word of a transcript: making a named tuple takes
     half as long.
     """
 
-    _defaults: ClassVar[Mapping[str, Any]]
+    _fields: ClassVar[Mapping[str, Any]] = {}
+    _defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         own = vars(cls)
-        cls._defaults = {name: own[name] for name in cls.__annotations__ if name in own}
+        cls._fields = {**cls._fields, **cls.__annotations__}
+        cls._defaults = {**cls._defaults, **{name: own[name] for name in cls.__annotations__ if name in own}}
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        fields = type(self).__annotations__
+        fields = self._fields
         self.__dict__ = {**self._defaults, **named}  # defaults, too: in the class alone, functions would be methods
         self.__dict__.update(zip(fields, values, strict=False))
         if len(values) > len(fields) or self.__dict__.keys() != fields.keys():
@@ -39,5 +41,5 @@ class Record:
         return type(other) is type(self) and vars(other) == vars(self)
 
     def __repr__(self) -> str:
-        fields = (f"{name}={getattr(self, name)!r}" for name in type(self).__annotations__)
+        fields = (f"{name}={getattr(self, name)!r}" for name in self._fields)
         return f"{type(self).__name__}({', '.join(fields)})"

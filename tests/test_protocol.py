@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -64,7 +63,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 # `error` and `code` are old spellings that decode gives today's names.
-RESERVED = {"type", "error", "code"} | {f.name for kind in events.EVENT_TYPES.values() for f in fields(kind)}
+RESERVED = {"type", "error", "code"} | {name for kind in events.EVENT_TYPES.values() for name in kind._fields}
 EXTRA = st.dictionaries(TEXT.filter(lambda name: name not in RESERVED), JSON, max_size=3)
 OPTIONAL = st.none() | TEXT
 SHARED = {"request_id": OPTIONAL, "extra": EXTRA}
@@ -80,7 +79,7 @@ VALUES = {
 }
 EVENTS = st.one_of(
     *(
-        st.builds(kind, **SHARED, **{f.name: VALUES[f.name] for f in fields(kind) if f.name in VALUES})
+        st.builds(kind, **SHARED, **{name: VALUES[name] for name in kind._fields if name in VALUES})
         for kind in events.EVENT_TYPES.values()
     ),
     st.builds(Unknown, type=TEXT.filter(lambda name: name not in events.EVENT_TYPES), **SHARED),
@@ -343,7 +342,7 @@ def test_handshake_queries_are_written_as_documented() -> None:
         "wss://api.cartesia.ai/proxy/stt/turns/websocket?model=ink-2&encoding=pcm_s16le&sample_rate=16000"
         "&turn_end_threshold=0.3&keyterm=Ink%202&keyterm=Cartesia"
     )
-    manual = dict(replace(options, language="en").query(MANUAL))
+    manual = dict(options._replace(language="en").query(MANUAL))
     assert manual["language"] == "en"
     assert not any(name.startswith("turn_") for name in manual)
     for dialect in (MANUAL, AUTO):

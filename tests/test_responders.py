@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +153,7 @@ def test_requested_word_times_change_no_event_and_are_those_of_the_text(
     steps = (word(), silence(2), speech, silence(2), speech[: 3 * RATE], *["finalize"][: endpoint is ManualResponder],
              speech[3 * RATE : 5 * RATE], silence(2))  # fmt: skip
     events = said(timed(endpoint), *steps, live=live)
-    bare = [replace(event, words=None) if isinstance(event, Delta | TurnEnd) else event for event in events]
+    bare = [event._replace(words=None) if isinstance(event, Delta | TurnEnd) else event for event in events]
     assert [event for event in bare if event != Delta()] == said(untimed(endpoint), *steps, live=live)
     texts, words = "", list[Word]()
     for event in events:

@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -169,7 +168,7 @@ class RealtimeConnection:
                 error = error_from_event(event, self._peer, self.request_id)
                 if self._refuses_config(error):
                     self._config_refused_at = time.monotonic()
-                    return replace(event, title=None, message=refusal_reason(event, self._peer))
+                    return event._replace(title=None, message=refusal_reason(event, self._peer))
                 self._failure = self._most_severe(error)
             elif event is not None:
                 if event.kind == self._endpoint.final_event:

@@ -177,7 +177,7 @@ def listen(
     )
     config = replace(
         config,
-        options=replace(config.options, encoding=wire_encoding, sample_rate=rate),
+        options=config.options._replace(encoding=wire_encoding, sample_rate=rate),
         seconds=stream.duration,
         copy=copy,
         stop_after_silence=stop_after_silence,

@@ -84,7 +84,7 @@ def stream_file(
     wire_encoding, rate = wire or own[0]
     if stream.duration is not None:
         seconds = stream.duration if seconds is None else min(stream.duration, seconds)
-    request = replace(config.options, encoding=wire_encoding, sample_rate=rate)
+    request = config.options._replace(encoding=wire_encoding, sample_rate=rate)
     config = replace(config, options=request, speed=speed, seconds=seconds)
     if speed != 1.0:
         reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")

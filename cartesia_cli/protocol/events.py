@@ -12,27 +12,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any
 
 from ..errors import ApiError, ProtocolError
+from ..record import Record
 from .json_fields import DetectedLanguage, Word, load_object, take_valid_fields, to_json_fields
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Record):
     """The fields of every event.
 
     request_id   id of the connection, the same in all its events (turns)
     extra        unknown fields, and malformed ones, as received
     """
 
-    kind: ClassVar[str] = ""
+    kind = ""
     request_id: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delta(Event):
     """`transcript` of the manual endpoint: text since the last final one, to be joined verbatim.
 
@@ -54,35 +52,30 @@ class Delta(Event):
     languages: tuple[DetectedLanguage, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FlushDone(Event):
     """Acknowledges `finalize`. Transcripts may still follow (an old example in the documentation shows it)."""
 
     kind = "flush_done"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Event):
     """Acknowledges `close` on the manual endpoint; the server closes next."""
 
     kind = "done"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Connected(Event):
     """First event of the auto endpoint. Audio may be sent before it."""
 
     kind = "connected"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnStart(Event):
     """Speech began."""
 
     kind = "turn.start"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnUpdate(Event):
     """`transcript` is the whole turn so far; later ones only append to it (turns). `languages`: as in TurnEnd."""
 
@@ -91,7 +84,6 @@ class TurnUpdate(Event):
     languages: tuple[DetectedLanguage, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEagerEnd(Event):
     """The turn may be over: `turn.end` or `turn.resume` follows. `languages`: as in TurnEnd."""
 
@@ -100,14 +92,12 @@ class TurnEagerEnd(Event):
     languages: tuple[DetectedLanguage, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResume(Event):
     """The turn that a `turn.eager_end` reported as perhaps over goes on."""
 
     kind = "turn.resume"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnEnd(Event):
     """The final text of the turn, including the space that joins it to the previous turn.
 
@@ -121,7 +111,6 @@ class TurnEnd(Event):
     languages: tuple[DetectedLanguage, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Error(Event):
     """An `error` event, and also the body of a refused HTTP request (errors).
 
@@ -136,11 +125,10 @@ class Error(Event):
     doc_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown(Event):
     """An event of an unknown type, to be ignored or logged."""
 
-    type: str
+    type: str = ""
 
 
 MAX_PLAIN_TEXT_BYTES = 1 << 16
@@ -158,7 +146,7 @@ EVENT_TYPES: dict[str, type[Event]] = {
     )
 }  # fmt: skip
 
-_FIELD_NAMES = {kind: tuple(f.name for f in fields(event) if f.name != "extra") for kind, event in EVENT_TYPES.items()}
+_FIELD_NAMES = {kind: tuple(name for name in event._fields if name != "extra") for kind, event in EVENT_TYPES.items()}
 
 
 def decode(frame: str | bytes) -> Event:
@@ -191,8 +179,7 @@ def malformed_fields(event: Event) -> list[str]:
 def encode(event: Event) -> str:
     """An event as a frame from a server. Optional fields that are None are omitted."""
     members: dict[str, Any] = {"type": event.type if isinstance(event, Unknown) else event.kind}
-    values = {field.name: getattr(event, field.name) for field in fields(event)}
-    return json.dumps(members | to_json_fields(values) | dict(event.extra))
+    return json.dumps(members | to_json_fields(vars(event)) | dict(event.extra))
 
 
 def normalize_legacy_error(members: dict[str, Any]) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ProtocolError
+from ..record import Record
 from .json_fields import load_json
 from .languages import LANGUAGES
 
@@ -24,8 +24,7 @@ STREAM, BATCH = "stream", "batch"
 """The documented modes of a model that transcribes: the realtime endpoints, and the batch endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Record):
     """A model that transcribes.
 
     id          as `model` names it in a request

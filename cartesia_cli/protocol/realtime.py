@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any
 
 from ..errors import ApiError, ProtocolError, UsageError
+from ..record import Record
 from .batch import api_error, excerpt, parse_sample_rate
 from .constants import ENCODINGS, MODELS, is_whisper, takes_language_hints
 from .json_fields import load_object
@@ -35,8 +35,7 @@ PARAMETER_LIMITS = {
 """Minimum and maximum of each number in a query and, without `turn_`, in a `config` (manual, turns)."""
 
 
-@dataclass(frozen=True, slots=True)
-class TurnConfig:
+class TurnConfig(Record):
     """Settings of turn detection on the auto endpoint. None: the server's default, which depends on the API version.
 
     start_threshold, eager_end_threshold, end_threshold   within PARAMETER_LIMITS; start > eager end > end, or the
@@ -50,7 +49,7 @@ class TurnConfig:
     end_timeout_ms: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def merged(self, newer: TurnConfig) -> TurnConfig:
         """`newer` where it has a value, else this."""
@@ -64,18 +63,15 @@ LEGACY_EAGER_END_THRESHOLD = 0.4
 """The default of older servers (SDK 4.2.0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finalize:
+class Finalize(Record):
     """Transcribe the audio that is buffered. Manual endpoint only."""
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Record):
     """No more audio follows: send the rest of the transcript, then close the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Record):
     """Change settings during a session, on both endpoints. What isn't named stays as it is (API docs: stt/languages).
 
     There is no answer but to a refusal: an `error` event, after which nothing has changed and the session goes on.
@@ -89,7 +85,7 @@ class Config:
     turn: TurnConfig = TurnConfig()
     language_hints: tuple[str, ...] | None = None
     keyterms: tuple[str, ...] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The members of the message."""
@@ -115,8 +111,7 @@ class Config:
 Command = Finalize | Close | Config
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Record):
     """One realtime endpoint.
 
     path            route
@@ -141,11 +136,12 @@ MANUAL = Endpoint(
     ("language", "min_volume", "max_silence_duration_secs"),
 )
 # This endpoint of the API has no language: only the local server takes one.
-AUTO = Endpoint("auto", "/stt/turns/websocket", {}, None, ("language", *(f"turn_{f.name}" for f in fields(TurnConfig))))
+AUTO = Endpoint(
+    "auto", "/stt/turns/websocket", {}, None, ("language", *(f"turn_{name}" for name in TurnConfig._fields))
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RealtimeOptions:
+class RealtimeOptions(Record):
     """The parameters of a realtime session. Some can change once the connection is open (`Config`).
 
     encoding                                 of the audio that is sent: one of ENCODINGS, always mono
@@ -183,8 +179,7 @@ class RealtimeOptions:
             raise UsageError(problem, hint=f"at most {MAX_KEYTERMS} terms and {MAX_KEYTERM_CHARS} characters together")
         if (problem := language_hints_problem(self.language_hints)) is not None:
             raise UsageError(problem, hint=f"at most {MAX_LANGUAGE_HINTS} base codes, such as pt, not pt-BR")
-        named = {f.name: getattr(self, f.name) for f in fields(self)}
-        named |= {f"turn_{name}": value for name, value in self.turn.to_dict().items()}
+        named = vars(self) | {f"turn_{name}": value for name, value in self.turn.to_dict().items()}
         pairs = [(name, named[name]) for name in ("model", "encoding", "sample_rate")]
         pairs += [(name, named[name]) for name in endpoint.options if named.get(name) is not None]
         pairs += [("language_hint", code) for code in self.language_hints]
@@ -237,8 +232,7 @@ class RealtimeOptions:
 
     def changed(self, config: Config) -> RealtimeOptions:
         """The parameters after a `config`, as a server sees them. ApiError 400 for values that it refuses."""
-        new = replace(
-            self,
+        new = self._replace(
             turn=self.turn.merged(config.turn),
             language_hints=self.language_hints if config.language_hints is None else config.language_hints,
             keyterms=self.keyterms if config.keyterms is None else config.keyterms,
@@ -291,7 +285,7 @@ def decode_config(endpoint: Endpoint, members: Mapping[str, Any]) -> Config:
         raise api_error(400, "Invalid config", "'turn' must be an object.")
     if turn and endpoint is MANUAL:
         raise api_error(400, "Invalid config", f"{endpoint.path} has no turn detection.")
-    if others := {name: value for name, value in turn.items() if name not in _TURN_FIELDS}:
+    if others := {name: value for name, value in turn.items() if name not in TurnConfig._fields}:
         extra["turn"] = others
     hints, keyterms = (_string_list(name, members.get(name)) for name in ("language_hints", "keyterms"))
     problems = {
@@ -306,7 +300,6 @@ def decode_config(endpoint: Endpoint, members: Mapping[str, Any]) -> Config:
 
 
 _CONFIG_FIELDS = ("turn", "language_hints", "keyterms")
-_TURN_FIELDS = tuple(f.name for f in fields(TurnConfig))
 
 
 def turn_order_problem(turn: TurnConfig, spell: Callable[[str], str] = str) -> str | None:
@@ -367,7 +360,7 @@ def _check_numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _turn_config(numbers: Mapping[str, float]) -> TurnConfig:
-    turn: dict[str, Any] = {f.name: numbers.get(f"turn_{f.name}") for f in fields(TurnConfig)}
+    turn: dict[str, Any] = {name: numbers.get(f"turn_{name}") for name in TurnConfig._fields}
     if turn["end_timeout_ms"] is not None:
         turn["end_timeout_ms"] = int(turn["end_timeout_ms"])
     return TurnConfig(**turn)

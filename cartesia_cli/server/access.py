@@ -13,7 +13,7 @@ import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -150,7 +150,7 @@ def error_response(error: ApiError, request_id: str | None = None) -> Response:
     request_id   None: a new one
     """
     request_id = request_id or str(uuid4())
-    body = replace(error_event(error), request_id=request_id)
+    body = error_event(error)._replace(request_id=request_id)
     extra = {"Retry-After": "1"} if error.status == 429 else {}
     headers = {"X-Request-Id": request_id, **extra}
     return Response(encode_error(body), error.status or 500, headers, "application/json")

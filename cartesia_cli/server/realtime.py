@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
@@ -114,9 +113,9 @@ class RealtimeEndpoint:
         async def send(event: Event) -> None:
             """Send an event, with the language of its text if that was to be detected."""
             if heard is not None and isinstance(event, TurnEnd):
-                event = replace(event, languages=(heard,))
+                event = event._replace(languages=(heard,))
             elif heard is not None and isinstance(event, Delta):
-                event = replace(event, languages=(heard,), language=None)
+                event = event._replace(languages=(heard,), language=None)
             await session.send(event)
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[TimeSpan | None]]:
@@ -170,7 +169,7 @@ class RealtimeSession:
 
     async def send(self, event: Event) -> None:
         """Send an event with the session's request id."""
-        await self._websocket.send_text(encode(replace(event, request_id=self._request_id)))
+        await self._websocket.send_text(encode(event._replace(request_id=self._request_id)))
 
     async def send_error(self, error: ApiError) -> None:
         """Send a refusal as an `error` event. The session stays open."""

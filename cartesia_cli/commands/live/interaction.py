@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from ...audio.input_check import InputMonitor
@@ -283,7 +283,7 @@ class KeyActions:
         self._limit_reported = False
         change = TurnConfig(end_threshold=new)
         if new >= LEGACY_EAGER_END_THRESHOLD and turn.eager_end_threshold is None:
-            change = replace(change, eager_end_threshold=eager)  # not every server uses the documented default
+            change = change._replace(eager_end_threshold=eager)  # not every server uses the documented default
         self._controls.send_command(Config(change))
         self._reporter.info(f"end threshold {new:g} (higher ends turns sooner)")
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,7 +165,7 @@ class LiveSession:
             patience = min(patience, SHARED_RECONNECT_SECONDS)
         async with connect(
             server.base_url, server.credential, config.endpoint,
-            replace(config.options, word_timestamps=self._requests_word_times()),
+            config.options._replace(word_timestamps=self._requests_word_times()),
             retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if is_reconnect else RetryPolicy(),
             on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
             api_version=server.api_version,
