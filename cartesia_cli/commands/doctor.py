@@ -23,24 +23,20 @@ cartesia-cli doctor microphone level --device Headset
 cartesia-cli doctor --profile work
 """
 
-Checks = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[CHECK...]", show_default=False, help="Only these checks, and those that they need."),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")]
-Device = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="Microphone to test: its number, or part of its name (see `devices`)."),
-]
-
 
 def doctor(
     context: typer.Context,
     reporter: Reporter,
     *,
-    checks: Checks = None,
-    offline: Offline = False,
-    device: Device = None,
+    checks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CHECK...]", show_default=False, help="Only these checks, and those that they need."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Microphone to test: its number, or part of its name (see `devices`)."),
+    ] = None,
     server: given.ServerOptions,
     format: given.ListFormat = "table",
 ) -> None:

@@ -41,23 +41,18 @@ def _only_stdin(value: str | None) -> str | None:
     return value
 
 
-WithKey = Annotated[
-    str | None,
-    typer.Option(metavar="-", callback=_only_stdin, help="Read the key from stdin instead of asking for it."),
-]
-Keyring = Annotated[
-    bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra keyring.")
-]
-NoCheck = Annotated[bool, typer.Option("--no-check", help="Store the key without asking the server.")]
-
-
 def login(
     context: typer.Context,
     reporter: Reporter,
     *,
-    with_key: WithKey = None,
-    keyring: Keyring = False,
-    no_check: NoCheck = False,
+    with_key: Annotated[
+        str | None,
+        typer.Option(metavar="-", callback=_only_stdin, help="Read the key from stdin instead of asking for it."),
+    ] = None,
+    keyring: Annotated[
+        bool, typer.Option("--keyring", help="Store the key in the system's keyring; needs the extra keyring.")
+    ] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Store the key without asking the server.")] = False,
     base_url: given.BaseUrl = None,
 ) -> None:
     """Store an API key, after the server has accepted it.

@@ -29,34 +29,30 @@ cartesia-cli stream-file meeting.wav --channel 2 -o meeting.srt -m ink-whisper
 arecord -f S16_LE -r 16000 -t raw | cartesia-cli stream-file - --encoding pcm_s16le --sample-rate 16000
 """
 
-File = Annotated[
-    str,
-    typer.Argument(metavar="FILE", show_default=False, help="A recording, or - for stdin."),
-]
-Finalize = Annotated[
-    Literal["vad", "none"] | None,
-    live_given.endpointing_option(help="What sends `finalize`: voice activity (vad), or only the end of the file. "
-                                       "Implies --mode manual."),
-]  # fmt: skip
-Speed = Annotated[
-    float,
-    live_given.stream_option(metavar="FACTOR", min=0.1, max=100, help="Playback speed: 2 is twice real time."),
-]
-Channel = Annotated[
-    int | None, live_given.stream_option(metavar="N", min=1, help="Only this channel; by default all are mixed.")
-]
-
 
 def stream_file(
     context: typer.Context,
     reporter: Reporter,
     *,
-    file: File,
+    file: Annotated[
+        str,
+        typer.Argument(metavar="FILE", show_default=False, help="A recording, or - for stdin."),
+    ],
     encoding: given.Encoding = None,
     sample_rate: given.SampleRate = None,
-    speed: Speed = 1.0,
-    channel: Channel = None,
-    finalize: Finalize = None,
+    speed: Annotated[
+        float,
+        live_given.stream_option(metavar="FACTOR", min=0.1, max=100, help="Playback speed: 2 is twice real time."),
+    ] = 1.0,
+    channel: Annotated[
+        int | None, live_given.stream_option(metavar="N", min=1, help="Only this channel; by default all are mixed.")
+    ] = None,
+    finalize: Annotated[
+        Literal["vad", "none"] | None,
+        live_given.endpointing_option(
+            help="What sends `finalize`: voice activity (vad), or only the end of the file. Implies --mode manual."
+        ),
+    ] = None,
     options: live_given.LiveOptions,
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
