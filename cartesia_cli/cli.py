@@ -132,10 +132,9 @@ def _show_version(wanted: bool) -> None:
 def _show_help_json(context: typer.Context, wanted: bool) -> None:
     if wanted:
         from .commands.help_json import describe_program
-        from .output.files import write_stdout
-        from .output.text_json import to_json
+        from .output.files import write_json
 
-        write_stdout(to_json(describe_program(context.command), 2))
+        write_json(describe_program(context.command))
         raise typer.Exit
 
 

@@ -159,15 +159,11 @@ def concurrency_limit(jobs: int | None, choice: BackendConfig, shards: int = 1) 
     jobs   what the user asks for, or None
     """
     if choice.base_url is None:
-        return ConcurrencyLimit(jobs or _default_local_jobs())
+        from ..server import capacity
+
+        return ConcurrencyLimit(jobs or min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine())))
     most, first = (MAX_CLOUD_JOBS, CLOUD_JOBS) if jobs is None else (jobs, jobs)
     return ConcurrencyLimit(max(1, most // shards), max(1, first // shards))
-
-
-def _default_local_jobs() -> int:
-    from ..server import capacity
-
-    return min(MAX_LOCAL_JOBS, capacity.max_workers(capacity.read_machine()))
 
 
 def open_cache(no_cache: bool, choice: BackendConfig, endpoint: str, reporter: Reporter) -> "Cache | None":
@@ -257,7 +253,8 @@ def _open_server(
     *,
     may_share: bool = True,
 ) -> Iterator[RunningServer]:
-    """The chosen server.
+    """The chosen server. For a local one, raises EngineError if the extra isn't installed, AuthError if a key would do
+    without it.
 
     load_engine   loads that of a local one
     may_share     whether the local one may be a `serve` of this user, with the same model
@@ -276,7 +273,13 @@ def _open_server(
             yield RunningServer(found.base_url, credential, local=True, found=found)
         return
     loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)
-    _import_from_server(choice, "whisper", "app", "runner")  # meanwhile: reading weights doesn't hold Python's lock
+    try:
+        local_extra.require_local_extra()  # meanwhile: reading weights doesn't hold Python's lock
+    except EngineError as error:
+        if not choice.reason:
+            raise
+        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
+        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
     import secrets  # start-up: requests to other servers don't need it
 
     from ..server import app, runner
@@ -291,19 +294,6 @@ def _open_server(
     )  # fmt: skip
     with runner.serve_in_background(app.create_app(engine, None, config)) as address:
         yield RunningServer(address, token, local=True)
-
-
-def _import_from_server(choice: BackendConfig, *modules: str) -> None:
-    """Import modules of `server`. Raises EngineError if the extra isn't installed, AuthError if a key would do without
-    it.
-    """
-    try:
-        local_extra.import_from_server(*modules)
-    except EngineError as error:
-        if not choice.reason:
-            raise
-        hint = f"run `cartesia-cli login` or set CARTESIA_API_KEY, or {local_extra.INSTALL_COMMAND}"
-        raise AuthError(f"no API key, and {error.message}", hint=hint) from error
 
 
 def report_engine(

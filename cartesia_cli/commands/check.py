@@ -70,6 +70,7 @@ def check(
 ) -> None:
     """Check subtitle files for long lines, wrong times, fast reading speed and syntax errors."""
     from ..output.files import write_json, write_stdout
+    from ..output.text_json import without_none
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
     from ..subtitles.unavoidable import mark_unavoidable
@@ -77,11 +78,9 @@ def check(
     rules = subtitle_options.rules() or STANDARD
     given = [name for name in subtitle_options.names() if getattr(subtitle_options, name) is not None]
     limits, unlimited = lint_rules(subtitle_options.subtitle_profile, rules, given)
-    words, found = _read_files(inputs, transcript)
-    unreadable = [error for error in found if isinstance(error, InputError)]
-    if len(found) == 1 and unreadable:
+    words, files, unreadable = _read_files(inputs, transcript)
+    if not files and len(unreadable) == 1:
         raise unreadable[0]
-    files = [item for item in found if not isinstance(item, InputError)]
     reports = [
         FileReport(source, subtitles, mark_unavoidable(lint(subtitles, limits), subtitles, rules, words))
         for source, subtitles in files
@@ -92,15 +91,15 @@ def check(
         reporter.error(error)
     if reporter.as_json:
         numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
-        document: dict[str, Any] = {
+        document = {
             "profile": subtitle_options.subtitle_profile or "netflix",
             "rules": numbers,
             "failed": failed,
+            "counts": _counts_to_dict(total),
+            "files": [_report_to_dict(report) for report in reports],
+            "unreadable": [error.message for error in unreadable] or None,
         }
-        document |= {"counts": _counts_to_dict(total), "files": [_report_to_dict(report) for report in reports]}
-        if unreadable:
-            document["unreadable"] = [error.message for error in unreadable]
-        write_json(document)
+        write_json(without_none(document))
     else:
         write_stdout("".join(line for report in reports for line in _format_findings(report)))
         for report in reports:
@@ -111,8 +110,8 @@ def check(
 
 def _read_files(
     inputs: list[str], transcript: str | None
-) -> tuple[tuple[Word, ...], list[tuple[str, SubtitleFile] | InputError]]:
-    """The words of the transcript, if there is one, and each subtitle file with its name, or the error of reading it.
+) -> tuple[tuple[Word, ...], list[tuple[str, SubtitleFile]], list[InputError]]:
+    """The words of the transcript, if there is one, the subtitle files with their names, and why others can't be read.
 
     Raises InputError for a transcript that can't be read.
     """
@@ -126,13 +125,14 @@ def _read_files(
         raise folder_error(transcript)
     with spool_stdin(named, "a file") as spooled:
         words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
-        files: list[tuple[str, SubtitleFile] | InputError] = []
+        files: list[tuple[str, SubtitleFile]] = []
+        unreadable: list[InputError] = []
         for item in find_files(inputs, spooled):
             try:
                 files.append(_read_subtitles(item))
             except InputError as error:
-                files.append(error)
-        return words, files
+                unreadable.append(error)
+        return words, files, unreadable
 
 
 def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:

@@ -120,17 +120,20 @@ def _lines(check: "Check", result: "CheckResult", width: int) -> str:
 
 def _document(results: "Sequence[tuple[Check, CheckResult]]", counts: Counter[Any]) -> dict[str, Any]:
     from .. import __version__
+    from ..output.text_json import without_none
     from .diagnosis import State
 
     rows = []
     for check, result in results:
-        row: dict[str, Any] = {
+        row = {
             "check": check.name,
             "title": check.title,
             "state": str(result.state),
             "summary": result.summary,
+            "advice": result.advice,
+            "also": [also._asdict() for also in result.also] or None,
+            "seconds": round(result.seconds, 3),
+            "facts": dict(result.facts),
         }
-        row |= {} if result.advice is None else {"advice": result.advice}
-        row |= {"also": [also._asdict() for also in result.also]} if result.also else {}
-        rows.append({**row, "seconds": round(result.seconds, 3), "facts": dict(result.facts)})
+        rows.append(without_none(row))
     return {"version": __version__, "counts": {str(state): counts[state] for state in State}, "checks": rows}

@@ -119,14 +119,13 @@ def _languages(codes: tuple[str, ...]) -> str:
 
 def _document(listing: ModelListing) -> dict[str, Any]:
     """The list, for JSON. Members that aren't known are left out."""
-    facts: dict[str, Any] = {"source": listing.source, "server": listing.server, "as_of": listing.as_of}
+    from ..output.text_json import without_none
+
     rows = [
-        {"id": model.id}
-        | ({"modes": list(model.modes)} if model.modes else {})
-        | ({"languages": list(model.languages)} if model.languages else {})
+        without_none({"id": model.id, "modes": model.modes or None, "languages": model.languages or None})
         for model in listing.models
     ]
-    return {name: fact for name, fact in facts.items() if fact is not None} | {"models": rows}
+    return without_none({"source": listing.source, "server": listing.server, "as_of": listing.as_of, "models": rows})
 
 
 def _day(at: float) -> str:
