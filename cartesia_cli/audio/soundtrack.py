@@ -35,7 +35,7 @@ from .decoders import (
 from .encoders import new_flac_file
 from .files import decode_file
 from .pcm import RATE
-from .probing import MediaInfo, display_name, probe
+from .probing import MediaInfo, UploadEstimate, display_name, probe
 from .probing.bounded_reader import open_regular_file
 
 if TYPE_CHECKING:
@@ -102,22 +102,6 @@ class Soundtrack:
     path: Path
     media: MediaInfo
     video: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SoundtrackEstimate:
-    """What is known of a soundtrack before it is extracted.
-
-    bytes       None if unknown
-    exact       whether `bytes` are those of all packets, to which the file adds about 1 %; otherwise it is a guess
-    extension   of the file
-    duration    seconds; None if unknown
-    """
-
-    bytes: int | None
-    exact: bool
-    extension: str
-    duration: float | None
 
 
 class _SampleClock:
@@ -236,7 +220,7 @@ def warn_of_tracks(path: Path, warn: Warn) -> None:
         choose_track(container, name, warn)
 
 
-def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
+def estimate_soundtrack(path: Path, media: MediaInfo) -> UploadEstimate:
     """What `extract_soundtrack` would write. `media`: of the recording. Raises InputError if it has no audio track."""
     import av
 
@@ -252,19 +236,23 @@ def estimate_soundtrack(path: Path, media: MediaInfo) -> SoundtrackEstimate:
             count, is_whole = 0, True
             if len(track.index_entries) == track.frames > 0:
                 sizes = [entry.size for entry in track.index_entries if entry.pos + entry.size <= size]
-                return SoundtrackEstimate(sum(sizes), len(sizes) == track.frames, copy_format.extension, duration)
+                return UploadEstimate(sum(sizes), len(sizes) == track.frames, duration, copy_format.extension)
             try:
                 for packet in read_packets(container):
                     count += packet.size if packet.stream.index == track.index else 0
                     if (read := file.tell()) >= ESTIMATE_BYTES:
-                        return SoundtrackEstimate(count * size // read, False, copy_format.extension, duration)
+                        return UploadEstimate(count * size // read, False, duration, copy_format.extension)
             except av.FFmpegError:
                 is_whole = False  # what comes before the damage is copied
             if count:
-                return SoundtrackEstimate(count, is_whole, copy_format.extension, duration)
-    return SoundtrackEstimate(
-        None if duration is None else int(duration * FLAC_BYTES_PER_SECOND), False, ".flac", duration
-    )
+                return UploadEstimate(count, is_whole, duration, copy_format.extension)
+    return estimate_flac(duration)
+
+
+def estimate_flac(duration: float | None) -> UploadEstimate:
+    """A recording that is decoded to FLAC. `duration`: in seconds, if it is known."""
+    size = None if duration is None else int(duration * FLAC_BYTES_PER_SECOND)
+    return UploadEstimate(size, False, duration, ".flac")
 
 
 def _copy_format(track: AudioStream) -> CopyFormat | None:

@@ -152,7 +152,7 @@ def eval(
     """Measure word error rates of models and endpoints, and fail if they exceed a limit."""
     from ..evaluation import load_normalizer
     from .eval_report import Gates, build_report, check_baseline, check_gates, load_baseline
-    from .eval_run import EvalConfig, EvalRun
+    from .eval_run import EvalConfig, SystemResults, run_systems
 
     normalizer = load_normalizer(language)
     modes = parse_modes(compare)
@@ -176,19 +176,19 @@ def eval(
         reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
     reporter.info(_describe(recordings, systems, config))
 
-    run = EvalRun(systems, recordings, config, reporter)
+    results = [SystemResults(system) for system in systems]
     stopped: CliError | Interrupted | None = None
     try:
-        run.run()
+        run_systems(results, recordings, config, reporter)
     except (CliError, Interrupted) as error:
         stopped = error
-    report = build_report(recordings, run.results, config, normalizer, complete=stopped is None)
+    report = build_report(recordings, results, config, normalizer, complete=stopped is None)
     if unusable:
         report["unusable"] = [error.message for error in unusable]
     if stopped is not None and not any("hypothesis" in row for row in report["rows"]):
         raise stopped
     if stopped is None and len(report["rows"]) == 1 and "error" in report["rows"][0]:
-        raise next(outcome.error for outcome in run.results[0].outcomes.values() if outcome.error)
+        raise next(outcome.error for outcome in results[0].outcomes.values() if outcome.error)
     if stopped is None:
         report["gates"] = check_gates(report, gates)
     _write(report, files, format, worst, reporter, force=force)

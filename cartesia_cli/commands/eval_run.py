@@ -336,81 +336,72 @@ def _session_options(system: System, config: EvalConfig) -> SessionOptions:
     )
 
 
-class EvalRun:
-    """Runs the systems over the recordings. `results` can be read at any time, also after an interruption."""
+def run_systems(
+    results: Sequence[SystemResults], recordings: Sequence[EvalRecording], config: EvalConfig, reporter: Reporter
+) -> None:
+    """Run the systems over the recordings, and fill in their results, which are there after an interruption, too.
+    Recordings that fail are reported, unless there is only one for one system. Raises CliError for a failure that all
+    others would share; raises Interrupted after Ctrl-C.
+    """
+    each = len(recordings)
+    with (
+        Workspace(config.retries, reporter.info, config.timeout) as workspace,
+        reporter.batch_progress(local=config.local) as progress,
+    ):
+        for recording in [*recordings] * len(results):
+            progress.found(1, recording.job.seconds)
+        progress.all_found()
+        shared = Shared(config, workspace, progress, reporter)
+        for place, one in enumerate(results):
+            _run_system(one, recordings, shared, first_key=place * each, is_alone=each * len(results) == 1)
 
-    def __init__(
-        self, systems: Sequence[System], recordings: Sequence[EvalRecording], config: EvalConfig, reporter: Reporter
-    ) -> None:
-        self._recordings, self._config, self._reporter = recordings, config, reporter
-        self.results = [SystemResults(system) for system in systems]
 
-    def run(self) -> None:
-        """Run all systems. Recordings that fail are reported, unless there is only one for one system. Raises CliError
-        for a failure that all others would share; raises Interrupted after Ctrl-C.
-        """
-        config, reporter = self._config, self._reporter
-        with (
-            Workspace(config.retries, reporter.info, config.timeout) as workspace,
-            reporter.batch_progress(local=config.local) as progress,
-        ):
-            for _ in self.results:
-                for recording in self._recordings:
-                    progress.found(1, recording.job.seconds)
-            progress.all_found()
-            shared = Shared(config, workspace, progress, reporter)
-            for place, results in enumerate(self.results):
-                system, limit = results.system, config.limit(results.system)
-                with ExitStack() as stack:
-                    transcriber: Transcriber = (
-                        LiveTranscriber(system, shared, stack)
-                        if system.is_live
-                        else BatchTranscriber(system, limit, shared, stack)
-                    )
-                    self._run_system(place, results, transcriber, limit, progress)
+def _run_system(
+    results: SystemResults, recordings: Sequence[EvalRecording], shared: Shared, *, first_key: int, is_alone: bool
+) -> None:
+    """Run one system.
 
-    def _run_system(
-        self,
-        place: int,
-        results: SystemResults,
-        transcriber: Transcriber,
-        limit: ConcurrencyLimit,
-        progress: BatchObserver,
-    ) -> None:
-        left, lock = iter(enumerate(self._recordings)), Lock()
-        stopped: list[BaseException] = []
+    first_key   key of the first recording for the progress; the others follow
+    is_alone    whether the caller reports what fails
+    """
+    system, progress, limit = results.system, shared.observer, shared.config.limit(results.system)
+    left, lock = iter(enumerate(recordings)), Lock()
+    stopped: list[BaseException] = []
 
-        def work() -> None:
-            while not stopped:
-                with lock:
-                    numbered = next(left, None)
-                if numbered is None:
-                    return
-                number, recording = numbered
-                key = place * len(self._recordings) + number
-                progress.started(key, f"{recording.job.input.relative_path.name} ({results.system.name})",
-                                 recording.job.seconds)  # fmt: skip
-                try:
-                    results.outcomes[number] = transcriber.transcribe(key, recording.job)
-                except CliError as error:
-                    progress.failed(key)
-                    results.outcomes[number] = Outcome(error=error, seconds=recording.job.seconds)
-                    if is_account_error(error):
-                        stopped.append(error)
-                        transcriber.stop()
-                    elif len(self._recordings) * len(self.results) > 1:  # otherwise the caller raises it
-                        self._reporter.error(error)
-                except BaseException as error:  # Stopped, too
-                    progress.failed(key, given_up=True)
+    def work() -> None:
+        while not stopped:
+            with lock:
+                numbered = next(left, None)
+            if numbered is None:
+                return
+            number, recording = numbered
+            key, item, seconds = first_key + number, recording.job.input, recording.job.seconds
+            progress.started(key, f"{item.relative_path.name} ({system.name})", seconds)
+            try:
+                results.outcomes[number] = transcriber.transcribe(key, recording.job)
+            except CliError as error:
+                progress.failed(key)
+                results.outcomes[number] = Outcome(error=error, seconds=seconds)
+                if is_account_error(error):
                     stopped.append(error)
+                    transcriber.stop()
+                elif not is_alone:
+                    shared.reporter.error(error)
+            except BaseException as error:  # Stopped, too
+                progress.failed(key, given_up=True)
+                stopped.append(error)
 
-        def stop() -> Set[int]:
-            stopped.append(Stopped())
-            return transcriber.stop()
+    def stop() -> Set[int]:
+        stopped.append(Stopped())
+        return transcriber.stop()
 
+    with ExitStack() as stack:
+        transcriber: Transcriber = (
+            LiveTranscriber(system, shared, stack) if system.is_live else BatchTranscriber(system, limit, shared, stack)
+        )
         began = time.monotonic()
         try:
-            run_in_threads(work, limit, len(self._recordings), self._reporter, is_over=lambda: bool(stopped), stop=stop)
+            run_in_threads(work, limit, len(recordings), shared.reporter, is_over=lambda: bool(stopped), stop=stop)
         finally:
             results.elapsed = max(0.0, time.monotonic() - began - transcriber.opening_seconds)
         if failure := next((error for error in stopped if not isinstance(error, Stopped)), None):

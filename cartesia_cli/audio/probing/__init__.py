@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from ...errors import InputError
 from ...protocol.constants import ENCODINGS
+from ...record import Record
 from .bounded_reader import (
     SIGNATURE_BYTES,
     BoundedReader,
@@ -60,6 +61,21 @@ class MediaInfo(NamedTuple):
     def is_plain_audio(self) -> bool:
         """Whether the API documents that it accepts this container, and there are no pictures in it."""
         return self.documented and not self.video
+
+
+class UploadEstimate(Record):
+    """What is known of a file before it is uploaded, and perhaps made for that.
+
+    bytes       None if unknown
+    exact       whether that is certain to about 1 %
+    duration    seconds; None if unknown
+    extension   of a file that would be made of a recording; None: the recording itself would be uploaded
+    """
+
+    bytes: int | None
+    exact: bool
+    duration: float | None
+    extension: str | None = None
 
 
 def probe(path: Path, name: str | None = None) -> MediaInfo:

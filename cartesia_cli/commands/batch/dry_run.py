@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...audio.probing import UploadEstimate
 from ...errors import CliError
 from ...output.console import Reporter
 from ...output.files import write_json, write_stdout
@@ -18,7 +19,7 @@ from .config import BatchConfig
 from .job import Job
 from .plan import BatchPlan
 from .transcriber import look_up
-from .upload_audio import UploadEstimate, estimate_upload
+from .upload_audio import estimate_upload
 from .workspace import Workspace
 
 

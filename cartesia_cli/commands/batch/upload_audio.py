@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ...audio.probing import EXTENSIONS, FORMATS, MediaInfo, display_name, probe
+from ...audio.probing import EXTENSIONS, FORMATS, MediaInfo, UploadEstimate, display_name, probe
 from ...client import Upload
 from ...errors import InputError
 from ...output.console import Reporter
@@ -34,21 +34,6 @@ class PreparedUpload(Record):
 
     upload: Upload
     media: MediaInfo
-
-
-class UploadEstimate(Record):
-    """What would be uploaded.
-
-    bytes       None if unknown
-    exact       whether that is certain to about 1 %
-    duration    seconds; None if unknown
-    extension   of the file that would be made of the recording; None: the recording itself would be uploaded
-    """
-
-    bytes: int | None
-    exact: bool
-    duration: float | None
-    extension: str | None = None
 
 
 @contextmanager
@@ -77,17 +62,15 @@ def estimate_upload(job: Job, *, local: bool) -> UploadEstimate:
     item, media = job.input, job.media
     assert media is not None
     if item.time_range is not None:
-        from ...audio.soundtrack import FLAC_BYTES_PER_SECOND
+        from ...audio.soundtrack import estimate_flac
 
-        size = None if media.duration is None else int(media.duration * FLAC_BYTES_PER_SECOND)
-        return UploadEstimate(size, False, media.duration, ".flac")
+        return estimate_flac(media.duration)
     if local or media.is_plain_audio:
         return UploadEstimate(media.bytes, True, media.duration)
     from ...audio.soundtrack import estimate_soundtrack
 
     with named_errors(item):
-        found = estimate_soundtrack(item.path, media)
-    return UploadEstimate(found.bytes, found.exact, found.duration, found.extension)
+        return estimate_soundtrack(item.path, media)
 
 
 def with_sound_start(job: Job) -> Job:
