@@ -91,8 +91,13 @@ def main(arguments: list[str]) -> int:
     reporter = Reporter()
     reporter.help_requested = not {"-h", "--help"}.isdisjoint(arguments)
     stops: list[Exit] = []
-    for number, code in ((signal.SIGINT, Exit.INTERRUPTED), (signal.SIGTERM, Exit.TERMINATED)):
-        signal.signal(number, _interrupting(code, stops))
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        stops.append(Exit(128 + number))
+        raise Interrupted(stops[-1])
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     sys.unraisablehook = threading.excepthook = _unraisable_hook(reporter)
     arguments = _expand_aliases(arguments)
     _, named, _ = split_at_command(arguments)
@@ -200,14 +205,6 @@ def _is_names(argument: str) -> bool:
 def _is_list(value: str) -> bool:
     """Whether the value of `--from`, which selects words by their time, is a list of inputs instead."""
     return value == "-" or (not value.replace(".", "", 1).isdecimal() and os.path.isfile(value))
-
-
-def _interrupting(code: Exit, stops: list[Exit]) -> Any:
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        stops.append(code)
-        raise Interrupted(code)
-
-    return interrupt
 
 
 def _unraisable_hook(reporter: Reporter) -> Callable[[Any], None]:

@@ -15,7 +15,7 @@ from functools import cache, partial
 from itertools import chain, count
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..audio.pcm import RATE
 from ..client import ConcurrencyLimit, is_account_error
@@ -154,25 +154,6 @@ class EvalConfig:
         return ConcurrencyLimit(self.jobs or (1 if self.local else backend.CLOUD_JOBS))
 
 
-class Transcriber(Protocol):
-    """Transcribes recordings with one system, several at once.
-
-    opening_seconds   how long it took meanwhile to load an engine, or to connect
-    """
-
-    opening_seconds: float
-
-    def transcribe(self, number: int, job: Job) -> Outcome:
-        """Transcribe a recording. Raises CliError if that fails; raises Stopped after `stop`. `number`: its key for the
-        progress.
-        """
-
-    def stop(self) -> Set[int]:
-        """Give up what isn't sent. Returns the numbers of the recordings that are, and will be paid for, until they are
-        done.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class Shared:
     """What the transcribers of a run have in common."""
@@ -184,8 +165,10 @@ class Shared:
 
 
 class BatchTranscriber:
-    """Transcribes at the batch endpoint, as `transcribe` does (a Transcriber). Connects, or loads an engine, when the
-    first recording isn't in the cache; `stack` closes it.
+    """Transcribes recordings at the batch endpoint, as `transcribe` does, several at once. Connects, or loads an
+    engine, when the first one isn't in the cache; `stack` closes it.
+
+    opening_seconds   how long that took
     """
 
     def __init__(self, system: System, limit: ConcurrencyLimit, shared: Shared, stack: ExitStack) -> None:
@@ -214,6 +197,9 @@ class BatchTranscriber:
         )
 
     def transcribe(self, number: int, job: Job) -> Outcome:
+        """Transcribe a recording. Raises CliError if that fails; raises Stopped after `stop`. `number`: its key for the
+        progress.
+        """
         try:
             with self._transcriber.transcribed(number, job) as done:
                 return Outcome(
@@ -226,14 +212,17 @@ class BatchTranscriber:
             self._transcriber.billable_jobs.discard(number)
 
     def stop(self) -> Set[int]:
+        """Give up what isn't sent. Returns the numbers of the recordings that are, and will be paid for, until they are
+        done.
+        """
         sent = self._transcriber.stop(aborts_uploads=True)
         self._limit.close()
         return sent
 
 
 class LiveTranscriber:
-    """Replays recordings into a realtime endpoint, as `stream-file` does (a Transcriber). Loads an engine at once if it
-    is on this machine; `stack` closes it.
+    """The same for a realtime endpoint: replays recordings, as `stream-file` does. Loads an engine at once if it is on
+    this machine; `stack` closes it.
     """
 
     opening_seconds = 0.0
@@ -396,7 +385,7 @@ def _run_system(
         return transcriber.stop()
 
     with ExitStack() as stack:
-        transcriber: Transcriber = (
+        transcriber: BatchTranscriber | LiveTranscriber = (
             LiveTranscriber(system, shared, stack) if system.is_live else BatchTranscriber(system, limit, shared, stack)
         )
         began = time.monotonic()

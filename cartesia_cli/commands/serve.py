@@ -129,17 +129,12 @@ def serve(
         write_stdout(f"export CARTESIA_API_KEY={key}\n")
     reporter.info(f"{name} listens on {url}; Ctrl-C stops it")
     if is_open:
-        reporter.info(
-            f"other machines reach it over plain http at {_public_address(bound)}, port {listener.getsockname()[1]}"
-        )
+        address = "the address of this machine" if bound in ("0.0.0.0", "::") else bound
+        reporter.info(f"other machines reach it over plain http at {address}, port {listener.getsockname()[1]}")
     with suppress(Interrupted), _announced(server, config, local_model):  # Ctrl-C may come before the server's handler
         runner.serve(server, [listener] if loopback is None else [listener, loopback])
     if not runner.close_engines(server):
         os._exit(0)  # the engine may be busy for minutes with work whose result isn't needed any more
-
-
-def _public_address(bound: str) -> str:
-    return "the address of this machine" if bound in ("0.0.0.0", "::") else bound
 
 
 def parse_origin(text: str) -> str:

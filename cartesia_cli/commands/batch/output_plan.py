@@ -9,9 +9,8 @@ import os
 import stat
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from ...errors import OutputError, UsageError
 from ...output import CONCATENABLE, EXTENSIONS, FORMATS, extension
@@ -25,11 +24,8 @@ Targets = dict[str, Path | None]
 """The results of one input: format to file, None for stdout."""
 
 
-class FindOwner(Protocol):
-    """Finds whose results have a path, whatever their suffixes: one of these inputs, something else, or None."""
-
-    def __call__(self, stem: Path, inputs: Sequence[Input], /) -> object: ...
-
+FindOwner = Callable[[Path, Sequence[Input]], object]
+"""Finds whose results have a path, whatever their suffixes: one of the inputs, something else, or None."""
 
 FOLDER_HINT = (
     "transcribe them into different folders, or name the folder that both are in as the input: "
