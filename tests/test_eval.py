@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from cartesia_cli.commands.eval_report import Gates, check_baseline, check_gates
+from cartesia_cli.commands.eval_options import GateOptions
+from cartesia_cli.commands.eval_report import check_baseline, check_gates
 from tests import speech
 from tests.conftest import Run
 from tests.fault_server import KEY, SOON, Exchange, FaultServer, answers, fine, refuses
@@ -371,7 +372,7 @@ def test_only_system_that_is_compared_with_the_first_has_that_of_a_baseline_what
     report = {"reference": "auto ink-2", "systems": systems, "rows": [row("manual ink-2", 2)]}
     baseline = {"systems": [{"system": "manual ink-preview"}], "rows": [row("manual ink-preview", 1)]}
     check_baseline(baseline, ["manual ink-2"], ["talk.wav"])
-    (gate,) = check_gates(report, Gates(baseline=baseline, max_regression=0.25))
+    (gate,) = check_gates(report, GateOptions(max_regression=0.25), baseline)
     assert (gate["value"], gate["passed"]) == (0.25, True)
 
 

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ..errors import CliError, Exit, GateError, InputError, Interrupted, UsageError
 from ..output.console import Reporter
-from . import options as given
-from .batch.options import MAX_JOBS
-from .batch.output_options import Force, output_option
-from .live import options as live_given
+from .eval_options import EvalOptions, Mode, parse_modes, report_formats
+from .live.options import SessionOptions
 
 if TYPE_CHECKING:  # --help does without
     from .backend import BackendConfig
     from .batch.inputs import Input
     from .eval_report import Report
-    from .eval_run import EvalConfig, EvalRecording, Mode, System
+    from .eval_run import EvalConfig, EvalRecording, System
 
 EXAMPLES = """
 cartesia-cli eval test-set.jsonl
@@ -33,9 +30,6 @@ cartesia-cli eval talk.wav --compare auto,manual
 cartesia-cli eval recordings/ -l de --local --local-model base -o eval.html
 cartesia-cli eval test-set.jsonl --max-wer 0.08 --baseline eval.json --max-regression 0.01
 """
-
-FORMATS = {".json": "json", ".csv": "csv", ".html": "html", ".htm": "html", ".txt": "table"}
-"""Suffix of an output file to its format."""
 
 MODE_MODELS = {"batch": "ink-whisper", "auto": "ink-2", "manual": "ink-2"}
 """The model of each mode if none is named."""
@@ -46,133 +40,31 @@ TEXT_FIELDS = ("text", "transcription", "sentence")
 REFERENCE_SUFFIX = ".txt"
 MAX_REFERENCE_BYTES = 16 << 20
 
-gate_option = partial(typer.Option, rich_help_panel="Gates")
-compare_option = partial(typer.Option, rich_help_panel="What is compared")
 
-
-def parse_modes(text: str) -> list[Mode]:
-    """The modes that --compare names, each once. Raises UsageError for others."""
-    from .eval_run import Mode
-
-    modes: list[Mode] = []
-    for name in text.split(","):
-        mode = next((known for known in get_args(Mode) if known == name.strip().lower()), None)
-        if mode is None:
-            raise UsageError(f"--compare {text}: {name.strip()!r} is not a mode", hint="modes: batch, auto, manual")
-        if mode not in modes:
-            modes.append(mode)
-    return modes
-
-
-def report_formats(files: Iterable[Path]) -> dict[Path, str]:
-    """The files with the formats that their suffixes imply. Raises UsageError for one that implies none."""
-    formats = {file: FORMATS.get(file.suffix.lower(), "") for file in files}
-    if unknown := next((file for file, format in formats.items() if not format), None):
-        raise UsageError(f"{unknown}: a report is {', '.join(FORMATS)}", hint="name a file with such a suffix")
-    return formats
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT...", show_default=False,
-                   help="Manifests with texts; or recordings, folders or quoted globs, with talk.txt beside talk.wav."),
-]  # fmt: skip
-Compare = Annotated[
-    str,
-    compare_option(metavar="MODE,...", callback=given.checked_by(parse_modes),
-                   help="Endpoints to compare: batch, and auto and manual, which replay recordings in real time."),
-]  # fmt: skip
-Models = Annotated[
-    list[str] | None,
-    compare_option("--model", "-m", metavar="MODEL", callback=given.check_model,
-                   help="Model to evaluate (repeatable); by default ink-whisper for batch, ink-2 for live."),
-]  # fmt: skip
-OutputFormat = Annotated[
-    Literal["table", "json", "csv", "html"], output_option("--format", "-f", help="Format on stdout.")
-]
-OutputFiles = Annotated[
-    list[Path] | None,
-    output_option("--output", "-o", metavar="FILE", readable=False, callback=given.checked_by(report_formats),
-                  help="Also write the report to this file: .json, .csv, .html or .txt (repeatable)."),
-]  # fmt: skip
-Worst = Annotated[int, output_option(metavar="N", min=0, help="Show the differences in the N worst recordings.")]
-MaxWer = Annotated[
-    float | None,
-    gate_option(metavar="RATE", min=0, help="Fail if a word error rate is higher, such as 0.08."),
-]
-MaxCer = Annotated[
-    float | None,
-    gate_option(metavar="RATE", min=0, help="Fail if a character error rate is higher."),
-]
-Baseline = Annotated[
-    Path | None, gate_option(metavar="FILE", help="JSON of an earlier evaluation, for --max-regression.")
-]
-MaxRegression = Annotated[
-    float | None,
-    gate_option(metavar="RATE", min=0,
-                help="Fail if a word error rate exceeds that of the baseline by more, such as 0.01."),
-]  # fmt: skip
-Jobs = Annotated[
-    int | None,
-    given.backend_option("--jobs", "-j", metavar="N", min=1, max=MAX_JOBS,
-                         help="Recordings at once; by default as `transcribe`, and one live session on this machine."),
-]  # fmt: skip
-Speed = Annotated[
-    float,
-    given.backend_option(metavar="FACTOR", min=0.1, max=100,
-                         help="Playback speed of live sessions: 2 is twice real time; then no latencies are measured."),
-]  # fmt: skip
-
-
-def eval(
-    context: typer.Context,
-    reporter: Reporter,
-    *,
-    inputs: Inputs,
-    compare: Compare = "batch",
-    model: Models = None,
-    language: given.Language = None,
-    keyterm: live_given.Keyterm = None,
-    keyterms: live_given.Keyterms = None,
-    max_wer: MaxWer = None,
-    max_cer: MaxCer = None,
-    baseline: Baseline = None,
-    max_regression: MaxRegression = None,
-    format: OutputFormat = "table",
-    output: OutputFiles = None,
-    force: Force = False,
-    worst: Worst = 3,
-    backend_options: given.BackendOptions,
-    jobs: Jobs = None,
-    speed: Speed = 1.0,
-    timeout: given.Timeout = None,
-    retries: given.Retries = None,
-    no_cache: given.NoCache = False,
-) -> None:
+def eval(context: typer.Context, reporter: Reporter, *, options: EvalOptions) -> None:
     """Measure word error rates of models and endpoints, and fail if they exceed a limit."""
     from ..evaluation import load_normalizer
-    from .eval_report import Gates, build_report, check_baseline, check_gates, load_baseline
+    from .eval_report import build_report, check_baseline, check_gates, load_baseline
     from .eval_run import EvalConfig, SystemResults, run_systems
 
+    language, sending, baseline = options.language, options.sending, options.gates.baseline
     normalizer = load_normalizer(language)
-    modes = parse_modes(compare)
     former = None if baseline is None else load_baseline(_read_text(baseline), str(baseline), normalizer)
-    gates = Gates(max_wer, max_cer, former, max_regression)
-    files = _check_files(output or (), [*inputs, *([] if keyterms is None else [str(keyterms)])], force=force)
-    choice = backend_options.resolve(context, reporter)
-    systems = _systems(modes, model, _local_models(backend_options.local_model))
+    files = _check_files(options)
+    choice = options.backend.resolve(context, reporter)
+    systems = _systems(parse_modes(options.compare), options.model, _local_models(options.backend.local_model))
     if choice.base_url is None:
         systems = _local_systems(systems, choice, language)
-    terms = live_given.SessionOptions(keyterm=keyterm, keyterms=keyterms).all_keyterms()
-    config = EvalConfig(choice, language, terms, jobs, speed, timeout, retries, no_cache)
-    recordings, unusable = _find_recordings(inputs, len(systems), reporter)
+    terms = SessionOptions(keyterm=options.keyterm, keyterms=options.keyterms).all_keyterms()
+    config = EvalConfig(choice, language, terms, sending)
+    recordings, unusable = _find_recordings(options.inputs, len(systems), reporter)
     _check_references(files, recordings)
     if former is not None:
         compared = systems if any(recording.reference is not None for recording in recordings) else systems[1:]
         check_baseline(former, [system.name for system in compared], [recording.source for recording in recordings])
     if choice.reason:
         reporter.info(choice.reason)
-    if speed != 1.0 and not config.local and any(system.is_live for system in systems):
+    if sending.speed != 1.0 and not config.local and any(system.is_live for system in systems):
         reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
     reporter.info(_describe(recordings, systems, config))
 
@@ -190,8 +82,8 @@ def eval(
     if stopped is None and len(report["rows"]) == 1 and "error" in report["rows"][0]:
         raise next(outcome.error for outcome in results[0].outcomes.values() if outcome.error)
     if stopped is None:
-        report["gates"] = check_gates(report, gates)
-    _write(report, files, format, worst, reporter, force=force)
+        report["gates"] = check_gates(report, options.gates, former)
+    _write(report, files, options, reporter)
     if stopped is not None:
         done = f"{len(report['rows'])} of {len(recordings) * len(systems)}"
         reporter.warn(f"stopped: {done} transcripts are in the report; gates are not checked")
@@ -347,8 +239,8 @@ def _describe(recordings: Sequence[EvalRecording], systems: Sequence[System], co
     sentence = f"{count}, {clock_time(seconds)} of audio: {', '.join(system.name for system in systems)}"
     if live := [system for system in systems if system.is_live]:
         jobs = min(config.limit(live[0]).value, len(recordings))
-        needed = len(live) * seconds / (jobs * config.speed)
-        pace = "in real time" if config.speed == 1.0 else f"at {config.speed:g} times real time"
+        needed = len(live) * seconds / (jobs * config.sending.speed)
+        pace = "in real time" if config.sending.speed == 1.0 else f"at {config.sending.speed:g} times real time"
         sentence += f"; live sessions replay them {pace}, which takes about {clock_time(needed)}"
     return sentence
 
@@ -356,15 +248,16 @@ def _describe(recordings: Sequence[EvalRecording], systems: Sequence[System], co
 # The report ------------------------------------------------------------------------------------------------
 
 
-def _check_files(files: Sequence[Path], inputs: Sequence[str], *, force: bool) -> dict[Path, str]:
+def _check_files(options: EvalOptions) -> dict[Path, str]:
     """The output files with their formats. Raises UsageError for one that can't be written or is read."""
     from .batch.output_checks import check_output
     from .batch.output_plan import check_distinct
 
+    files = options.output or ()
     formats = report_formats(files)
-    check_distinct(files, inputs)
+    check_distinct(files, [*options.inputs, options.keyterms])
     for file in files:
-        check_output(file, force=force)
+        check_output(file, force=options.force)
     return formats
 
 
@@ -377,17 +270,17 @@ def _check_references(files: Iterable[Path], recordings: Sequence[EvalRecording]
         check_distinct(reports, (item.path.with_suffix(REFERENCE_SUFFIX) for item in items if item.origin is None))
 
 
-def _write(report: Report, files: dict[Path, str], format: str, worst: int, reporter: Reporter, *, force: bool) -> None:
+def _write(report: Report, files: dict[Path, str], options: EvalOptions, reporter: Reporter) -> None:
     """Write the report to its files, then to stdout. OutputError, after all of them, if any can't be written."""
     from ..output.files import write_stdout
     from .batch.output_options import terminal_width
     from .batch.result_file import combine_errors, write_result
 
     failures = [
-        write_result(_render(report, one, worst, None), file, reporter, label=True, replaces=force)
+        write_result(_render(report, one, options.worst, None), file, reporter, label=True, replaces=options.force)
         for file, one in files.items()
     ]
-    write_stdout(_render(report, format, worst, terminal_width()))
+    write_stdout(_render(report, options.format, options.worst, terminal_width()))
     if failure := combine_errors(failures):
         raise failure
 

@@ -6,33 +6,18 @@ All other formats are made of this report, and gates are decided by it. What is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
 from ..evaluation import ErrorCounts, Normalizer, compare, confidence_interval, total
 from ..session.latency import Percentiles
+from .eval_options import GateOptions
 from .eval_run import EvalConfig, EvalRecording, Outcome, SystemResults
 
 REFERENCE_TEXT = "text"
 """Value of `reference` in the report if transcripts are compared with what was said, not with another system."""
 
 Report = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Gates:
-    """Limits that every system has to keep.
-
-    max_wer, max_cer   error rates; None: any
-    baseline           the report of an earlier evaluation, or None
-    max_regression     by how much the word error rate may exceed that of the baseline, on the same recordings
-    """
-
-    max_wer: float | None = None
-    max_cer: float | None = None
-    baseline: Report | None = None
-    max_regression: float | None = None
 
 
 def build_report(
@@ -146,16 +131,19 @@ def _counts(row: Report) -> ErrorCounts:
 # Gates -----------------------------------------------------------------------------------------------------
 
 
-def check_gates(report: Report, gates: Gates) -> list[Report]:
-    """Whether each system keeps each limit: `gate`, `system`, `limit`, `value` and `passed`."""
+def check_gates(report: Report, gates: GateOptions, baseline: Report | None) -> list[Report]:
+    """Whether each system keeps each limit: `gate`, `system`, `limit`, `value` and `passed`.
+
+    baseline   the report of an earlier evaluation, or None
+    """
     checked = []
     compared = [system for system in report["systems"] if system["system"] != report["reference"]]
     for system in compared:
         for gate, limit in (("wer", gates.max_wer), ("cer", gates.max_cer)):
             if limit is not None:
                 checked.append(_gate(f"max_{gate}", system["system"], limit, system.get(gate)))
-        if gates.baseline is not None and gates.max_regression is not None:
-            value = _regression(report, gates.baseline, system["system"], alone=len(compared) == 1)
+        if baseline is not None and gates.max_regression is not None:
+            value = _regression(report, baseline, system["system"], alone=len(compared) == 1)
             checked.append(_gate("max_regression", system["system"], gates.max_regression, value))
     return checked
 

@@ -15,7 +15,7 @@ from functools import cache, partial
 from itertools import chain, count
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..audio.pcm import RATE
 from ..client import ConcurrencyLimit, is_account_error
@@ -37,13 +37,12 @@ from .batch.job_threads import run_in_threads
 from .batch.transcriber import JobTranscriber
 from .batch.upload_audio import choose_upload
 from .batch.workspace import JobProgress, Workspace
+from .eval_options import EvalSendingOptions, Mode
 from .live.options import SessionOptions, StreamOptions
 from .options import language_for_server, warn_of_unknown_values
 
 if TYPE_CHECKING:
     from ..session.latency import LatencyRecorder
-
-Mode = Literal["batch", "auto", "manual"]
 
 ENDPOINT = "stt"
 """The route of the batch endpoint."""
@@ -126,19 +125,12 @@ class EvalConfig:
     """What all systems have in common.
 
     keyterms   words to expect in live sessions, for models that take them
-    jobs       recordings at once; None: as many as is usual for the backend
-    speed      of live sessions; 1 is real time
-    timeout    seconds for one recording at the batch endpoint; None: as long as its size needs
     """
 
     backend: BackendConfig
     language: str | None
     keyterms: Sequence[str]
-    jobs: int | None
-    speed: float
-    timeout: float | None
-    retries: int | None
-    no_cache: bool
+    sending: EvalSendingOptions
 
     @property
     def local(self) -> bool:
@@ -150,8 +142,8 @@ class EvalConfig:
         user says so: they would measure each other.
         """
         if not system.is_live:
-            return backend.concurrency_limit(self.jobs, self.backend)
-        return ConcurrencyLimit(self.jobs or (1 if self.local else backend.CLOUD_JOBS))
+            return backend.concurrency_limit(self.sending.jobs, self.backend)
+        return ConcurrencyLimit(self.sending.jobs or (1 if self.local else backend.CLOUD_JOBS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +170,19 @@ class BatchTranscriber:
         request = BatchOptions(model=system.model, language=language, word_timestamps=True)
         warn_of_unknown_values(reporter, request, None, models_of=None)
         chosen = config.backend._replace(local_model=system.local_model)
-        responses = backend.open_cache(config.no_cache, chosen, ENDPOINT, reporter)
+        responses = backend.open_cache(config.sending.no_cache, chosen, ENDPOINT, reporter)
 
         @cache
         def connect() -> Backend:
             began = time.monotonic()
-            opened = stack.enter_context(backend.open_backend(chosen, reporter, retries=config.retries, limit=limit))
+            opened = stack.enter_context(
+                backend.open_backend(chosen, reporter, retries=config.sending.retries, limit=limit)
+            )
             self.opening_seconds = time.monotonic() - began
             return opened
 
         self._transcriber = JobTranscriber(
-            BatchConfig(request, Layout(), ENDPOINT, config.timeout, responses),
+            BatchConfig(request, Layout(), ENDPOINT, config.sending.timeout, responses),
             connect,
             reporter,
             Budget(),
@@ -263,7 +257,9 @@ class LiveTranscriber:
             text=transcript.text,
             seconds=measured["seconds"] if seconds is None else seconds,
             credits=price,
-            latencies=[one["latency_ms"] for one in measured["utterances"]] if shared.config.speed == 1.0 else (),
+            latencies=[one["latency_ms"] for one in measured["utterances"]]
+            if shared.config.sending.speed == 1.0
+            else (),
         )
 
     def _replay(
@@ -275,7 +271,7 @@ class LiveTranscriber:
         from .live.config import SessionConfig
         from .live.session import run_unshown_session
 
-        source, speed = job.input.source, self._shared.config.speed
+        source, speed = job.input.source, self._shared.config.sending.speed
         blocks = decode_file(path, warn=partial(self._shared.reporter.warn, about=source))
         blocks = chain([next(blocks)], blocks)  # what can't be decoded is reported before anything is connected
         stream = StreamOptions(catch_up="live")
@@ -334,7 +330,7 @@ def run_systems(
     """
     each = len(recordings)
     with (
-        Workspace(config.retries, reporter.info, config.timeout) as workspace,
+        Workspace(config.sending.retries, reporter.info, config.sending.timeout) as workspace,
         reporter.batch_progress(local=config.local) as progress,
     ):
         for recording in [*recordings] * len(results):

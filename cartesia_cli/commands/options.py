@@ -45,7 +45,7 @@ class OptionGroup(Record):
             if _is_group(kind):
                 yield from kind.parameters()
             else:
-                default = getattr(cls, name)
+                default = getattr(cls, name, inspect.Parameter.empty)
                 yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 
     @classmethod
