@@ -1,7 +1,5 @@
 """`listen`: transcribes the microphone live, and keeps the audio of a session that failed for `--recover`."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,55 +37,49 @@ def _check_command(text: str) -> None:
     parse_command(text)
 
 
-Device = Annotated[
-    str | None, typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name.")
-]
-Finalize = Annotated[
-    Literal["vad", "key", "both", "none"] | None,
-    live_given.endpointing_option(help="What sends `finalize`: voice activity, the Enter key, both or none. Implies "
-                                       "--mode manual."),
-]  # fmt: skip
-PushToTalk = Annotated[
-    bool, typer.Option("--push-to-talk", help="Send audio only while the space bar is held, or between two taps.")
-]
-StopAfterSilence = Annotated[
-    float | None,
-    live_given.endpointing_option(metavar="SECONDS", min=0.5, help="Stop after this much silence."),
-]
-Append = Annotated[
-    Path | None, keeping_option(metavar="FILE", readable=False, help="Append each final segment to a file, as a line.")
-]
-Copy = Annotated[bool, keeping_option("--copy", help="Copy the text to the terminal's clipboard at the end.")]
-Exec = Annotated[
-    str | None,
-    keeping_option("--exec", metavar="CMD", callback=given.checked_by(_check_command),
-                   help="Run a command for each final segment, with its text on stdin; no shell."),
-]  # fmt: skip
-ExecNewline = Annotated[bool, keeping_option("--exec-newline", help="End the text for --exec with a line break.")]
-Recover = Annotated[bool, recovery_option("--recover", help="Transcribe recordings of failed sessions.")]
-Listing = Annotated[bool, recovery_option("--list", help="With --recover: only list them.")]
-Discard = Annotated[bool, recovery_option("--discard", help="With --recover: delete them without transcribing.")]
-Recording = Annotated[Path | None, recovery_option(metavar="FILE", help="With --recover: only this one.")]
+class ListenOptions(given.OptionGroup):
+    """The options that `stream-file` doesn't have."""
+
+    device: Annotated[
+        str | None,
+        typer.Option("--device", "-d", metavar="NAME|INDEX", help="Microphone, by number or part of its name."),
+    ] = None
+    push_to_talk: Annotated[
+        bool, typer.Option("--push-to-talk", help="Send audio only while the space bar is held, or between two taps.")
+    ] = False
+    append: Annotated[
+        Path | None,
+        keeping_option(metavar="FILE", readable=False, help="Append each final segment to a file, as a line."),
+    ] = None
+    copy: Annotated[bool, keeping_option("--copy", help="Copy the text to the terminal's clipboard at the end.")] = (
+        False
+    )
+    command: Annotated[
+        str | None,
+        keeping_option("--exec", metavar="CMD", callback=given.checked_by(_check_command),
+                       help="Run a command for each final segment, with its text on stdin; no shell."),
+    ] = None  # fmt: skip
+    exec_newline: Annotated[
+        bool, keeping_option("--exec-newline", help="End the text for --exec with a line break.")
+    ] = False
+    recover: Annotated[bool, recovery_option("--recover", help="Transcribe recordings of failed sessions.")] = False
+    listing: Annotated[bool, recovery_option("--list", help="With --recover: only list them.")] = False
+    discard: Annotated[bool, recovery_option("--discard", help="With --recover: delete them without transcribing.")] = (
+        False
+    )
+    recording: Annotated[Path | None, recovery_option(metavar="FILE", help="With --recover: only this one.")] = None
+    finalize: Annotated[
+        Literal["vad", "key", "both", "none"] | None,
+        live_given.endpointing_option(help="What sends `finalize`: voice activity, the Enter key, both or none. "
+                                           "Implies --mode manual."),
+    ] = None  # fmt: skip
+    stop_after_silence: Annotated[
+        float | None,
+        live_given.endpointing_option(metavar="SECONDS", min=0.5, help="Stop after this much silence."),
+    ] = None
 
 
-def listen(
-    context: typer.Context,
-    reporter: Reporter,
-    *,
-    device: Device = None,
-    push_to_talk: PushToTalk = False,
-    append: Append = None,
-    copy: Copy = False,
-    command: Exec = None,
-    exec_newline: ExecNewline = False,
-    recover: Recover = False,
-    listing: Listing = False,
-    discard: Discard = False,
-    recording: Recording = None,
-    finalize: Finalize = None,
-    stop_after_silence: StopAfterSilence = None,
-    options: live_given.LiveOptions,
-) -> None:
+def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, options: live_given.LiveOptions) -> None:
     """Transcribe the microphone live."""
     from ..protocol.realtime import AUTO, MANUAL
     from . import backend
@@ -97,27 +89,28 @@ def listen(
     from .live import session as live_session
     from .live.exec_hook import ExecHook
 
+    append, recording, finalize, push_to_talk = own.append, own.recording, own.finalize, own.push_to_talk
     plan, layout = options.plan(), options.layout()
     if append is not None:
         check_output(append, force=False, creates_folder=False, appends=True)
-    if listing or discard:
-        (recovery.list_recordings if listing else recovery.discard_recordings)(
+    if own.listing or own.discard:
+        (recovery.list_recordings if own.listing else recovery.discard_recordings)(
             recovery.find_recordings(recording), reporter
         )
         return
     on_segment = None
-    if command is not None:
-        on_segment = context.with_resource(ExecHook(command, reporter.info, newline=exec_newline)).submit
+    if own.command is not None:
+        on_segment = context.with_resource(ExecHook(own.command, reporter.info, newline=own.exec_newline)).submit
     choice = options.backend.resolve(context, reporter)
     stream = options.stream
-    if recover:
+    if own.recover:
         stream.check((), (plan.output, append), force=plan.force)
         left = recovery.find_recordings(recording)
         named = [effective_settings(context).get(name) for name in ("cloud", "base_url")]
         if choice.base_url is not None and not any(one and one.value and not one.general for one in named):
             recovery.check_may_upload(left)
         failed = recovery.transcribe_recordings(
-            left, options, choice, reporter, append=append, copy=copy, on_segment=on_segment
+            left, options, choice, reporter, append=append, copy=own.copy, on_segment=on_segment
         )
         if failed:
             raise typer.Exit(Exit.FAILED)
@@ -138,7 +131,7 @@ def listen(
     from ..audio.pacing import limit_source
     from ..audio.session_recording import SessionRecording
 
-    device_found = select_device(device)
+    device_found = select_device(own.device)
     if device_found.is_monitor:
         reporter.info(f"{device_found.name} records what this computer plays")
     session_options: dict[str, Any] = {
@@ -179,8 +172,8 @@ def listen(
         config,
         options=config.options._replace(encoding=wire_encoding, sample_rate=rate),
         seconds=stream.duration,
-        copy=copy,
-        stop_after_silence=stop_after_silence,
+        copy=own.copy,
+        stop_after_silence=own.stop_after_silence,
         captured=lambda: opened.captured,
         microphone=key_actions,
         on_segment=on_segment,
@@ -202,7 +195,7 @@ class _KeptRecording:
     --save-audio it is kept in that file, whichever way the session ends.
     """
 
-    recording: SessionRecording
+    recording: "SessionRecording"
     context: typer.Context
     options: live_given.LiveOptions
     reporter: Reporter
