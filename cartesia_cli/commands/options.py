@@ -261,22 +261,18 @@ class ServerOptions(OptionGroup):
         from .backend import BackendConfig
         from .local_extra import LOCAL
 
-        version, address = self.api_version or API_VERSION, self.base_url
         if self.local:
             return BackendConfig(None)
-        if address is not None and is_unencrypted(address):
-            sends_key = self.insecure_http_key
-            check_encryption(address, allowed=sends_key or self.insecure_http)
-            found = credential(settings) if sends_key and needs_key else None
-            return BackendConfig(address, found, api_version=version, unencrypted_key=sends_key)
-        if not needs_key and (self.cloud or address or key_source(settings)):
-            return BackendConfig(address or BASE_URL, api_version=version)
-        found = credential(settings) if needs_key else None
-        if found is None and address is None and not self.cloud:
+        address = self.base_url or BASE_URL
+        check_encryption(address, allowed=self.insecure_http or self.insecure_http_key)
+        may_send_key = self.insecure_http_key or not is_unencrypted(address)
+        found = credential(settings) if needs_key and may_send_key else None
+        if not self.cloud and self.base_url is None and (found if needs_key else key_source(settings)) is None:
             return BackendConfig(None, reason=f"no CARTESIA_API_KEY: {LOCAL}")
-        if found is None and not optional_key and not is_loopback(address or BASE_URL):
+        if needs_key and found is None and not (optional_key or is_loopback(address) or is_unencrypted(address)):
             raise AuthError("no API key", hint="run `cartesia-cli login` or set CARTESIA_API_KEY, or use --local")
-        return BackendConfig(address or BASE_URL, found, api_version=version)
+        version = self.api_version or API_VERSION
+        return BackendConfig(address, found, api_version=version, unencrypted_key=self.insecure_http_key)
 
 
 class BackendOptions(OptionGroup):

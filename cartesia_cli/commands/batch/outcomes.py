@@ -107,30 +107,21 @@ def has_journal(output_dir: Path) -> bool:
     return (output_dir / FOLDER).is_dir()
 
 
-def open_outcomes(output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> OutcomeStore:
-    """A store with what earlier runs have recorded. Nothing is written yet.
-
-    output_dir   None: results go elsewhere, and no journal is kept
-    """
-    results = Results(state_dir() / "results.sqlite", reporter.detail)
-    if output_dir is None:
-        return OutcomeStore(results)
-    from ...scale.journal import Journal
-
-    return OutcomeStore(results, Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail))
-
-
 class OutcomeStore:
     """The results of earlier runs, and what becomes of the recordings of this one.
 
-    results       of the user
-    journal       None without --output-dir
+    output_dir    with the journal; None: results go elsewhere, and none is kept. Nothing is written before `run`
     unusable      recordings that couldn't be read
     not_retried   recordings that --retry-failed leaves out, although they aren't done
     """
 
-    def __init__(self, results: Results, journal: Journal | None = None) -> None:
-        self._results, self._journal = results, journal
+    def __init__(self, output_dir: Path | None, shard: Shard | None, reporter: Reporter) -> None:
+        self._results = Results(state_dir() / "results.sqlite", reporter.detail)
+        self._journal: Journal | None = None
+        if output_dir is not None:
+            from ...scale.journal import Journal
+
+            self._journal = Journal(output_dir, shard, on_failure=reporter.warn, on_detail=reporter.detail)
         self.unusable = self.not_retried = 0
 
     @contextmanager

@@ -106,7 +106,11 @@ class OutputPlan(Record):
         if not self.formats:
             return [{} for _ in inputs]
         if self._has_single_target():
-            planned = self._combined_targets(inputs)
+            name = self.formats[0]
+            if len(inputs) > 1 and self.takes_one_result:
+                hint = "--output-dir DIR" + ("; or leave -o out: stdout takes them all" if name == "ndjson" else "")
+                raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint=hint)
+            planned: list[Targets] = [{name: self.output_file} for _ in inputs]
         else:
             planned = _separate_targets(inputs, self.formats, self.output_dir, find_owner)
         if not self.to_bucket:
@@ -116,13 +120,6 @@ class OutputPlan(Record):
     def _has_single_target(self) -> bool:
         to_stdout = self.combined or not self.several or tuple(self.formats) == ("ndjson",)
         return self.output is not None or (self.output_dir is None and to_stdout)
-
-    def _combined_targets(self, inputs: Sequence[Input]) -> list[Targets]:
-        name = self.formats[0]
-        if len(inputs) > 1 and self.takes_one_result:
-            hint = "--output-dir DIR" + ("; or leave -o out: stdout takes them all" if name == "ndjson" else "")
-            raise UsageError(f"can't write {len(inputs)} {name} results to one file", hint=hint)
-        return [{name: self.output_file} for _ in inputs]
 
 
 def _separate_targets(

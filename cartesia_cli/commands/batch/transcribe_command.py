@@ -21,7 +21,7 @@ from .config import BatchConfig
 from .inputs import Input, find_inputs, is_streamed, may_be_several
 from .job import Job, Refuse
 from .job_runner import BatchSummary, JobRunner
-from .outcomes import has_journal, open_outcomes, shard_key
+from .outcomes import OutcomeStore, has_journal, shard_key
 from .plan import BatchPlan
 from .stdin import STDIN, spool_stdin
 from .transcriber import JobTranscriber
@@ -98,7 +98,7 @@ class TranscribeCommand:
                 raise UsageError("--retry-failed needs the journal of an output directory", hint="--output-dir DIR")
             if not has_journal(folder):
                 raise UsageError(f"{folder} has no journal of an earlier run", hint="check the folder")
-        self._outcomes = open_outcomes(folder, self._shard, reporter)
+        self._outcomes = OutcomeStore(folder, self._shard, reporter)
         self._limit = backend.concurrency_limit(
             sending.jobs, self._backend_config, self._shard.total if self._shard else 1
         )
