@@ -37,9 +37,9 @@ def finalized_sentence() -> Connection:
     """A sentence from 0.3 to 0.9 s, and a `finalize` at 1.2 s."""
     connection = Connection(manual=True)
     connection.send(0.5)
-    connection.timeline.onset(0.3)
+    connection.timeline.speech_started(0.3)
     connection.send(0.7)
-    connection.timeline.pause(0.9)
+    connection.timeline.speech_stopped(0.9)
     connection.tracker.finalized(connection.now)
     return connection
 
@@ -66,9 +66,9 @@ def test_reconnect_resumes_in_the_pause_before_the_last_turn_at_any_delay(speed:
         connection.send(at - connection.timeline.sent)
         match what:
             case "onset":
-                connection.timeline.onset(position)
+                connection.timeline.speech_started(position)
             case "pause":
-                connection.timeline.pause(position)
+                connection.timeline.speech_stopped(position)
             case "start":
                 connection.receive(TurnStart())
             case "end":
@@ -88,9 +88,9 @@ def test_silence_is_acknowledged_once_a_server_had_time_to_say_something_of_it(m
 def test_speech_that_no_finalize_covers_is_not_acknowledged() -> None:
     connection = Connection(manual=True)
     connection.send(1.0)
-    connection.timeline.onset(0.8)
+    connection.timeline.speech_started(0.8)
     connection.send(0.5)
-    connection.timeline.pause(1.2)
+    connection.timeline.speech_stopped(1.2)
     connection.send(60.0)
     assert connection.resume_position <= 0.8
 
@@ -136,7 +136,7 @@ def test_flush_done_without_text_acknowledges_after_a_while() -> None:
 def test_text_that_may_be_of_the_next_utterance_acknowledges_nothing_and_the_next_answer_does() -> None:
     connection = finalized_sentence()
     connection.receive(FlushDone())
-    connection.timeline.onset(1.3)
+    connection.timeline.speech_started(1.3)
     connection.send(0.4)
     connection.tracker.finalized(connection.now)
     connection.receive(Delta(text="One."))

@@ -541,9 +541,9 @@ def test_memory_does_not_grow_with_the_session() -> None:
 def test_memory_does_not_grow_with_unanswered_speech() -> None:
     timeline, sizes = SpeechTimeline(), []
     for start in range(2 * MAX_SPANS + 200):
-        timeline.onset(start)
+        timeline.speech_started(start)
         timeline.advance(start + 0.5, start)
-        timeline.pause(start + 0.4)
+        timeline.speech_stopped(start + 0.4)
         if start in (MAX_SPANS + 100, 2 * MAX_SPANS + 100):
             sizes.append(_size(timeline))
     assert sizes[1] <= sizes[0] * 1.05

@@ -60,8 +60,8 @@ def tracking(machine: type[TrackerT]) -> tuple[TrackerT, SpeechTimeline]:
 def after_an_utterance() -> tuple[ManualTracker, SpeechTimeline]:
     """Speech from 0.5 to 1.5 s, and a `finalize` at 2 s."""
     tracker, timeline = tracking(ManualTracker)
-    timeline.onset(0.5)
-    timeline.pause(1.5)
+    timeline.speech_started(0.5)
+    timeline.speech_stopped(1.5)
     timeline.sent = 2.0
     tracker.finalized(timeline.sent)
     return tracker, timeline
@@ -148,9 +148,9 @@ def test_words_that_come_after_their_segment_settled_are_ignored() -> None:
 
 def test_turn_with_words_has_their_times() -> None:
     tracker, clock = tracking(TurnTracker)
-    clock.onset(0.4)
+    clock.speech_started(0.4)
     clock.advance(2.0, 2.0)
-    clock.pause(1.5)
+    clock.speech_stopped(1.5)
     assert said(tracker, TurnEnd(transcript="Hello world!", words=HELLO)) == [
         Segment(0.5, 1.4, "Hello world!", "server", HELLO)
     ]
@@ -191,9 +191,9 @@ def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_spee
     came: list[Segment] = []
     for onset, text in ((0.5, "One."), (3.5, " Two.")):
         clock.sent = onset + 0.1
-        clock.onset(onset)
+        clock.speech_started(onset)
         clock.sent = onset + 1.5
-        clock.pause(onset + 1.0)
+        clock.speech_stopped(onset + 1.0)
         tracker.finalized(clock.sent)
         came += segments(said(tracker, FlushDone()))
         clock.sent += 0.2
@@ -218,7 +218,7 @@ def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: 
     assert texts(said(tracker, Delta(text="One."))) == []
     assert texts(said(tracker, FlushDone())) == ["One."]
     if speaks:
-        clock.onset(2.1)
+        clock.speech_started(2.1)
     clock.sent = 2.6
     updates = reduced(tracker, [Delta(text=" Tw"), Delta(text="o.")])
     assert updates[:2] == [Partial(2.6, " Tw"), Partial(2.6, " Two.")]
@@ -231,9 +231,9 @@ def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> No
     assert list(said(tracker, FlushDone())) == []
     clock.sent = 2.5 if why != "it is long ago" else 13.5
     if why != "it is long ago":
-        clock.onset(2.3)
+        clock.speech_started(2.3)
     if why == "another finalize waits":
-        clock.pause(2.4)
+        clock.speech_stopped(2.4)
         tracker.finalized(clock.sent)
     assert list(said(tracker, Delta(text="One."))) == [Partial(clock.sent, "One.")]
     timings = [segment.timing for segment in segments(reduced(tracker, [FlushDone(), Delta(text="x"), FlushDone()]))]
@@ -296,8 +296,8 @@ def test_language_of_a_delta_stays_with_its_segment() -> None:
 def test_segment_times_are_the_speech_between_two_finalizes() -> None:
     tracker, clock = tracking(ManualTracker)
     clock.sent = 3.0
-    clock.onset(0.4)
-    clock.pause(2.1)
+    clock.speech_started(0.4)
+    clock.speech_stopped(2.1)
     tracker.finalized(clock.sent)
     clock.sent = 5.0
     tracker.finalized(clock.sent)
@@ -331,7 +331,7 @@ def test_utterance_is_the_speech_since_the_one_before(steps: str) -> None:
         elif name == "sent":
             clock.sent = seconds[0]
         else:
-            getattr(clock, name)(*seconds)
+            {"onset": clock.speech_started, "pause": clock.speech_stopped, "rewind": clock.rewind}[name](*seconds)
 
 
 WORDS = ["", " ", "a", " b", "\n", "c\u0301"]
@@ -352,7 +352,7 @@ def last(texts: Iterable[str]) -> str:
     return next((text for text in reversed([*texts]) if text), "")
 
 
-@given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["onset", "pause", ""]), max_size=30))
+@given(st.lists(STEPS, max_size=30), st.lists(st.sampled_from(["speech_started", "speech_stopped", ""]), max_size=30))
 def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
     steps: list[Event | str], sounds: list[str]
 ) -> None:
@@ -439,9 +439,9 @@ def test_eager_ends_and_resumes_are_notices() -> None:
 def test_turn_times_come_from_the_detected_speech() -> None:
     tracker, clock = tracking(TurnTracker)
     clock.sent = 2.0
-    clock.onset(1.2)
+    clock.speech_started(1.2)
     list(said(tracker, START))
-    clock.pause(3.4)
+    clock.speech_stopped(3.4)
     clock.sent = 4.0
     assert list(said(tracker, end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
 
@@ -449,28 +449,28 @@ def test_turn_times_come_from_the_detected_speech() -> None:
 def test_turn_that_ends_after_the_next_one_began_keeps_the_times_of_its_speech() -> None:
     tracker, clock = tracking(TurnTracker)
     clock.sent = 1.2
-    clock.onset(1.0)
+    clock.speech_started(1.0)
     list(said(tracker, START))
     clock.sent = 2.3
-    clock.pause(2.0)
+    clock.speech_stopped(2.0)
     clock.sent = 3.0
-    clock.onset(2.9)
+    clock.speech_started(2.9)
     clock.sent = 3.2
     # So early in a session nobody knows how late this server is.
     assert list(said(tracker, end("One."))) == [Segment(1.0, 2.0, "One.", "estimated")]
     clock.sent = 4.1
-    clock.pause(3.9)
+    clock.speech_stopped(3.9)
     clock.sent = 4.8
     assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "estimated")]
 
 
 def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
     tracker, clock = tracking(TurnTracker)
-    clock.onset(1.0)
+    clock.speech_started(1.0)
     clock.advance(1.3, 1.3)
     assert said(tracker, START) == []
-    clock.pause(2.0)
-    clock.onset(3.0)
+    clock.speech_stopped(2.0)
+    clock.speech_started(3.0)
     for tenth in range(14, 61):
         clock.advance(tenth / 10, tenth / 10)
     [segment] = segments(said(tracker, end("One. Two.")))
@@ -480,9 +480,9 @@ def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
 
 def test_open_text_at_the_end_lasts_as_long_as_its_speech() -> None:
     tracker, clock = tracking(TurnTracker)
-    clock.onset(1.0)
-    clock.pause(2.0)
-    clock.onset(3.0)
+    clock.speech_started(1.0)
+    clock.speech_stopped(2.0)
+    clock.speech_started(3.0)
     clock.sent = 4.0
     assert reduced(tracker, [START, update("One. Two")])[-1] == Segment(1.0, 4.0, "One. Two", "audio")
 
@@ -570,25 +570,25 @@ def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[Manu
 
 def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
     tracker, clock = tracking(TurnTracker)
-    clock.onset(1.0)
+    clock.speech_started(1.0)
     clock.advance(1.2, 1.2)
     assert updates_of(tracker.process(START, 1.2)) == updates_of(tracker.process(START, 1.2)) == []
     clock.advance(2.5, 2.5)
-    clock.pause(2.0)
+    clock.speech_stopped(2.0)
     assert said(tracker, end("Hey"), 2.5) == [Segment(1.0, 2.0, "Hey", "audio")]
 
 
 def test_sound_without_a_turn_within_the_longest_delay_is_assigned_to_none() -> None:
     tracker, clock = tracking(TurnTracker)
-    clock.onset(0.0)
-    clock.pause(0.3)
+    clock.speech_started(0.0)
+    clock.speech_stopped(0.3)
     for tenth in range(1, 206):
         clock.advance(tenth / 10, tenth / 10)
         assert updates_of(tracker.advance(tenth / 10)) == []
         if tenth == 200:
-            clock.onset(20.0)
+            clock.speech_started(20.0)
     assert said(tracker, START, 20.5) == []
-    clock.pause(20.4)
+    clock.speech_stopped(20.4)
     assert said(tracker, end("Hey"), 20.8) == [Segment(20.0, 20.4, "Hey", "audio")]
 
 
@@ -612,9 +612,9 @@ def test_session_may_not_end_while_skipped_audio_may_have_no_answer(heard_again:
         clock.advance(tenth / 10, tenth / 10)
         facts += tracker.advance(tenth / 10)
         if tenth in (70, 280, 290):
-            clock.onset(tenth / 10)
+            clock.speech_started(tenth / 10)
         elif tenth in (75, 285, 295):
-            clock.pause(tenth / 10)
+            clock.speech_stopped(tenth / 10)
         if tenth in steps:
             facts += tracker.process(steps[tenth], tenth / 10)
     position, acknowledged = 27.5, [fact.position for fact in facts if isinstance(fact, Acknowledged)]
@@ -634,8 +634,8 @@ def test_end_without_a_turn_and_text_answers_no_audio() -> None:
     for tenth in range(1, 101):
         clock.advance(tenth / 10, tenth / 10)
         if tenth in (10, 40, 70):
-            clock.onset(tenth / 10)
-            clock.pause(tenth / 10 + 0.5)
+            clock.speech_started(tenth / 10)
+            clock.speech_stopped(tenth / 10 + 0.5)
         if tenth == 60:
             said(tracker, end("One."))
     position = tracker.resume_position
@@ -663,11 +663,11 @@ def test_long_turn_that_begins_with_settled_words_settles_without_them(ends: boo
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     """A turn may be longer than what is kept of when audio was sent."""
     clock = SpeechTimeline()
-    clock.onset(0.5)
+    clock.speech_started(0.5)
     for tenth in range(1, 1201):
         clock.advance(tenth / 10, tenth / 10)
     assert clock.time_after(0.5) is None
-    assert clock.speech == UtteranceTimes(0.5, None, 0.6, None)
+    assert clock.speech == UtteranceTimes(start=0.5, start_sent_at=0.6)
 
 
 def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
@@ -676,11 +676,11 @@ def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
 
 def test_utterance_is_reported_once_when_its_finalize_is_answered() -> None:
     tracker, clock = tracking(ManualTracker)
-    clock.onset(0.5)
+    clock.speech_started(0.5)
     clock.advance(2.0, 2.0)
-    clock.pause(1.5)
+    clock.speech_stopped(1.5)
     tracker.finalized(2.1)
-    expected = UtteranceTimes(0.5, 1.5, 2.0, 2.0, finalized=2.1, flushed=2.4)
+    expected = UtteranceTimes(0.5, 1.5, start_sent_at=2.0, stop_sent_at=2.0, finalized=2.1, flushed=2.4)
     assert times_of(tracker.process(FlushDone(), 2.4)) == [expected]
     assert times_of(tracker.process(Delta(text="late"), 2.5)) == times_of(tracker.advance(14.0)) == []
     assert times_of(tracker.settle_open(complete=True)) == []
@@ -690,9 +690,9 @@ def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
     """Two were finalized, and the first answer had no text: what comes next belongs to either of them."""
     tracker, clock = tracking(ManualTracker)
     for start in (0.0, 2.0):
-        clock.onset(start)
+        clock.speech_started(start)
         clock.advance(start + 1.5, start + 1.5)
-        clock.pause(start + 1.0)
+        clock.speech_stopped(start + 1.0)
         tracker.finalized(start + 1.5)
     facts = [fact for event in (FlushDone(), Delta(text="one"), FlushDone()) for fact in tracker.process(event, 4.0)]
     assert [(times.flushed, times.first_text, times.last_text) for times in times_of(facts)] == [(4.0, None, None)] * 2

@@ -88,9 +88,9 @@ class EventDispatcher:
                 self._observer.vad_event(marker)
                 self.has_speech = self.has_speech or marker.kind == "onset"
                 if marker.kind in ("onset", "resume"):
-                    self._timeline.onset(marker.speech)
+                    self._timeline.speech_started(marker.speech)
                 else:
-                    self._timeline.pause(marker.speech, is_cut=marker.capped)
+                    self._timeline.speech_stopped(marker.speech, is_cut=marker.capped)
             case Finalize():
                 self._tracker.finalized(self._now())
                 self._observer.finalize_sent()

@@ -40,11 +40,11 @@ from .activity_log import ActivityLog
 from .interfaces import SessionObserver
 
 FIGURES = {
-    "speech_to_finalize": ("stopped", "finalized"),
+    "speech_to_finalize": ("stop_sent_at", "finalized"),
     "finalize_to_flush_done": ("finalized", "flushed"),
     "finalize_to_text": ("finalized", "last_text"),
-    "onset_to_text": ("started", "first_text"),
-    "speech_to_turn_end": ("stopped", "ended"),
+    "onset_to_text": ("start_sent_at", "first_text"),
+    "speech_to_turn_end": ("stop_sent_at", "ended"),
     "eager_lead": ("eager_end", "ended"),
 }
 """The two times of an utterance (`UtteranceTimes`) between which each figure lies."""

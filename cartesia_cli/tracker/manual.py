@@ -132,14 +132,14 @@ class ManualTracker:
     @property
     def is_all_answered(self) -> bool:
         awaits_text = self._flush is not None and self._flush.awaited is not None
-        return not self._due and not self._open.text and not awaits_text and self.timeline.is_quiet
+        return not self._due and not self._open.text and not awaits_text and self.timeline.all_speech_assigned
 
     def confirm_end(self) -> bool:
         return True  # acknowledged positions are exact here
 
     def finalized(self, now: float) -> None:
         timeline = self.timeline
-        spoke, times = not timeline.is_quiet, timeline.speech._replace(finalized=now)
+        spoke, times = not timeline.all_speech_assigned, timeline.speech._replace(finalized=now)
         self._due.append(SentFinalize(timeline.sent, timeline.end_utterance(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
@@ -226,7 +226,7 @@ class ManualTracker:
         self._has_new_text = self._has_new_text or not is_blank
         flush = self._flush
         if flush is not None and now - flush.at <= LATE_TEXT_SECONDS:
-            is_late = self.timeline.is_quiet and not self._due
+            is_late = self.timeline.all_speech_assigned and not self._due
             if is_late and flush.span is not None:
                 self._open.timing = flush.timing
                 for segment in self._settle(flush.span):

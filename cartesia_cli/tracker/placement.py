@@ -146,7 +146,7 @@ def _response_delay(span: SpeechSpan, opened_at: float) -> float:
     """The time from the sending of a span's first sample to the first event of a turn, in seconds. 0 if it isn't known
     when that was: then it is being sent just now, or was sent so long ago that it is no longer in the log.
     """
-    return 0.0 if span.started is None else opened_at - span.started
+    return 0.0 if span.start_sent_at is None else opened_at - span.start_sent_at
 
 
 def _find_first(candidates: list[SpeechSpan], opened_at: float, shortest: float | None) -> tuple[SpeechSpan, float]:

@@ -28,7 +28,7 @@ TAIL_SECONDS = 0.125
 NEW_SPEECH_SECONDS = 0.2
 """Shorter than a word: speech that started less than this many seconds ago belongs to the next utterance."""
 
-HALF_SAMPLE_SECONDS = 1e-5
+POSITION_TOLERANCE_SECONDS = 1e-5
 """Maximum difference in seconds between two positions of the same sample, which are computed in different ways."""
 
 MAX_SPANS = 1000
@@ -39,39 +39,39 @@ MAX_SPANS = 1000
 class SpeechSpan:
     """Speech between two pauses.
 
-    start, stop        positions; stop is None while it goes on
-    started, stopped   when its first and its last sample were sent; None: not yet, or too long ago
-    begins, ends       whether speech started and stopped there; otherwise it was cut there, and continued
+    start, stop                   positions; stop is None while it goes on
+    start_sent_at, stop_sent_at   when its first and its last sample were sent; None: not yet, or too long ago
+    start_is_cut, stop_is_cut     whether it is part of longer speech that was cut there
     """
 
     start: float
     stop: float | None = None
-    started: float | None = None
-    stopped: float | None = None
-    begins: bool = True
-    ends: bool = True
+    start_sent_at: float | None = None
+    stop_sent_at: float | None = None
+    start_is_cut: bool = False
+    stop_is_cut: bool = False
 
 
 class UtteranceTimes(NamedTuple):
     """What was observed of an utterance or turn. None: not observed, or uncertain.
 
-    start, stop        positions at which its speech began and stopped, seconds
+    start, stop                   positions at which its speech started and stopped, seconds
 
     The others are times, in seconds of the clock:
 
-    started, stopped   the first sample of its speech was sent, and the last one
-    finalized          its `finalize` was sent
-    flushed            its `flush_done` came
-    first_text         its first text came, final or not
-    last_text          its last text came
-    eager_end          its `turn.eager_end` came, unless a `turn.resume` followed
-    ended              its `turn.end` came
+    start_sent_at, stop_sent_at   the first sample of its speech was sent, and the last one
+    finalized                     its `finalize` was sent
+    flushed                       its `flush_done` came
+    first_text                    its first text came, final or not
+    last_text                     its last text came
+    eager_end                     its `turn.eager_end` came, unless a `turn.resume` followed
+    ended                         its `turn.end` came
     """
 
     start: float | None = None
     stop: float | None = None
-    started: float | None = None
-    stopped: float | None = None
+    start_sent_at: float | None = None
+    stop_sent_at: float | None = None
     finalized: float | None = None
     flushed: float | None = None
     first_text: float | None = None
@@ -82,10 +82,10 @@ class UtteranceTimes(NamedTuple):
     @classmethod
     def of_speech(cls, first: SpeechSpan, last: SpeechSpan | None) -> UtteranceTimes:
         """Those of speech that starts with the first span and stops with the last one, if that is known."""
-        start, started = (first.start, first.started) if first.begins else (None, None)
-        if last is None or last.stop is None or not last.ends:
-            return cls(start, None, started, None)
-        return cls(start, last.stop, started, last.stopped)
+        times = cls() if first.start_is_cut else cls(start=first.start, start_sent_at=first.start_sent_at)
+        if last is None or last.stop is None or last.stop_is_cut:
+            return times
+        return times._replace(stop=last.stop, stop_sent_at=last.stop_sent_at)
 
 
 class SpeechTimeline:
@@ -125,12 +125,12 @@ class SpeechTimeline:
         """Audio up to `position` has just been sent."""
         before, self.sent = self.sent, position
         for span in reversed(self.spans):
-            if span.stop is not None and span.stop < before - HALF_SAMPLE_SECONDS:
+            if span.stop is not None and span.stop < before - POSITION_TOLERANCE_SECONDS:
                 break
-            if before <= span.start + HALF_SAMPLE_SECONDS < position:
-                span.started = now
-            if span.stop is not None and before < span.stop - HALF_SAMPLE_SECONDS <= position:
-                span.stopped = now
+            if before <= span.start + POSITION_TOLERANCE_SECONDS < position:
+                span.start_sent_at = now
+            if span.stop is not None and before < span.stop - POSITION_TOLERANCE_SECONDS <= position:
+                span.stop_sent_at = now
         times = self._times
         if times and now - times[-1] < LOG_RESOLUTION_SECONDS:
             self._positions[-1] = position
@@ -142,36 +142,41 @@ class SpeechTimeline:
             self._log_start = self._positions[half - 1]
             del times[:half], self._positions[:half]
 
-    def onset(self, position: float) -> None:
+    def speech_started(self, position: float) -> None:
         """Speech started at `position`. Does nothing while speech goes on."""
         if self.is_speaking:
             return
         last = self.spans[-1] if self.spans else None
-        goes_on = last is not None and not last.ends and last.stop == position
-        begins, position = position >= self._start and not goes_on, max(position, self._start)
-        self.spans.append(SpeechSpan(position, started=self.time_after(position), begins=begins))
+        goes_on = last is not None and last.stop_is_cut and last.stop == position
+        is_cut, position = position < self._start or goes_on, max(position, self._start)
+        self.spans.append(SpeechSpan(position, start_sent_at=self.time_after(position), start_is_cut=is_cut))
         if len(self.spans) > MAX_SPANS:
             joined = self.spans.pop(1)
-            self.spans[0] = replace(self.spans[0], stop=joined.stop, stopped=joined.stopped, ends=joined.ends)
+            self.spans[0] = replace(
+                self.spans[0],
+                stop=joined.stop,
+                stop_sent_at=joined.stop_sent_at,
+                stop_is_cut=joined.stop_is_cut,
+            )
 
-    def pause(self, position: float, *, is_cut: bool = False) -> None:
+    def speech_stopped(self, position: float, *, is_cut: bool = False) -> None:
         """Speech stopped at `position`, perhaps for good. is_cut: it continues, but is divided there."""
         if not self.spans:
             if position <= self.assigned_until:
                 return
             # It was going on at the start of the audio that is sent again.
-            started = self.time_after(self.assigned_until)
-            self.spans.append(SpeechSpan(self.assigned_until, started=started, begins=False))
+            sent_at = self.time_after(self.assigned_until)
+            self.spans.append(SpeechSpan(self.assigned_until, start_sent_at=sent_at, start_is_cut=True))
         last = self.spans[-1]
-        if last.stop != position or last.stopped is None:
-            last.stop, last.stopped = position, self.time_before(position)
-        last.ends = not is_cut
+        if last.stop != position or last.stop_sent_at is None:
+            last.stop, last.stop_sent_at = position, self.time_before(position)
+        last.stop_is_cut = is_cut
 
     def rewind(self, position: float) -> None:
         """Audio from `position` on is sent again. Speech that spans `position` continues there."""
         self.sent = self.assigned_until = self._start = self._log_start = position
         self.spans = [
-            SpeechSpan(position, begins=False)
+            SpeechSpan(position, start_is_cut=True)
             for span in self.spans
             if span.start < position < (span.stop or position + 1)
         ][:1]
@@ -179,27 +184,30 @@ class SpeechTimeline:
         self._positions.clear()
 
     def release(self, position: float) -> None:
-        """Forget speech before `position`, except for the last span."""
+        """Forget speech before `position`, except the last span before it, which `speech_before` needs."""
         while len(self.spans) > 1 and self.spans[1].stop is not None and self.spans[1].stop <= position:
             del self.spans[0]
 
     def position_at(self, time: float) -> float:
-        """The position of the sender at `time`, on this connection."""
+        """The position of the sender at `time`, on this connection. If that is no longer in the log: where the
+        connection started, a lower bound.
+        """
         index = bisect_right(self._times, time)
         return self._positions[index - 1] if index else self._start
 
     def time_after(self, position: float) -> float | None:
         """When the audio right after `position` was sent. None: not yet, or too long ago."""
-        return self._time_at(bisect_right(self._positions, position + HALF_SAMPLE_SECONDS), position)
+        return self._time_at(bisect_right(self._positions, position + POSITION_TOLERANCE_SECONDS), position)
 
     def time_before(self, position: float) -> float | None:
         """When the audio right before `position` was sent. None: not yet, or too long ago."""
         return self._time_at(
-            bisect_left(self._positions, position - HALF_SAMPLE_SECONDS), position - 2 * HALF_SAMPLE_SECONDS
+            bisect_left(self._positions, position - POSITION_TOLERANCE_SECONDS),
+            position - 2 * POSITION_TOLERANCE_SECONDS,
         )
 
     def _time_at(self, index: int, position: float) -> float | None:
-        is_known = position >= self._log_start - HALF_SAMPLE_SECONDS and index < len(self._times)
+        is_known = position >= self._log_start - POSITION_TOLERANCE_SECONDS and index < len(self._times)
         return self._times[index] if is_known else None
 
     def unassigned_spans(self) -> Iterator[SpeechSpan]:
@@ -208,13 +216,12 @@ class SpeechTimeline:
             if span.start >= self.assigned_until:
                 yield span
             elif span.stop is None or span.stop > self.assigned_until:
-                yield replace(
-                    span, start=self.assigned_until, started=self.time_after(self.assigned_until), begins=False
-                )
+                sent_at = self.time_after(self.assigned_until)
+                yield replace(span, start=self.assigned_until, start_sent_at=sent_at, start_is_cut=True)
 
     @property
-    def is_quiet(self) -> bool:
-        """Whether all speech is assigned to utterances that are over."""
+    def all_speech_assigned(self) -> bool:
+        """Whether all speech so far is assigned to utterances that are over."""
         return next(self.unassigned_spans(), None) is None
 
     @property
@@ -256,7 +263,8 @@ class SpeechTimeline:
 
         It lies in a pause, LEAD_SECONDS before the next speech, or in the middle of a shorter pause.
         """
-        found, stopped = self._start, self._start
+        found = self._start  # the latest such position before the next span
+        stopped = self._start
         for span in self.spans:
             latest = max(span.start - LEAD_SECONDS, (stopped + span.start) / 2)
             if position < min(stopped + TAIL_SECONDS, latest):

@@ -294,7 +294,7 @@ class TurnTracker:
             if is_end:
                 times = times._replace(eager_end=turn.eager_end_at, ended=now)
             else:
-                times = times._replace(stop=None, stopped=None)
+                times = times._replace(stop=None, stop_sent_at=None)
             segment = turn.segment(placement.start, placement.stop, placement.timing)
             if segment.text:
                 self._last_turn_text = segment.text
