@@ -40,7 +40,7 @@ def finalized_sentence() -> Connection:
     connection.timeline.speech_started(0.3)
     connection.send(0.7)
     connection.timeline.speech_stopped(0.9)
-    connection.tracker.finalized(connection.now)
+    connection.tracker.finalize_sent(connection.now)
     return connection
 
 
@@ -138,7 +138,7 @@ def test_text_that_may_be_of_the_next_utterance_acknowledges_nothing_and_the_nex
     connection.receive(FlushDone())
     connection.timeline.speech_started(1.3)
     connection.send(0.4)
-    connection.tracker.finalized(connection.now)
+    connection.tracker.finalize_sent(connection.now)
     connection.receive(Delta(text="One."))
     assert connection.resume_position == 0
     connection.receive(FlushDone())

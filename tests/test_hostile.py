@@ -245,7 +245,7 @@ def test_any_session_keeps_its_text_and_is_written_in_every_format(
     for k, event in enumerate(found):
         clock.sent = 0.5 * k
         if k % 4 == 3:
-            tracker.finalized(clock.sent)
+            tracker.finalize_sent(clock.sent)
         for update in tracker.process(event, clock.sent):
             if isinstance(update, Partial | Segment | Notice):
                 write(update)

@@ -63,7 +63,7 @@ def after_an_utterance() -> tuple[ManualTracker, SpeechTimeline]:
     timeline.speech_started(0.5)
     timeline.speech_stopped(1.5)
     timeline.sent = 2.0
-    tracker.finalized(timeline.sent)
+    tracker.finalize_sent(timeline.sent)
     return tracker, timeline
 
 
@@ -194,12 +194,12 @@ def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_spee
         clock.speech_started(onset)
         clock.sent = onset + 1.5
         clock.speech_stopped(onset + 1.0)
-        tracker.finalized(clock.sent)
+        tracker.finalize_sent(clock.sent)
         came += segments(said(tracker, FlushDone()))
         clock.sent += 0.2
         came += segments(said(tracker, Delta(text=text)))
         assert came[-1] == Segment(onset, onset + 1.0, text, "audio")
-    tracker.finalized(clock.sent)
+    tracker.finalize_sent(clock.sent)
     assert segments(reduced(tracker, [FlushDone(), Done()])) == []
 
 
@@ -234,7 +234,7 @@ def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> No
         clock.speech_started(2.3)
     if why == "another finalize waits":
         clock.speech_stopped(2.4)
-        tracker.finalized(clock.sent)
+        tracker.finalize_sent(clock.sent)
     assert list(said(tracker, Delta(text="One."))) == [Partial(clock.sent, "One.")]
     timings = [segment.timing for segment in segments(reduced(tracker, [FlushDone(), Delta(text="x"), FlushDone()]))]
     assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
@@ -242,7 +242,7 @@ def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> No
 
 def test_late_text_stays_settled_when_the_connection_is_lost() -> None:
     tracker = ManualTracker(SpeechTimeline())
-    tracker.finalized(0.0)
+    tracker.finalize_sent(0.0)
     assert texts(said(tracker, FlushDone())) == []
     assert texts(said(tracker, Delta(text="One."))) == ["One."]
     tracker.rewind(0.0)
@@ -298,9 +298,9 @@ def test_segment_times_are_the_speech_between_two_finalizes() -> None:
     clock.sent = 3.0
     clock.speech_started(0.4)
     clock.speech_stopped(2.1)
-    tracker.finalized(clock.sent)
+    tracker.finalize_sent(clock.sent)
     clock.sent = 5.0
-    tracker.finalized(clock.sent)
+    tracker.finalize_sent(clock.sent)
     clock.sent = 6.0  # answers come later than the audio
     updates = reduced(tracker, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
     assert [(segment.start, segment.end) for segment in segments(updates)] == [(0.4, 2.1), (3.0, 5.0)]
@@ -369,7 +369,7 @@ def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
             clock.rewind(at)
             current, is_whole = "", False
         elif step is ASKED:
-            tracker.finalized(clock.sent)
+            tracker.finalize_sent(clock.sent)
         elif isinstance(step, Event):
             current += step.text if isinstance(step, Delta) and step.is_final else ""
             updates += said(tracker, step)
@@ -563,7 +563,7 @@ def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[Manu
     tracker = machine(SpeechTimeline())
     for event in (Delta(text="a", words=(Word("a", 0.0, 1.0),)), START, update("a")):
         list(said(tracker, event))
-    tracker.finalized(0.0)
+    tracker.finalize_sent(0.0)
     assert list(tracker.replace_rest([])) == []
     assert list(tracker.settle_open(complete=True)) == []
 
@@ -679,7 +679,7 @@ def test_utterance_is_reported_once_when_its_finalize_is_answered() -> None:
     clock.speech_started(0.5)
     clock.advance(2.0, 2.0)
     clock.speech_stopped(1.5)
-    tracker.finalized(2.1)
+    tracker.finalize_sent(2.1)
     expected = UtteranceTimes(0.5, 1.5, start_sent_at=2.0, stop_sent_at=2.0, finalized=2.1, flushed=2.4)
     assert times_of(tracker.process(FlushDone(), 2.4)) == [expected]
     assert times_of(tracker.process(Delta(text="late"), 2.5)) == times_of(tracker.advance(14.0)) == []
@@ -693,7 +693,7 @@ def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
         clock.speech_started(start)
         clock.advance(start + 1.5, start + 1.5)
         clock.speech_stopped(start + 1.0)
-        tracker.finalized(start + 1.5)
+        tracker.finalize_sent(start + 1.5)
     facts = [fact for event in (FlushDone(), Delta(text="one"), FlushDone()) for fact in tracker.process(event, 4.0)]
     assert [(times.flushed, times.first_text, times.last_text) for times in times_of(facts)] == [(4.0, None, None)] * 2
 

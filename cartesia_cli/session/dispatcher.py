@@ -62,9 +62,11 @@ class EventDispatcher:
         return self._buffer.seconds(self._buffer.written - self.resume_offset)
 
     @property
-    def is_all_answered(self) -> bool:
-        """Whether all audio so far has been sent, and all speech in it has its text."""
-        return self._buffer.sent == self._buffer.written and self._tracker.is_all_answered
+    def may_be_idle(self) -> bool:
+        """Whether no connection is needed while nothing is sent: all audio so far has been sent, and all speech in it
+        has its text.
+        """
+        return self._buffer.sent == self._buffer.written and self._tracker.may_be_idle
 
     def audio_skipped(self, seconds: float) -> None:
         """The source was paused, and nothing was sent, for this many seconds."""
@@ -92,7 +94,7 @@ class EventDispatcher:
                 else:
                     self._timeline.speech_stopped(marker.speech, is_cut=marker.capped)
             case Finalize():
-                self._tracker.finalized(self._now())
+                self._tracker.finalize_sent(self._now())
                 self._observer.finalize_sent()
             case Close():
                 self.settled_at = self._now()

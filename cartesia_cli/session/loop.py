@@ -146,7 +146,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether the source is paused, with nothing to send or to wait for: no connection is needed meanwhile."""
-        return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.is_all_answered
+        return self._is_paused and self.phase is Phase.STREAMING and self._dispatcher.may_be_idle
 
     async def run(self, stop: StopSignal) -> None:
         """Run to the end. Raises CliError if the session failed, Interrupted if the user forced it to stop. All updates
@@ -257,7 +257,7 @@ class Session:
                     return
             elif was_idle:
                 await self._wait_for_audio()
-                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.is_all_answered:
+                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.may_be_idle:
                     return
             elif lost is None and self._dispatcher.confirm_end():
                 return

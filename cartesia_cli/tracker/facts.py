@@ -39,15 +39,17 @@ class Tracker(Protocol):
         """Where a new connection has to start if this one is lost now, seconds."""
 
     @property
-    def is_all_answered(self) -> bool:
-        """Whether all speech and every `finalize` has its answer."""
+    def may_be_idle(self) -> bool:
+        """Whether the connection isn't needed while nothing is sent: all speech and every `finalize` has its answer.
+        Never where a paused source sends silence instead (`commands.live.interaction.PausableSource`).
+        """
 
     def confirm_end(self) -> bool:
         """Whether the session may end with a connection that ended well. Otherwise audio was skipped that may have no
         answer: `resume_position` is set back to where everything before it is acknowledged.
         """
 
-    def finalized(self, now: float) -> None:
+    def finalize_sent(self, now: float) -> None:
         """A `finalize` is being sent: it asks for the text of all audio sent before."""
 
     def advance(self, now: float) -> Iterator[Fact]:

@@ -1,15 +1,24 @@
 """The tracker of the manual endpoint: deltas are joined verbatim and settled at `flush_done`.
 
-The texts of the segments, joined, are exactly the final text that the server sent. Text is never stripped,
-padded or dropped, whatever the order of events (API docs: stt/common-pitfalls).
+On one connection, the texts of the segments, joined, are exactly the final text that the server sent: it is never
+stripped, padded or dropped, whatever the order of events (API docs: stt/common-pitfalls). After a reconnect, a space
+is added where the texts of two connections would run together; and what the lost connection had said is kept until
+the new one has said as much (see `_forget_lost` and `_end`).
 
     acknowledged   `flush_done`, the answer to `finalize`, acknowledges all audio before that `finalize`, to the sample;
                    if there was speech but no text yet, only once the text comes after it
     silence        needs no answer after MAX_RESPONSE_SECONDS
 
-An old example in the documentation has `flush_done` before the text that belongs to it. Such text is settled at once if
-there was no speech since, and no other answer is due. Where this can't be known, text is settled together with what is
-said next, and its times are estimated.
+An old example in the documentation has `flush_done` before the text that belongs to it. So what becomes of final text
+depends on the last `flush_done`, and on whether there was speech since, or another answer is due:
+
+    last flush_done                          text without other speech            text after other speech
+    its text hasn't come                     settles at once                      is open, with estimated times
+    its text came after it                   settles at once, estimated           is open
+    its text came before it                  is open, with estimated times        is open
+    none for LATE_TEXT_SECONDS               is open                              is open
+
+Open text settles at the next `flush_done`.
 """
 
 from __future__ import annotations
@@ -36,7 +45,8 @@ LATE_TEXT_SECONDS = MAX_RESPONSE_SECONDS
 class PendingText:
     """Final text that is not settled yet.
 
-    words         with times, as the server sent them; None once some text came without: the others would seem to be all
+    words         with their times in the session; None once words are known to be missing: the others would seem to be
+                  all
     untimed       text at the end whose words have not come yet: they may come after it
     timing        of the segment, if its times aren't those of the words
     language      the last one that the server named
@@ -97,17 +107,18 @@ class SentFinalize(NamedTuple):
     times: UtteranceTimes | None
 
 
-class LateFlush(NamedTuple):
-    """A `flush_done` that may have come before its text.
+class LastFlush(NamedTuple):
+    """The last `flush_done`, of which text may still come.
 
-    at             when it came
-    span, timing   times of text that comes after it; None: its text came before it
-    awaited        position of the `finalize` that it answers, if that is acknowledged only once its text has come
+    at          when it came
+    late_span   of text that comes after it; None: its text came before it
+    has_text    whether text of it has come
+    awaited     position of the `finalize` that it answers, if that is acknowledged only once its text has come
     """
 
     at: float
-    span: tuple[float, float] | None
-    timing: Timing
+    late_span: tuple[float, float] | None
+    has_text: bool
     awaited: float | None = None
 
 
@@ -117,12 +128,12 @@ class ManualTracker:
     def __init__(self, timeline: SpeechTimeline) -> None:
         self.timeline = timeline
         self._open = PendingText()
-        self._lost = PendingText()  # text of a lost connection, until its replacement is as long
+        self._lost = PendingText()  # what a lost connection said, without what has settled since
         self._settled_text, self._is_first = "", True  # the last text; whether none has settled on this connection
-        self._due: deque[SentFinalize] = deque()
+        self._unanswered: deque[SentFinalize] = deque()
         self._has_text = False  # final text came since the last answer
         self._has_new_text = False  # text came since the connection was lost
-        self._flush: LateFlush | None = None
+        self._last_flush: LastFlush | None = None
         self._acknowledged = self._connection_start = 0.0
 
     @property
@@ -130,23 +141,23 @@ class ManualTracker:
         return self._acknowledged
 
     @property
-    def is_all_answered(self) -> bool:
-        awaits_text = self._flush is not None and self._flush.awaited is not None
-        return not self._due and not self._open.text and not awaits_text and self.timeline.all_speech_assigned
+    def may_be_idle(self) -> bool:
+        awaits_text = self._last_flush is not None and self._last_flush.awaited is not None
+        return not self._unanswered and not self._open.text and not awaits_text and self.timeline.all_speech_assigned
 
     def confirm_end(self) -> bool:
         return True  # acknowledged positions are exact here
 
-    def finalized(self, now: float) -> None:
+    def finalize_sent(self, now: float) -> None:
         timeline = self.timeline
         spoke, times = not timeline.all_speech_assigned, timeline.speech._replace(finalized=now)
-        self._due.append(SentFinalize(timeline.sent, timeline.end_utterance(), spoke, times))
+        self._unanswered.append(SentFinalize(timeline.sent, timeline.end_utterance(), spoke, times))
 
     def advance(self, now: float) -> Iterator[Fact]:
-        if self._flush is not None and now - self._flush.at > LATE_TEXT_SECONDS:
+        if self._last_flush is not None and now - self._last_flush.at > LATE_TEXT_SECONDS:
             yield from self._acknowledge_awaited()
-            self._flush = None
-        if self.is_all_answered:
+            self._last_flush = None
+        if self.may_be_idle:
             position = self.timeline.position_at(now - MAX_RESPONSE_SECONDS)
             if position > self._acknowledged:
                 yield self._acknowledge(position, Acknowledged(position))
@@ -162,60 +173,64 @@ class ManualTracker:
                 self._note_time(event, now)
                 yield self._partial(self._open.text + event.text)
             case FlushDone():
-                yield from self._flush_answered(now)
+                yield from self._process_flush_done(now)
             case Done():
                 yield from self._end(complete=True, is_done=True)
 
     def rewind(self, position: float, *, skips_audio: bool = False) -> None:
         if self._open.length >= self._lost.length:
             self._lost = replace(self._open, first_at=None, last_at=None)
-        self._open, self._connection_start, self._flush, self._has_text = PendingText(), position, None, False
+        self._open, self._connection_start, self._last_flush, self._has_text = PendingText(), position, None, False
         self._has_new_text, self._is_first = False, True
-        self._due.clear()
+        self._unanswered.clear()
 
     def replace_rest(self, segments: Sequence[Segment]) -> Iterator[Segment]:
-        self._open, self._lost, self._flush = PendingText(), PendingText(), None
-        self._due.clear()
+        self._open, self._lost, self._last_flush = PendingText(), PendingText(), None
+        self._unanswered.clear()
         yield from segments
 
     def settle_open(self, *, complete: bool) -> Iterator[Fact]:
         yield from self._end(complete=complete, is_done=False)
 
     def _end(self, *, complete: bool, is_done: bool) -> Iterator[Fact]:
-        """is_done: the server said that nothing more will come, so the last text is known to be the last."""
+        """Settle the open text, or what a lost connection said if that is longer, and report all utterances.
+
+        complete   the server has answered all audio: any text of this connection then replaces that of a lost one
+        is_done    it said that nothing more will come, so the last text is known to be the last
+        """
         if not (complete and self._has_new_text) and self._open.length < self._lost.length:
             self._open = self._lost
         self._lost = PendingText()
-        said, speech = self._open, self.timeline.speech
-        if said.text:
-            span = self._due[0].span if self._due else self.timeline.end_utterance()
-            yield from self._settle(span, whole=True)
-        if not self._due and said.first_at is not None:
-            yield from self._report(speech, said)
-        for number, sent in enumerate(self._due):
-            if sent.spoke or (number == 0 and said.first_at is not None):
-                yield from self._report(sent.times, said if number == 0 else None, is_last=is_done)
-        self._due = deque(sent._replace(times=None) for sent in self._due)
+        pending, speech = self._open, self.timeline.speech
+        if pending.text:
+            span = self._unanswered[0].span if self._unanswered else self.timeline.end_utterance()
+            yield from self._settle(span, is_last=True)
+        if not self._unanswered and pending.first_at is not None:
+            yield from self._report(speech, pending)
+        for number, sent in enumerate(self._unanswered):
+            if sent.spoke or (number == 0 and pending.first_at is not None):
+                yield from self._report(sent.times, pending if number == 0 else None, is_last=is_done)
+        self._unanswered = deque(sent._replace(times=None) for sent in self._unanswered)
         self._open.first_at = None
 
-    def _flush_answered(self, now: float) -> Iterator[Fact]:
+    def _process_flush_done(self, now: float) -> Iterator[Fact]:
         yield from self._acknowledge_awaited()
-        sent = self._due.popleft() if self._due else None
+        sent = self._unanswered.popleft() if self._unanswered else None
         if sent is None:
             times: UtteranceTimes | None = self.timeline.speech
             span = self.timeline.end_utterance()
         else:
             times, span = sent.times and sent.times._replace(flushed=now), sent.span
-        said, settled = self._open, [*self._settle(span)]
+        pending, settled = self._open, [*self._settle(span)]
         awaits_text = sent is not None and sent.spoke and not self._has_text
         awaited = sent.position if sent is not None and awaits_text else None
-        self._flush = LateFlush(now, None, "estimated", awaited) if settled else LateFlush(now, span, "audio", awaited)
+        self._last_flush = LastFlush(now, None if settled else span, bool(settled), awaited)
         self._has_text = False
         yield from settled
         if settled:
-            yield from self._report(times, said)
+            yield from self._report(times, pending)
         else:
-            first, said.first_at = said.first_at, None
+            first, pending.first_at = pending.first_at, None
             if sent is not None and (sent.spoke or first is not None):
                 yield from self._report(times and times._replace(first_text=first))
         if sent is not None and not awaits_text:
@@ -224,40 +239,40 @@ class ManualTracker:
     def _text_grew(self, now: float) -> Iterator[Fact]:
         is_blank = not self._open.text.strip()
         self._has_new_text = self._has_new_text or not is_blank
-        flush = self._flush
+        flush = self._last_flush
         if flush is not None and now - flush.at <= LATE_TEXT_SECONDS:
-            is_late = self.timeline.all_speech_assigned and not self._due
-            if is_late and flush.span is not None:
-                self._open.timing = flush.timing
-                for segment in self._settle(flush.span):
+            is_late = self.timeline.all_speech_assigned and not self._unanswered
+            if is_late and flush.late_span is not None:
+                self._open.timing = "estimated" if flush.has_text else "audio"
+                for segment in self._settle(flush.late_span):
                     yield from self._acknowledge_awaited()
-                    self._flush = LateFlush(flush.at, (flush.span[1],) * 2, "estimated")
+                    self._last_flush = LastFlush(flush.at, (flush.late_span[1],) * 2, has_text=True)
                     yield segment
                 return
-            if is_late or flush.timing == "audio":
+            if is_late or not flush.has_text:
                 self._open.timing = "estimated"
         self._has_text = self._has_text or not is_blank
         yield self._partial(self._open.text)
 
-    def _settle(self, span: tuple[float, float], *, whole: bool = False) -> Iterator[Segment]:
-        """Settle the open text, as a segment. Spaces alone, and half a character at the end, stay open until more text
-        comes. whole: no more text will come.
+    def _settle(self, span: tuple[float, float], *, is_last: bool = False) -> Iterator[Segment]:
+        """Settle the open text, as a segment. Spaces alone, and an unpaired surrogate at the end, stay open until more
+        text comes. is_last: no more text will come.
         """
-        said = self._open
-        if not said.text or (said.text.isspace() and not whole):
+        pending = self._open
+        if not pending.text or (pending.text.isspace() and not is_last):
             return
-        timing, timed = said.timing, [] if has_words(said.untimed) else said.words or []
+        timing, timed = pending.timing, [] if has_words(pending.untimed) else pending.words or []
         if (times := bounds(timed)) is not None:
             span, timing = times, "server"
-        half = said.text[-1:] if ends_within_character(said.text) and not whole else ""
-        self._open = PendingText(half)
-        if text := said.text.removesuffix(half):
+        unpaired = pending.text[-1:] if ends_within_character(pending.text) and not is_last else ""
+        self._open = PendingText(unpaired)
+        if text := pending.text.removesuffix(unpaired):
             self._forget_lost(text)
             if self._is_first:  # of its connection
                 text = blank_between(self._settled_text, text) + text
             self._settled_text, self._is_first = text, False
             words = covering_words(text, timed) if timed else None
-            yield Segment(*span, text, timing, words or (), said.language, languages=said.languages)
+            yield Segment(*span, text, timing, words or (), pending.language, languages=pending.languages)
 
     def _forget_lost(self, text: str) -> None:
         """`text` has settled: it replaces what a lost connection said of the same audio."""
@@ -271,19 +286,19 @@ class ManualTracker:
 
     def _acknowledge_awaited(self) -> Iterator[Fact]:
         """Acknowledge a `flush_done` whose text has come, or won't come any more."""
-        if self._flush is not None and self._flush.awaited is not None:
-            position, self._flush = self._flush.awaited, self._flush._replace(awaited=None)
+        if self._last_flush is not None and self._last_flush.awaited is not None:
+            position, self._last_flush = self._last_flush.awaited, self._last_flush._replace(awaited=None)
             yield self._acknowledge(position, FinalizeAnswered())
 
     def _report(
-        self, times: UtteranceTimes | None, said: PendingText | None = None, *, is_last: bool = True
+        self, times: UtteranceTimes | None, pending: PendingText | None = None, *, is_last: bool = True
     ) -> Iterator[UtteranceTimes]:
-        """Report an utterance that is over. said: its text, if that is known to belong to it."""
+        """Report an utterance that is over. pending: its text, if that is known to belong to it."""
         if times is None:
             return
-        if said is not None and said.timing == "audio":
-            first = said.first_at if times.first_text is None else times.first_text
-            times = times._replace(first_text=first, last_text=said.last_at if is_last else None)
+        if pending is not None and pending.timing == "audio":
+            first = pending.first_at if times.first_text is None else times.first_text
+            times = times._replace(first_text=first, last_text=pending.last_at if is_last else None)
         yield times
 
     def _note_time(self, delta: Delta, now: float) -> None:
@@ -298,7 +313,7 @@ class ManualTracker:
         return fact
 
     def _partial(self, text: str) -> Partial:
-        """The text so far, without half a character at the end."""
+        """The text so far, without an unpaired surrogate at the end."""
         text = join_surrogates(self._lost.text if len(text) < len(self._lost.text) else text)
-        whole = text[:-1] if ends_within_character(text) else text
-        return Partial(self.timeline.sent, whole, self._open.languages)
+        paired = text[:-1] if ends_within_character(text) else text
+        return Partial(self.timeline.sent, paired, self._open.languages)

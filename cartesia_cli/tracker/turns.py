@@ -10,11 +10,13 @@ stt/turns). No transition takes settled text back.
     idle       eager_end   eager       the start was omitted
     idle       end         idle        settles its text, unless that is empty or the text of the last turn
     any open   start       speaking    closes the turn if it has text: the end was omitted; otherwise a second start
+    speaking   update      speaking
     speaking   eager_end   eager
+    eager      eager_end   eager
     eager      resume      speaking
     eager      update      speaking    the resume was omitted
     any open   end         idle        closes the turn; an empty end keeps the last text
-    others                             no change
+    others                             ignored
 
 The text of a turn that is closed settles, unless it has to be held (see Repeats).
 
@@ -48,7 +50,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ..alignment import covering_words, find_word_ends
 from ..protocol.events import Event, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
@@ -86,17 +88,21 @@ class SettledTurn(NamedTuple):
     sent_when_settled: float
 
 
+TurnState = Literal["idle", "speaking", "eager"]
+"""Whether a turn is going on. "eager": it may be over."""
+
+
 @dataclass(slots=True)
 class OpenTurn:
     """The turn that is going on, if there is one.
 
-    state           "idle": there is none; "speaking"; "eager": it may be over
+    state           "idle": there is none
     opened_at       when its first event came
     first_text_at   when its first text came
     eager_end_at    when its eager end came, unless it resumed
     """
 
-    state: str = "idle"
+    state: TurnState = "idle"
     text: str = ""
     languages: tuple[DetectedLanguage, ...] = ()
     opened_at: float | None = None
@@ -134,7 +140,7 @@ class Replay:
     settled_words    words, settled before, that the resent audio may repeat
     expected_skips   how many of the first of them it may skip, judging by where their turns are
     settled_sent     position of the sender when the last of them settled: everything after it is new
-    skips_audio      whether audio that isn't acknowledged is not sent again
+    skips_audio      whether unacknowledged audio was left out when audio was sent again
     pending          turns that may be repeats
     is_repeat        whether the pending turns repeat settled words, as far as they go
     """
@@ -194,8 +200,8 @@ class TurnTracker:
         return max(self._acknowledged, position) if self._settled_words_since(position)[0] else self._acknowledged
 
     @property
-    def is_all_answered(self) -> bool:
-        return False  # pauses are sent as silence here, so that the session is never idle
+    def may_be_idle(self) -> bool:
+        return False
 
     def confirm_end(self) -> bool:
         if self._replay is None or not self._replay.skips_audio:
@@ -203,7 +209,7 @@ class TurnTracker:
         self._fallback_position, self._turn_ended_at = self._acknowledged, None
         return False
 
-    def finalized(self, now: float) -> None:
+    def finalize_sent(self, now: float) -> None:
         return  # this endpoint has no `finalize`
 
     def advance(self, now: float) -> Iterator[Fact]:
@@ -273,12 +279,12 @@ class TurnTracker:
 
     # The state machine
 
-    def _open_turn(self, state: str, now: float) -> None:
+    def _open_turn(self, state: TurnState, now: float) -> None:
         if self._open.state == "idle":
             self._open.opened_at = now
         self._open.state = state
 
-    def _update_turn(self, state: str, event: TurnUpdate | TurnEagerEnd, now: float) -> Partial:
+    def _update_turn(self, state: TurnState, event: TurnUpdate | TurnEagerEnd, now: float) -> Partial:
         self._open_turn(state, now)
         self._open.update(event, now)
         pending = self._replay.text if self._replay else ""
@@ -287,18 +293,17 @@ class TurnTracker:
     def _close_turn(self, now: float, *, is_end: bool, words: Sequence[Word] = ()) -> Iterator[Fact]:
         """End the open turn. is_end: its `turn.end` has just come; otherwise it was omitted."""
         turn, self._open = self._open, OpenTurn()
-        if turn.text or turn.state != "idle":
-            opened_at = now if turn.opened_at is None else turn.opened_at
-            placement = place_turn(self.timeline, self._delay, opened_at, now)
-            times = placement.speech._replace(first_text=turn.first_text_at)
-            if is_end:
-                times = times._replace(eager_end=turn.eager_end_at, ended=now)
-            else:
-                times = times._replace(stop=None, stop_sent_at=None)
-            segment = turn.segment(placement.start, placement.stop, placement.timing)
-            if segment.text:
-                self._last_turn_text = segment.text
-                yield from self._settle_unless_repeated(EndedTurn(self._with_words(segment, words), times))
+        opened_at = now if turn.opened_at is None else turn.opened_at
+        placement = place_turn(self.timeline, self._delay, opened_at, now)
+        times = placement.speech._replace(first_text=turn.first_text_at)
+        if is_end:
+            times = times._replace(eager_end=turn.eager_end_at, ended=now)
+        else:
+            times = times._replace(stop=None, stop_sent_at=None)
+        segment = turn.segment(placement.start, placement.stop, placement.timing)
+        if segment.text:
+            self._last_turn_text = segment.text
+            yield from self._settle_unless_repeated(EndedTurn(self._with_words(segment, words), times))
 
     def _with_words(self, segment: Segment, words: Sequence[Word]) -> Segment:
         """A segment with the words that the server sent with it, and with their times if it has them."""
