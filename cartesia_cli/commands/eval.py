@@ -164,7 +164,7 @@ def _find_recordings(
     broken: set[object] = set()
     unusable: list[InputError] = []
     with Workspace(on_retry=reporter.info) as workspace:
-        for item in find_inputs(inputs, None, remote=workspace, with_fields=True, with_repeats=True):
+        for item in find_inputs(inputs, None, expander=workspace, with_fields=True, with_repeats=True):
             if isinstance(item, InputError):
                 unusable.append(item)
                 continue

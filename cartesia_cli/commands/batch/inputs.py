@@ -46,10 +46,10 @@ class Input(NamedTuple):
     relative_path   what results are named after: relative to the folder that was searched, or to the fixed part of a
                     glob; otherwise the file name
     origin          the URL or pipe from which it has to be saved: `path` doesn't exist before that. None: a local file
-    remote_state    size and version of a remote recording, once a listing or its server has said them
     time_range      offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
     number          its position among the inputs of a run, from 0
+    remote_state    size and version of a remote recording, once a listing or its server has said them
     """
 
     source: str
@@ -62,7 +62,7 @@ class Input(NamedTuple):
     remote_state: RemoteState | None = None
 
 
-class RemoteFinder(Protocol):
+class UrlExpander(Protocol):
     """Finds the recordings that a URL stands for (`workspace`)."""
 
     def expand(self, url: str, *, keep_folders: bool = False) -> "Iterator[Input | InputError]":
@@ -84,23 +84,23 @@ class SeenNames:
     def add(self, name: object) -> bool:
         """Whether the name is new."""
         if 2 * self._count >= len(self._table):
-            former, self._table = self._table, array("q", bytes(16 * len(self._table)))
-            for value in former:
-                self._table[self._place(value)] = value
-        value = hash(name) or 1
-        place = self._place(value)
-        is_new = self._table[place] == 0
-        self._table[place] = value
+            old, self._table = self._table, array("q", bytes(16 * len(self._table)))
+            for value in old:
+                self._table[self._slot(value)] = value
+        value = hash(name) or 1  # 0 is a free slot
+        slot = self._slot(value)
+        is_new = self._table[slot] == 0
+        self._table[slot] = value
         self._count += is_new
         return is_new
 
-    def _place(self, value: int) -> int:
+    def _slot(self, value: int) -> int:
         """Where a hash is, or would be."""
         mask = len(self._table) - 1
-        place = value & mask
-        while self._table[place] not in (0, value):
-            place = (place + 1) & mask
-        return place
+        slot = value & mask
+        while self._table[slot] not in (0, value):
+            slot = (slot + 1) & mask
+        return slot
 
 
 def find_inputs(
@@ -108,7 +108,7 @@ def find_inputs(
     spooled: Path | None,
     *,
     files_from: str | None = None,
-    remote: "RemoteFinder | None" = None,
+    expander: "UrlExpander | None" = None,
     headerless: bool = False,
     on_skip: Callable[[Path], object] = lambda path: None,
     on_repeat: Callable[[str], object] = lambda source: None,
@@ -122,7 +122,7 @@ def find_inputs(
 
     spooled      the content of stdin
     files_from   a list of further inputs; "-" is stdin
-    remote       finds what URLs stand for; None: only local files are inputs, and no lists, manifests or pipes
+    expander     finds what URLs stand for; None: only local files are inputs, and no lists, manifests or pipes
     headerless   whether the recordings are samples without a header
     on_skip      called for each file of a searched folder that is not a recording
     on_repeat    called for each input that is left out because it was there before
@@ -130,9 +130,9 @@ def find_inputs(
     with_repeats whether an input also counts where it is named again
     """
     for argument in arguments:
-        check_not_url(argument, remote=remote is not None)
+        check_not_url(argument, can_download=expander is not None)
     seen = SeenNames()
-    for found in _expand_all(arguments, files_from, _Search(spooled, remote, headerless, on_skip, with_fields)):
+    for found in _expand_all(arguments, files_from, _Search(spooled, expander, headerless, on_skip, with_fields)):
         if isinstance(found, InputError) or seen.add(identity_of(found)) or with_repeats:
             yield found
         else:
@@ -152,17 +152,20 @@ def match_url(text: str) -> re.Match[str] | None:
     return re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text) if ":/" in text else None
 
 
-def check_not_url(argument: str, *, remote: bool = False) -> None:
-    """Raises UsageError for a URL, unless a file has that name. `remote`: except for those that can be read."""
+def check_not_url(argument: str, *, can_download: bool = False) -> None:
+    """Raises UsageError for a URL, unless a file has that name.
+
+    can_download   whether URLs are allowed from which recordings can be downloaded
+    """
     match = match_url(argument)
-    if match is None or os.path.lexists(argument) or (remote and is_remote(argument)):
+    if match is None or os.path.lexists(argument) or (can_download and is_remote(argument)):
         return
     if match[1].lower() == "file":
         raise UsageError(f"{argument} is a URL, not a file name", hint="name the file by its path")
-    if remote and is_remote(meant := argument.replace(":/", "://", 1)):
+    if can_download and is_remote(meant := argument.replace(":/", "://", 1)):
         raise UsageError(f"{argument} is a URL with a slash too few", hint=f"did you mean {meant}?")
     download = DOWNLOAD_COMMANDS.get(match[1].lower(), "…").format(url=argument)
-    where = "recordings can't be read from there" if remote else "inputs must be local files"
+    where = "recordings can't be read from there" if can_download else "inputs must be local files"
     raise UsageError(
         f"{argument} is a URL; {where}",
         hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
@@ -188,8 +191,8 @@ def unreadable_error(name: str, error: OSError) -> InputError:
 
 
 def read_input(item: Input | InputError, max_bytes: int) -> bytes:
-    """The content of an input. Raises InputError if it can't be read, or is larger than `max_bytes`, or is one
-    itself.
+    """The content of an input. Raises InputError if it can't be read or is larger than `max_bytes`; one that was found
+    instead of an input is raised, too.
     """
     if isinstance(item, InputError):
         raise item
@@ -253,18 +256,18 @@ class _Search(Record):
     """How arguments are expanded: parameters of `find_inputs`."""
 
     spooled: Path | None
-    remote: "RemoteFinder | None"
+    expander: "UrlExpander | None"
     headerless: bool
     on_skip: Callable[[Path], object]
     with_fields: bool
 
     def is_remote(self, argument: str) -> bool:
-        return self.remote is not None and is_remote(argument) and not os.path.lexists(argument)
+        return self.expander is not None and is_remote(argument) and not os.path.lexists(argument)
 
 
 def _expand_all(arguments: Sequence[str], files_from: str | None, search: _Search) -> Iterator[Input | InputError]:
     for argument in arguments:
-        if search.remote is not None and is_list(argument):
+        if search.expander is not None and is_list(argument):
             yield from _expand_list(argument.removeprefix(LIST_PREFIX), search)
         else:
             yield from _expand_argument(argument, search)
@@ -289,16 +292,16 @@ def _expand_list(name: str, search: _Search) -> Iterator[Input | InputError]:
 def _expand_entry(entry: str, search: _Search) -> Iterator[Input | InputError]:
     """The inputs that an entry of a list stands for. Their results keep the folders of their names."""
     try:
-        check_not_url(entry, remote=True)
+        check_not_url(entry, can_download=True)
     except UsageError as error:
         yield InputError(error.message, hint=error.hint)
         return
-    if search.remote is not None and search.is_remote(entry):
-        yield from search.remote.expand(entry, keep_folders=True)
+    if search.expander is not None and search.is_remote(entry):
+        yield from search.expander.expand(entry, keep_folders=True)
         return
-    has_paths = _is_manifest(Path(entry))
+    is_manifest = _is_manifest(Path(entry))  # whose recordings are named after their paths below its folder
     for found in _expand_argument(entry, search):
-        if has_paths or isinstance(found, InputError):
+        if is_manifest or isinstance(found, InputError):
             yield found
         else:
             yield found._replace(relative_path=path_below(Path(), found.path))
@@ -319,15 +322,15 @@ def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputEr
     path = Path(argument)
     if argument == STDIN and search.spooled is not None:
         yield Input(STDIN, search.spooled, Path("stdin"))
-    elif search.remote is not None and search.is_remote(argument):
-        yield from search.remote.expand(argument)
+    elif search.expander is not None and search.is_remote(argument):
+        yield from search.expander.expand(argument)
     elif os.path.isdir(argument):
         found = _search_folder(argument, search.headerless, search.on_skip)
         yield from _with_metadata(argument, found) if search.with_fields else found
     elif is_folder_or_glob(argument):
         for item in _expand_glob(argument):
             yield from [item] if isinstance(item, InputError) else _expand_file(item, search)
-    elif search.remote is not None and is_pipe(argument):
+    elif search.expander is not None and is_pipe(argument):
         yield Input(argument, path, Path(path.name), origin=argument)
     else:
         yield from _expand_file(Input(argument, path, Path(path.name)), search)
@@ -335,7 +338,7 @@ def _expand_argument(argument: str, search: _Search) -> Iterator[Input | InputEr
 
 def _expand_file(item: Input, search: _Search) -> Iterator[Input | InputError]:
     """What a file stands for: itself, or the recordings that it lists."""
-    if search.remote is None:  # a transcript may look like a manifest
+    if search.expander is None:  # a transcript may look like a manifest
         yield item
     elif _is_manifest(item.path):
         yield from _read_manifest(item.path, search)
@@ -406,11 +409,13 @@ def _search_folder(folder: str, headerless: bool, on_skip: Callable[[Path], obje
 
 
 def _is_wanted(path: Path, headerless: bool) -> bool:
-    """Whether a file in a searched folder is a recording: by its suffix, or else by its first bytes."""
-    ending = path.suffix.lower()
+    """Whether a file in a searched folder is a recording, by its suffix or else by its first bytes; with `headerless`,
+    whether it may be one without a header.
+    """
+    suffix = path.suffix.lower()
     if headerless:
-        return ending in HEADERLESS_EXTENSIONS or (ending in EXTENSIONS and not is_recording(path))
-    return ending in EXTENSIONS or is_recording(path)
+        return suffix in HEADERLESS_EXTENSIONS or (suffix in EXTENSIONS and not is_recording(path))
+    return suffix in EXTENSIONS or is_recording(path)
 
 
 def _unsearchable_error(error: OSError) -> InputError:
@@ -418,7 +423,7 @@ def _unsearchable_error(error: OSError) -> InputError:
 
 
 def _expand_glob(pattern: str) -> Iterator[Input | InputError]:
-    """Files that match a glob, sorted. `**` matches any number of folders, and follows no links."""
+    """Files that match a glob, sorted. `**` matches any number of folders, but no links to folders."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if _has_wildcard(part))
     base, denied = Path(*parts[:fixed]), list[OSError]()

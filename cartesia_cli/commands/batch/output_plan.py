@@ -1,8 +1,8 @@
 """Decides where each result goes, and checks that it can be written, before anything is sent.
 
-The result of one input goes to stdout; those of several go beside their inputs, or to --output-dir with the folders
-they came from. Must never overwrite an existing file without --force, nor an input at all. The name of a result doesn't
-depend on other files in the folder: where inputs would share a name, the one that already has it keeps it.
+Without -o and --output-dir, the result of one input goes to stdout, and those of several go beside their inputs. In
+--output-dir, they keep the folders below the one that was searched. Must never overwrite an existing file without
+--force, nor an input at all. Where recordings would share the name of a result, the one whose result exists keeps it.
 """
 
 import os
@@ -25,7 +25,7 @@ Targets = dict[str, Path | None]
 
 
 FindOwner = Callable[[Path, Sequence[Input]], object]
-"""Finds whose results have a path, whatever their suffixes: one of the inputs, something else, or None."""
+"""Finds whose results have this path without a suffix: one of these inputs, another recording, or None."""
 
 FOLDER_HINT = (
     "transcribe them into different folders, or name the folder that both are in as the input: "
@@ -42,10 +42,10 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
 
     Raises UsageError for an unknown format or suffix.
     """
-    ending = output.suffix.lower() if output and names is None and not as_json else ""
-    if ending and ending not in EXTENSIONS:
+    suffix = output.suffix.lower() if output and names is None and not as_json else ""
+    if suffix and suffix not in EXTENSIONS:
         raise UsageError(
-            f"{output}: no transcript format has the suffix {ending}",
+            f"{output}: no transcript format has the suffix {suffix}",
             hint=f"suffixes: {' '.join(EXTENSIONS)}; or name the format with -f",
         )
     chosen = requested_formats({"format": names, "json": as_json, "output": output})
@@ -55,7 +55,7 @@ def parse_formats(names: str | None, as_json: bool, output: Path | None) -> tupl
 
 
 class OutputPlan(Record):
-    """What the command line says about results.
+    """What the options say about results.
 
     formats        none: no results are written
     several        whether there may be more than one input
@@ -92,8 +92,8 @@ class OutputPlan(Record):
     @property
     def takes_one_result(self) -> bool:
         """Whether results go to one target that can hold that of a single input only."""
-        has_room = not self.formats or self.combined or (self.output_file is None and self.formats[0] in CONCATENABLE)
-        return self._has_single_target() and not has_room
+        takes_all = not self.formats or self.combined or (self.output_file is None and self.formats[0] in CONCATENABLE)
+        return self._has_single_target() and not takes_all
 
     def targets(self, inputs: Sequence[Input], find_owner: FindOwner = lambda stem, inputs: None) -> list[Targets]:
         """The targets of each input. Raises UsageError if they collide, exist or can't be written; raises OutputError
@@ -220,13 +220,13 @@ def check_distinct(outputs: Iterable[Path | None], inputs: Iterable[str | Path |
     read = {file_identity(file) for file in inputs if file is not None}
     taken: set[object] = set()
     for file in filter(None, outputs):
-        if (own := file_identity(file)) is None:
+        if (identity := file_identity(file)) is None:
             continue
-        if own in read:
+        if identity in read:
             raise input_overwrite_error(file)
-        if own in taken:
+        if identity in taken:
             raise UsageError(f"{file} would be written twice", hint="name another file")
-        taken.add(own)
+        taken.add(identity)
 
 
 def file_identity(file: str | Path) -> object:

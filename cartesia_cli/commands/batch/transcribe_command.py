@@ -141,7 +141,7 @@ class TranscribeCommand:
             recordings,
             spooled,
             files_from=options.input.files_from,
-            remote=workspace,
+            expander=workspace,
             headerless=options.recording.encoding is not None,
             on_skip=skipped.add_file,
             on_repeat=skipped.add_repeat,
