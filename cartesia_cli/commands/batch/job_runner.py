@@ -60,7 +60,7 @@ class BatchSummary:
 
     free_place               where it is transcribed at no cost, such as "this machine"; None: it costs credits
 
-    total, written           inputs
+    total, written           inputs, and those of them whose results are written
     elsewhere                inputs that another run has transcribed meanwhile
     from_cache               inputs whose response came from the cache
     audio_seconds            of all transcripts
@@ -121,16 +121,16 @@ class JobRunner:
         self._plan, self._config, self._transcriber, self._reporter = plan, config, transcriber, reporter
         self._observer, self._summary, self._outcomes, self._limit = observer, summary, outcomes, limit
         self._rest_command, self._alone = rest_command, plan.is_alone
-        self._known = len(plan.first)
+        self._known_inputs = len(plan.first)
         self._are_inputs_counted = plan.complete
-        summary.total = self._known + plan.unusable
+        summary.total = self._known_inputs + plan.unusable
         self._began = time.monotonic()
         self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
         self._done: set[int] = set()
         self._deferred: deque[tuple[int, Job]] = deque()
         self._failed = 0
-        self._is_over = self._is_waiting = self._is_interrupted = False
+        self._is_plan_exhausted = self._has_deferred = self._is_interrupted = False
         self._error: BaseException | None = None
         self._lock, self._plan_lock = threading.Lock(), threading.Lock()
         self._output = OrderedOutput(self._print)
@@ -147,7 +147,12 @@ class JobRunner:
         most = len(self._plan.first) if self._plan.complete else self._limit.maximum
         try:
             run_in_threads(
-                self._do_jobs, self._limit, most, self._reporter, is_over=lambda: self._is_over, stop=self._interrupt
+                self._do_jobs,
+                self._limit,
+                most,
+                self._reporter,
+                is_over=lambda: self._is_plan_exhausted,
+                stop=self._interrupt,
             )
         except Interrupted:
             with suppress(StdoutClosed, OutputError):
@@ -191,32 +196,32 @@ class JobRunner:
             if self._transcriber.is_stopping:
                 return None
             if (numbered := next(self._jobs, None)) is None:
-                if not (self._is_over or self._are_inputs_counted):
-                    self._outcomes.record_input_count(self._known, self._plan.done)
+                if not (self._is_plan_exhausted or self._are_inputs_counted):
+                    self._outcomes.record_input_count(self._known_inputs, self._plan.done)
                     self._observer.all_found()
-                self._is_over = True
+                self._is_plan_exhausted = True
                 if self._deferred:
                     return self._deferred.popleft()
             else:
                 number, job = numbered
-                if number >= self._known:
-                    self._known = number + 1
+                if number >= self._known_inputs:
+                    self._known_inputs = number + 1
                     self._observer.found(1, job.seconds)
             self._observer.unusable(self._plan.unusable)
-            self._summary.total = self._known + self._plan.unusable
+            self._summary.total = self._known_inputs + self._plan.unusable
             return numbered
 
     def _defer(self, number: int, job: Job) -> None:
         """Come back to a job at the end: another run is transcribing its recording."""
         self._deferred.append((number, job))
-        if not self._is_waiting:
-            self._is_waiting = True
+        if not self._has_deferred:
+            self._has_deferred = True
             self._reporter.info(f"{job.input.source}: another run is working on it: this one continues with others")
-        if self._is_over:
+        if self._is_plan_exhausted:
             time.sleep(OTHER_RUN_SECONDS)
 
-    def _left(self, job: Job) -> Job | None:
-        """What is left of a job if another run has ended with its recording meanwhile; None if nothing is."""
+    def _left_to_do(self, job: Job) -> Job | None:
+        """What is left of a job: all of it, unless another run has finished its recording meanwhile. None: nothing."""
         if self._config.bucket is not None:
             return self._config.bucket.left(job)
         if not self._outcomes.was_finished_elsewhere(job.input):
@@ -232,7 +237,7 @@ class JobRunner:
         error: CliError | None = None
         self._observer.started(number, job.input.relative_path.name, job.seconds)
         try:
-            if (left := self._left(job)) is None:
+            if (left := self._left_to_do(job)) is None:
                 if self._config.manifest is not None:
                     cached = cached_response(job, self._config, self._reporter)
                     self._config.manifest.keep_finished(job, cached)
@@ -252,7 +257,7 @@ class JobRunner:
             error = failure
         try:
             self._output.put(number, "".join(texts))
-        except BaseException:  # of another job, perhaps
+        except BaseException:  # which the text of another job may have caused, that was waiting for this one
             with self._lock:
                 self._done |= {number} - self._output.lost
             raise
@@ -290,17 +295,18 @@ class JobRunner:
         """Say how far a run has got that is stopped. Returns the command for the rest, if there is any."""
         lost = self._output.lost
         unfinished = set(range(len(self._plan.first))) - self._done - lost
-        untried = len(unfinished) - (not self._is_interrupted and not lost)
+        is_one_tried = not self._is_interrupted and not lost  # the recording whose failure stops the run
+        untried = len(unfinished) - is_one_tried
         if self._alone and self._is_interrupted and unfinished:
             self._reporter.warn(f"stopped: {self._plan.first[0].input.source} is not transcribed")
             self._reporter.info(f"to transcribe it: {self._rest_command(self._plan.first)}")
         if self._alone or (self._plan.complete and not untried and not lost):
             return ""
         self._update_elapsed()
-        number = str(untried) if self._plan.complete else "the others"
+        which = str(untried) if self._plan.complete else "the others"
         how = "not transcribed" if self._is_interrupted else "not tried"
         unprinted = f", {len(lost)} not printed" if lost else ""
-        self._reporter.warn(f"stopped: {self._summary.to_text()}; {number} {how}{unprinted}")
+        self._reporter.warn(f"stopped: {self._summary.to_text()}; {which} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
         rest = self._rest_command(left if self._plan.complete else ())
         if self._is_interrupted:

@@ -124,8 +124,8 @@ class JobTranscriber:
     ) -> None:
         self._config, self._connect, self._reporter = config, connect, reporter
         self._budget, self._observer, self._workspace, self._cluster = budget, observer, workspace, cluster
-        self._connect_lock, self._turns_lock = threading.Lock(), threading.Lock()
-        self._turns: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._connect_lock, self._request_locks_lock = threading.Lock(), threading.Lock()
+        self._request_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
         self.is_stopping = self._aborts_uploads = False
         self.billable_jobs: set[int] = set()
 
@@ -219,27 +219,27 @@ class JobTranscriber:
             return JobResponse(cached)
         if lookup is None:
             return self._request(number, job, None)
-        with self._turn(lookup.name) as has_waited:
+        with self._only_request(lookup.name) as has_waited:
             if has_waited and (cached := lookup.find()) is not None:
                 return JobResponse(cached)
             return self._request(number, job, lookup)
 
     @contextmanager
-    def _turn(self, name: str) -> Iterator[bool]:
-        """Make a request in the block while no other job makes the same one. Yields whether one has done so meanwhile:
-        then its response may be in the cache.
+    def _only_request(self, name: str) -> Iterator[bool]:
+        """Make a request in the block while no other job makes the same one. Yields whether it had to wait for one:
+        then the response may be in the cache.
 
-        name   what the response depends on
+        name   of the request: that of its response in the cache
         """
-        with self._turns_lock:
-            turn = self._turns.setdefault(name, threading.Lock())  # forgotten when no job holds it any more
-        has_waited = not turn.acquire(blocking=False)
+        with self._request_locks_lock:
+            lock = self._request_locks.setdefault(name, threading.Lock())  # forgotten when no job holds it any more
+        has_waited = not lock.acquire(blocking=False)
         if has_waited:
-            turn.acquire()
+            lock.acquire()
         try:
             yield has_waited
         finally:
-            turn.release()
+            lock.release()
 
     def _request(self, number: int, job: Job, lookup: "Lookup | None") -> JobResponse:
         """Convert or cut a recording for the upload, send it within the budget, and show the progress."""
