@@ -97,7 +97,7 @@ def replayed(minutes: float, losses: int, home: str) -> dict[str, object]:
 def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     """Bytes of memory that a session holds for a settled utterance of ten words."""
     from cartesia_cli.audio.vad import VadSettings
-    from cartesia_cli.commands.backend import RunningServer
+    from cartesia_cli.commands.backend import ChosenServer
     from cartesia_cli.commands.live.config import SessionConfig
     from cartesia_cli.commands.live.options import StreamOptions
     from cartesia_cli.commands.live.session import LiveSession
@@ -116,7 +116,7 @@ def bytes_per_utterance(form: str, into_file: bool, timed: bool) -> float:
     )  # fmt: skip
     sizes: list[int] = []
     discarded = io.StringIO()
-    server = RunningServer("http://127.0.0.1", None, local=True)
+    server = ChosenServer("http://127.0.0.1", None, local=True)
     session = LiveSession(config, server, Reporter(discarded), LiveView(discarded, colored=False, active=False))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         for number in range(UTTERANCES):

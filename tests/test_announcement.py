@@ -26,7 +26,7 @@ import pytest
 
 from cartesia_cli.audio.vad import VadSettings
 from cartesia_cli.client import BatchClient, ws_connect
-from cartesia_cli.commands.backend import Backend, RunningServer
+from cartesia_cli.commands.backend import Backend, ChosenServer
 from cartesia_cli.commands.live.config import SessionConfig
 from cartesia_cli.commands.live.options import StreamOptions
 from cartesia_cli.commands.live.session import LiveSession
@@ -270,8 +270,8 @@ def test_a_live_session_looks_for_a_running_server_two_seconds_and_for_others_as
         found = find("tiny.en")
         assert found is not None
         for server, shortest, longest in (
-            (RunningServer(found.base_url, None, local=True, found=found), 0.0, 2.0),
-            (RunningServer(found.base_url, None, local=True), 30.0, 60.0),
+            (ChosenServer(found.base_url, None, local=True, found=found), 0.0, 2.0),
+            (ChosenServer(found.base_url, None, local=True), 30.0, 60.0),
         ):
             loop, reporter = SimulatedTimeLoop(), Reporter(io.StringIO())
             monkeypatch.setattr(ws_connect, "time", SimpleNamespace(monotonic=loop.time))

@@ -17,7 +17,7 @@ import webvtt
 
 from cartesia_cli.audio.pcm import RATE, AudioBlock
 from cartesia_cli.audio.vad import VadSettings
-from cartesia_cli.commands.backend import RunningServer
+from cartesia_cli.commands.backend import ChosenServer
 from cartesia_cli.commands.live.catchup import batch_catch_up
 from cartesia_cli.commands.live.config import SessionConfig
 from cartesia_cli.commands.live.interaction import Controls
@@ -41,10 +41,10 @@ ANSWER = {"text": SPOKEN, "duration": 70.0, "words": WORDS}
 
 
 @contextmanager
-def serving(*steps: dict[str, Any]) -> Iterator[RunningServer]:
+def serving(*steps: dict[str, Any]) -> Iterator[ChosenServer]:
     """A local server that plays these steps of a script."""
     with serve_in_background(create_scripted_app(parse_script("\n".join(map(json.dumps, steps))))) as background:
-        yield RunningServer(background, None, local=False)
+        yield ChosenServer(background, None, local=False)
 
 
 class Backlog:
@@ -130,7 +130,7 @@ def test_batch_catch_up_joins_texts_with_a_space_and_keeps_words(
     assert (lines[-1]["text"], lines[-1]["words"]) == (document["text"], document["words"])
 
 
-def caught_up(server: RunningServer, before: str) -> list[Segment]:
+def caught_up(server: ChosenServer, before: str) -> list[Segment]:
     """The segments of 1.5 s of audio that begin 10 s into a session in which the text `before` was heard."""
 
     async def catch_up() -> list[Segment]:

@@ -14,7 +14,7 @@ import pytest
 
 from cartesia_cli.audio.pcm import RATE, AudioBlock, encode_s16le
 from cartesia_cli.audio.vad import Endpointer, VadSettings
-from cartesia_cli.commands.backend import RunningServer
+from cartesia_cli.commands.backend import ChosenServer
 from cartesia_cli.commands.live import session as live_session
 from cartesia_cli.commands.live.config import SessionConfig
 from cartesia_cli.commands.live.options import StreamOptions
@@ -291,7 +291,7 @@ def test_only_a_server_of_this_machine_may_be_busy_with_the_last_words(
         endpointing=VadSettings(), finalize=False, stream_options=StreamOptions(reconnect=0), speed=1000.0,
         targets={"json": Path("never.written")}, layout=Layout(),
     )  # fmt: skip
-    server, view = RunningServer("http://127.0.0.1", None, local=local), LiveView(StringIO(), colored=False)
+    server, view = ChosenServer("http://127.0.0.1", None, local=local), LiveView(StringIO(), colored=False)
     session = LiveSession(config, server, Reporter(StringIO()), view)
     with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         running = session.run(lambda recorder: Tape(*talk()))

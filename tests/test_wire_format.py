@@ -15,7 +15,7 @@ import pytest
 from cartesia_cli.audio.files import decode_file, decode_raw
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
 from cartesia_cli.audio.wav_writer import WavWriter, open_private, read_back
-from cartesia_cli.commands.backend import RunningServer
+from cartesia_cli.commands.backend import ChosenServer
 from cartesia_cli.commands.live.catchup import batch_catch_up
 from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.constants import ENCODINGS
@@ -225,7 +225,7 @@ def test_what_a_lost_connection_did_not_answer_is_sent_again_at_the_same_rate(ru
 def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> None:
     options = RealtimeOptions(model="ink-2", encoding="pcm_mulaw", sample_rate=8000)
     with FaultServer("fine") as server:
-        backend = RunningServer(server.base_url, None, local=False)
+        backend = ChosenServer(server.base_url, None, local=False)
         catch_up = batch_catch_up(backend, options, Reporter(io.StringIO()), lambda: "")
         asyncio.run(catch_up([tone(8000, 2.0)], 0.0))
         upload = server.requests[0].part("file").content

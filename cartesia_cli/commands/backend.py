@@ -67,8 +67,8 @@ class BackendConfig(Record):
     local_model: str | None = None
 
 
-class RunningServer(Record):
-    """A server that is ready, and the credential that it accepts.
+class ChosenServer(Record):
+    """The server of a run, and the credential that it accepts. One on this machine has its model loaded.
 
     local         whether it runs on this machine, for this user alone
     found         the `serve` that it is, which may end before this process does; None for another server
@@ -112,8 +112,8 @@ class Backend:
         self._open_own, self._found, self._lock = open_own, found, Lock()
 
     def request(self, send: Callable[[BatchClient], T]) -> T:
-        """The result of a request. If the `serve` that it was sent to has ended, or is stopped, it is sent to a server
-        in this process: nothing was billed.
+        """The result of a request. If the `serve` that it was sent to has ended, or doesn't respond, it is sent to
+        a server in this process: nothing was billed.
         """
         client = self.client
         try:
@@ -131,12 +131,14 @@ class Backend:
             return send(self.client)
 
     def check_server(self) -> None:
-        """Raises NetworkError if a `serve` may be stopped. To be called again and again during a request."""
+        """Raises NetworkError if a `serve` doesn't respond: its process may be suspended. To be called again and again
+        during a request.
+        """
         if self._found is not None and self._found.is_silent:
             raise NetworkError("the running server does not respond")
 
     def track_recording(self) -> local_extra.RecordingProgress:
-        """Follows how much of a recording the server has transcribed, if its `headers` are sent with the request."""
+        """Follow how much of a recording the server has transcribed, if its `headers` are sent with the request."""
         return self._observer.track_recording() if self.local else local_extra.RecordingProgress()
 
     def deadlines(self, size: int, seconds: float | None, timeout: float | None) -> Deadlines:
@@ -206,7 +208,7 @@ def open_backend(
 
     with ExitStack() as stack:
 
-        def open_client(server: RunningServer) -> BatchClient:
+        def open_client(server: ChosenServer) -> BatchClient:
             client = BatchClient(
                 server.base_url,
                 server.credential,
@@ -231,7 +233,7 @@ def open_backend(
 
 def open_live_server(
     choice: BackendConfig, options: "RealtimeOptions", reporter: Reporter
-) -> AbstractContextManager[RunningServer]:
+) -> AbstractContextManager[ChosenServer]:
     """The chosen server, for a live session with these options. A local one runs until the end of the block."""
     observer = local_extra.LocalServerObserver(reporter)
 
@@ -252,7 +254,7 @@ def _open_server(
     observer: local_extra.LocalServerObserver,
     *,
     may_share: bool = True,
-) -> Iterator[RunningServer]:
+) -> Iterator[ChosenServer]:
     """The chosen server. For a local one, raises EngineError if the extra isn't installed, AuthError if a key would do
     without it.
 
@@ -260,7 +262,7 @@ def _open_server(
     may_share     whether the local one may be a `serve` of this user, with the same model
     """
     if choice.base_url is not None:
-        yield RunningServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
+        yield ChosenServer(choice.base_url, choice.credential, local=False, api_version=choice.api_version)
         return
     from ..server import announcement
 
@@ -270,7 +272,7 @@ def _open_server(
         with closing(found):
             found.report(observer)
             credential = Credential(found.token, RUNNING_SERVER)
-            yield RunningServer(found.base_url, credential, local=True, found=found)
+            yield ChosenServer(found.base_url, credential, local=True, found=found)
         return
     loading = start_daemon_thread(load_engine, "loading the engine", has_temporary_files=True)
     try:
@@ -293,7 +295,7 @@ def _open_server(
         identity=app.identify_engines(choice.local_model, engine, None),
     )  # fmt: skip
     with runner.serve_in_background(app.create_app(engine, None, config)) as address:
-        yield RunningServer(address, token, local=True)
+        yield ChosenServer(address, token, local=True)
 
 
 def report_engine(

@@ -158,7 +158,7 @@ class Shared:
 
 class BatchTranscriber:
     """Transcribes recordings at the batch endpoint, as `transcribe` does, several at once. Connects, or loads an
-    engine, when the first one isn't in the cache; `stack` closes it.
+    engine, for the first one that isn't in the cache; `stack` closes it.
 
     opening_seconds   how long that took
     """
@@ -337,8 +337,8 @@ def run_systems(
             progress.found(1, recording.job.seconds)
         progress.all_found()
         shared = Shared(config, workspace, progress, reporter)
-        for place, one in enumerate(results):
-            _run_system(one, recordings, shared, first_key=place * each, is_alone=each * len(results) == 1)
+        for position, one in enumerate(results):
+            _run_system(one, recordings, shared, first_key=position * each, is_alone=each * len(results) == 1)
 
 
 def _run_system(
@@ -350,13 +350,13 @@ def _run_system(
     is_alone    whether the caller reports what fails
     """
     system, progress, limit = results.system, shared.observer, shared.config.limit(results.system)
-    left, lock = iter(enumerate(recordings)), Lock()
+    remaining, lock = iter(enumerate(recordings)), Lock()
     stopped: list[BaseException] = []
 
     def work() -> None:
         while not stopped:
             with lock:
-                numbered = next(left, None)
+                numbered = next(remaining, None)
             if numbered is None:
                 return
             number, recording = numbered

@@ -120,7 +120,7 @@ def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, op
     wire_encoding, rate = wire
     if push_to_talk and options.session.mode is None:
         finalize = finalize or "key"
-    config, view = live_session.prepare(
+    config, view = live_session.prepare_session(
         context, reporter, options, choice, plan, layout, Input("microphone", Path("microphone"), Path("microphone")),
         finalize=finalize, push_to_talk=push_to_talk, append=append,
     )  # fmt: skip

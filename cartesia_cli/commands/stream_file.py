@@ -69,7 +69,7 @@ def stream_file(
     stream, wire = options.stream, options.stream.wire_format(replay=True)
     name = Path("stdin" if file == STDIN else Path(file).name)
     source = Input(file, Path(file), name)
-    config, view = live_session.prepare(
+    config, view = live_session.prepare_session(
         context, reporter, options, choice, plan, layout, source, finalize=finalize, replays=True
     )
     own: list[tuple[str, int]] = []

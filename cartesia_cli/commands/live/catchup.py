@@ -17,12 +17,12 @@ from ...protocol.constants import BATCH_MODEL
 from ...protocol.realtime import RealtimeOptions
 from ...session.interfaces import CatchUp
 from ...transcript import Segment, blank_between, from_batch
-from ..backend import Backend, RunningServer
+from ..backend import Backend, ChosenServer
 from ..local_extra import LocalServerObserver
 
 
 def batch_catch_up(
-    server: RunningServer, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]
+    server: ChosenServer, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]
 ) -> CatchUp:
     """Returns what transcribes the rest of a session over the batch endpoint of its server.
 

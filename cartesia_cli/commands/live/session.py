@@ -42,7 +42,7 @@ from ...session.reconnect import ReconnectPolicy
 from ...timestamps import clock_time
 from ...tracker import ManualTracker, SpeechTimeline, TurnTracker
 from ...transcript import Notice, Partial, Segment, Transcript, Update
-from ..backend import BackendConfig, RunningServer, engine_name, report_engine
+from ..backend import BackendConfig, ChosenServer, engine_name, report_engine
 from ..batch.inputs import Input
 from ..batch.matches import report_no_matches
 from ..batch.output_plan import OutputPlan
@@ -72,19 +72,21 @@ USER_NOTICES = STATUS_NOTICES | {"no_speech", "mark", "undo", "reconnected", "bu
 """Events of notices that are always shown; others are shown with -v only."""
 
 REDRAW_SECONDS = 0.25
-"""Seconds between redraws while no events arrive; shorter waits need no message."""
+"""How often the live view is redrawn besides each event, so that its clocks move."""
 
 MakeSource = Callable[[LatencyRecorder], Source]
 """Makes the source of a session, given the recorder of its pacing."""
 
 
 class LiveSession:
-    """Runs one session, and shows and writes what it hears (a Controls). `tap` sees the frames of all connections."""
+    """Runs one session, and shows and writes its transcript; implements Controls. `tap` sees the frames of all
+    connections.
+    """
 
     def __init__(
         self,
         config: SessionConfig,
-        server: RunningServer,
+        server: ChosenServer,
         reporter: Reporter,
         view: LiveView,
         *,
@@ -93,8 +95,8 @@ class LiveSession:
         self._config, self._server, self._reporter, self._view = config, server, reporter, view
         self._tap = tap
         self._outputs = LiveOutputs(config, reporter, view)
-        self._clock = SpeechTimeline()
-        self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._clock)
+        self._timeline = SpeechTimeline()
+        self._tracker = (ManualTracker if config.endpoint is MANUAL else TurnTracker)(self._timeline)
         self._host = server_name(server.base_url, server.credential)
         self._wait_status = WaitStatus(self._host, microphone=config.microphone is not None)
         self._stop_signal = StopSignal()
@@ -111,7 +113,7 @@ class LiveSession:
         self._has_connected = self._is_complete = False
 
     async def run(self, make_source: MakeSource) -> None:
-        """Run the session to its end; `finish` has to follow. Raises what `Session.run` raises."""
+        """Run the session to its end, after which `finish` writes the rest. Raises what `Session.run` raises."""
         config, streaming = self._config, self._config.stream_options
         self._session = Session(
             self._connect,
@@ -150,7 +152,7 @@ class LiveSession:
             except NetworkError as error:
                 if self._has_connected:
                     with suppress(StdoutClosed):
-                        self._publish(Notice(self._clock.elapsed, "connection_lost", error.message))
+                        self._publish(Notice(self._timeline.elapsed, "connection_lost", error.message))
                 raise
             finally:
                 redrawing.cancel()
@@ -160,13 +162,13 @@ class LiveSession:
     async def _connect(self, is_reconnect: bool) -> AsyncIterator[RealtimeConnection]:
         """Open a connection of the session. is_reconnect: an earlier one was lost."""
         config, server = self._config, self._server
-        patience = config.stream_options.reconnect
+        limit = config.stream_options.reconnect
         if server.is_shared:
-            patience = min(patience, SHARED_RECONNECT_SECONDS)
+            limit = min(limit, SHARED_RECONNECT_SECONDS)
         async with connect(
             server.base_url, server.credential, config.endpoint,
             config.options._replace(word_timestamps=self._requests_word_times()),
-            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=patience) if is_reconnect else RetryPolicy(),
+            retry=RetryPolicy(max_retries=MAX_RECONNECTS, max_seconds=limit) if is_reconnect else RetryPolicy(),
             on_notice=self._report_connection, on_anomaly=self._reporter.detail, tap=self._tap,
             api_version=server.api_version,
             ping_timeout=OWN_SERVER_PING_SECONDS if server.local and not server.is_shared else PING_SECONDS,
@@ -194,13 +196,13 @@ class LiveSession:
         self._stop_signal.requested.set()
 
     def mark(self) -> None:
-        self._write(Notice(self._clock.elapsed, "mark", f"mark at {clock_time(self._clock.elapsed)}"))
+        self._write(Notice(self._timeline.elapsed, "mark", f"mark at {clock_time(self._timeline.elapsed)}"))
 
     def undo(self) -> None:
         if (message := self._outputs.undo()) is None:
             self._reporter.info("nothing to drop")
         else:
-            self._write(Notice(self._clock.elapsed, "undo", message))
+            self._write(Notice(self._timeline.elapsed, "undo", message))
 
     def redraw(self) -> None:
         if self._view.active and self._session is not None:
@@ -228,7 +230,7 @@ class LiveSession:
         sent = self._metrics.seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
         price = "on this machine" if self._server.local else f"{credits:.0f} credits"
-        self._reporter.detail(f"{self._clock.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
+        self._reporter.detail(f"{self._timeline.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
         return failure
 
     def _save_chart(self, file: Path | None, figures: dict[str, Any]) -> OutputError | None:
@@ -284,35 +286,36 @@ class LiveSession:
         self._wait_status.has_audio = True
         limit, last = self._config.stop_after_silence, self._metrics.last_speech
         is_silent = not self._endpointer.in_speech
-        if limit is not None and last is not None and is_silent and self._clock.sent - last >= limit:
+        if limit is not None and last is not None and is_silent and self._timeline.sent - last >= limit:
             self.stop()  # without any speech, silence doesn't count
-        self._outputs.advance(self._clock.elapsed)
+        self._outputs.advance(self._timeline.elapsed)
         self.redraw()
 
     async def _redraw_periodically(self) -> None:
-        """Redraw periodically, so that clocks move while no events arrive."""
         while True:
             await asyncio.sleep(REDRAW_SECONDS)
             self.redraw()
 
     def _live_state(self, session: Session) -> LiveState:
         """The current state for the live view."""
-        config, heard, microphone = self._config, self._endpointer, self._config.microphone
+        config, endpointer, microphone = self._config, self._endpointer, self._config.microphone
         is_heard = microphone is not None and self._wait_status.has_audio and session.phase is Phase.STREAMING
         on_air = microphone.on_air if microphone is not None and is_heard else None
-        ends_in = heard.end_silence_left if config.finalize else 0.0
+        ends_in = endpointer.end_silence_left if config.finalize else 0.0
         return LiveState(
             text=self._partial_text,
-            elapsed=self._clock.elapsed,
+            elapsed=self._timeline.elapsed,
             total=config.seconds,
-            speaking=heard.in_speech and on_air is not False,
+            speaking=endpointer.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
             credits=None if self._server.local else realtime_credits(config.options.model, self._metrics.seconds),
             unsent_seconds=session.unsent_seconds,
             languages=tuple(language.language for language in self._languages),
             prompt="" if microphone is None else microphone.prompt,
-            level=MicrophoneLevel(heard.level, heard.floor, heard.threshold, ends_in) if on_air else None,
+            level=MicrophoneLevel(endpointer.level, endpointer.floor, endpointer.threshold, ends_in)
+            if on_air
+            else None,
             wait=self._wait_status.current_wait(session, self._stop_signal),
         )
 
@@ -325,10 +328,10 @@ class LiveSession:
 
     def transcript(self) -> Transcript:
         """The transcript of all segments so far."""
-        return self._outputs.transcript(self._clock.elapsed, self._request_id)
+        return self._outputs.transcript(self._timeline.elapsed, self._request_id)
 
 
-def prepare(
+def prepare_session(
     context: typer.Context,
     reporter: Reporter,
     options: LiveOptions,
@@ -379,7 +382,7 @@ def prepare(
 
 
 def run_session(
-    config: SessionConfig, server: RunningServer, make_source: MakeSource, reporter: Reporter, view: LiveView
+    config: SessionConfig, server: ChosenServer, make_source: MakeSource, reporter: Reporter, view: LiveView
 ) -> None:
     """Run one session to its end. Raises CliError if it fails, and exits with code 1 if --grep found nothing."""
     with ExitStack() as stack:
@@ -402,7 +405,7 @@ def run_session(
 
 
 def run_unshown_session(
-    config: SessionConfig, server: RunningServer, make_source: MakeSource
+    config: SessionConfig, server: ChosenServer, make_source: MakeSource
 ) -> tuple[Transcript, dict[str, Any]]:
     """Run one session that shows and writes nothing, in any thread. Returns its transcript, and what was measured (see
     `LatencyRecorder.report`). Raises CliError if it fails.
