@@ -97,8 +97,8 @@ def plausible_spans_by_speaker(
 
 
 def rising_spans(spans: Sequence[Span | None]) -> list[Span | None]:
-    """As many of the spans as rise strictly, and None in place of the others."""
-    lowest: list[Span] = []  # for every length, the lowest span that a rising run of it can end with, and where
+    """A longest strictly increasing subsequence of the spans, and None in place of the others (patience sorting)."""
+    lowest: list[Span] = []  # for every length, the lowest span that an increasing run of it can end with, and where
     places: list[int] = []
     before: dict[int, int] = {}  # place: the one before it in its run
     for k, span in enumerate(spans):
@@ -124,10 +124,10 @@ def rising_spans(spans: Sequence[Span | None]) -> list[Span | None]:
 def interpolate_spans(
     lengths: Sequence[int], given: Sequence[tuple[int | None, int | None]], duration: float | None
 ) -> list[Span]:
-    """A span for each text: neither starts nor ends ever fall, and no end lies after the next start.
+    """A span for each text: neither starts nor ends ever decrease, and no end lies after the next start.
 
     lengths    characters of each text
-    given      known starts and ends, in milliseconds; starts don't fall
+    given      known starts and ends, in milliseconds; starts don't decrease
     duration   of the recording, seconds
 
     Unknown times are interpolated by characters between the known ones around them, and extrapolated at

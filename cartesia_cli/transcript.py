@@ -410,7 +410,7 @@ def shifted_word(word: Word, by: float) -> Word:
     return word._replace(start=None if start is None else start + by, end=None if end is None else end + by)
 
 
-def bounds(words: Sequence[Word]) -> tuple[float, float] | None:
+def time_range(words: Sequence[Word]) -> tuple[float, float] | None:
     """First start and last end, if all words have plausible times and none ends before it starts."""
     times = [(word.start, word.end) for word in words]
     if not times or any(start is None or end is None or not 0 <= start <= end < MAX_SECONDS for start, end in times):

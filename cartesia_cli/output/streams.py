@@ -14,7 +14,7 @@ from typing import Any
 from .. import subtitles
 from ..protocol.json_fields import Word
 from ..subtitles.profiles import STANDARD
-from ..subtitles.segmentation import duration_ms
+from ..subtitles.segmentation import ceil_ms
 from ..subtitles.writers import SrtWriter, VttWriter
 from ..transcript import (
     PERSISTED_NOTICES,
@@ -169,7 +169,7 @@ class CueStream(Stream):
             self.advance(update.end)
 
     def advance(self, at: float) -> None:
-        if self._unwritten and duration_ms(at) >= self._free_from:
+        if self._unwritten and ceil_ms(at) >= self._free_from:
             self._write_cues()
 
     def close(self, transcript: Transcript, facts: Mapping[str, Any]) -> None:
@@ -188,8 +188,8 @@ class CueStream(Stream):
         as long as the profile asks for.
         """
         start = max(cue.start, self._free_from)
-        end = max(cue.end, start + min(cue.end - cue.start, duration_ms(self._rules.min_cue)), start + 1)
-        self._free_from = end + duration_ms(self._rules.min_gap)
+        end = max(cue.end, start + min(cue.end - cue.start, ceil_ms(self._rules.min_cue)), start + 1)
+        self._free_from = end + ceil_ms(self._rules.min_gap)
         return replace(cue, start=start, end=end)
 
 

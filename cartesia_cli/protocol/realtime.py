@@ -130,7 +130,7 @@ class Endpoint(Record):
 MANUAL = Endpoint(
     "manual",
     "/stt/websocket",
-    # `done` was the name of `close` before 2026; the server still accepts it.
+    # `done` was the name of `close` before 2026; the server still accepts it. Encoding takes the first name.
     {"finalize": Finalize(), "close": Close(), "done": Close()},
     "done",
     ("language", "min_volume", "max_silence_duration_secs"),
@@ -189,7 +189,7 @@ class RealtimeOptions(Record):
 
     @classmethod
     def parse(cls, endpoint: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
-        """Parse a query on the server. ApiError 400 for what the reference rules out; unknown names are ignored."""
+        """Server side: parse a query. ApiError 400 for what the reference rules out; unknown names are ignored."""
         single = dict(query)
         if not single.get("model"):
             raise api_error(400, "Missing model", "The query parameter 'model' is required.")
@@ -230,7 +230,7 @@ class RealtimeOptions(Record):
             problem = f"{excerpt(unknown[0])} is not a supported language"
         return None if problem is None else api_error(400, "Invalid language hints", f"{problem}.")
 
-    def changed(self, config: Config) -> RealtimeOptions:
+    def with_config(self, config: Config) -> RealtimeOptions:
         """The parameters after a `config`, as a server sees them. ApiError 400 for values that it refuses."""
         new = self._replace(
             turn=self.turn.merged(config.turn),
@@ -257,7 +257,7 @@ def encode_command(endpoint: Endpoint, command: Command) -> str:
 
 
 def decode_command(endpoint: Endpoint, frame: str) -> Command:
-    """Decode a command on the server. ApiError 400 for anything that is not a command of this endpoint."""
+    """Server side: decode a command. ApiError 400 for anything that is not a command of this endpoint."""
     if frame in endpoint.text_commands:
         return endpoint.text_commands[frame]
     members: dict[str, Any] = {}
@@ -305,7 +305,7 @@ _CONFIG_FIELDS = ("turn", "language_hints", "keyterms")
 def turn_order_problem(turn: TurnConfig, spell: Callable[[str], str] = str) -> str | None:
     """How thresholds are out of order, with defaults for those that aren't set; None if they are in order (turns).
 
-    spell   makes of a field's name what the user knows it by
+    spell   maps the name of a field to the name that the user knows
     """
     thresholds: list[tuple[float, str]] = []
     for name in ("start_threshold", "eager_end_threshold", "end_threshold"):
@@ -360,6 +360,7 @@ def _check_numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _turn_config(numbers: Mapping[str, float]) -> TurnConfig:
+    """The turn settings among parameters of the query, whose names begin with `turn_`."""
     turn: dict[str, Any] = {name: numbers.get(f"turn_{name}") for name in TurnConfig._fields}
     if turn["end_timeout_ms"] is not None:
         turn["end_timeout_ms"] = int(turn["end_timeout_ms"])

@@ -249,7 +249,7 @@ class RealtimeSession:
         command = decode_command(self.endpoint, frame)
         options = self.options
         if isinstance(command, Config):
-            options = self.options.changed(command)
+            options = self.options.with_config(command)
         else:
             # What the resampler holds back came before the command.
             await responder.push_audio(self._resampler.finish(), caught_up=False)

@@ -176,7 +176,7 @@ class ScriptPlayer:
         try:
             command = decode_command(self._endpoint, frame)
             if isinstance(command, Config) and self._options is not None:
-                self._options = self._options.changed(command)
+                self._options = self._options.with_config(command)
         except ApiError as error:
             await self._send_error(error)
 

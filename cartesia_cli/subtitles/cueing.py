@@ -1,8 +1,8 @@
 """Makes cues from the words and segments of a transcript.
 
-Words may lack times, be out of order, overlap, or be missing altogether. In any case all of the text is shown, once and
-in its order, and no cue begins before the previous one has ended. Otherwise a cue begins when its first word does,
-except where people talk at once (`_separate_turns`). Times that are missing or implausible are estimated.
+Words may lack times, be out of order, overlap, or be missing altogether. In any case all words of the text are shown,
+once and in their order, and no cue begins before the previous one has ended. Otherwise a cue begins when its first word
+does, except where people talk at once (`_separate_turns`). Times that are missing or implausible are estimated.
 
 Pure: no files, no clock. Must never correct the text, and must not know where a transcript came from.
 """
@@ -22,7 +22,7 @@ from ..text_width import text_width
 from ..timestamps import interpolate_spans
 from ..transcript import CLAUSE_ENDS, OPENING_MARKS, SENTENCE_ENDS, Segment, Transcript, plausible_part_spans
 from .profiles import STANDARD, Rules
-from .segmentation import Token, duration_ms, segment, split_word
+from .segmentation import Token, ceil_ms, divide_into_cues, split_word
 from .writers import CONTROLS, Cue, WordOffsets
 
 _OPENING_PUNCTUATION = re.compile(r"(?:(?<!\S)(?:[^\w\s]+|[«„“‘‹(\[{¿¡]+\s+)|[「『（【〈《]+)\Z")
@@ -56,7 +56,7 @@ def cues(transcript: Transcript, rules: Rules | None = None, *, labels: bool = F
     divided: list[tuple[int, ...]] = []  # for each cue the positions where its lines begin, and where it ends
     for begin, stop in turns:
         until = tokens[stop].start if stop < len(tokens) else math.inf
-        found = segment(tokens[begin:stop], rules, transcript.language, until)
+        found = divide_into_cues(tokens[begin:stop], rules, transcript.language, until)
         divided += [tuple([begin + k for k in positions]) for positions in found] if begin else found
     shown: list[Cue] = []
     for positions, following in zip_longest(divided, divided[1:]):
@@ -86,14 +86,14 @@ def _end_time(start: int, spoken: int, next_start: int | None, lines: Sequence[s
     """When a cue ends: when it has been spoken and can have been read, or a gap before the next cue, if that comes
     earlier or soon after (`chain`); at most `max_linger` after it was spoken, and `max_cue` after it began.
     """
-    read = start + duration_ms(max(rules.min_cue, text_width(" ".join(lines)) / rules.max_cps))
-    latest = min(spoken + duration_ms(rules.max_linger), start + duration_ms(rules.max_cue))
+    read = start + ceil_ms(max(rules.min_cue, text_width(" ".join(lines)) / rules.max_cps))
+    latest = min(spoken + ceil_ms(rules.max_linger), start + ceil_ms(rules.max_cue))
     end = min(max(spoken, read), latest)
     if next_start is not None:
-        latest_gap_start = next_start - duration_ms(rules.min_gap)
+        latest_gap_start = next_start - ceil_ms(rules.min_gap)
         if latest_gap_start <= start:  # no time for a gap
             end = min(latest, next_start)
-        elif end + duration_ms(max(rules.chain, rules.min_gap)) > next_start:
+        elif end + ceil_ms(max(rules.chain, rules.min_gap)) > next_start:
             end = min(latest, latest_gap_start)
     return max(end, start + 1)
 
@@ -167,34 +167,37 @@ def _is_punctuation(text: str) -> bool:
 
 
 def _split_tokens(texts: Iterable[_TimedText], line_width: int) -> list[_TimedText]:
-    """Divide texts at their spaces, and words wider than a line into parts. Punctuation between spaces, such as " ?",
-    stays with the word before it.
-    """
+    """Divide texts at their spaces, and words wider than a line into parts."""
     tokens: list[_TimedText] = []
     for timed in texts:
-        chunks = timed.text.split()
-        available = line_width - text_width(timed.label) if timed.label else line_width
-        if len(chunks) == 1 and text_width(chunks[0]) <= available:
-            tokens.append(timed)
-            continue
-        parts: list[tuple[str, bool]] = []
-        for chunk in chunks:
-            available = line_width if parts else available
-            if text_width(chunk) > available:
-                parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line_width))]
-            elif (
-                parts
-                and _is_punctuation(chunk)
-                and chunk[-1] not in OPENING_MARKS
-                and text_width(parts[-1][0] + chunk) < (available if len(parts) == 1 else line_width)
-            ):
-                parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
-            else:
-                parts.append((chunk, True))
-        tokens.append(timed._replace(text=parts[0][0], end=None))
-        tokens += [_TimedText(text, spaced, None, None, timed.is_measured, timed.speaker) for text, spaced in parts[1:]]
+        (first, _), *others = _split_text(timed.text, line_width, line_width - text_width(timed.label))
+        tokens.append(timed._replace(text=first, end=None))
+        tokens += [_TimedText(text, spaced, None, None, timed.is_measured, timed.speaker) for text, spaced in others]
         tokens[-1] = tokens[-1]._replace(end=timed.end)
     return tokens
+
+
+def _split_text(text: str, line_width: int, first_width: int) -> list[tuple[str, bool]]:
+    """The parts of a text, each with whether a space separates it from the one before. Punctuation between spaces, such
+    as " ?", stays with the word before it.
+
+    first_width   columns that the first part may take, beside a label
+    """
+    parts: list[tuple[str, bool]] = []
+    for chunk in text.split():
+        available = line_width if parts else first_width
+        if text_width(chunk) > available:
+            parts += [(part, k == 0) for k, part in enumerate(split_word(chunk, line_width))]
+        elif (
+            parts
+            and _is_punctuation(chunk)
+            and chunk[-1] not in OPENING_MARKS
+            and text_width(parts[-1][0] + chunk) < (first_width if len(parts) == 1 else line_width)
+        ):
+            parts[-1] = f"{parts[-1][0]} {chunk}", parts[-1][1]
+        else:
+            parts.append((chunk, True))
+    return parts
 
 
 def _add_labels(texts: Sequence[_TimedText], line_width: int) -> list[_TimedText]:
@@ -239,8 +242,8 @@ def _separate_turns(texts: list[_TimedText], turns: Sequence[tuple[int, int]], r
             if start_after_next is not None:
                 latest = min(latest, start_after_next - _reading_ms(parts[k + 1], rules))
             limit = max(begin, next_start, latest)
-        bounds = begin, math.inf if limit is None else limit
-        separate += [timed._replace(start=_clip(timed.start, *bounds), end=_clip(timed.end, *bounds)) for timed in part]
+        edges = begin, math.inf if limit is None else limit
+        separate += [timed._replace(start=_clip(timed.start, *edges), end=_clip(timed.end, *edges)) for timed in part]
         begin = begin if limit is None else limit
     return separate
 
@@ -268,4 +271,4 @@ def _last_read_time(turn: Sequence[_TimedText], begin: int, rules: Rules) -> int
 def _reading_ms(texts: Sequence[_TimedText], rules: Rules) -> int:
     """How long a cue of these texts is shown at least, with the gap after it, milliseconds."""
     columns = sum(timed.space_before + text_width(timed.label + timed.text) for timed in texts)
-    return duration_ms(max(rules.min_cue, columns / rules.max_cps) + rules.min_gap)
+    return ceil_ms(max(rules.min_cue, columns / rules.max_cps) + rules.min_gap)

@@ -88,12 +88,12 @@ def split_word(word: str, line: int) -> list[str]:
     return parts
 
 
-def duration_ms(seconds: float) -> int:
-    """A duration of the rules in milliseconds, rounded up so that a minimum of 5/6 s is kept."""
+def ceil_ms(seconds: float) -> int:
+    """Milliseconds, rounded up, so that a minimum of 5/6 s is kept."""
     return math.ceil(round(seconds * 1000, 3))
 
 
-def segment(
+def divide_into_cues(
     tokens: Sequence[Token], rules: Rules, language: str | None, until: float = math.inf
 ) -> list[tuple[int, ...]]:
     """The cheapest division: for each cue the positions where its lines begin, and where it ends.
@@ -126,8 +126,8 @@ def _find_cue_starts(
     """
     starts, ends = [token.start for token in tokens], [token.end for token in tokens]
     silences = [0, *map(sub, starts[1:], ends)]
-    shortest, ms_per_column, half_line = duration_ms(rules.min_cue), 1000 / rules.max_cps, rules.max_line_width // 2
-    gap, linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
+    shortest, ms_per_column, half_line = ceil_ms(rules.min_cue), 1000 / rules.max_cps, rules.max_line_width // 2
+    gap, linger = ceil_ms(rules.min_gap), ceil_ms(rules.max_linger)
     # The latest time at which a cue may end, by its last token, milliseconds.
     latest_ends = [min(end + linger, then - gap) for end, then in zip(ends, [*starts[1:], until], strict=True)]
     end_costs = [*map(_end_cost, costs[1:], silences[1:]), CUE_COST]
@@ -139,7 +139,7 @@ def _find_cue_starts(
     limits = zip(
         breaker.column_ends[1:],
         breaker.first_on_line[1:],
-        _earliest_starts(breaker.first_in_cue[1:], starts, ends, duration_ms(rules.max_cue)),
+        _earliest_starts(breaker.first_in_cue[1:], starts, ends, ceil_ms(rules.max_cue)),
         latest_ends,
         end_costs,
         breaker.last_sentence_start,
@@ -186,7 +186,7 @@ def _earliest_starts(
 
 
 def _features(token: Token) -> TokenFeatures:
-    """The features of a token, which is as wide as it is together with its label."""
+    """The features of a token; its width includes that of its label."""
     found, label = token_features(token.text), token.label
     if not label:
         return found
@@ -194,7 +194,7 @@ def _features(token: Token) -> TokenFeatures:
 
 
 def _end_cost(break_cost: float, silence: int) -> float:
-    """The cost of ending a cue where a break has this cost, in a silence of so many milliseconds."""
+    """The cost of ending a cue where a break has this cost, in a silence of `silence` milliseconds."""
     cost = break_cost - PAUSE_DISCOUNT_PER_MS * silence
     return CUE_COST + (max(0.0, cost) if cost <= MAX_UNTORN_COST else cost + TORN_PHRASE_PENALTY)
 

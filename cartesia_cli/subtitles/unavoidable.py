@@ -33,7 +33,7 @@ from ..timestamps import plausible_spans
 from .breaks import UNSPACED
 from .parser import Finding, ParsedCue, SubtitleFile
 from .profiles import Rules
-from .segmentation import duration_ms
+from .segmentation import ceil_ms
 
 SHORT, SPEED, GAP = "cue-short", "reading-speed", "gap-short"
 DIVISION_RULES = frozenset({SHORT, SPEED, GAP, "cue-long", "overlap", "line-width", "line-count", "words-per-line"})
@@ -129,8 +129,8 @@ class _Divisions:
         self.words, self.rules = words, rules
         self.ends = [0, *accumulate(word.space_before + word.columns for word in words)]
         self.latest_ends = list(accumulate((word.end for word in words), max))
-        self.gap, self.linger = duration_ms(rules.min_gap), duration_ms(rules.max_linger)
-        self.shortest, self.longest = duration_ms(rules.min_cue), duration_ms(rules.max_cue)
+        self.gap, self.linger = ceil_ms(rules.min_gap), ceil_ms(rules.max_linger)
+        self.shortest, self.longest = ceil_ms(rules.min_cue), ceil_ms(rules.max_cue)
         most = rules.max_line_width * rules.max_line_count
         self.unknown_before = [0, *accumulate(word.start is None or word.columns > most for word in words), 0]
         self.unknown_before[-1] = self.unknown_before[-2]

@@ -32,7 +32,7 @@ from ..alignment import covering_words, has_words, is_covered_by
 from ..protocol.events import Delta, Done, Event, FlushDone
 from ..protocol.json_fields import DetectedLanguage, Word
 from ..text_encoding import ends_within_character, join_surrogates
-from ..transcript import Partial, Segment, Timing, blank_between, bounds, ranked, shifted_word
+from ..transcript import Partial, Segment, Timing, blank_between, ranked, shifted_word, time_range
 from .facts import Acknowledged, Fact, FinalizeAnswered
 from .repeats import repeated, text_after, words_of
 from .timeline import MAX_RESPONSE_SECONDS, SpeechTimeline, UtteranceTimes
@@ -262,7 +262,7 @@ class ManualTracker:
         if not pending.text or (pending.text.isspace() and not is_last):
             return
         timing, timed = pending.timing, [] if has_words(pending.untimed) else pending.words or []
-        if (times := bounds(timed)) is not None:
+        if (times := time_range(timed)) is not None:
             span, timing = times, "server"
         unpaired = pending.text[-1:] if ends_within_character(pending.text) and not is_last else ""
         self._open = PendingText(unpaired)

@@ -61,9 +61,9 @@ from ..transcript import (
     Segment,
     Timing,
     blank_between,
-    bounds,
     ranked,
     shifted_word,
+    time_range,
 )
 from .facts import Acknowledged, Fact, StartOver
 from .placement import DELAY_JITTER_SECONDS, ResponseDelay, place_turn
@@ -310,7 +310,7 @@ class TurnTracker:
         said = covering_words(segment.text, [shifted_word(word, self._connection_start) for word in words])
         if not words or said is None:
             return segment
-        times = bounds(said)
+        times = time_range(said)
         if times is None:
             return segment._replace(words=said)
         return segment._replace(start=times[0], end=times[1], timing="server", words=said)
@@ -396,7 +396,7 @@ def drop_words(segments: Sequence[Segment], count: int) -> Iterator[Segment]:
             share = at / len(segment.text)
             start = segment.start + share * (segment.end - segment.start)
             rest = segment._replace(start=start, text=segment.text[at:], timing="estimated", words=words)
-            if (times := bounds(words)) is not None:
+            if (times := time_range(words)) is not None:
                 rest = rest._replace(start=times[0], end=times[1], timing=segment.timing)
             yield rest
             count = 0
