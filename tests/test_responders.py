@@ -203,9 +203,9 @@ async def test_steady_noise_is_not_recognized() -> None:
         heard.append(samples)
         return [Word(" you")]
 
-    ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
-    ear.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
-    assert (await ear.recover_missed(), heard) == (("", ()), [])
+    recognizer = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
+    recognizer.push(np.random.default_rng(0).normal(0, 0.1, 4 * RATE).astype(np.float32))
+    assert (await recognizer.recover_missed(), heard) == (("", ()), [])
 
 
 @pytest.mark.parametrize(("probability", "text"), [(0.9, " so there"), (0.3, ""), (None, " so there")])
@@ -213,9 +213,9 @@ async def test_missed_speech_is_sent_if_probable_or_without_probabilities(probab
     async def listen(samples: Samples) -> Sequence[Word]:
         return [Word(" so", probability=probability), Word(" there", probability=probability)]
 
-    ear = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
-    ear.push(np.concatenate((silence(1), say("So there."))))
-    assert (await ear.recover_missed()).text == text
+    recognizer = LiveRecognizer(listen, 8.0, idle_buffer_seconds=8.0)
+    recognizer.push(np.concatenate((silence(1), say("So there."))))
+    assert (await recognizer.recover_missed()).text == text
 
 
 def test_slow_engine_does_not_speculate_in_every_pause() -> None:

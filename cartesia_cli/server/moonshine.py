@@ -31,7 +31,7 @@ PADDING = np.zeros(RATE // 2, np.float32)
 """Silence before and after. Without it, a third more words were wrong; and of 157 clips that were cut anywhere,
 12 ended in a loop instead of none."""
 
-MAX_TOKENS_A_SECOND, EXTRA_TOKENS = 12, 8
+MAX_TOKENS_PER_SECOND, EXTRA_TOKENS = 12, 8
 """Fast speech has some 7 tokens a second, "no, no, no" has 10. More come from a decoder that finds no end."""
 
 LOOP_TOKENS, LOOP_REPEATS = 24, 4
@@ -101,7 +101,7 @@ class MoonshineEngine:
         """The tokens of a piece after those of the words that are `known` to begin it."""
         if len(samples) < MIN_PIECE_SECONDS * RATE or np.abs(samples).max() < MIN_PEAK:
             return []
-        max_tokens = EXTRA_TOKENS + int(len(samples) / RATE * MAX_TOKENS_A_SECOND)
+        max_tokens = EXTRA_TOKENS + int(len(samples) / RATE * MAX_TOKENS_PER_SECOND)
         return self.decode(np.concatenate([PADDING, amplify_quiet(samples), PADDING]), max_tokens, known)
 
     def decode(self, samples: Samples, max_tokens: int, known: Sequence[str] = ()) -> list[ScoredToken]:

@@ -37,16 +37,20 @@ IDLE_SECONDS = 20.0
 
 IDLE_REASON = "connection idle timeout"
 
-MAX_QUEUED_BYTES, FRAME_OVERHEAD_BYTES = 2 << 20, 64
-"""What may be queued for the engine: a minute of 16-bit samples at 16 kHz, more waits in the client; and what a frame
-counts besides its own length.
+MAX_QUEUED_BYTES = 2 << 20
+"""What may be queued for the engine: a minute of 16-bit samples at 16 kHz. More waits in the client."""
+
+FRAME_OVERHEAD_BYTES = 64
+"""What a queued frame counts besides its own length."""
+
+LIVE_WINDOW_SECONDS = 8.0
+"""Longest audio in one call of the engine, for text that grows. A partial result takes longer the more audio it covers:
+with 12 s, two simultaneous speakers waited 0.9 s for an update, and more words were wrong (`benchmarks/live_text.py`
+counts them).
 """
 
-LIVE_WINDOW_SECONDS, WORD_TIMES_WINDOW_SECONDS = 8.0, 25.0
-"""Longest audio in one call of the engine. A partial result takes longer the more audio it covers: with 12 s, two
-simultaneous speakers waited 0.9 s for an update, and more words were wrong (`benchmarks/live_text.py` counts them).
-Word times improve with the length (`benchmarks/word_times.py`).
-"""
+WORD_TIMES_WINDOW_SECONDS = 25.0
+"""The same for words with times, which improve with the length (`benchmarks/word_times.py`), and for a slow engine."""
 
 NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION, INTERNAL_ERROR = 1000, 1001, 1008, 1011
 """Close codes (RFC 6455 7.4.1)."""
@@ -92,30 +96,30 @@ class RealtimeEndpoint:
         except ApiError as error:
             await session.refuse(error)
             return
-        with self._executor.session():  # it may need this engine, too
+        with self._executor.session():  # even if it uses the other engine
             await session.run(responder)
 
     def _make_responder(self, session: RealtimeSession) -> Responder:
         """The responder of a session. Raises ApiError for turn thresholds out of order."""
         endpoint, options = session.endpoint, session.options
         executor = self._executor_for(options)
-        heard: DetectedLanguage | None = None
+        detected: DetectedLanguage | None = None
 
         async def recognize(samples: Samples) -> Sequence[Word]:
-            nonlocal heard
+            nonlocal detected
             language = _language(session.options, executor.engine)
             if language == AUTO_LANGUAGE:
                 if (found := await executor.run(executor.engine.detect_language, samples)) is None:
                     return ()
-                heard, language = found, found.language
+                detected, language = found, found.language
             return await executor.recognize(samples, language)
 
         async def send(event: Event) -> None:
             """Send an event, with the language of its text if that was to be detected."""
-            if heard is not None and isinstance(event, TurnEnd):
-                event = event._replace(languages=(heard,))
-            elif heard is not None and isinstance(event, Delta):
-                event = event._replace(languages=(heard,), language=None)
+            if detected is not None and isinstance(event, TurnEnd):
+                event = event._replace(languages=(detected,))
+            elif detected is not None and isinstance(event, Delta):
+                event = event._replace(languages=(detected,), language=None)
             await session.send(event)
 
         def align(words: Sequence[str], samples: Samples) -> Awaitable[Sequence[TimeSpan | None]]:
@@ -127,8 +131,12 @@ class RealtimeEndpoint:
         times = LiveWordTimes(align) if options.word_timestamps and not has_word_times else None
         idle = longest if endpoint is MANUAL else IDLE_BUFFER_SECONDS
         engine = executor.engine
-        after = partial(executor.run, engine.recognize_after) if isinstance(engine, ContinuingEngine) else None
-        recognizer = LiveRecognizer(recognize, longest, idle, times, recognize_after=after, has_partials=is_quick)
+        recognize_after = (
+            partial(executor.run, engine.recognize_after) if isinstance(engine, ContinuingEngine) else None
+        )
+        recognizer = LiveRecognizer(
+            recognize, longest, idle, times, recognize_after=recognize_after, has_partials=is_quick
+        )
         detector = make_detector()
         if endpoint is MANUAL:
             return ManualResponder(
@@ -165,7 +173,7 @@ class RealtimeSession:
         self._resampler = Resampler(options.sample_rate)
         self._partial_sample = b""
         self._received_bytes = 0
-        self._bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
+        self._bytes_per_second = options.sample_rate * ENCODINGS[options.encoding]
 
     async def send(self, event: Event) -> None:
         """Send an event with the session's request id."""
@@ -180,7 +188,7 @@ class RealtimeSession:
         await self._websocket.close(POLICY_VIOLATION, error_event(error).title)
 
     async def run(self, responder: Responder) -> None:
-        """The session: until `close` is done, the client leaves, or no frame came for too long."""
+        """Run the session until `close` is done, the client leaves, or no frame came for too long."""
         if self.endpoint is not MANUAL:
             await self.send(Connected())
         process = asyncio.create_task(self._process_frames(responder))
@@ -235,11 +243,11 @@ class RealtimeSession:
         whole = len(data) - len(data) % ENCODINGS[self.options.encoding]
         self._partial_sample = data[whole:]
         self._received_bytes += len(frame)
-        setattr(self._websocket.state, AUDIO_SECONDS, self._received_bytes / self._bytes_a_second)
+        setattr(self._websocket.state, AUDIO_SECONDS, self._received_bytes / self._bytes_per_second)
         caught_up = self._queue.empty()
         # One second at a time, however much came at once: at a low rate, few bytes are many samples.
-        for at in range(0, whole, self._bytes_a_second):
-            second = data[at : min(at + self._bytes_a_second, whole)]
+        for at in range(0, whole, self._bytes_per_second):
+            second = data[at : min(at + self._bytes_per_second, whole)]
             samples = self._resampler.resample(decode_pcm(second, self.options.encoding))
             await responder.push_audio(samples, caught_up=caught_up)
             await asyncio.sleep(0)  # let other sessions run

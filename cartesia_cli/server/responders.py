@@ -81,7 +81,7 @@ class ManualResponder:
     ) -> None:
         self._recognizer, self._send, self._has_word_times = recognizer, send, has_word_times
         self._times = times
-        self._marks_estimates = options.word_timestamps  # the API has no such member
+        self._marks_estimates = options.word_timestamps  # whether words have `estimated`, which isn't in the API
         self._language = options.language or "en"
         silence, threshold = MANUAL_SILENCE_SECONDS, None
         if has_word_times and options.max_silence_duration_secs is not None:

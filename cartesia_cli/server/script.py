@@ -230,8 +230,8 @@ def _parse_recording(lines: list[tuple[int, Wire]], name: str) -> Script:
     try:
         url = urlsplit(lines[0][1]["url"])
         query = dict(parse_qsl(url.query))
-        bytes_a_second = int(query["sample_rate"]) * ENCODINGS[query["encoding"]]
-        if bytes_a_second < 1:
+        bytes_per_second = int(query["sample_rate"]) * ENCODINGS[query["encoding"]]
+        if bytes_per_second < 1:
             raise ValueError
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise _script_error(name, lines[0][0], "the recording has no valid URL in its first line") from error
@@ -244,7 +244,7 @@ def _parse_recording(lines: list[tuple[int, Wire]], name: str) -> Script:
             number, sent, commands = number + 1, 0, Counter()
         elif wire.get("event") != "sent":
             step, among = _convert(_parse_recorded, wire, name, line), (number, number if number < last else math.inf)
-            steps.append(replace(step, at=sent / bytes_a_second, after=dict(commands), among=among))
+            steps.append(replace(step, at=sent / bytes_per_second, after=dict(commands), among=among))
         elif isinstance(frame := _convert(_parse_frame, wire, name, line), str):
             commands[command_name(endpoint, frame)] += 1
         else:

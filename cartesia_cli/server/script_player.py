@@ -114,7 +114,7 @@ class ScriptPlayer:
         if recorded is not None and recorded is not self._endpoint:
             raise api_error(404, "Not found", f"This recording was made at {recorded.path}.")
         options = self._options = RealtimeOptions.parse(self._endpoint, self._websocket.query_params.multi_items())
-        bytes_a_second = options.sample_rate * ENCODINGS[options.encoding]
+        bytes_per_second = options.sample_rate * ENCODINGS[options.encoding]
         await self._websocket.accept(headers=[(b"x-request-id", self._request_id.encode())])
         refusal = None if recorded else options.language_hints_error()
         if refusal is not None:
@@ -127,7 +127,7 @@ class ScriptPlayer:
         while (frame := await self._next_frame()) is not None:
             if isinstance(frame, int):
                 received_bytes += frame
-                self._audio_seconds = received_bytes / bytes_a_second
+                self._audio_seconds = received_bytes / bytes_per_second
                 setattr(self._websocket.state, AUDIO_SECONDS, self._audio_seconds)
             else:
                 name = command_name(self._endpoint, frame)

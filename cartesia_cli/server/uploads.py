@@ -27,8 +27,8 @@ in memory, the rest on disk.
 BODY_IDLE_SECONDS = 10.0
 """Longest wait between two pieces of a body."""
 
-BODY_GRACE_SECONDS, MIN_BYTES_A_SECOND = 20.0, 1024
-"""Longest time for a whole body: the grace, and one second more for each MIN_BYTES_A_SECOND received."""
+BODY_GRACE_SECONDS, MIN_BYTES_PER_SECOND = 20.0, 1024
+"""Longest time for a whole body: the grace, and one second more for each MIN_BYTES_PER_SECOND received."""
 
 MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
 """Form fields besides the file. Each granularity is one; a field is a model, a language or a word."""
@@ -85,7 +85,7 @@ class Uploads:
     async def _body(self, request: Request) -> AsyncIterator[_Body]:
         body = _Body(request, self._max_bytes)
         if len(self._receiving) >= self._max_bodies:
-            min(self._receiving, key=lambda other: other.bytes_a_second).abort()
+            min(self._receiving, key=lambda other: other.bytes_per_second).abort()
         self._receiving.add(body)
         try:
             yield body
@@ -117,7 +117,7 @@ class _Body:
         self._timeout: asyncio.Timeout | None = None
 
     @property
-    def bytes_a_second(self) -> float:
+    def bytes_per_second(self) -> float:
         """How fast it has come up to now."""
         return self._size / max(1.0, asyncio.get_running_loop().time() - self._started)
 
@@ -132,7 +132,7 @@ class _Body:
         declared = self._request.headers.get("content-length", "")
         self._check_size(int(declared) if declared.isdigit() else 0)
         now = asyncio.get_running_loop().time()
-        longest = BODY_GRACE_SECONDS + self._size / MIN_BYTES_A_SECOND
+        longest = BODY_GRACE_SECONDS + self._size / MIN_BYTES_PER_SECOND
         deadline = now if self.is_too_slow else min(now + BODY_IDLE_SECONDS, self._started + longest)
         try:
             async with asyncio.timeout_at(deadline) as self._timeout:
