@@ -7,7 +7,7 @@ delay or drop audio: it only reports.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -40,11 +40,17 @@ DEFAULT_SETTINGS = VadSettings()
 EARLY_END_DIVISOR = 5
 """An utterance may end at a pause in the last 1/EARLY_END_DIVISOR of its maximum length."""
 
-NOISY_FLOOR_DBFS, NOISY_CONTRAST_DB = -50.0, 26.0
-"""Noise above the first level, with speech less than the second above it: a detector decides, if there is one."""
+NOISY_FLOOR_DBFS = -50.0
+"""Level of noise above which a detector decides what is speech, if there is one, and NOISY_CONTRAST_DB says so, too."""
 
-SPEECH_PROBABILITY, RELEASE_PROBABILITY = 0.5, 0.35
-"""Of a detector: speech begins above the first, and is over below the second (Silero's own figures)."""
+NOISY_CONTRAST_DB = 26.0
+"""How far speech must be above the noise to be told from it by its level."""
+
+SPEECH_PROBABILITY = 0.5
+"""Probability of a detector above which speech begins (Silero's own figure, as the next one)."""
+
+RELEASE_PROBABILITY = 0.35
+"""The probability at which it ends."""
 
 Kind = Literal["onset", "pause", "resume", "end"]
 
@@ -55,8 +61,8 @@ class VadEvent:
 
     at       when the change was detected, seconds of audio
     speech   where speech began (onset, resume) or stopped (pause, end), seconds of audio
-    capped   whether this is an `end` because the utterance became too long; if there was no pause, an onset follows at
-             the same position
+    capped   whether this is an `end` because the utterance became too long; if that is in mid-speech, an onset follows
+             at the same position
     """
 
     kind: Kind
@@ -179,7 +185,7 @@ class Endpointer:
         self._settings = settings
         self._fixed_threshold = settings.threshold
         self._rate = rate
-        self._is_speech = False
+        self._is_speech = False  # of the last classified frame
         self._undecided: list[tuple[float, float]] = []  # frames that wait until the noise is known
 
     def configure(self, settings: VadSettings) -> None:
@@ -206,7 +212,7 @@ class Endpointer:
 
     @property
     def level(self) -> float:
-        """Smoothed level of the last frame, dBFS, which is compared with the threshold; SILENCE_DBFS at least."""
+        """Smoothed level of the last frame, dBFS; SILENCE_DBFS at least."""
         return self._noise.level
 
     @property
@@ -240,8 +246,10 @@ class Endpointer:
         frames = self._noise.track(self._levels.levels(samples))
         if self._detector is not None:
             self._probabilities.extend(self._detector.process(samples))
-        is_known = self._fixed_threshold is not None or self._noise.is_measured
-        return self._classify(frames) if is_known else self._buffer_undecided(frames) + self._classify(frames)
+        events: list[VadEvent] = []
+        if self._fixed_threshold is None and not self._noise.is_measured:
+            events = self._buffer_undecided(frames)
+        return events + self._classify(frames)
 
     def finish(self) -> list[VadEvent]:
         """Classify the buffered frames, at the end of the audio or of an utterance: their events are detected now.
@@ -252,8 +260,10 @@ class Endpointer:
         self._undecided.clear()
         return [replace(event, at=self._machine.now * self._frame_seconds) for event in events]
 
-    def _buffer_undecided(self, frames: Iterable[tuple[float, float]]) -> list[VadEvent]:
-        """Keep frames until the noise is known or the first sound is over; then classify them all."""
+    def _buffer_undecided(self, frames: Iterator[tuple[float, float]]) -> list[VadEvent]:
+        """Keep frames until the noise is known or the first sound is over; then classify them all. Leaves the frames
+        that follow once the noise is known.
+        """
         events: list[VadEvent] = []
         for frame in frames:
             self._undecided.append(frame)
