@@ -49,7 +49,7 @@ ESTIMATE_BYTES = 8 << 20
 """How much of a film is read to estimate the size of its sound, where it has no index of that."""
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""What goes wrong with a disk, as opposed to a packet."""
+"""Errors of a disk, as opposed to those of a packet."""
 
 MIN_GAP_SECONDS = 0.25
 """Differences between the times of packets up to this are taken for rounding, or for a duration that the codec leaves
@@ -61,9 +61,9 @@ MAX_UNDECODABLE_PACKETS = 50
 
 @dataclass(frozen=True, slots=True)
 class CopyFormat:
-    """The file into which a track is copied.
+    """The format of the file into which a track is copied.
 
-    muxer        FFmpeg's name of the format
+    muxer        FFmpeg's name of it
     extension    of the file
     has_times    whether the file says when a packet is played, so that a player leaves out what comes before 0
     options      of the muxer
@@ -87,7 +87,7 @@ COPY_FORMATS = {
     "mp2": CopyFormat("mp2", ".mpga"),
     "flac": CopyFormat("flac", ".flac"),
 }
-"""FFmpeg's name of a codec → where its packets go. All these files are of kinds that the API documents."""
+"""FFmpeg's name of a codec → the format into which its packets are copied. The API documents all of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class _SampleClock:
         return float((self._start or 0) * self._unit) + (self._next or 0) / self.rate
 
     def stamp(self, packet: Packet[AudioStream]) -> None:
-        """Change the times of the next packet. _CannotCopy if it begins long before the previous one began."""
+        """Change the times of the next packet. Raises _CannotCopy if it begins long before the previous one began."""
         if self._start is None:
             self._start = packet.pts or 0
         unit, tolerance = self._unit * self.rate, MIN_GAP_SECONDS * self.rate
@@ -233,19 +233,19 @@ def estimate_soundtrack(path: Path, media: MediaInfo) -> UploadEstimate:
         track = choose_track(container, name, lambda note: None)
         duration = duration or _track_seconds(container, track)
         if copy_format := _copy_format(track):
-            count, is_whole = 0, True
+            sound_bytes, is_whole = 0, True
             if len(track.index_entries) == track.frames > 0:
                 sizes = [entry.size for entry in track.index_entries if entry.pos + entry.size <= size]
                 return UploadEstimate(sum(sizes), len(sizes) == track.frames, duration, copy_format.extension)
             try:
                 for packet in read_packets(container):
-                    count += packet.size if packet.stream.index == track.index else 0
+                    sound_bytes += packet.size if packet.stream.index == track.index else 0
                     if (read := file.tell()) >= ESTIMATE_BYTES:
-                        return UploadEstimate(count * size // read, False, duration, copy_format.extension)
+                        return UploadEstimate(sound_bytes * size // read, False, duration, copy_format.extension)
             except av.FFmpegError:
                 is_whole = False  # what comes before the damage is copied
-            if count:
-                return UploadEstimate(count, is_whole, duration, copy_format.extension)
+            if sound_bytes:
+                return UploadEstimate(sound_bytes, is_whole, duration, copy_format.extension)
     return estimate_flac(duration)
 
 
@@ -256,7 +256,7 @@ def estimate_flac(duration: float | None) -> UploadEstimate:
 
 
 def _copy_format(track: AudioStream) -> CopyFormat | None:
-    """The file into which a track is copied. None: it has to be decoded."""
+    """The format in which a track can be copied. None: it has to be decoded."""
     # A codec without a decoder has no context.
     return COPY_FORMATS.get(track.codec_context.codec.canonical_name) if track.codec_context else None
 
@@ -264,7 +264,7 @@ def _copy_format(track: AudioStream) -> CopyFormat | None:
 def _copy_track(
     container: InputContainer, track: AudioStream, copy_format: CopyFormat, folder: Path, name: str, warn: Warn
 ) -> Soundtrack:
-    """Copy the packets of a track into a file of its own. _CannotCopy if that isn't possible."""
+    """Copy the packets of a track into a file of its own. Raises _CannotCopy if that isn't possible."""
     import av
     from av.stream import Discard
 
@@ -302,8 +302,8 @@ def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> 
 def _decodable_packets(
     container: InputContainer, track: AudioStream, clock: _SampleClock, warn: Warn
 ) -> Iterator[Packet[AudioStream]]:
-    """The packets of a track, which `clock` counts; warns of damage. _CannotCopy if none of the first
-    MAX_UNDECODABLE_PACKETS is usable.
+    """The packets of a track, which `clock` counts; warns of damage. Raises _CannotCopy if none of the
+    first MAX_UNDECODABLE_PACKETS is usable.
     """
     import av
 
