@@ -146,7 +146,7 @@ class _Transport(httpx.BaseTransport):
         try:
             return self._transports[url].handle_request(request)
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError) as error:
-            if proxy is not None and request.url.scheme == "https" and tunnel.is_awaited:
+            if proxy is not None and request.url.scheme == "https" and tunnel.awaits_tunnel:
                 raise httpx.ConnectError(tunnel_problem(error)) from error
             raise
 

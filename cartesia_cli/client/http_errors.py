@@ -35,10 +35,10 @@ HTTP_ERRORS = (
 )
 """How httpcore says that a request has no complete response. These classes have no base of their own."""
 
-ENDED_TOO_EARLY = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
+EARLY_END_PREFIXES = ("Server disconnected", "peer closed connection", "peer unexpectedly closed connection")
 """The beginnings of what httpcore and h11 say when a connection ended before a response did."""
 
-ENDED_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+TLS_EOF_ERRORS = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What Python raises for a TLS connection that ended too early, in the handshake as well."""
 
 OUT_OF_CREDITS = frozenset({"quota_exceeded", "plan_upgrade_required"})
@@ -125,16 +125,16 @@ class Peer(Record):
 class TunnelTrace:
     """Receives what httpcore reports of a connection (httpcore docs: extensions, trace).
 
-    is_awaited   whether a proxy, if there is one, was connected to and hasn't opened a tunnel to the server yet
+    awaits_tunnel   whether a proxy, if there is one, was connected to and hasn't opened a tunnel to the server yet
     """
 
-    is_awaited = False
+    awaits_tunnel = False
 
     def __call__(self, name: str, info: Mapping[str, Any]) -> None:
         if name == "connection.connect_tcp.complete":
-            self.is_awaited = True
+            self.awaits_tunnel = True
         elif name == "proxy.start_tls.started":
-            self.is_awaited = False
+            self.awaits_tunnel = False
 
 
 def tunnel_problem(error: Exception) -> str:
@@ -211,6 +211,7 @@ def connection_failure(error: Exception, name: str, peer: Peer, *, uploaded: boo
 
 
 def _connect_failure(error: Exception, peer: Peer, why: str) -> Failure | None:
+    """The failure of an attempt to connect; None if the connection was lost later."""
     if (failure := tls_error(error, peer.host, peer.proxy)) is not None:
         return Failure(failure)
     if isinstance(error, httpcore.ProxyError):
@@ -231,14 +232,13 @@ def name_proxy(hint: str, proxy: str | None) -> str:
 
 
 def unreachable_failure(peer: Peer, reason: str, *, is_silent: bool = False) -> Failure:
+    """A server that can't be reached. `is_silent`: as for `unreachable_hint`."""
     message = f"{peer.host} can't be reached: {reason}"
     return Failure(NetworkError(message, hint=unreachable_hint(peer, is_silent=is_silent)), retryable=True)
 
 
 def unreachable_hint(peer: Peer, *, is_silent: bool = False) -> str:
-    """What to do about a server that can't be reached. is_silent: nothing comes from it, which doesn't say that it has
-    ended.
-    """
+    """What to do about a server that can't be reached. `is_silent`: it doesn't answer, but may still be running."""
     through_proxy = THROUGH_PROXY.format(peer.proxy) if peer.proxy else "check the network and the base URL"
     return lost_hint(peer, through_proxy, is_silent=is_silent)
 
@@ -267,7 +267,7 @@ def invalid_http_reason(error: BaseException) -> str | None:
     a connection that ended too early is a RemoteProtocolError, too.
     """
     cause = next((one for one in (error, error.__cause__) if isinstance(one, httpcore.RemoteProtocolError)), None)
-    if cause is None or str(cause).startswith(ENDED_TOO_EARLY):
+    if cause is None or str(cause).startswith(EARLY_END_PREFIXES):
         return None
     return str(cause).partition(": bytearray(")[0].partition(": b'")[0]
 
@@ -355,7 +355,7 @@ def describe_error(error: BaseException) -> str:
     wording around it.
     """
     text = str(error).strip()
-    if text.startswith(ENDED_TOO_EARLY) or any(isinstance(cause, ENDED_TLS) for cause in _causes(error)):
+    if text.startswith(EARLY_END_PREFIXES) or any(isinstance(cause, TLS_EOF_ERRORS) for cause in _causes(error)):
         return HUNG_UP
     if number := re.search(r"\[Errno (\d+)\]", text):
         return os.strerror(int(number[1]))
@@ -372,7 +372,7 @@ def tls_error(error: BaseException, host: str, proxy: str | None) -> NetworkErro
             message = f"can't verify {host}'s certificate: {short_reason(cause.verify_message)}"
             hint = CHECK_CERTIFICATE.format(authorities_variable() or "SSL_CERT_FILE")
             return NetworkError(message, hint=name_proxy(hint, proxy))
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ENDED_TLS):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, TLS_EOF_ERRORS):
             message = f"the TLS handshake with {host} failed: {tls_reason(cause)}"
             return NetworkError(message, hint=name_proxy(CHECK_TLS, proxy))
     return None

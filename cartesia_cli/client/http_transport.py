@@ -135,7 +135,7 @@ class HttpClient:
             try:
                 reply = self._exchange_once(build(), address, progress, abort_handle)
             except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
-                if self._has_tunnel and abort_handle.is_awaited:
+                if self._has_tunnel and abort_handle.awaits_tunnel:
                     raise httpcore.ConnectError(tunnel_problem(error)) from error
                 raise
             if reply.status not in (301, 302, 303, 307, 308):
