@@ -79,7 +79,7 @@ Target = Callable[[bytes], object]
 def targets(folder: Path) -> dict[str, Target]:
     """Name → what takes some bytes. Whatever it raises is a crash. Imported here: the parent has no need of them."""
     from cartesia_cli.audio.decoders import wav_frames
-    from cartesia_cli.audio.files import decode_pipe
+    from cartesia_cli.audio.files import Decoder
     from cartesia_cli.audio.probing import probe
     from cartesia_cli.audio.wav_header import read_wav_header
     from cartesia_cli.errors import InputError, ProtocolError
@@ -138,7 +138,7 @@ def targets(folder: Path) -> dict[str, Target]:
         if found is None or found.plain_format is None:
             return  # others than ours decode it
         try:
-            for _, block in zip(range(50), decode_pipe(io.BytesIO(data)), strict=False):
+            for _, block in zip(range(50), Decoder().decode_pipe(io.BytesIO(data)), strict=False):
                 assert abs(block).max(initial=0) <= 1
         except InputError:
             return

@@ -15,7 +15,7 @@ import soundfile
 
 from cartesia_cli.audio.channels import MAX_CHANNELS, Channel, split_channels
 from cartesia_cli.audio.encoders import cut_segment
-from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.errors import InputError
@@ -27,7 +27,7 @@ SAMPLE = Path(__file__).parent.parent / "cartesia_cli" / "sample.wav"
 
 
 def speech() -> Samples:
-    return blocks_of(decode_file(SAMPLE))
+    return blocks_of(Decoder().decode_file(SAMPLE))
 
 
 def noise(seconds: float, dbfs: float, seed: int = 1) -> Samples:
@@ -49,7 +49,7 @@ def restored(channel: Channel, seconds: float) -> Samples:
     """A channel as it was in the recording, with zeros where it was cut."""
     whole = np.zeros(round(seconds * RATE), np.float32)
     if channel.path is not None:
-        found = blocks_of(decode_file(channel.path))
+        found = blocks_of(Decoder().decode_file(channel.path))
         ends = [*(part.start for part in channel.times.parts[1:]), len(found) / RATE]
         for part, end in zip(channel.times.parts, ends, strict=True):
             piece = found[round(part.start * RATE) : round(end * RATE)]
@@ -88,7 +88,7 @@ def test_times_in_the_file_become_times_in_the_recording(tmp_path: Path) -> None
     path = write(tmp_path / "call.wav", samples, speech())
     channel = split_channels(path, tmp_path)[0][0]
     assert channel.path is not None
-    loud = np.flatnonzero(np.abs(blocks_of(decode_file(channel.path))) > 0.1)
+    loud = np.flatnonzero(np.abs(blocks_of(Decoder().decode_file(channel.path))) > 0.1)
     begins = loud[np.diff(loud, prepend=-RATE) > RATE // 10] / RATE
     assert [channel.times.to_recording(float(second)) for second in begins] == pytest.approx(at, abs=0.01)
 
@@ -148,7 +148,7 @@ def test_all_channels_of_a_file_are_split(tmp_path: Path) -> None:
     channels, _ = split_channels(write(tmp_path / "five.wav", *tones), tmp_path, warn=refuse)
     for channel, tone in zip(channels, tones, strict=True):
         assert channel.path is not None
-        assert np.abs(blocks_of(decode_file(channel.path)) - tone).max() < 0.0001
+        assert np.abs(blocks_of(Decoder().decode_file(channel.path)) - tone).max() < 0.0001
 
 
 @pytest.mark.parametrize("name", ["call.mp3", "call.m4a", "call.opus", "call.flac", "call.mkv"])
@@ -156,7 +156,7 @@ def test_channels_of_compressed_recordings(tmp_path: Path, name: str) -> None:
     path = ffmpeg(tmp_path / name, "-i", write(tmp_path / "call.wav", speech(), 0.1 * speech()[::-1]))
     channels, seconds = split_channels(path, tmp_path, warn=refuse)
     assert seconds == pytest.approx(len(speech()) / RATE, abs=0.1)
-    levels = [np.abs(blocks_of(decode_file(channel.path))).max() for channel in channels if channel.path]
+    levels = [np.abs(blocks_of(Decoder().decode_file(channel.path))).max() for channel in channels if channel.path]
     assert levels[0] == pytest.approx(np.abs(speech()).max(), rel=0.1)
     assert levels[1] == pytest.approx(0.1 * levels[0], rel=0.3)
 
@@ -263,7 +263,7 @@ def test_segment_is_cut_to_the_sample(tmp_path: Path, name: str, offset: float, 
 @pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.opus", "a.mka"])
 def test_segment_of_a_compressed_recording_is_cut_to_the_sample(tmp_path: Path, name: str) -> None:
     path = ffmpeg(tmp_path / name, "-i", SAMPLE, "-ar", "48000")
-    whole = blocks_of(decode_file(path, rate=None)) * 32768
+    whole = blocks_of(Decoder(rate=None).decode_file(path)) * 32768
     cut = decoded(cut_segment(path, 3.21, 1.5, tmp_path))
     assert len(cut) == round(4.71 * 48000) - round(3.21 * 48000)
     assert np.array_equal(cut, np.rint(whole[round(3.21 * 48000) :][: len(cut)]).clip(-32768, 32767))

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.decoders import RangeReader
-from cartesia_cli.audio.files import decode_file, decode_pipe, decode_raw
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import RATE, Samples, decode_pcm
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.probing.ogg_flac import MAX_CHAINED, find_chained_recordings
@@ -202,7 +202,7 @@ def test_unusual_wav_is_decoded_with_the_right_note(tmp_path: Path, kind: str) -
     odd = ODD[kind]
     path = put(tmp_path / "odd.wav", odd.data)
     note, said = probe(path).note, list[str]()
-    assert_true(blocks_of(decode_file(path, warn=said.append)), odd.error)
+    assert_true(blocks_of(Decoder(warn=said.append).decode_file(path)), odd.error)
     assert note is None if odd.note is None else note is not None and odd.note in note
     assert said == []  # a look has told it
 
@@ -210,7 +210,9 @@ def test_unusual_wav_is_decoded_with_the_right_note(tmp_path: Path, kind: str) -
 @pytest.mark.parametrize("kind", ODD)
 def test_unusual_wav_in_a_pipe_is_decoded_like_a_file(kind: str) -> None:
     odd, said = ODD[kind], list[str]()
-    assert_true(blocks_of(decode_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]), warn=said.append)), odd.error)
+    assert_true(
+        blocks_of(Decoder(warn=said.append).decode_pipe(trickle(odd.data, [1, 2, 3, 5, 1000, 1001]))), odd.error
+    )
     # In a pipe it is as it should be that a header names no length, and what needs no look isn't called damaged.
     wanted = odd.note if odd.note == CUT_OFF else None
     assert len(said) == (wanted is not None) and (wanted is None or wanted in said[0])
@@ -221,8 +223,8 @@ def test_compressed_wavs_are_decoded(tmp_path: Path, kind: str) -> None:
     codec, error, extra = ENCODED[kind]
     source = put(tmp_path / "in.wav", PLAIN)
     path = ffmpeg(tmp_path / "odd.wav", "-i", source, "-c:a", codec)
-    assert_true(blocks_of(decode_file(path)), error, extra)
-    assert_true(blocks_of(decode_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
+    assert_true(blocks_of(Decoder().decode_file(path)), error, extra)
+    assert_true(blocks_of(Decoder().decode_pipe(trickle(path.read_bytes(), [7, 1000]))), error, extra)
 
 
 # The local server -------------------------------------------------------------------------------------------
@@ -272,7 +274,7 @@ def test_server_decodes_unusual_wav(listener, kind: str) -> None:
 
 def test_truncated_wav_in_a_pipe_warns_with_both_durations() -> None:
     said = list[str]()
-    blocks_of(decode_pipe(trickle(ODD["truncated"].data), warn=said.append))
+    blocks_of(Decoder(warn=said.append).decode_pipe(trickle(ODD["truncated"].data)))
     assert said == ["it was cut off: its header promises 6.00 s of audio, and it holds 2.00 s"]
 
 
@@ -300,7 +302,7 @@ HOPELESS = {
 def test_undecodable_files_are_rejected(tmp_path: Path, kind: str) -> None:
     data, why = HOPELESS[kind]
     with pytest.raises(InputError, match=why) as caught:
-        blocks_of(decode_file(put(tmp_path / "odd.wav", data)))
+        blocks_of(Decoder().decode_file(put(tmp_path / "odd.wav", data)))
     assert "odd.wav" in caught.value.message
 
 
@@ -323,7 +325,7 @@ def test_server_rejects_raw_audio_without_samples(listener, data: bytes) -> None
 def test_error_for_undecodable_pipe_hides_temporary_file(kind: str) -> None:
     data, _ = HOPELESS.get(kind, (b"", ""))
     with pytest.raises(InputError, match=r"^the input ") as caught:
-        blocks_of(decode_pipe(trickle(data)))
+        blocks_of(Decoder().decode_pipe(trickle(data)))
     assert tempfile.gettempdir() not in caught.value.message
 
 
@@ -332,13 +334,13 @@ def test_decode_file_rejects_folders_empty_and_missing_files(tmp_path: Path) -> 
     (tmp_path / "empty.wav").touch()
     for name, why in {"folder.wav": "is a folder", "empty.wav": "is empty", "gone.wav": "does not exist"}.items():
         with pytest.raises(InputError, match=why):
-            next(decode_file(tmp_path / name))
+            next(Decoder().decode_file(tmp_path / name))
 
 
 def test_video_without_audio_is_rejected(tmp_path: Path) -> None:
     film = ffmpeg(tmp_path / "film.avi", "-f", "lavfi", "-i", "testsrc=duration=0.2:size=32x32", "-c:v", "mpeg4")
     with pytest.raises(InputError, match="no audio track"):
-        next(decode_file(film))
+        next(Decoder().decode_file(film))
 
 
 def test_playlist_does_not_open_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,17 +351,19 @@ def test_playlist_does_not_open_other_files(tmp_path: Path, monkeypatch: pytest.
     with playlist.open("rb") as file, av.open(file) as container:
         assert any(container.decode(audio=0))
     with pytest.raises(InputError, match="can't be decoded"):
-        next(decode_file(playlist))
+        next(Decoder().decode_file(playlist))
 
 
 def test_file_name_that_is_not_utf8_is_decoded(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "talk.flac", "-f", "lavfi", "-i", "sine=duration=1:sample_rate=16000")
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/http:\xff %d.flac"))
     path.rename(odd)
-    assert len(blocks_of(decode_file(odd))) == RATE
+    assert len(blocks_of(Decoder().decode_file(odd))) == RATE
 
 
-@pytest.mark.parametrize("read", [decode_pipe, lambda stream: decode_raw(stream, "pcm_s16le", RATE)])
+@pytest.mark.parametrize(
+    "read", [Decoder().decode_pipe, lambda stream: Decoder().decode_raw(stream, "pcm_s16le", RATE)]
+)
 def test_read_error_of_a_pipe_is_an_input_error(read) -> None:
     class Broken(io.RawIOBase):
         def read(self, count: int = -1) -> bytes:
@@ -398,7 +402,7 @@ def test_encoded_files_are_decoded_by_file_pipe_and_server(
     source = put(tmp_path / "in.wav", riff(fmt(channels=channels), chunk(b"data", many(channels))))
     options = ["-ar", str(rate), "-b:a", "128k", "-strict", "-2"]
     path = ffmpeg(tmp_path / name, "-i", source, "-c:a", codec, *options)
-    samples = blocks_of(decode_file(path))
+    samples = blocks_of(Decoder().decode_file(path))
     expected = truth()
     slack = int(extra * RATE / rate) + 2
     assert -slack <= len(samples) - len(expected) <= slack
@@ -407,7 +411,9 @@ def test_encoded_files_are_decoded_by_file_pipe_and_server(
     off = np.abs(windows[: slack + 1, 300:-300] - expected[300:-300]).mean(axis=1)
     assert off.min() < 0.01
     said = list[str]()
-    assert np.array_equal(blocks_of(decode_pipe(trickle(path.read_bytes(), [3, 4096]), warn=said.append)), samples)
+    assert np.array_equal(
+        blocks_of(Decoder(warn=said.append).decode_pipe(trickle(path.read_bytes(), [3, 4096]))), samples
+    )
     assert said == []
     assert np.array_equal(upload(listener, path.read_bytes())[1], samples)
 
@@ -415,7 +421,7 @@ def test_encoded_files_are_decoded_by_file_pipe_and_server(
 def test_audio_of_a_video_is_decoded(tmp_path: Path) -> None:
     sources = ["-f", "lavfi", "-i", "testsrc=duration=2:size=64x64:rate=5", "-i", put(tmp_path / "in.wav", PLAIN)]
     film = ffmpeg(tmp_path / "film.mp4", *sources, "-c:v", "mpeg4", "-c:a", "aac", "-ar", "48000")
-    samples = blocks_of(decode_file(film))
+    samples = blocks_of(Decoder().decode_file(film))
     assert np.corrcoef(samples[: len(truth())], truth())[0, 1] > 0.99
 
 
@@ -425,8 +431,11 @@ def test_sample_rate_changes_within_a_file(tmp_path: Path) -> None:
     parts = [
         ffmpeg(tmp_path / f"{rate}.aac", "-i", source, "-ar", str(rate)).read_bytes() for rate in (48000, 24000, 32000)
     ]
-    one, two, three = [len(blocks_of(decode_file(put(tmp_path / "one.aac", part)))) for part in parts]
-    assert abs(len(blocks_of(decode_file(put(tmp_path / "all.aac", b"".join(parts))))) - (one + two + three)) <= 3
+    one, two, three = [len(blocks_of(Decoder().decode_file(put(tmp_path / "one.aac", part)))) for part in parts]
+    assert (
+        abs(len(blocks_of(Decoder().decode_file(put(tmp_path / "all.aac", b"".join(parts))))) - (one + two + three))
+        <= 3
+    )
 
 
 # Damage ----------------------------------------------------------------------------------------------------
@@ -444,7 +453,7 @@ def test_damaged_packets_lose_only_their_own_time_with_warning(long_m4a: Path) -
     middle = len(data) // 2
     data[middle : middle + 4000] = NOISE[:4000]
     said = list[str]()
-    samples = blocks_of(decode_file(put(long_m4a, bytes(data)), warn=said.append))
+    samples = blocks_of(Decoder(warn=said.append).decode_file(put(long_m4a, bytes(data))))
     assert 9 < len(samples) / RATE < 10
     assert len(said) == 1 and "can't be decoded and were left out" in said[0]
     # Behind the damage, it is the tone again.
@@ -459,21 +468,21 @@ def test_damaged_aac_keeps_the_rest(long_m4a: Path, seed: int) -> None:
     data, random = bytearray(long_m4a.read_bytes()), np.random.default_rng(seed)
     for at in random.integers(5000, len(data) - 5000, 40):
         data[at] ^= 1 << random.integers(8)
-    assert len(blocks_of(decode_file(put(long_m4a, bytes(data))))) / RATE > 7
+    assert len(blocks_of(Decoder().decode_file(put(long_m4a, bytes(data))))) / RATE > 7
 
 
 def test_broken_container_is_decoded_up_to_the_damage_with_warning(tmp_path: Path) -> None:
     path = ffmpeg(tmp_path / "long.wv", "-f", "lavfi", "-i", "anoisesrc=duration=10:sample_rate=16000:seed=1")
     data = path.read_bytes()
     said = list[str]()
-    samples = blocks_of(decode_file(put(path, data[: len(data) // 2]), warn=said.append))
+    samples = blocks_of(Decoder(warn=said.append).decode_file(put(path, data[: len(data) // 2])))
     assert 3 < len(samples) / RATE < 6
     assert len(said) == 1 and "nothing after" in said[0]
 
 
 def test_intact_recording_gives_no_warning(long_m4a: Path) -> None:
     said = list[str]()
-    blocks_of(decode_file(long_m4a, warn=said.append))
+    blocks_of(Decoder(warn=said.append).decode_file(long_m4a))
     assert said == []
 
 
@@ -488,7 +497,7 @@ def speech_like(path: Path, seconds: int, *options: str | Path) -> Path:
 def heard_and_said(path: Path) -> tuple[Samples, list[str]]:
     """The samples of a file, and all that `stream-file` says of it."""
     note, said = probe(path).note, list[str]()
-    samples = blocks_of(decode_file(path, warn=said.append))
+    samples = blocks_of(Decoder(warn=said.append).decode_file(path))
     return samples, [*([note] if note else []), *said]
 
 
@@ -509,7 +518,7 @@ def test_damaged_flac_loses_one_frame_with_warning(tmp_path: Path, place: float)
 
 def test_truncated_flac_is_decoded_to_its_last_whole_frame(tmp_path: Path) -> None:
     path = speech_like(tmp_path / "long.flac", 20)
-    whole, (data, frame) = blocks_of(decode_file(path)), (path.read_bytes(), 4608)
+    whole, (data, frame) = blocks_of(Decoder().decode_file(path)), (path.read_bytes(), 4608)
     samples, said = heard_and_said(put(path, data[: len(data) // 2]))
     assert len(samples) > 10 * RATE - 3 * frame
     assert np.array_equal(samples[:-frame], whole[: len(samples) - frame])
@@ -653,7 +662,7 @@ def test_trimmed_and_joined_files_give_no_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.mp3"])
 def test_file_truncated_while_reading_gives_a_warning(tmp_path: Path, name: str) -> None:
     path, said = speech_like(tmp_path / name, 60), list[str]()
-    blocks = decode_file(path, warn=said.append)
+    blocks = Decoder(warn=said.append).decode_file(path)
     next(blocks)
     os.truncate(path, path.stat().st_size // 2)
     assert sum(map(len, blocks)) < 45 * RATE
@@ -720,24 +729,24 @@ def channels_of(count: int) -> tuple[Samples, bytes]:
 def test_channels_are_averaged_or_picked(tmp_path: Path, count: int) -> None:
     frames, data = channels_of(count)
     path = put(tmp_path / "many.wav", data)
-    assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-6)
+    assert np.allclose(blocks_of(Decoder().decode_file(path)), frames.mean(axis=1), atol=1e-6)
     for channel in {1, count // 2 + 1, count}:
-        assert np.array_equal(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1])
-        assert np.array_equal(blocks_of(decode_pipe(trickle(data), channel=channel)), frames[:, channel - 1])
+        assert np.array_equal(blocks_of(Decoder(channel=channel).decode_file(path)), frames[:, channel - 1])
+        assert np.array_equal(blocks_of(Decoder(channel=channel).decode_pipe(trickle(data))), frames[:, channel - 1])
     for channel in (0, count + 1):
         with pytest.raises(InputError, match=f"many.wav has {count} channels?: channel {channel} does not exist"):
-            next(decode_file(path, channel=channel))
+            next(Decoder(channel=channel).decode_file(path))
 
 
 @pytest.mark.parametrize(("name", "codec", "count"), [("many.flac", "flac", 8), ("many.mka", "pcm_s16le", 16)])
 def test_channels_of_other_containers_are_averaged_or_picked(tmp_path: Path, name, codec: str, count: int) -> None:
     frames, data = channels_of(count)
     path = ffmpeg(tmp_path / name, "-i", put(tmp_path / "in.wav", data), "-c:a", codec, "-sample_fmt", "s16")
-    assert np.allclose(blocks_of(decode_file(path)), frames.mean(axis=1), atol=1e-4)
+    assert np.allclose(blocks_of(Decoder().decode_file(path)), frames.mean(axis=1), atol=1e-4)
     for channel in (1, 2, count):
-        assert np.allclose(blocks_of(decode_file(path, channel=channel)), frames[:, channel - 1], atol=1e-4)
+        assert np.allclose(blocks_of(Decoder(channel=channel).decode_file(path)), frames[:, channel - 1], atol=1e-4)
     with pytest.raises(InputError, match=f"{name} has {count} channels: channel {count + 1} does not exist"):
-        next(decode_file(path, channel=count + 1))
+        next(Decoder(channel=count + 1).decode_file(path))
 
 
 @pytest.mark.parametrize("form", ["<f4", "<f8"])
@@ -747,14 +756,14 @@ def test_nan_infinite_and_large_floats_become_samples(tmp_path: Path, form: str)
     # The largest double is infinite as a float.
     large = 1.0 if form == "<f4" else 0.0
     expected = np.array([0.5, 0, 0, 0, 1, -1, large, 0.25], np.float32)
-    assert np.array_equal(blocks_of(decode_file(put(tmp_path / "odd.wav", data))), expected)
+    assert np.array_equal(blocks_of(Decoder().decode_file(put(tmp_path / "odd.wav", data))), expected)
 
 
 def test_one_huge_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
     values = np.zeros(9600, np.float32)
     values[4800] = np.finfo(np.float32).max
     data = riff(fmt(3, bits=32, rate=48000), chunk(b"data", values.tobytes()))
-    samples = blocks_of(decode_file(put(tmp_path / "odd.wav", data)))
+    samples = blocks_of(Decoder().decode_file(put(tmp_path / "odd.wav", data)))
     assert 0.1 < np.abs(samples).max() <= 1
     assert np.abs(samples[:1400]).max() < 0.01 and np.abs(samples[1800:]).max() < 0.01
 
@@ -762,7 +771,9 @@ def test_one_huge_sample_does_not_spoil_its_neighbours(tmp_path: Path) -> None:
 def test_resampled_audio_does_not_overshoot(tmp_path: Path) -> None:
     """A square wave at full scale, which rings when it is resampled."""
     square = np.where(np.arange(48000) // 24 % 2, 32767, -32768).astype("<i2").tobytes()
-    samples = blocks_of(decode_file(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square)))))
+    samples = blocks_of(
+        Decoder().decode_file(put(tmp_path / "square.wav", riff(fmt(rate=48000), chunk(b"data", square))))
+    )
     assert np.abs(samples).max() == 1
 
 
@@ -772,7 +783,7 @@ def test_resampled_audio_does_not_overshoot(tmp_path: Path) -> None:
     st.sampled_from([8000, 16000, 24000, 44100, 48000]),
 )
 def test_resampled_length_is_exact_at_any_rate(source: int, count: int, rate: int) -> None:
-    blocks = list(decode_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count))), rate=rate))
+    blocks = list(Decoder(rate=rate).decode_pipe(trickle(riff(fmt(rate=source), chunk(b"data", b"\1\0" * count)))))
     assert abs(sum(map(len, blocks)) - count * rate / source) <= 1
 
 
@@ -784,8 +795,8 @@ def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source:
     width = ENCODINGS[encoding]
     data = NOISE[: 8000 * width]
     clean = decode_pcm(data, encoding)
-    once = blocks_of(decode_raw(io.BytesIO(data), encoding, source))
-    split = blocks_of(decode_raw(trickle(data + b"\1" * min(tail, width - 1), sizes), encoding, source))
+    once = blocks_of(Decoder().decode_raw(io.BytesIO(data), encoding, source))
+    split = blocks_of(Decoder().decode_raw(trickle(data + b"\1" * min(tail, width - 1), sizes), encoding, source))
     assert np.array_equal(once, split)
     assert abs(len(split) - len(clean) * RATE / source) <= 1
     if source == RATE:
@@ -796,20 +807,24 @@ def test_any_split_of_a_raw_stream_gives_the_same_samples(encoding: str, source:
 @given(st.sampled_from(["24 bit", "6 channels", "size 0", "RF64", "odd chunk, not padded", "44.1 kHz"]), SPLITS)
 def test_any_split_of_a_wav_stream_gives_the_same_samples(kind: str, sizes: list[int]) -> None:
     data = ODD[kind].data
-    assert np.array_equal(blocks_of(decode_pipe(trickle(data, sizes))), blocks_of(decode_pipe(io.BytesIO(data))))
+    assert np.array_equal(
+        blocks_of(Decoder().decode_pipe(trickle(data, sizes))), blocks_of(Decoder().decode_pipe(io.BytesIO(data)))
+    )
 
 
 def test_a_raw_stream_has_one_channel() -> None:
     data = NOISE[:8000]
-    assert np.array_equal(*(blocks_of(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=c)) for c in (None, 1)))
+    assert np.array_equal(
+        *(blocks_of(Decoder(channel=c).decode_raw(io.BytesIO(data), "pcm_s16le", RATE)) for c in (None, 1))
+    )
     with pytest.raises(InputError, match="the input has 1 channel: channel 5 does not exist"):
-        next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE, channel=5))
+        next(Decoder(channel=5).decode_raw(io.BytesIO(data), "pcm_s16le", RATE))
 
 
 @pytest.mark.parametrize("data", [b"", b"\1"])
 def test_raw_stream_without_samples_is_rejected(data: bytes) -> None:
     with pytest.raises(InputError, match="the input holds no audio"):
-        next(decode_raw(io.BytesIO(data), "pcm_s16le", RATE))
+        next(Decoder().decode_raw(io.BytesIO(data), "pcm_s16le", RATE))
 
 
 @pytest.mark.parametrize("head", [riff(fmt(), chunk(b"data", b"", 0xFFFFFFFF)), b""])
@@ -817,7 +832,7 @@ def test_live_pipe_is_decoded_as_it_arrives(head: bytes) -> None:
     there, here = os.pipe()
     with os.fdopen(there, "rb") as stream, ThreadPoolExecutor() as pool, os.fdopen(here, "wb", buffering=0) as writer:
         writer.write(head + b"\1\0" * 1600)
-        blocks = decode_pipe(stream) if head else decode_raw(stream, "pcm_s16le", RATE)
+        blocks = Decoder().decode_pipe(stream) if head else Decoder().decode_raw(stream, "pcm_s16le", RATE)
         first = pool.submit(next, blocks)
         try:
             assert len(first.result(timeout=30)) == 1600
@@ -828,7 +843,7 @@ def test_live_pipe_is_decoded_as_it_arrives(head: bytes) -> None:
 def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
     sine = ["-f", "lavfi", "-i", "sine=duration=9.9:sample_rate=44100"]
     for name in ("a.wav", "a.ogg", "a.m4a", "a.flac"):
-        blocks = [len(block) / RATE for block in decode_file(ffmpeg(tmp_path / name, *sine))]
+        blocks = [len(block) / RATE for block in Decoder().decode_file(ffmpeg(tmp_path / name, *sine))]
         assert len(blocks) > 9 and all(0.4 <= block <= 1.0 for block in blocks[:-1]), name
 
 
@@ -837,10 +852,17 @@ def test_blocks_of_files_are_about_half_a_second(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from cartesia_cli.audio.files import decode_file, decode_open_file, decode_pipe
+from cartesia_cli.audio.files import Decoder
 way, name = sys.argv[1:]
 stdin, path = sys.stdin.buffer, Path(name)
-blocks = decode_pipe(stdin) if way == "pipe" else decode_open_file(stdin) if way == "upload" else decode_file(path)
+decode = Decoder()
+blocks = (
+    decode.decode_pipe(stdin)
+    if way == "pipe"
+    else decode.decode_open_file(stdin)
+    if way == "upload"
+    else decode.decode_file(path)
+)
 print(sum(map(len, blocks)), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -888,7 +910,7 @@ def test_a_hostile_header_takes_no_memory(tmp_path: Path, kind: str, pipe: bool)
     with path.open("rb", buffering=0) as stream:
         tracemalloc.start()
         try:
-            blocks_of(decode_pipe(stream) if pipe else decode_file(path))
+            blocks_of(Decoder().decode_pipe(stream) if pipe else Decoder().decode_file(path))
         except InputError:
             pass
         finally:
@@ -903,7 +925,7 @@ def test_temporary_file_of_a_pipe_is_removed(tmp_path: Path, monkeypatch: pytest
     kept = tmp_path / "kept"
     kept.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(kept))
-    blocks = cast(Generator[Samples, None, None], decode_pipe(trickle(source)))
+    blocks = cast(Generator[Samples, None, None], Decoder().decode_pipe(trickle(source)))
     next(blocks)
     assert list(kept.iterdir())
     if ends == "early":
@@ -916,15 +938,15 @@ def test_temporary_file_of_a_pipe_is_removed(tmp_path: Path, monkeypatch: pytest
 def test_pipe_that_can_not_be_saved_names_TMPDIR(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(InputError, match="can't be saved in") as caught:
-        next(decode_pipe(trickle(b"fLaC" + NOISE)))
+        next(Decoder().decode_pipe(trickle(b"fLaC" + NOISE)))
     assert "TMPDIR" in str(caught.value.hint)
 
 
 def test_ffmpeg_is_loaded_only_for_what_needs_it(tmp_path: Path) -> None:
     path = put(tmp_path / "talk.wav", PLAIN)
     code = (
-        "import sys; from pathlib import Path; from cartesia_cli.audio.files import decode_file; "
-        "n = sum(map(len, decode_file(Path(sys.argv[1])))); print(n, 'av' in sys.modules)"
+        "import sys; from pathlib import Path; from cartesia_cli.audio.files import Decoder; "
+        "n = sum(map(len, Decoder().decode_file(Path(sys.argv[1])))); print(n, 'av' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
     assert out.split() == [str(len(truth())), "False"]
@@ -941,10 +963,10 @@ def test_seek_to_an_impossible_position_returns_minus_one(tmp_path: Path, offset
 SILENT = """
 import io, sys
 from pathlib import Path
-from cartesia_cli.audio.files import decode_file, decode_open_file
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.errors import InputError
 path = Path(sys.argv[1])
-for blocks in (decode_file(path), decode_open_file(io.BytesIO(path.read_bytes()))):
+for blocks in (Decoder().decode_file(path), Decoder().decode_open_file(io.BytesIO(path.read_bytes()))):
     try:
         print(sum(map(len, blocks)))
     except InputError:

@@ -83,11 +83,11 @@ def test_folder_search_finds_every_decodable_format(run: Run, all_formats: Path)
 
 
 def test_every_format_of_a_folder_search_is_decoded(all_formats: Path) -> None:
-    from cartesia_cli.audio.files import decode_file
+    from cartesia_cli.audio.files import Decoder
     from cartesia_cli.audio.pcm import RATE
 
     for name in (*BY_FFMPEG, *BY_LIBSNDFILE):
-        seconds = sum(map(len, decode_file(all_formats / name))) / RATE
+        seconds = sum(map(len, Decoder().decode_file(all_formats / name))) / RATE
         assert seconds == pytest.approx(1, abs=0.2), name
 
 

@@ -23,7 +23,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cartesia_cli.audio.decoders import wav_frames
-from cartesia_cli.audio.files import decode_file, decode_pipe, decode_raw
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.wav_header import read_wav_header
 from cartesia_cli.errors import InputError, ProtocolError
 from cartesia_cli.output import FORMATS, Layout, writer
@@ -327,15 +327,15 @@ def test_any_recording_decodes_to_finite_samples_or_an_input_error(
 ) -> None:
     data = mutate(seed[:20_000], changes, end)
     if piped:
-        return samples_of(lambda: decode_pipe(io.BytesIO(data)))
+        return samples_of(lambda: Decoder().decode_pipe(io.BytesIO(data)))
     path = place / "odd.wav"
     path.write_bytes(data)
-    samples_of(lambda: decode_file(path))
+    samples_of(lambda: Decoder().decode_file(path))
 
 
 @given(st.binary(max_size=2000), st.sampled_from(sorted(ENCODINGS)), st.sampled_from([1000, 8000, 16000, 384_000]))
 def test_any_raw_bytes_decode_to_finite_samples_or_an_input_error(data: bytes, encoding: str, rate: int) -> None:
-    samples_of(lambda: decode_raw(io.BytesIO(data), encoding, rate))
+    samples_of(lambda: Decoder().decode_raw(io.BytesIO(data), encoding, rate))
 
 
 # Through the whole program -----------------------------------------------------------------------------------

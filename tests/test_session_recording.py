@@ -25,7 +25,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import AudioBlock
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.session_recording import OrphanedRecording, SessionRecording, find_orphans
@@ -120,7 +120,7 @@ def samples(path: Path) -> bytes:
     read, rate = soundfile.read(path, dtype="int16")
     assert rate == RATE and read.astype("<i2").tobytes() == plain
     if plain:
-        ours = np.concatenate(list(decode_file(path)))
+        ours = np.concatenate(list(Decoder().decode_file(path)))
         assert (ours * 32768).astype("<i2").tobytes() == plain
     return plain
 

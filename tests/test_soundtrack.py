@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import RATE
 from cartesia_cli.audio.probing import probe
 from cartesia_cli.audio.soundtrack import (
@@ -138,8 +138,8 @@ def test_other_codecs_become_flac_as_the_local_engine_hears_them(
     path = films(name)
     soundtrack = extract_soundtrack(path, tmp_path, warn=refuse)
     assert soundtrack.path.suffix == ".flac" and soundtrack.media.container == "flac"
-    expected = np.round(blocks_of(decode_file(path)).clip(-1, 1) * 32768).clip(-32768, 32767)
-    found = blocks_of(decode_file(soundtrack.path)) * 32768
+    expected = np.round(blocks_of(Decoder().decode_file(path)).clip(-1, 1) * 32768).clip(-32768, 32767)
+    found = blocks_of(Decoder().decode_file(soundtrack.path)) * 32768
     assert np.array_equal(expected, found)
     assert soundtrack.media.duration == pytest.approx(len(found) / RATE)
 
@@ -192,7 +192,7 @@ def test_times_are_those_of_the_film(tmp_path: Path, name: str, options: list[st
     beep = ffmpeg(tmp_path / "beep.wav", *tone)
     path = film(tmp_path / name, *options, sound=["-itsoffset", late, "-i", str(beep)])
     soundtrack = extract_soundtrack(path, tmp_path)
-    samples = blocks_of(decode_file(soundtrack.path))
+    samples = blocks_of(Decoder().decode_file(soundtrack.path))
     begins = float(np.flatnonzero(np.abs(samples) > 0.03)[0]) / RATE
     assert begins + sound_start(path) == pytest.approx(1 + float(late), abs=0.04)
 
@@ -308,11 +308,11 @@ def test_track_that_can_be_decoded_is_used_instead_of_a_default_that_has_no_deco
     note = f"it has 3 audio tracks: only {names[0]} is used; there is no decoder for {names[1]}, the default"
     said: dict[str, list[str]] = {"sent": [], "decoded": [], "heard here": []}
     soundtrack = extract_soundtrack(path, tmp_path, warn=said["sent"].append)
-    heard = blocks_of(decode_file(path, warn=said["decoded"].append))
+    heard = blocks_of(Decoder(warn=said["decoded"].append).decode_file(path))
     warn_of_tracks(path, said["heard here"].append)
     assert said == {key: [note] for key in said}
     assert soundtrack.path.suffix == estimate_soundtrack(path, probe(path)).extension == ".flac"
-    for samples in (heard, blocks_of(decode_file(soundtrack.path))):
+    for samples in (heard, blocks_of(Decoder().decode_file(soundtrack.path))):
         assert np.argmax(np.abs(np.fft.rfft(samples[:RATE]))) == pytest.approx(300 * used, abs=1)
 
 
@@ -326,7 +326,7 @@ def test_film_with_a_track_that_begins_in_its_middle_is_copied(tmp_path: Path) -
     estimate, soundtrack = estimate_soundtrack(path, probe(path)), extract_soundtrack(path, tmp_path)
     assert (estimate.bytes, soundtrack.path.suffix) == (alone, ".m4a")
     assert soundtrack.media.duration == pytest.approx(SECONDS, abs=0.1)
-    assert len(blocks_of(decode_file(path))) == pytest.approx(SECONDS * RATE, abs=RATE // 10)
+    assert len(blocks_of(Decoder().decode_file(path))) == pytest.approx(SECONDS * RATE, abs=RATE // 10)
 
 
 @pytest.fixture
@@ -349,7 +349,7 @@ def test_film_that_can_not_be_read_to_its_end_is_copied_up_to_there(damaged: Pat
     assert soundtrack.path.suffix == ".m4a"
     assert notes[0].startswith("it is damaged: nothing after 2.99 s can be read")
     notes.clear()
-    assert 1 < len(blocks_of(decode_file(damaged, warn=notes.append))) / RATE < 2
+    assert 1 < len(blocks_of(Decoder(warn=notes.append).decode_file(damaged))) / RATE < 2
     assert notes[0].startswith("it is damaged: nothing after 2.99 s can be decoded")
     estimate = estimate_soundtrack(damaged, probe(damaged))
     assert (estimate.extension, estimate.exact) == (".m4a", False)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.files import decode_file
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import RATE, Samples
 from cartesia_cli.cli import _expand_aliases
 from tests.conftest import Transcribe
@@ -34,7 +34,7 @@ class Service:
         with self._lock:
             path = self.folder / f"{len(self.requests)}-{name}"
             path.write_bytes(part.content)
-            samples = blocks_of(decode_file(path))
+            samples = blocks_of(Decoder().decode_file(path))
             seconds = len(samples) / RATE
             self.requests.append((name, seconds))
         words = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.files import decode_file, decode_raw
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.pcm import convert_s16le, decode_pcm, encode_s16le
 from cartesia_cli.audio.wav_writer import WavWriter, open_private, read_back
 from cartesia_cli.commands.backend import ChosenServer
@@ -90,7 +90,7 @@ def test_decoder_reports_the_wire_format_of_a_recording(
 ) -> None:
     path, formats = tmp_path / "talk.wav", list[tuple[str, int]]()
     path.write_bytes(data)
-    blocks = decode_file(path, rate=None, channel=channel, on_format=lambda *found: formats.append(found))
+    blocks = Decoder(rate=None, channel=channel, on_format=lambda *found: formats.append(found)).decode_file(path)
     next(blocks)
     assert formats == [expected]
 
@@ -100,7 +100,7 @@ def test_headerless_g711_is_sent_as_it_is(tmp_path: Path) -> None:
     path.write_bytes(ALL_CODES)
     with path.open("rb") as file:
         blocks = [
-            *decode_raw(file, "pcm_mulaw", 8000, rate=None, on_format=lambda *found: formats.append(found)),
+            *Decoder(rate=None, on_format=lambda *found: formats.append(found)).decode_raw(file, "pcm_mulaw", 8000),
         ]
     assert formats == [("pcm_mulaw", 8000)]
     assert convert_s16le(encode_s16le(np.concatenate(blocks)), "pcm_mulaw") == ALL_CODES
@@ -174,7 +174,7 @@ def test_each_rate_goes_out_as_the_query_says(rate: int, run: Run, tmp_path: Pat
     assert (query["encoding"], query["sample_rate"]) == ("pcm_s16le", str(rate))
     assert len(audio) == pytest.approx(rate, abs=4)  # half a second
     assert stats["seconds"] == pytest.approx(0.5, abs=0.001)
-    (block,) = decode_file(kept, rate=None)
+    (block,) = Decoder(rate=None).decode_file(kept)
     assert encode_s16le(block) == audio
 
 
@@ -193,7 +193,7 @@ def test_a_recognizer_hears_the_same_words_in_every_format(
 ) -> None:
     spoken = speech.write_wav(tmp_path / "talk.wav", np.concatenate([speech.say(SENTENCE), speech.silence(0.5)]))
     if options[-1] == "native":
-        samples = np.concatenate([*decode_file(spoken, rate=8000)])
+        samples = np.concatenate([*Decoder(rate=8000).decode_file(spoken)])
         spoken.write_bytes(wav(convert_s16le(encode_s16le(samples), "pcm_alaw"), 6, 1, 8000))
     fast = ("-m", "ink-whisper", "--speed", "10")
     done = run("stream-file", spoken, *fast, *options, env=whisper)
@@ -231,7 +231,7 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
         upload = server.requests[0].part("file").content
     (tmp_path / "rest.wav").write_bytes(upload)
     found = list[int]()
-    blocks = [*decode_file(tmp_path / "rest.wav", rate=None, on_format=lambda _, rate: found.append(rate))]
+    blocks = [*Decoder(rate=None, on_format=lambda _, rate: found.append(rate)).decode_file(tmp_path / "rest.wav")]
     assert found == [8000]
     assert encode_s16le(np.concatenate(blocks)) == tone(8000, 2.0)
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .decoders import Warn
 from .encoders import SoundWriter, new_flac_file
-from .files import decode_channels
+from .files import Decoder
 from .level import FRAME_SECONDS, MIN_THRESHOLD_DBFS, FrameLevels
 from .pcm import RATE, Samples
 from .probing import MediaInfo, display_name
@@ -73,7 +73,7 @@ def split_channels(path: Path, folder: Path, *, warn: Warn = lambda note: None) 
     warn   called with a sentence for what is missing, and for channels that are much alike
     """
     name = display_name(path)
-    decoded = decode_channels(path, warn=warn)
+    decoded = Decoder(warn=warn).decode_channels(path)
     first = next(decoded, None)
     if first is None:
         raise InputError(f"{name} holds no audio", hint="does it play?")

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..transfer import new_file
-from .files import decode_file
+from .files import Decoder
 from .pcm import RATE, Samples, encode_s16le
 from .probing import display_name
 
@@ -104,7 +104,7 @@ def cut_segment(path: Path, offset: float, duration: float, folder: Path) -> Pat
         nonlocal rate
         rate = found
 
-    blocks = decode_file(path, rate=None, start=offset, on_format=keep_rate)
+    blocks = Decoder(rate=None, start=offset, on_format=keep_rate).decode_file(path)
     first = next(blocks)  # calls keep_rate
     wanted = sys.maxsize if duration == inf else round((offset + duration) * rate) - round(offset * rate)
     with new_flac_file(folder, name, rate) as (writer, segment):
@@ -128,7 +128,7 @@ def opus(path: Path, max_bytes: int) -> bytes | None:
     """
     target = io.BytesIO()
     with closing(SoundWriter(target, "webm", "libopus", OPUS_RATE, OPUS_OPTIONS)) as writer:
-        for samples in decode_file(path, rate=OPUS_RATE):
+        for samples in Decoder(rate=OPUS_RATE).decode_file(path):
             writer.write(samples)
             if target.tell() > max_bytes:
                 return None

@@ -20,6 +20,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,11 +52,6 @@ from .wav_header import ALAW, MULAW, WavFormat, read_wav_header
 OnFormat = Callable[[str, int], None]
 """Called with the encoding and the rate (Hz) in which a recording can be sent without loss."""
 
-
-def ignore_format(encoding: str, rate: int) -> None:
-    """The OnFormat of callers that ask for a certain rate."""
-
-
 LINEAR_ENCODING, COMPANDED_ENCODINGS = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
 
 MIN_BLOCK_SECONDS = 0.4
@@ -71,36 +67,135 @@ STREAM_NAME = "the input"
 """What messages call a stream, which has no name."""
 
 
-def decode_file(
-    path: Path,
-    name: str | None = None,
-    *,
-    rate: int | None = RATE,
-    channel: int | None = None,
-    start: float = 0.0,
-    warn: Warn = lambda note: None,
-    on_format: OnFormat = ignore_format,
-) -> Iterator[Samples]:
-    """Decode a file into blocks of mono float32 samples, -1..1, at `rate` Hz.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoder:
+    """Decodes recordings into blocks of mono float32 samples, -1..1.
 
-    name        what messages call it; None: as its path
-    rate        None: the rate at which the recording begins
+    Methods raise InputError if a recording can't be decoded, has no audio, or has no such channel.
+
+    rate        Hz of the blocks; None: the rate at which the recording begins
     channel     the one to decode, counted from 1; None: the average of all
-    start       seconds to leave out at the beginning, to the sample; in WAV they aren't even read
+    start       seconds to leave out at the beginning of a file, to the sample; in WAV they aren't even read
     warn        called with a sentence for what only decoding shows: missing parts, tracks that are left out. What
                 probing shows is in `probe(path).note`
     on_format   called before the first block
-
-    Raises InputError if it can't be decoded, has no audio after `start`, or has no such channel.
     """
-    name = name or display_name(path)
-    recording = probe(path, name)  # has the best messages for what is not a recording
-    with open_regular_file(path, name) as (file, size):
-        promised = _expected_seconds(recording)
-        pieces, encoding = _open_pieces(file, size, name, path, promised, channel, start, warn)
-        yield from _regrouped(_resampled(pieces, rate, channel, name, encoding, on_format, start), rate or RATE)
-        if file.seek(0, os.SEEK_END) < size:
-            warn("it became shorter while it was read: its end may be missing")
+
+    rate: int | None = RATE
+    channel: int | None = None
+    start: float = 0.0
+    warn: Warn = lambda note: None
+    on_format: OnFormat = lambda encoding, rate: None
+
+    def decode_file(self, path: Path, name: str | None = None) -> Iterator[Samples]:
+        """Decode a file in any container. `name`: what messages call it; None: as its path."""
+        name = name or display_name(path)
+        recording = probe(path, name)  # has the best messages for what is not a recording
+        with open_regular_file(path, name) as (file, size):
+            pieces, encoding = self._open_pieces(file, size, name, path, _expected_seconds(recording))
+            yield from _regrouped(self._resampled(pieces, name, encoding), self.rate or RATE)
+            if file.seek(0, os.SEEK_END) < size:
+                self.warn("it became shorter while it was read: its end may be missing")
+
+    def decode_open_file(self, file: BinaryIO, name: str = STREAM_NAME) -> Iterator[Samples]:
+        """As `decode_file`, for a seekable file that is open, from its beginning. `name`: what messages call it."""
+        pieces, encoding = self._open_pieces(file, file.seek(0, os.SEEK_END), name)
+        yield from _regrouped(self._resampled(pieces, name, encoding), self.rate or RATE)
+
+    def decode_channels(self, path: Path) -> Iterator[Frames]:
+        """Decode a file into blocks of all its channels, at 16 kHz, of shape (channels, samples).
+
+        Raises InputError also if their number changes in it.
+        """
+        name, recording = display_name(path), probe(path)
+        with open_regular_file(path, name) as (file, size):
+            pieces, _ = self._open_pieces(file, size, name, path, _expected_seconds(recording))
+            usable = ((piece_rate, _usable(frames)) for piece_rate, frames in pieces)
+            for _, frames in _at_one_rate(usable, RATE, name):
+                yield frames.T.clip(-1, 1)  # the filter may overshoot
+
+    def decode_raw(
+        self, stream: BinaryIO, encoding: str, sample_rate: int, name: str = STREAM_NAME
+    ) -> Iterator[Samples]:
+        """Decode headerless mono samples as they arrive; a partial last sample is dropped.
+
+        `encoding` is one of ENCODINGS, `sample_rate` in Hz. Raises InputError also if reading fails.
+        """
+        blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
+        pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
+        yield from self._resampled(pieces, name, encoding if encoding in COMPANDED_ENCODINGS else LINEAR_ENCODING)
+
+    def decode_pipe(self, stream: BinaryIO) -> Iterator[Samples]:
+        """As `decode_file`, for a stream that can't seek: uncompressed WAV as it arrives, others from a temporary file.
+
+        `warn` also gets what probing would have reported, such as a WAV that was cut off.
+        """
+        read = _available_bytes(stream)
+        beginning = _Beginning(read)
+        header = read_wav_header(beginning)
+        if header and (plain := header.plain_format):
+            pieces = decode_wav(plain, header.promised_bytes, read, self.warn)
+            yield from self._resampled(pieces, STREAM_NAME, self._wav_encoding(plain))
+            return
+        with _spooled(bytes(beginning.seen), read) as path:
+            if note := probe(path, STREAM_NAME).note:
+                self.warn(note)
+            yield from self.decode_file(path, STREAM_NAME)
+
+    def _open_pieces(
+        self, file: BinaryIO, size: int, name: str, path: Path | None = None, promised: float | None = None
+    ) -> tuple[Pieces, str]:
+        """The samples of a file of `size` bytes from `start` on, by the decoder for its format, and the encoding that
+        keeps them.
+
+        path       of the file, where it has one
+        promised   seconds that the header names, as in `decode_ffmpeg`
+        """
+        container = sniff(BoundedReader(file, size), trust_extension=False)
+        file.seek(0)
+        if container in ("wav", "w64"):
+            header = None
+            with suppress(Undetermined):  # too many chunks come before the samples
+                header = read_wav_header(BoundedReader(file, size))
+            if header and (plain := header.plain_format):
+                skipped = round(self.start * plain.rate) * plain.frame_bytes
+                promised_bytes = header.promised_bytes
+                file.seek(min((header.data_start or 0) + skipped, size))
+                left = None if promised_bytes is None else max(0, promised_bytes - skipped)
+                # Probing has reported what is missing at its end.
+                return decode_wav(plain, left, file.read, warn=lambda note: None), self._wav_encoding(plain)
+        pieces: Pieces | None = None
+        if container in SOUNDFILE_CONTAINERS:
+            pieces = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, self.warn)
+        elif container == "ogg":
+            chain = [RangeReader(file, *link) for link in list(find_chained_recordings(file))]
+            pieces = decode_chain(chain, name, self.warn)
+        pieces = pieces or decode_ffmpeg(RangeReader(file), name, self.warn, promised)
+        return _skip(pieces, self.start), LINEAR_ENCODING
+
+    def _wav_encoding(self, wav_format: WavFormat) -> str:
+        """The encoding that keeps the samples of a WAV as they are: an average of channels isn't one of them."""
+        if wav_format.channels > 1 and self.channel is None:
+            return LINEAR_ENCODING
+        return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR_ENCODING)
+
+    def _resampled(self, pieces: Pieces, name: str, encoding: str) -> Iterator[Samples]:
+        """Turn pieces of any rate into mono blocks at one rate, none of them empty. Raises InputError if there are no
+        samples.
+        """
+        mono = ((piece_rate, _mono(frames, self.channel, name)) for piece_rate, frames in pieces)
+        has_format = has_samples = False
+        for found_rate, frames in _at_one_rate(mono, self.rate, name):
+            if not has_format:
+                has_format = True
+                self.on_format(encoding, found_rate)
+            if len(frames):
+                has_samples = True
+                yield frames[:, 0].clip(-1, 1)  # the filter may overshoot
+        if not has_samples and self.start:
+            raise InputError(f"{name} holds no audio after {self.start:.2f} s")
+        if not has_samples:
+            raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
 def _expected_seconds(recording: MediaInfo) -> float | None:
@@ -108,52 +203,6 @@ def _expected_seconds(recording: MediaInfo) -> float | None:
     if recording.declared is not None or recording.estimated:
         return 0.0  # reported by probing already, or an estimate
     return recording.duration if recording.container in DECLARING_CONTAINERS else None
-
-
-def decode_open_file(file: BinaryIO, name: str = STREAM_NAME) -> Iterator[Samples]:
-    """As `decode_file`, for a seekable file that is open, from its beginning. `name`: what messages call it."""
-    pieces, encoding = _open_pieces(file, file.seek(0, os.SEEK_END), name)
-    yield from _regrouped(_resampled(pieces, RATE, None, name, encoding), RATE)
-
-
-def _open_pieces(
-    file: BinaryIO,
-    size: int,
-    name: str,
-    path: Path | None = None,
-    promised: float | None = None,
-    channel: int | None = None,
-    start: float = 0.0,
-    warn: Warn = lambda note: None,
-) -> tuple[Pieces, str]:
-    """The samples of a file of `size` bytes from `start` seconds on, by the decoder for its format, and the encoding
-    that keeps them.
-
-    path       of the file, where it has one
-    promised   seconds that the header names, as in `decode_ffmpeg`
-    """
-    container = sniff(BoundedReader(file, size), trust_extension=False)
-    file.seek(0)
-    if container in ("wav", "w64"):
-        header = None
-        with suppress(Undetermined):  # too many chunks come before the samples
-            header = read_wav_header(BoundedReader(file, size))
-        if header and (plain := header.plain_format):
-            skipped = round(start * plain.rate) * plain.frame_bytes
-            promised_bytes = header.promised_bytes
-            file.seek(min((header.data_start or 0) + skipped, size))
-            left = None if promised_bytes is None else max(0, promised_bytes - skipped)
-            # Probing has reported what is missing at its end.
-            pieces = decode_wav(plain, left, file.read, warn=lambda note: None)
-            return pieces, _wav_encoding(plain, channel)
-    if container in SOUNDFILE_CONTAINERS:
-        found = decode_soundfile(os.fsencode(path) if path else RangeReader(file), name, warn)
-        if found is not None:
-            return _skip(found, start), LINEAR_ENCODING
-    elif container == "ogg":
-        chain = [RangeReader(file, *link) for link in list(find_chained_recordings(file))]
-        return _skip(decode_chain(chain, name, warn), start), LINEAR_ENCODING
-    return _skip(decode_ffmpeg(RangeReader(file), name, warn, promised), start), LINEAR_ENCODING
 
 
 def _skip(pieces: Pieces, start: float) -> Pieces:
@@ -164,99 +213,6 @@ def _skip(pieces: Pieces, start: float) -> Pieces:
         left = max(0.0, left - count / rate)
         if count < len(frames):
             yield rate, frames[count:]
-
-
-def decode_channels(path: Path, *, warn: Warn = lambda note: None) -> Iterator[Frames]:
-    """Decode a file into blocks of float32 samples, -1..1, at 16 kHz, of shape (channels, samples).
-
-    `warn`: as in `decode_file`. Raises InputError if it can't be decoded, or the number of channels changes in it.
-    """
-    name, recording = display_name(path), probe(path)
-    with open_regular_file(path, name) as (file, size):
-        pieces, _ = _open_pieces(file, size, name, path, _expected_seconds(recording), warn=warn)
-        usable = ((piece_rate, _usable(frames)) for piece_rate, frames in pieces)
-        for _, frames in _at_one_rate(usable, RATE, name):
-            yield frames.T.clip(-1, 1)  # the filter may overshoot
-
-
-def decode_raw(
-    stream: BinaryIO,
-    encoding: str,
-    sample_rate: int,
-    name: str = STREAM_NAME,
-    *,
-    rate: int | None = RATE,
-    channel: int | None = None,
-    on_format: OnFormat = ignore_format,
-) -> Iterator[Samples]:
-    """Decode headerless mono samples into blocks at `rate` Hz, as they arrive; a partial last sample is dropped.
-
-    `encoding` is one of ENCODINGS, `sample_rate` in Hz; the others as in `decode_file`. Raises InputError if the stream
-    has no samples, `channel` is not 1, or reading fails.
-    """
-    blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
-    pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
-    yield from _resampled(
-        pieces, rate, channel, name, encoding if encoding in COMPANDED_ENCODINGS else LINEAR_ENCODING, on_format
-    )
-
-
-def decode_pipe(
-    stream: BinaryIO,
-    *,
-    rate: int | None = RATE,
-    channel: int | None = None,
-    warn: Warn = lambda note: None,
-    on_format: OnFormat = ignore_format,
-) -> Iterator[Samples]:
-    """As `decode_file`, for a stream that can't seek: uncompressed WAV as it arrives, others from a temporary file.
-
-    `warn` also gets what probing would have reported, such as a WAV that was cut off.
-    """
-    read = _available_bytes(stream)
-    beginning = _Beginning(read)
-    header = read_wav_header(beginning)
-    if header and (plain := header.plain_format):
-        pieces = decode_wav(plain, header.promised_bytes, read, warn)
-        yield from _resampled(pieces, rate, channel, STREAM_NAME, _wav_encoding(plain, channel), on_format)
-        return
-    with _spooled(bytes(beginning.seen), read) as path:
-        if note := probe(path, STREAM_NAME).note:
-            warn(note)
-        yield from decode_file(path, STREAM_NAME, rate=rate, channel=channel, warn=warn, on_format=on_format)
-
-
-def _wav_encoding(wav_format: WavFormat, channel: int | None) -> str:
-    """The encoding that keeps the samples of a WAV as they are. An average of channels is not one of its samples."""
-    is_one = wav_format.channels == 1 or channel is not None
-    return {ALAW: "pcm_alaw", MULAW: "pcm_mulaw"}.get(wav_format.codec, LINEAR_ENCODING) if is_one else LINEAR_ENCODING
-
-
-def _resampled(
-    pieces: Pieces,
-    rate: int | None,
-    channel: int | None,
-    name: str,
-    encoding: str,
-    on_format: OnFormat = ignore_format,
-    start: float = 0.0,
-) -> Iterator[Samples]:
-    """Turn pieces of any rate into mono blocks at `rate`, none of them empty. Raises InputError if there are no
-    samples.
-    """
-    mono = ((piece_rate, _mono(frames, channel, name)) for piece_rate, frames in pieces)
-    has_format = has_samples = False
-    for found_rate, frames in _at_one_rate(mono, rate, name):
-        if not has_format:
-            has_format = True
-            on_format(encoding, found_rate)
-        if len(frames):
-            has_samples = True
-            yield frames[:, 0].clip(-1, 1)  # the filter may overshoot
-    if not has_samples and start:
-        raise InputError(f"{name} holds no audio after {start:.2f} s")
-    if not has_samples:
-        raise InputError(f"{name} holds no audio", hint="does it play?")
 
 
 def _at_one_rate(pieces: Pieces, rate: int | None, name: str) -> Pieces:

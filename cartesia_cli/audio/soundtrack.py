@@ -33,7 +33,7 @@ from .decoders import (
     start_time,
 )
 from .encoders import new_flac_file
-from .files import decode_file
+from .files import Decoder
 from .pcm import RATE
 from .probing import MediaInfo, UploadEstimate, display_name, probe
 from .probing.bounded_reader import open_regular_file
@@ -293,7 +293,7 @@ def _copy_track(
 def _decode(path: Path, folder: Path, name: str, warn: Warn, *, video: bool) -> Soundtrack:
     """Decode a recording to FLAC."""
     with new_flac_file(folder, name) as (writer, sound):
-        for samples in decode_file(path, rate=RATE, warn=warn):
+        for samples in Decoder(rate=RATE, warn=warn).decode_file(path):
             writer.write(samples)
     media = MediaInfo("flac", sound.stat().st_size, writer.seconds)
     return Soundtrack(sound, media, video)

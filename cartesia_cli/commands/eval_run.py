@@ -266,13 +266,13 @@ class LiveTranscriber:
         self, path: Path, job: Job, seconds: float | None, update: JobProgress
     ) -> tuple[Transcript, dict[str, Any]]:
         """Stream a recording. Returns its transcript, and what was measured (see `LatencyRecorder.report`)."""
-        from ..audio.files import decode_file
+        from ..audio.files import Decoder
         from ..audio.pacing import RealtimeSource
         from .live.config import SessionConfig
         from .live.session import run_unshown_session
 
         source, speed = job.input.source, self._shared.config.sending.speed
-        blocks = decode_file(path, warn=partial(self._shared.reporter.warn, about=source))
+        blocks = Decoder(warn=partial(self._shared.reporter.warn, about=source)).decode_file(path)
         blocks = chain([next(blocks)], blocks)  # what can't be decoded is reported before anything is connected
         stream = StreamOptions(catch_up="live")
         sent = count(1)

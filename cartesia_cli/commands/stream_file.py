@@ -16,7 +16,7 @@ from . import options as given
 from .live import options as live_given
 
 if TYPE_CHECKING:
-    from ..audio.files import OnFormat
+    from ..audio.files import Decoder
     from ..audio.pcm import Samples
     from ..session.interfaces import Source
     from ..session.latency import LatencyRecorder
@@ -56,6 +56,7 @@ def stream_file(
     options: live_given.LiveOptions,
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
+    from ..audio.files import Decoder
     from ..audio.pacing import RealtimeSource, limit_source
     from ..audio.wav_writer import TeeSource
     from . import backend
@@ -73,10 +74,13 @@ def stream_file(
         context, reporter, options, choice, plan, layout, source, finalize=finalize, replays=True
     )
     own: list[tuple[str, int]] = []
-    blocks, seconds = _recording(
-        file, encoding, sample_rate, channel, reporter,
-        rate=None if wire is None else wire[1], on_format=lambda encoding, rate: own.append((encoding, rate)),
-    )  # fmt: skip
+    decoder = Decoder(
+        rate=None if wire is None else wire[1],
+        channel=channel,
+        warn=partial(reporter.warn, about=file),
+        on_format=lambda encoding, rate: own.append((encoding, rate)),
+    )
+    blocks, seconds = _recording(file, encoding, sample_rate, decoder)
     wire_encoding, rate = wire or own[0]
     if stream.duration is not None:
         seconds = stream.duration if seconds is None else min(stream.duration, seconds)
@@ -136,16 +140,9 @@ def stream_file(
 
 
 def _recording(
-    file: str,
-    encoding: str | None,
-    sample_rate: int | None,
-    channel: int | None,
-    reporter: Reporter,
-    *,
-    rate: int | None,
-    on_format: OnFormat,
+    file: str, encoding: str | None, sample_rate: int | None, decoder: Decoder
 ) -> tuple[Iterator[Samples], float | None]:
-    """The samples of the input at `rate` Hz (None: its own rate), and their duration in seconds if it is known.
+    """The samples of the input, and their duration in seconds if it is known.
 
     The first block is already decoded: undecodable input is reported before anything is connected, and no server
     closes the connection while a pipe is still empty.
@@ -153,22 +150,20 @@ def _recording(
     from io import BufferedReader
     from itertools import chain
 
-    from ..audio.files import decode_file, decode_pipe, decode_raw
     from ..audio.probing import probe, probe_raw
     from .batch.stdin import STDIN, HeaderlessReader, stdin_stream
 
-    warn = partial(reporter.warn, about=file)
     path, piping = Path(file), file == STDIN
     recording = None
     if encoding is not None and sample_rate is not None:
         recording = None if piping else probe_raw(path, encoding, sample_rate)
-        stream = BufferedReader(HeaderlessReader(stdin_stream(), encoding, warn)) if piping else path.open("rb")
-        blocks = decode_raw(stream, encoding, sample_rate, rate=rate, channel=channel, on_format=on_format)
+        stream = BufferedReader(HeaderlessReader(stdin_stream(), encoding, decoder.warn)) if piping else path.open("rb")
+        blocks = decoder.decode_raw(stream, encoding, sample_rate)
     elif piping:
-        blocks = decode_pipe(stdin_stream(), rate=rate, channel=channel, warn=warn, on_format=on_format)
+        blocks = decoder.decode_pipe(stdin_stream())
     else:
         recording = probe(path)
-        blocks = decode_file(path, rate=rate, channel=channel, warn=warn, on_format=on_format)
+        blocks = decoder.decode_file(path)
     if recording is not None and recording.note:
-        warn(recording.note)
+        decoder.warn(recording.note)
     return chain([next(blocks)], blocks), None if recording is None else recording.duration

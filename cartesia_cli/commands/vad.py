@@ -42,7 +42,7 @@ def vad(
     format: given.ListFormat = "table",
 ) -> None:
     """List the utterances and the noise level in a recording, and flags that suit it."""
-    from ..audio.files import decode_file, decode_pipe
+    from ..audio.files import Decoder
     from ..audio.pcm import divide_into_rows
     from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
@@ -50,14 +50,14 @@ def vad(
     from .batch.inputs import check_not_url
     from .batch.stdin import STDIN, stdin_stream
 
-    warn = partial(reporter.warn, about=file)
+    decoder = Decoder(channel=channel, warn=partial(reporter.warn, about=file))
     check_not_url(file)
     if file == STDIN:
-        blocks = decode_pipe(stdin_stream(), channel=channel, warn=warn)
+        blocks = decoder.decode_pipe(stdin_stream())
     else:
         if note := probe(Path(file)).note:
-            warn(note)
-        blocks = decode_file(Path(file), channel=channel, warn=warn)
+            decoder.warn(note)
+        blocks = decoder.decode_file(Path(file))
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
     events: list[VadEvent] = []
     levels: list[float] = []

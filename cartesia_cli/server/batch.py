@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ..audio.files import decode_open_file, decode_raw
+from ..audio.files import Decoder
 from ..audio.pcm import RATE, Samples
 from ..errors import ApiError, InputError
 from ..protocol.batch import BatchOptions, BatchResponse, api_error, encode_batch
@@ -120,10 +120,10 @@ def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
     """Blocks of 16 kHz mono from a seekable file. ApiError 400 if it contains no audio."""
     try:
         if options.encoding is None:
-            yield from decode_open_file(file, UPLOAD_NAME)
+            yield from Decoder().decode_open_file(file, UPLOAD_NAME)
         else:
             assert options.sample_rate is not None
-            yield from decode_raw(file, options.encoding, options.sample_rate, UPLOAD_NAME)
+            yield from Decoder().decode_raw(file, options.encoding, options.sample_rate, UPLOAD_NAME)
     except InputError as error:
         raise api_error(400, "Invalid audio", f"{error.message}.") from error
 

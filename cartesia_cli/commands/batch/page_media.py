@@ -58,11 +58,11 @@ class PageMedia:
         if self._recording is None:
             return Media()
         from ...audio.encoders import OPUS_TYPE, opus
-        from ...audio.files import decode_file
+        from ...audio.files import Decoder
         from ...audio.level import peaks
 
         try:
-            waveform, seconds = peaks(decode_file(self._recording))
+            waveform, seconds = peaks(Decoder().decode_file(self._recording))
             copy = opus(self._recording, MAX_EMBEDDED_BYTES) if self._embed else b""
         except InputError as error:
             self._reporter.warn(f"the page has no waveform: {error.message}")

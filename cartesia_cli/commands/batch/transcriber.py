@@ -386,10 +386,10 @@ def billable_seconds(job: Job, budget: Budget) -> float:
     assert job.media is not None
     if budget.max_credits is None or (job.media.duration is not None and not job.media.estimated):
         return job.seconds or 0.0
-    from ...audio.files import decode_file
+    from ...audio.files import Decoder
 
     rate = 16_000
-    return sum(len(block) for block in decode_file(job.input.path, rate=rate)) / rate
+    return sum(len(block) for block in Decoder(rate=rate).decode_file(job.input.path)) / rate
 
 
 def report_languages(response: BatchResponse, source: str, reporter: Reporter) -> None:
