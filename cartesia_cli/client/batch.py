@@ -1,4 +1,4 @@
-"""The batch client: uploads one recording and returns its transcript, or raises one clear error.
+"""The HTTP client of the API: transcribes recordings, synthesizes speech, and lists models, or raises one clear error.
 
 A success that is not a transcript is a protocol error, never an empty text. This module decides how often a request
 is attempted; `http_transport` carries out one attempt, and `http_errors` decides what its failure means.
@@ -45,7 +45,7 @@ class Request(Record, Generic[T]):
     build         makes the request of one attempt, which reports its progress
     decode        reads the body of a success, or raises ProtocolError
     size          bytes of the file that is uploaded; 0 without one
-    on_progress   called every tick of an attempt
+    on_progress   called periodically during an attempt (see `deadlines`)
     costs         whether the server may bill it
     on_response   receives every success before its body is decoded: it may have been paid for
     """
@@ -62,7 +62,7 @@ class Request(Record, Generic[T]):
 
 
 class BatchClient:
-    """Sends recordings to the batch endpoint of one server.
+    """Sends requests to the HTTP endpoints of one server: for transcripts, synthesized speech, and the list of models.
 
     base_url     checked by protocol.check_base_url
     credential   key or access token, or None for a local server that asks for none
@@ -111,7 +111,7 @@ class BatchClient:
 
         endpoint      a key of HTTP_ROUTES
         headers       besides those that the API documents
-        on_progress   called every tick of an attempt
+        on_progress   called periodically during an attempt (see `deadlines`)
         on_response   receives every success (2xx), whether or not its body is a transcript or complete
         """
 
@@ -188,7 +188,7 @@ class BatchClient:
             if not isinstance(outcome, Failure):
                 self.limit.succeeded()
                 return outcome
-            if outcome.retryable and self._exceeds_concurrency(outcome, slot):
+            if outcome.retryable and self._back_off_if_too_many(outcome, slot):
                 continue
             attempts += 1
             max_attempts = self._retry.max_attempts(maybe_billed=outcome.maybe_billed)
@@ -200,9 +200,9 @@ class BatchClient:
             self._on_retry(f"{outcome.error.message}: {again}{billed}")
             self._sleep(delay)
 
-    def _exceeds_concurrency(self, failure: Failure, slot: Slot) -> bool:
-        """Whether a request was refused only because of the others that are in flight. Then it waits for its turn, and
-        that doesn't count as an attempt.
+    def _back_off_if_too_many(self, failure: Failure, slot: Slot) -> bool:
+        """Lower the limit of requests if one was refused only because of the others in flight. Returns whether it was:
+        then it waits for its turn, and that doesn't count as an attempt.
         """
         if self.limit.maximum == 1 or not is_concurrency_refusal(failure.error):
             return False

@@ -1,7 +1,7 @@
 """Sends HTTP requests and reads their responses, over connections that another thread can abort.
 
 Redirects are followed only where the key may go: to the same origin, with the same body. Responses are bounded in
-size. Must never interpret a response: that is the caller's job.
+size. Must never interpret anything else of a response: that is the caller's job.
 
 Uses httpcore, on which httpx is built: importing httpx, too, would take an eighth of the time of a transcription.
 """
@@ -37,7 +37,7 @@ MAX_REDIRECTS = 3
 
 GZIP_MAGIC = b"\x1f\x8b"
 
-DECOMPRESSED_BYTES = 1 << 12
+DECOMPRESSION_STEP_BYTES = 1 << 12
 """How much of a compressed body is decompressed at once: where it is damaged, at most so much before it is lost."""
 
 TIMEOUTS = {"connect": CONNECT_TIMEOUT_SECONDS, "pool": None, "write": None, "read": None}
@@ -76,7 +76,10 @@ class HttpResponse(Record):
 
 
 class AbortHandle(TunnelTrace):
-    """Aborts the connection of an exchange from another thread. Closing its socket would not wake a blocked read."""
+    """Aborts the connection of an exchange from another thread. Closing its socket would not wake a blocked read.
+
+    It finds the socket as httpcore's trace callback. httpcore takes only one, so it is the TunnelTrace, too.
+    """
 
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
@@ -125,10 +128,12 @@ class HttpClient:
     def exchange(
         self, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
     ) -> HttpResponse:
-        """Send a request and read the response, following same-origin redirects. Raises one of HTTP_ERRORS if there is
-        none.
+        """Send a request and read the response, following same-origin redirects.
 
         address   URL
+
+        Raises one of HTTP_ERRORS if there is no response, ApiError for a redirect that isn't followed, and
+        ProtocolError for a body that is too large.
         """
         for _ in range(MAX_REDIRECTS + 1):
             progress.restart()
@@ -187,7 +192,7 @@ def peer_of(base_url: str, credential: Credential | None) -> Peer:
 
 
 def _to_ascii(address: str) -> str:
-    """A URL as it is sent: a name of a host in other scripts in IDNA, other characters percent-encoded."""
+    """A URL as it is sent: a host name in other scripts in IDNA, other characters percent-encoded."""
     parts = urlsplit(address)
     host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     path, query = (quote(text, safe="!$%&'()*+,-./:;=?@[]_~") for text in (parts.path, parts.query))
@@ -195,7 +200,7 @@ def _to_ascii(address: str) -> str:
 
 
 def _host_header(url: str) -> str:
-    """The header Host for a URL (RFC 9110 7.2). httpcore's own lacks the brackets of an IPv6 address."""
+    """The Host header for a URL (RFC 9110 7.2). httpcore's own lacks the brackets of an IPv6 address."""
     parts = urlsplit(url)
     return parts.netloc.removesuffix(f":{PORTS[parts.scheme]}")
 
@@ -203,7 +208,7 @@ def _host_header(url: str) -> str:
 def _read_body(blocks: Iterable[bytes], encoding: str, progress: UploadProgress) -> tuple[bytes, bool, str]:
     """The body of a response, and the last two fields of its HttpResponse. Raises ProtocolError if it is too large.
 
-    encoding   the header Content-Encoding: some servers and proxies compress although they are asked not to
+    encoding   the Content-Encoding header: some servers and proxies compress although they are asked not to
     """
     received, is_complete, problem = bytearray(), True, ""
     try:
@@ -229,22 +234,15 @@ def _check_size(body: bytearray) -> None:
 def _decompress(packed: bytes, encoding: str) -> tuple[bytes, bool, str]:
     """A compressed body as far as it can be decompressed, or as it came if nothing can; and what `_read_body` returns.
 
-    A gzip file may consist of several (RFC 1952 2.2). deflate is zlib's format (RFC 9110 8.4.1.2), but some servers
-    leave out its header.
+    A gzip file may consist of several (RFC 1952 2.2).
     """
     if encoding not in ("gzip", "x-gzip", "deflate"):
         return packed, False, f"the body is compressed with {encoding}"
-    body, decoder, position = bytearray(), zlib.decompressobj(zlib.MAX_WBITS | 32), 0
+    body, decoder, position = bytearray(), _decoder(packed, encoding), 0
     try:
         while position < len(packed):
-            piece = packed[position : position + DECOMPRESSED_BYTES]
-            try:
-                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
-            except zlib.error:
-                if encoding != "deflate" or position > 0:
-                    raise
-                decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-                body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
+            piece = packed[position : position + DECOMPRESSION_STEP_BYTES]
+            body += decoder.decompress(piece, MAX_BODY_BYTES + 1)
             _check_size(body)
             position += len(piece) - len(decoder.unused_data)
             if decoder.eof:
@@ -256,8 +254,21 @@ def _decompress(packed: bytes, encoding: str) -> tuple[bytes, bool, str]:
     return bytes(body), decoder.eof or not packed, ""
 
 
+def _decoder(packed: bytes, encoding: str) -> "zlib._Decompress":
+    """What decompresses a body. deflate is zlib's format (RFC 9110 8.4.1.2), but some servers leave out its header."""
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        decoder.copy().decompress(packed[:DECOMPRESSION_STEP_BYTES], MAX_BODY_BYTES + 1)
+    except zlib.error:
+        if encoding == "deflate":
+            return zlib.decompressobj(-zlib.MAX_WBITS)
+    return decoder
+
+
 def _redirect_target(address: str, reply: HttpResponse) -> str:
-    """Where a redirect leads, if the key and the body may go there: 307 and 308 within the same origin."""
+    """Where a redirect leads. Raises ApiError unless the key and the body may go there: 307 and 308 within the same
+    origin.
+    """
     location = reply.headers.get("location", "")
     try:
         target = urljoin(address, location)

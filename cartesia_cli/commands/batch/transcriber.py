@@ -282,7 +282,7 @@ class JobTranscriber:
     ) -> ServerResponse:
         """Send a recording. If that fails, the body of a response is saved, because it may have been paid for.
 
-        on_progress   called every tick with the upload, and the seconds of audio that a local server has transcribed
+        on_progress   called periodically with the upload, and the seconds of audio that a local server has transcribed
         """
         config, media = self._config, recording.media
         responses: list[HttpResponse] = []
