@@ -39,7 +39,7 @@ FOLDER = ".cartesia-cli"
 
 LOCK_NAME = "lock"
 """A file that stays empty: single bytes beyond its end are locked, each range of them for one purpose. The byte that
-stands for a name is a hash of it (`_byte`): two names may share one.
+stands for a name is a hash of it (`_lock_byte`): two names may share one.
 """
 
 OPENING = 0
@@ -66,6 +66,8 @@ class Journal:
     shard       of the run; None if it has all recordings
     on_failure  called with a sentence if the journal can't be read or written
     on_detail   called with a sentence if the file system has no locks: then nothing is claimed
+
+    run         random name of the run
     """
 
     def __init__(
@@ -80,14 +82,14 @@ class Journal:
         self.shard = shard
         self.run = os.urandom(4).hex()
         self._folder = self.directory / FOLDER
-        self._own = file_name(shard)
+        self._own_name = file_name(shard)  # of the file that this run appends to
         self._on_failure, self._on_detail = on_failure, on_detail
         self._index = JournalIndex(self._folder)
         self._locks: RecordLocks | None = None
         self._claimed: set[str] = set()
         self._changed: set[int] = set()  # recordings (`key_of`) about which other runs have appended lines
         self._mutex = threading.RLock()
-        self._early: list[RecordingOutcome] = []
+        self._added_early: list[RecordingOutcome] = []  # before `start`
         self._is_started = self._writable = False
         self._read_all()
         self._check_index()
@@ -102,10 +104,10 @@ class Journal:
         with self._mutex:
             try:
                 self._create()
-                self._enter()
+                self._register_run()
                 self._writable = True
             except OSError as error:
-                self._give_up(error)
+                self._stop_writing(error)
             self._is_started = True
             self._read_all(self._changed)
             self._check_index()
@@ -121,9 +123,9 @@ class Journal:
                 folder=folder,
             )
         )
-        for outcome in self._early:
+        for outcome in self._added_early:
             self._append(outcome)
-        self._early.clear()
+        self._added_early.clear()
 
     def record_input_count(self, inputs: int, skipped: int) -> None:
         """Append how many recordings the run has, once all are found, and how many of them were done before."""
@@ -135,6 +137,7 @@ class Journal:
         self.close()
 
     def close(self) -> None:
+        """Stop reading and writing, and release the locks."""
         with self._mutex:
             self._writable = False
             self._index.close()
@@ -150,7 +153,7 @@ class Journal:
         if self._is_started:
             self._append(complete)
         else:
-            self._early.append(complete)
+            self._added_early.append(complete)
 
     def outcome(self, recording: str) -> RecordingOutcome | None:
         """The latest outcome of a recording; None if there is none."""
@@ -158,7 +161,9 @@ class Journal:
             return self._index.find("recording", recording)
 
     def find_results(self, files: Iterable[Path]) -> dict[str, RecordingOutcome]:
-        """Which of these files are results, by their absolute paths, links resolved: each with its recording."""
+        """Which of these files are results, by their absolute paths, links resolved: each with the outcome that names
+        it.
+        """
         found: dict[str, RecordingOutcome] = {}
         for file in files:
             real = os.path.realpath(file)
@@ -206,10 +211,10 @@ class Journal:
             if recording in self._claimed:
                 return False
             try:
-                if self._locks is not None and not self._locks.acquire(_byte(CLAIMS, recording)):
+                if self._locks is not None and not self._locks.acquire(_lock_byte(CLAIMS, recording)):
                     return False
             except OSError as error:
-                self._no_locks(error)
+                self._give_up_locks(error)
             self._claimed.add(recording)
             self._refresh()
             return True
@@ -220,7 +225,7 @@ class Journal:
             self._claimed.discard(recording)
             with suppress(OSError):
                 if self._locks is not None:
-                    self._locks.release(_byte(CLAIMS, recording))
+                    self._locks.release(_lock_byte(CLAIMS, recording))
 
     def outcome_elsewhere(self, recording: str) -> RecordingOutcome | None:
         """The outcome of a recording that another run has added since the journal was opened; None if there is none."""
@@ -238,7 +243,7 @@ class Journal:
 
     def is_running(self, run: str) -> bool | None:
         """Whether the process of a run is alive; None if this system can't tell."""
-        count = self._count_locked(_byte(RUNS, run), 1)
+        count = self._count_locked(_lock_byte(RUNS, run), 1)
         return None if count is None else count > 0
 
     def _count_locked(self, first: int, length: int) -> int | None:
@@ -259,16 +264,16 @@ class Journal:
     def _create(self) -> None:
         """Create the journal's files. The group may write to them if it may write results."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in (self._folder / LOCK_NAME, self._folder / self._own):
+        for path in (self._folder / LOCK_NAME, self._folder / self._own_name):
             if path.exists() and not path.is_file():
                 raise OSError(errno.EINVAL, f"{path.name} is not a regular file")
             path.open("ab").close()
         if self.directory.stat().st_mode & stat.S_IWGRP:
-            for path in (self._folder, self._folder / LOCK_NAME, self._folder / self._own):
+            for path in (self._folder, self._folder / LOCK_NAME, self._folder / self._own_name):
                 with suppress(OSError):  # another user's: they have done it
                     path.chmod(path.stat().st_mode | stat.S_IWGRP)
 
-    def _enter(self) -> None:
+    def _register_run(self) -> None:
         """Lock the byte of this run. If no other run has locked one, this run's file may be rewritten first."""
         self._locks = RecordLocks(self._folder / LOCK_NAME)
         try:
@@ -277,28 +282,30 @@ class Journal:
                 with suppress(OSError):  # such as a full disk: the outdated lines stay
                     self._compact()
                 self._locks.release(RUNS.start, len(RUNS))
-            self._locks.acquire(_byte(RUNS, self.run))
+            self._locks.acquire(_lock_byte(RUNS, self.run))
             self._locks.release(OPENING)
         except OSError as error:
-            self._no_locks(error)
+            self._give_up_locks(error)
 
     def _compact(self) -> None:
         """Rewrite this run's file without outdated lines, if they are more than half of it."""
         self._read_all(self._changed)
-        current = self._index.current_offsets(self._own) if self._index.is_mostly_outdated(self._own) else None
+        current = (
+            self._index.current_offsets(self._own_name) if self._index.is_mostly_outdated(self._own_name) else None
+        )
         if current is None:
             return
         kept: list[bytes] = []
         events: dict[str, list[bytes]] = {}
         last_run = ""
-        with (self._folder / self._own).open("rb") as file:
+        with (self._folder / self._own_name).open("rb") as file:
             for offset, line in read_lines(file, 0):
                 if offset in current:
                     kept.append(line)
                 elif isinstance(parsed := decode(line), RunEvent):
                     last_run = parsed.run
                     events.setdefault(last_run, []).append(line)
-        write_atomically(self._folder / self._own, b"".join([*kept, *events.get(last_run, [])]))
+        write_atomically(self._folder / self._own_name, b"".join([*kept, *events.get(last_run, [])]))
         self._read_anew()
 
     def _read_anew(self, changed: set[int] | None = None) -> None:
@@ -323,7 +330,7 @@ class Journal:
         for name in self._index.journal_files():
             parts = FILE_NAME_PATTERN.fullmatch(name)
             is_sibling = parts is not None and self.shard is not None and parts[2] == str(self.shard.total)
-            if name == self._own or (not is_sibling and self._index.has_grown(name)):
+            if name == self._own_name or (not is_sibling and self._index.has_grown(name)):
                 self._index.read(name, self._changed)
 
     def _append(self, line: RecordingOutcome | RunEvent) -> None:
@@ -332,9 +339,9 @@ class Journal:
                 return
             try:
                 data = encode(line)
-                self._index.add_written(self._own, self._write(data), len(data), line)
+                self._index.add_written(self._own_name, self._write(data), len(data), line)
             except OSError as error:
-                self._give_up(error)
+                self._stop_writing(error)
 
     def _write(self, line: bytes) -> int:
         """Append a line to this run's file. Returns its offset. Raises OSError if it can't be written; nothing is left
@@ -342,11 +349,11 @@ class Journal:
 
         The file is opened and closed each time, because that is when NFS exchanges its content with the server.
         """
-        byte = _byte(APPENDING, self._own)
+        byte = _lock_byte(APPENDING, self._own_name)
         if self._locks is not None:
             self._locks.wait(byte)
         try:
-            with (self._folder / self._own).open("a+b", buffering=0) as file:
+            with (self._folder / self._own_name).open("a+b", buffering=0) as file:
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(0, end - 1))
                 torn = end > 0 and file.read(1) != b"\n"
@@ -363,7 +370,7 @@ class Journal:
             if self._locks is not None:
                 self._locks.release(byte)
 
-    def _no_locks(self, error: OSError) -> None:
+    def _give_up_locks(self, error: OSError) -> None:
         """Do without locks from now on. Recordings that are claimed can then be claimed by other runs, too."""
         if self._locks is not None:
             self._locks.close()
@@ -374,10 +381,11 @@ class Journal:
         )
 
     def _check_index(self) -> None:
+        """Report that the index has no space."""
         if self._index.is_broken:
             self._on_failure(f"{self._folder}: the journal can't be read: no space for temporary files")
 
-    def _give_up(self, error: OSError) -> None:
+    def _stop_writing(self, error: OSError) -> None:
         self._writable = False
         self._on_failure(f"{self._folder}: the journal can't be written: {error.strerror or error}")
 
@@ -387,6 +395,6 @@ def file_name(shard: Shard | None) -> str:
     return "journal.jsonl" if shard is None else f"journal.{shard.number}-of-{shard.total}.jsonl"
 
 
-def _byte(bytes_: range, name: str) -> int:
+def _lock_byte(byte_range: range, name: str) -> int:
     """The byte of a range that stands for a name."""
-    return bytes_[name_hash(name) % len(bytes_)]
+    return byte_range[name_hash(name) % len(byte_range)]
