@@ -111,8 +111,8 @@ def load(
         known = f"profiles: {', '.join(profiles)}" if profiles else f"no profiles yet: add [profile.{profile}]"
         on_mistake(ChoiceError(f"{path} has no profile {profile!r}", hint=known))
     rest = () if text is None else (reader.section("file", "", document),)
-    found = (sections[profile], *rest) if profile in sections else rest
-    return Settings(folder, None if text is None else path, profile, found, sections)
+    applied = (sections[profile], *rest) if profile in sections else rest
+    return Settings(folder, None if text is None else path, profile, applied, sections)
 
 
 def suggestion(name: str, known: Collection[str]) -> str | None:
@@ -146,7 +146,7 @@ class _Reader(Record):
                 elif key not in self.commands:
                     raise self._unknown(name, key, value)
                 elif not isinstance(value, dict):
-                    raise UsageError(f"{self._place(name, key)} must be a table", hint=f"write [{_dotted(name, key)}]")
+                    raise UsageError(f"{self._origin(name, key)} must be a table", hint=f"write [{_dotted(name, key)}]")
                 else:
                     commands[key] = self._command(layer, _dotted(name, key), value)
             except UsageError as error:
@@ -157,37 +157,37 @@ class _Reader(Record):
         """The options in the table of a command, whose names may be written with underscores or as on the command
         line.
         """
-        found: dict[str, Setting] = {}
+        options: dict[str, Setting] = {}
         for key, value in table.items():
-            place, option = self._place(name, key), key.replace("-", "_")
-            if option in found:
+            origin, option = self._origin(name, key), key.replace("-", "_")
+            if option in options:
                 self.on_mistake(
-                    UsageError(f"{found[option].origin} and {place} set the same option", hint="remove one of them")
+                    UsageError(f"{options[option].origin} and {origin} set the same option", hint="remove one of them")
                 )
-            found[option] = Setting(value, layer, place)
-        return found
+            options[option] = Setting(value, layer, origin)
+        return options
 
     def _general(self, layer: str, name: str, key: str, value: Any) -> Setting:
-        place = self._place(name, key)
+        origin = self._origin(name, key)
         if key in SWITCHES:
             if not isinstance(value, bool):
-                raise UsageError(f"{place} must be true or false", hint=f"write {key} = true")
+                raise UsageError(f"{origin} must be true or false", hint=f"write {key} = true")
         elif not isinstance(value, str):
-            raise UsageError(f"{place} must be a string", hint=f'put the value in quotes: {key} = "…"')
+            raise UsageError(f"{origin} must be a string", hint=f'put the value in quotes: {key} = "…"')
         if value == "":
-            raise UsageError(f"{place} must not be empty", hint="give the setting a value, or remove it")
-        return Setting(value, layer, place, general=True)
+            raise UsageError(f"{origin} must not be empty", hint="give the setting a value, or remove it")
+        return Setting(value, layer, origin, general=True)
 
     def _unknown(self, name: str, key: str, value: Any) -> UsageError:
         if key.replace("-", "_") == "api_key":
             hint = "the API key doesn't belong here: use `cartesia-cli login`, CARTESIA_API_KEY or "
-            return UsageError(f"{self._place(name, key)} is not a setting", hint=f"{hint}api_key_command")
+            return UsageError(f"{self._origin(name, key)} is not a setting", hint=f"{hint}api_key_command")
         known = (*self.commands, "profile") if isinstance(value, dict) else (*GENERAL, *self.commands)
         meant = suggestion(key.replace("-", "_"), known) or suggestion(key, known)
         hint = f"did you mean {meant}?" if meant else f"settings: {', '.join(GENERAL)}, and a table for each command"
-        return UsageError(f"{self._place(name, key, is_table=isinstance(value, dict))} is not a setting", hint=hint)
+        return UsageError(f"{self._origin(name, key, is_table=isinstance(value, dict))} is not a setting", hint=hint)
 
-    def _place(self, table: str, key: str, *, is_table: bool = False) -> str:
+    def _origin(self, table: str, key: str, *, is_table: bool = False) -> str:
         line = self.lines.get((table, key))
         what = f"[{_dotted(table, key)}]" if is_table else f"{f'[{table}] ' if table else ''}{key}"
         return f"{self.path}{f', line {line}' if line else ''}: {what}"
@@ -225,14 +225,14 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
     """(table, key) to its line number, for tables and for keys that are written one on a line. Only messages depend on
     it.
     """
-    found: dict[tuple[str, str], int] = {}
+    numbers: dict[tuple[str, str], int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):
         if heading := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
             table = re.sub(r"[\s\"']", "", heading[1])
             names = table.split(".")
             for depth, name in enumerate(names):
-                found.setdefault((".".join(names[:depth]), name), number)
+                numbers.setdefault((".".join(names[:depth]), name), number)
         elif entry := re.match(r"\s*[\"']?([\w-]+)[\"']?\s*=", line):
-            found.setdefault((table, entry[1]), number)
-    return found
+            numbers.setdefault((table, entry[1]), number)
+    return numbers

@@ -75,11 +75,11 @@ def _note(mistakes: dict[str, tuple[str, UsageError]], command: str, error: Usag
     mistakes.setdefault(error.message, (command, error))
 
 
-def _general(settings: Settings, found: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
+def _general(settings: Settings, effective: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
     """The settings that aren't options of commands. Of the key, only its presence is shown."""
     unset = Setting(None, "default", "")
-    yield "config", found.get("config") or (unset._replace(value=str(settings.file)) if settings.file else unset)
-    yield "profile", found.get("profile", unset)
+    yield "config", effective.get("config") or (unset._replace(value=str(settings.file)) if settings.file else unset)
+    yield "profile", effective.get("profile", unset)
     yield "base_url", general_environment().get("base_url") or settings.general("base_url") or unset
     yield "api_key", key_source(settings) or unset
 

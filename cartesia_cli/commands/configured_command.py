@@ -37,7 +37,7 @@ from .option_sources import (
 )
 from .precedence import Layer, resolve, select_applicable
 from .requested_formats import requested_formats
-from .value_checks import check_settings, name_places
+from .value_checks import check_settings, name_origins
 
 DIAGNOSING = ("doctor",)
 """Commands that run even if the configuration can't be used: they report it themselves."""
@@ -88,7 +88,7 @@ class ConfiguredCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            name_places(error, effective_settings(ctx))
+            name_origins(error, effective_settings(ctx))
             raise
 
     def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
@@ -217,7 +217,9 @@ def _refuse_empty(command: Any, given: Sequence[GivenOption], arguments: Sequenc
 
 
 def _refuse_repeated(command: Any, given: Sequence[GivenOption]) -> None:
-    """Raises UsageError for an option that takes one value and is given two: the first would be ignored silently."""
+    """Raises UsageError for an option that takes one value and is given two different ones: the first would be ignored
+    silently.
+    """
     options = options_by_name(command)
     first: dict[str, Any] = {}
     for name, value in given:

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..settings import OnMistake, Setting, raise_mistake
 from .precedence import CUE_TIMES, THRESHOLDS
 
-CHECKED = (
+CHECKED_TOGETHER = (
     ("format", "json", "output"), ("from", "to"), CUE_TIMES, THRESHOLDS, ("wire_encoding",),
 )  # fmt: skip
 """Options that are checked together, by their long names with underscores."""
@@ -23,36 +23,37 @@ TRANSCRIPT_COMMANDS = ("transcribe", "render", "listen", "stream-file")
 """Commands whose formats are those of transcripts."""
 
 
-def check_settings(command: str, found: Mapping[str, Setting], on_mistake: OnMistake = raise_mistake) -> None:
-    """Report, with their places, values in a file or the environment that the command would refuse."""
-    for names in CHECKED:
-        given = {name: found[name] for name in names if name in found and found[name].value not in (None, False, [])}
+def check_settings(command: str, settings: Mapping[str, Setting], on_mistake: OnMistake = raise_mistake) -> None:
+    """Report, with their origins, values in a file or the environment that the command would refuse."""
+    for names in CHECKED_TOGETHER:
+        group = {name: settings[name] for name in names if name in settings}
+        group = {name: setting for name, setting in group.items() if setting.value not in (None, False, [])}
         try:
-            _check(command, {name: setting.value for name, setting in given.items()})
+            _check(command, {name: setting.value for name, setting in group.items()})
         except UsageError as error:
-            if places := _origins(error, given):
-                on_mistake(UsageError(f"{' and '.join(places)}: {error.message}", hint=error.hint))
+            if origins := _origins(error, group):
+                on_mistake(UsageError(f"{' and '.join(origins)}: {error.message}", hint=error.hint))
 
 
-def name_places(error: UsageError, found: Mapping[str, Setting]) -> None:
+def name_origins(error: UsageError, settings: Mapping[str, Setting]) -> None:
     """Add to the hint of an error where the values come from that it mentions, unless they were typed."""
-    if places := [place for place in _origins(error, found) if place not in error.message]:
-        error.hint = "; ".join(filter(None, (error.hint, f"it comes from {', '.join(places)}")))
+    if origins := [origin for origin in _origins(error, settings) if origin not in error.message]:
+        error.hint = "; ".join(filter(None, (error.hint, f"it comes from {', '.join(origins)}")))
 
 
-def _origins(error: UsageError, found: Mapping[str, Setting]) -> list[str]:
+def _origins(error: UsageError, settings: Mapping[str, Setting]) -> list[str]:
     """Where the options and values come from that an error mentions, unless they were typed."""
-    places = []
-    for name, setting in found.items():
+    origins = []
+    for name, setting in settings.items():
         words = [f"--{name.replace('_', '-')}"] + [str(setting.value)] * isinstance(setting.value, str | Path)
         is_mentioned = any(re.search(rf"(?<![\w./-]){re.escape(word)}(?![\w/-]|\.\w)", error.message) for word in words)
         if setting.layer != "flag" and is_mentioned:
-            places.append(setting.origin)
-    return places
+            origins.append(setting.origin)
+    return origins
 
 
 def _check(command: str, values: Mapping[str, Any]) -> None:
-    """Raises UsageError for values of one group of CHECKED that the command would refuse."""
+    """Raises UsageError for values of one group of CHECKED_TOGETHER that the command would refuse."""
     match values:
         case {"output": file, **others} if command in TRANSCRIPT_COMMANDS and not others:
             from .batch.output_plan import parse_formats

@@ -197,7 +197,7 @@ class JobRunner:
                 return None
             if (numbered := next(self._jobs, None)) is None:
                 if not (self._is_plan_exhausted or self._are_inputs_counted):
-                    self._outcomes.record_input_count(self._known_inputs, self._plan.done)
+                    self._outcomes.record_input_count(self._known_inputs, self._plan.left_out)
                     self._observer.all_found()
                 self._is_plan_exhausted = True
                 if self._deferred:
@@ -226,9 +226,9 @@ class JobRunner:
             return self._config.bucket.left(job)
         if not self._outcomes.was_finished_elsewhere(job.input):
             return job
-        from .resume import unfinished  # start-up: other runs are rare
+        from .resume import without_finished  # start-up: other runs are rare
 
-        return unfinished(job, self._config, self._outcomes)
+        return without_finished(job, self._config, self._outcomes)
 
     def _do_job(self, number: int, job: Job) -> None:
         if job.media is not None and job.media.note:

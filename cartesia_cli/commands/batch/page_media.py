@@ -25,8 +25,8 @@ def find_recording(audio: Path | None, saved: Path, source: str) -> Path | None:
     source   what the transcript names
     """
     named = Path(source)
-    places = (audio,) if audio is not None else (named, saved.parent / named, saved.parent / named.name)
-    found = next((place for place in places if place.is_file() and (audio or not place.samefile(saved))), None)
+    candidates = (audio,) if audio is not None else (named, saved.parent / named, saved.parent / named.name)
+    found = next((file for file in candidates if file.is_file() and (audio or not file.samefile(saved))), None)
     if audio is not None and found is None:
         raise InputError(f"{audio} does not exist", hint="--audio names the recording of the transcript")
     return found
@@ -43,16 +43,16 @@ class PageMedia:
     def __init__(self, recording: Path | None, reporter: Reporter, *, linked: bool, embed: bool) -> None:
         self._recording, self._reporter = recording, reporter
         self._linked, self._embed = linked, embed
-        self._found: Media | None = None
+        self._media: Media | None = None
 
     def beside(self, page: Path | None) -> Media:
         """The recording, as seen from a page; None: from a page on stdout, which is taken to be in this folder."""
-        found = self._found = self._found or self._prepare()
-        if self._recording is None or not self._linked or found.embedded:
-            return found
+        media = self._media = self._media or self._prepare()
+        if self._recording is None or not self._linked or media.embedded:
+            return media
         folder = Path.cwd() if page is None else page.parent.resolve()
         link = os.path.relpath(self._recording.resolve(), folder)
-        return Media(quote(os.fsencode(link.replace(os.sep, "/"))), peaks=found.peaks, peak_seconds=found.peak_seconds)
+        return Media(quote(os.fsencode(link.replace(os.sep, "/"))), peaks=media.peaks, peak_seconds=media.peak_seconds)
 
     def _prepare(self) -> Media:
         if self._recording is None:

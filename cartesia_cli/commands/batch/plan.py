@@ -33,7 +33,7 @@ class BatchPlan:
     first         the jobs that are known before anything is sent
     complete      whether those are all
     unusable      inputs that can't be transcribed, so far; each has been reported
-    done          inputs so far that have their results already
+    left_out      inputs so far that have their results already, or that --retry-failed is not about
     to_stdout     whether results go to stdout
     error         why the only input can't be transcribed; it has not been reported
     is_mistyped   whether there are inputs, but none of them exists
@@ -66,7 +66,7 @@ class BatchPlan:
         self._response_folder, self._select = response_folder, select
         self._taken = SeenNames()
         self.to_stdout = plan.to_stdout
-        self.unusable = self.done = 0
+        self.unusable = self.left_out = 0
         self.error: CliError | None = None
         items: list[Input | InputError] = []
         if streamed and not plan.takes_one_result:
@@ -89,7 +89,7 @@ class BatchPlan:
     @property
     def is_alone(self) -> bool:
         """Whether there is only one input: its failure is that of the run."""
-        return self.complete and len(self.first) + self.unusable + self.done == 1
+        return self.complete and len(self.first) + self.unusable + self.left_out == 1
 
     def __iter__(self) -> Iterator[Job]:
         """All jobs. Those beyond the first are planned when they are asked for."""
@@ -118,7 +118,7 @@ class BatchPlan:
         if self._select is not None:
             count, unusable = len(jobs), self.unusable
             jobs = self._select(jobs, self._refuse)
-            self.done += count - len(jobs) - (self.unusable - unusable)
+            self.left_out += count - len(jobs) - (self.unusable - unusable)
         return jobs
 
     def _with_targets(self, probed: Sequence[tuple[Input, MediaInfo | None]]) -> list[Job]:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from .config import BatchConfig
     from .job import Job, Refuse
 
-KEEP = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
+KEEP_HINT = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
 
-AGAIN = "to overwrite it, run the command for this input with --force instead of --resume"
+OVERWRITE_HINT = "to overwrite it, run the command for this input with --force instead of --resume"
 
 
-def pending(
+def select_pending(
     jobs: Sequence[Job],
     config: BatchConfig,
     outcomes: OutcomeStore,
@@ -42,17 +42,17 @@ def pending(
     """The jobs that are left, each with only the results that it lacks. Only those that are done have lines in the
     manifest then. Those that can't be done are refused.
     """
-    waiting: list[Job] = []
+    selected: list[Job] = []
     for job in jobs:
         try:
-            left = unfinished(job, config, outcomes)
+            left = without_finished(job, config, outcomes)
             if left is None:
                 outcomes.restore_done(job)
-            elif (old := _renamed(left, config, outcomes)) and not cached_response(job, config, reporter):
+            elif (old := _find_renamed(left, config, outcomes)) and not cached_response(job, config, reporter):
                 reporter.info(f"{job.input.source}: already done, before it was renamed: its result is {old[0]}")
                 left = None
             if left is not None:
-                waiting.append(left)
+                selected.append(left)
             if config.manifest is not None:
                 if left is None:
                     config.manifest.keep_finished(job, cached_response(job, config, reporter))
@@ -60,35 +60,36 @@ def pending(
                     config.manifest.forget(job)
         except UsageError as error:
             refuse([job.input], error)
-    return waiting
+    return selected
 
 
 def find_owner(stem: Path, inputs: Sequence[Input], outcomes: OutcomeStore) -> Input | Result | None:
     """The recording whose results are called `stem`, with the suffix of any format: one of these inputs, another
     recording (as the Result of it), or None.
     """
-    known = outcomes.find(there := existing_results(stem))
-    for file in there:
-        if result := known.get(os.path.realpath(file)):
+    files = existing_results(stem)
+    results = outcomes.find(files)
+    for file in files:
+        if result := results.get(os.path.realpath(file)):
             own = [item for item in inputs if result.source == source_of(item)]
             return next((item for item in [*own, *inputs] if _is_from(result, item)), own[0] if own else result)
-    if len(inputs) > 1 and there:
+    if len(inputs) > 1 and files:
         # A result can't have been made from a recording that is newer.
-        older = [item for item in inputs if item.origin or not any(_is_newer(item.path, file) for file in there)]
+        older = [item for item in inputs if item.origin or not any(_is_newer(item.path, file) for file in files)]
         return older[0] if len(older) == 1 else None
     return None
 
 
-def unfinished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | None:
+def without_finished(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> Job | None:
     """The job without the results that are done; None if all are. Raises UsageError for a file that must not be
     overwritten.
     """
-    known, has_failed = outcomes.find(job.files), outcomes.has_failed(job.input)
+    results, has_failed = outcomes.find(job.files), outcomes.has_failed(job.input)
     targets: Targets = {
         name: file
         for name, file in job.targets.items()
         if file is not None
-        if not _is_finished(file, job.input, describe_file_request(file, job, config), known, has_failed=has_failed)
+        if not _is_finished(file, job.input, describe_file_request(file, job, config), results, has_failed=has_failed)
     }
     left = with_outdated_files(job._replace(targets=targets), config, outcomes)
     return left if left.files else None
@@ -100,51 +101,53 @@ def with_outdated_files(job: Job, config: BatchConfig, outcomes: OutcomeStore) -
     """
     if (file := job.response_file) is not None:
         try:
-            wanted = describe_file_request(file, job, config)
-            is_kept = _is_finished(file, job.input, wanted, outcomes.find([file]), has_failed=False)
+            request = describe_file_request(file, job, config)
+            is_kept = _is_finished(file, job.input, request, outcomes.find([file]), has_failed=False)
         except UsageError:
             is_kept = True
         job = job._replace(keeps_response=is_kept)
     return job._replace(outdated=[file for file in job.files if os.path.lexists(file)])
 
 
-def _is_finished(file: Path, item: Input, wanted: str, known: dict[str, Result], *, has_failed: bool) -> bool:
+def _is_finished(file: Path, item: Input, request: str, results: dict[str, Result], *, has_failed: bool) -> bool:
     if not file.is_file():
         return False
-    result = known.get(os.path.realpath(file))
+    result = results.get(os.path.realpath(file))
     if not file.stat().st_size and (result is None or not result.is_unchanged()):
         return False  # left by a run that was stopped, or emptied since
     if item.origin is not None and not is_remote(item.origin):
-        raise UsageError(f"{file} exists, and {item.source} is a pipe: it may be of another recording", hint=KEEP)
+        raise UsageError(f"{file} exists, and {item.source} is a pipe: it may be of another recording", hint=KEEP_HINT)
     if result is None:
         if has_failed:
-            raise UsageError(f"{file} is not known to come from {item.source}, which has failed before", hint=AGAIN)
+            raise UsageError(
+                f"{file} is not known to come from {item.source}, which has failed before", hint=OVERWRITE_HINT
+            )
         if item.origin or not _is_newer(item.path, file):
             return True
-        raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=AGAIN)
+        raise UsageError(f"{item.source} is newer than {file}, which is not known to come from it", hint=OVERWRITE_HINT)
     if _is_from(result, item):
-        if result.request not in (None, wanted):
-            raise UsageError(f"{file} was made with {result.request}, not with {wanted}", hint=KEEP)
+        if result.request not in (None, request):
+            raise UsageError(f"{file} was made with {result.request}, not with {request}", hint=KEEP_HINT)
         return True
     if result.source != source_of(item):
-        raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=AGAIN)
+        raise UsageError(f"{file} was made from {result.source}, not from {item.source}", hint=OVERWRITE_HINT)
     if item.source == STDIN:  # not one that has changed: another one
-        raise UsageError(f"{file} was made from another recording that came through stdin", hint=KEEP)
+        raise UsageError(f"{file} was made from another recording that came through stdin", hint=KEEP_HINT)
     if not result.is_unchanged():
-        raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=AGAIN)
+        raise UsageError(f"{item.source} has changed, and {file} was edited since it was made", hint=OVERWRITE_HINT)
     return False
 
 
-def _renamed(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> list[Path]:
+def _find_renamed(job: Job, config: BatchConfig, outcomes: OutcomeStore) -> list[Path]:
     """The results of the same recording under a former name, if all of them exist."""
     found = []
     for file in job.files:
-        wanted = describe_file_request(file, job, config)
+        request = describe_file_request(file, job, config)
         orphans = [
             result.file
             for result in outcomes.of_same_content(job.input.path, file.parent)
             if Path(result.file).suffix == file.suffix and os.path.exists(result.file)
-            if result.request in (None, wanted) and not _has_source(result, job.input)
+            if result.request in (None, request) and not _has_source(result, job.input)
         ]
         if not orphans:
             return []

@@ -99,9 +99,9 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
     file      the recording
     command   words before the recording
     """
-    found = {name: setting for name, setting in effective_settings(context).items() if not setting.general}
+    settings = {name: setting for name, setting in effective_settings(context).items() if not setting.general}
     named = [name for name, option in options_by_name(context.command).items() if option.name in RECOVERY_OPTIONS]
-    values = {name: found[name].value for name in named if name in found}
+    values = {name: settings[name].value for name in named if name in settings}
     # A live session asks for word times whatever its formats are; `transcribe` refuses them for formats without words.
     for requirement in REQUIREMENTS:
         if requirement.option in values and not requirement.met(values):
@@ -116,8 +116,8 @@ def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[st
 
     without   switches to leave out
     """
-    found = effective_settings(context)
-    typed = _arguments(context, {name: setting.value for name, setting in found.items() if setting.layer == "flag"})
+    settings = effective_settings(context)
+    typed = _arguments(context, {name: setting.value for name, setting in settings.items() if setting.layer == "flag"})
     return [word for word in typed if word not in without]
 
 

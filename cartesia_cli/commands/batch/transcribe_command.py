@@ -157,7 +157,7 @@ class TranscribeCommand:
                 command = partial(shell_commands.run_command, self._context, names)
                 self._stack.enter_context(self._outcomes.run(command))
             if plan.complete:
-                self._outcomes.record_input_count(len(plan.first), plan.done)
+                self._outcomes.record_input_count(len(plan.first), plan.left_out)
         if plan.error is not None:
             raise plan.error
         if dry_run:
@@ -289,19 +289,19 @@ class TranscribeCommand:
         if manifest is not None:
             manifest.reserve()
             manifest.keep_others(jobs, chosen)
-        from .resume import pending, with_outdated_files  # start-up: results often go to stdout
+        from .resume import select_pending, with_outdated_files  # start-up: results often go to stdout
 
         if manifest is not None and not self._formats:
             return [with_outdated_files(job, config, outcomes) for job in chosen if not manifest.keep(job)]
-        return pending(chosen, config, outcomes, reporter, refuse)
+        return select_pending(chosen, config, outcomes, reporter, refuse)
 
     def _report_done(self, plan: BatchPlan) -> None:
         """Say how much of the work is done already."""
-        if plan.done:
+        if plan.left_out:
             more = "" if plan.complete else " of the first ones"
             rest = f"{len(plan.first)} to do" if plan.first or not plan.complete else "nothing to do"
             what = "not to be tried again" if self._options.pending.retry_failed else "already done"
-            self._reporter.info(f"{plan.done} of {plan.done + len(plan.first)}{more} {what}; {rest}")
+            self._reporter.info(f"{plan.left_out} of {plan.left_out + len(plan.first)}{more} {what}; {rest}")
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
 
@@ -340,7 +340,7 @@ class TranscribeCommand:
                 reporter.notify(summary.to_text())
         if write_error is not None:
             raise write_error
-        if not summary.total + plan.done:
+        if not summary.total + plan.left_out:
             self._reporter.info(EMPTY_LIST)
         return not failed and not (matches is not None and matches.found_nothing)
 

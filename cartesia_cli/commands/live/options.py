@@ -349,11 +349,11 @@ class StreamOptions(OptionGroup):
             raise UsageError(f"--wire-encoding {self.wire_encoding!r} is not supported", hint=hint)
         return self.wire_encoding or "pcm_s16le", self.wire_rate or RATE
 
-    def check(self, inputs: Iterable[str | Path | None], places: Iterable[Path | None], *, force: bool) -> None:
+    def check(self, inputs: Iterable[str | Path | None], outputs: Iterable[Path | None], *, force: bool) -> None:
         """Raise UsageError for unusable output files, before anything is opened.
 
         inputs   what is read, which is never overwritten: the recording that is replayed, key terms; None is nothing
-        places   result files, already checked; None is stdout
+        outputs  result files, already checked; None is stdout
         force    whether existing files may be overwritten
         """
         from ..batch.output_checks import check_output
@@ -363,7 +363,7 @@ class StreamOptions(OptionGroup):
             from .control_file import check_control
 
             check_control(self.control)
-        check_distinct((*places, self.save_audio, self.raw_events, self.stats_svg), (*inputs, self.control))
+        check_distinct((*outputs, self.save_audio, self.raw_events, self.stats_svg), (*inputs, self.control))
         if self.save_audio is not None:
             check_output(self.save_audio, force=force, content="wav", creates_folder=False)
         if self.raw_events is not None:
