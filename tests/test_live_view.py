@@ -8,7 +8,6 @@ import pty
 import re
 import struct
 import termios
-from dataclasses import replace
 from fcntl import ioctl
 
 import pytest
@@ -59,10 +58,10 @@ LISTENING = LiveState(
 
 def test_rows_of_a_file_show_speech_progress_and_text() -> None:
     assert rows(FILE) == ["● 0:12 / 1:03, 0:51 left"]
-    assert rows(replace(FILE, text=" Good mor")) == ["Good mor", "● 0:12 / 1:03, 0:51 left"]
-    assert rows(replace(FILE, speaking=False, elapsed=64.0)) == ["○ 1:04 / 1:03, 0:00 left"]
-    assert rows(replace(FILE, total=None, elapsed=3723.0)) == ["● 1:02:03"]
-    assert rows(replace(FILE, unsent_seconds=3.2)) == ["● 0:12 / 1:03, 0:51 left, 3 s behind"]
+    assert rows(FILE._replace(text=" Good mor")) == ["Good mor", "● 0:12 / 1:03, 0:51 left"]
+    assert rows(FILE._replace(speaking=False, elapsed=64.0)) == ["○ 1:04 / 1:03, 0:00 left"]
+    assert rows(FILE._replace(total=None, elapsed=3723.0)) == ["● 1:02:03"]
+    assert rows(FILE._replace(unsent_seconds=3.2)) == ["● 0:12 / 1:03, 0:51 left, 3 s behind"]
 
 
 @pytest.mark.parametrize(
@@ -86,17 +85,17 @@ def test_status_row_of_a_microphone_drops_the_least_important_parts_when_narrow(
 
 
 def test_paused_status_row_says_how_to_resume() -> None:
-    paused = replace(LISTENING, on_air=False, level=None, speaking=False)
+    paused = LISTENING._replace(on_air=False, level=None, speaking=False)
     assert rows(paused) == ["○ PAUSED (p resumes) 0:12, 37 credits"]
     assert rows(paused, 24) == ["○ PAUSED 0:12"]
-    held = replace(paused, resume_hint="hold space to talk", credits=None)
+    held = paused._replace(resume_hint="hold space to talk", credits=None)
     assert rows(held, 40) == ["○ PAUSED (hold space to talk) 0:12"]
 
 
 def test_credits_are_hidden_when_a_session_is_free() -> None:
-    assert "credits" not in rows(replace(LISTENING, credits=None))[0]
-    assert ", 0 credits" in rows(replace(LISTENING, credits=0.0))[0]
-    assert ", 10,800 credits" in rows(replace(LISTENING, credits=10_800.0))[0]
+    assert "credits" not in rows(LISTENING._replace(credits=None))[0]
+    assert ", 0 credits" in rows(LISTENING._replace(credits=0.0))[0]
+    assert ", 10,800 credits" in rows(LISTENING._replace(credits=10_800.0))[0]
 
 
 WAIT_TEXTS = (
@@ -118,14 +117,14 @@ WAIT_TEXTS = (
     ],
 )
 def test_wait_row_uses_the_longest_text_that_fits(width: int, shown: str) -> None:
-    state = replace(FILE, wait=Wait(WAIT_TEXTS, 3.9))
+    state = FILE._replace(wait=Wait(WAIT_TEXTS, 3.9))
     assert rows(state, width)[-1] == shown
-    assert rows(replace(state, text=LONG), width)[-1] == shown
+    assert rows(state._replace(text=LONG), width)[-1] == shown
 
 
 def test_wait_row_of_a_start_has_no_seconds_and_of_an_outage_says_on_air() -> None:
     assert rows(LiveState(wait=Wait(("starting…",)))) == ["○ starting…"]
-    outage = replace(LISTENING, wait=Wait(("the link was lost", "reconnecting"), 4.0))
+    outage = LISTENING._replace(wait=Wait(("the link was lost", "reconnecting"), 4.0))
     assert rows(outage) == ["○ ON AIR 0:04 the link was lost"]
     assert rows(outage, 24) == ["○ 0:04 reconnecting"]
 
@@ -137,7 +136,7 @@ def test_server_text_in_the_status_row_takes_one_column_a_character() -> None:
 
 @pytest.mark.parametrize("columns", [20, 40, 80, 200])
 def test_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> None:
-    shown = rows(replace(FILE, text=LONG), columns)
+    shown = rows(FILE._replace(text=LONG), columns)
     assert len(shown) == (3 if columns == 200 else 4)
     text = " ".join(shown[:-1])
     assert LONG.strip().endswith(text.removeprefix("…"))
@@ -149,13 +148,13 @@ def test_long_text_shows_its_end_in_three_rows_of_whole_words(columns: int) -> N
 
 def test_three_rows_are_filled_with_text_at_80_columns() -> None:
     text = LONG[:225].rsplit(" ", 1)[0]
-    assert " ".join(rows(replace(FILE, text=text))[:-1]) == text
+    assert " ".join(rows(FILE._replace(text=text))[:-1]) == text
 
 
 def test_rows_do_not_reflow_while_text_grows() -> None:
     before: list[str] = []
     for end in range(1, 400):
-        shown = rows(replace(FILE, text=(LONG * 2)[:end]), 40)[:-1]
+        shown = rows(FILE._replace(text=(LONG * 2)[:end]), 40)[:-1]
         for row in before[1:-1]:
             assert row in [one.removeprefix("…") for one in shown]
         before = [row.removeprefix("…") for row in shown]
@@ -163,11 +162,11 @@ def test_rows_do_not_reflow_while_text_grows() -> None:
 
 @pytest.mark.parametrize(("lines", "rows_shown"), [(24, 4), (4, 3), (3, 2), (2, 1), (1, 1)])
 def test_terminal_with_few_lines_has_fewer_rows_of_text(lines: int, rows_shown: int) -> None:
-    assert len(rows(replace(FILE, text=LONG), 40, lines)) == rows_shown
+    assert len(rows(FILE._replace(text=LONG), 40, lines)) == rows_shown
 
 
 def test_ascii_terminal_gets_only_ascii() -> None:
-    shown = rows(replace(LISTENING, text="naïve " * 40), 40, encoding="ascii")
+    shown = rows(LISTENING._replace(text="naïve " * 40), 40, encoding="ascii")
     assert all(row.isascii() for row in shown)
     assert shown[0].startswith("...") and shown[1].startswith("na?ve na?ve")
     assert shown[-1].startswith("* ON AIR 0:12, 37 credits  #######")
@@ -178,7 +177,7 @@ def test_ascii_terminal_gets_only_ascii() -> None:
 def test_legend_explains_every_part_of_the_status_row_in_40_columns() -> None:
     drawn = LiveRows("utf-8", colored=False)
     legend = drawn.legend(counts_silence=True, costs=True)
-    row = drawn.rows(replace(LISTENING, unsent_seconds=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
+    row = drawn.rows(LISTENING._replace(unsent_seconds=3.0, level=MicrophoneLevel(-60, -61, -40, 0.4)), 200, 24)[-1]
     for name, meaning in legend:
         assert len(f"{name:11}  {meaning}") <= 40
     for name in ("ON AIR", "credits", "behind", "noise", "ends in", "▏"):
@@ -197,7 +196,7 @@ def test_drawing_a_very_long_text_reads_only_its_end() -> None:
             calls += len(found)
             return found
 
-    drawn.rows(replace(FILE, text=Counted("word " * 200_000)), 80, 24)
+    drawn.rows(FILE._replace(text=Counted("word " * 200_000)), 80, 24)
     assert 0 < calls < 10_000
 
 

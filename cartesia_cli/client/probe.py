@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from ..errors import ApiError, CliError, NetworkError
 from ..protocol.constants import API_VERSION, Credential, build_url
+from ..record import Record
 from .deadlines import DeadlineExceeded, Deadlines, UploadProgress, run_with_deadline
 from .environment import PORTS, find_proxy
 from .http_errors import (
@@ -36,8 +36,7 @@ from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, 
 UNCHECKED = "the key can't be checked"
 
 
-@dataclass(frozen=True, slots=True)
-class Gateway:
+class Gateway(Record):
     """The host that a connection to a server goes to first: the proxy of the environment, or else the server itself.
 
     port       0 to 65535
@@ -49,8 +48,7 @@ class Gateway:
     proxy: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+class Tls(Record):
     """An encrypted connection whose certificate was verified.
 
     version   such as TLSv1.3
@@ -63,8 +61,7 @@ class Tls:
     expires: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """How a server answered a request.
 
     error          what kept it from answering, or its refusal; None after a success (2xx)
@@ -136,7 +133,7 @@ def check_key(
     name = f"{peer.host} refuses the key" if reply.status in (401, 403) else UNCHECKED
     body = b"" if reply.problem else reply.body
     refusal = refusal_failure(reply.status, reply.headers, body, name, peer).error
-    return replace(answer, error=refusal)
+    return answer._replace(error=refusal)
 
 
 class _TlsTrace(AbortHandle):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..protocol.batch import BatchOptions
 from ..protocol.constants import API_VERSION, BATCH_MODEL, Credential
 from ..protocol.events import Delta, TurnEnd
 from ..protocol.realtime import AUTO, Close, Endpoint, RealtimeOptions
+from ..record import Record
 from ..retry import RetryPolicy
 from .batch import BatchClient
 from .deadlines import Deadlines
@@ -26,8 +26,7 @@ REALTIME_MODEL = "ink-2"
 BLOCK_SECONDS = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTrip:
+class RoundTrip(Record):
     """How long an endpoint took. All in seconds.
 
     handshake    until the session was open; None for a batch request

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -90,7 +90,7 @@ def check(
     for error in unreadable:
         reporter.error(error)
     if reporter.as_json:
-        numbers = {name: value for name, value in asdict(rules).items() if name not in unlimited}
+        numbers = {name: value for name, value in vars(rules).items() if name not in unlimited}
         document = {
             "profile": subtitle_options.subtitle_profile or "netflix",
             "rules": numbers,
@@ -146,7 +146,7 @@ def _read_subtitles(item: Input | InputError) -> tuple[str, SubtitleFile]:
         raise InputError(
             f"{item.source} is not a subtitle file: it has no cue times", hint="`check` reads SRT and WebVTT"
         )
-    return item.source, replace(subtitles, findings=(*findings, *subtitles.findings))
+    return item.source, subtitles._replace(findings=(*findings, *subtitles.findings))
 
 
 def _read_words(item: Input | InputError) -> tuple[Word, ...]:

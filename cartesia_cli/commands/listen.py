@@ -1,6 +1,6 @@
 """`listen`: transcribes the microphone live, and keeps the audio of a session that failed for `--recover`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -168,8 +168,7 @@ def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, op
         counts_silence=config.finalize,
         billed=choice.base_url is not None,
     )
-    config = replace(
-        config,
+    config = config._replace(
         options=config.options._replace(encoding=wire_encoding, sample_rate=rate),
         seconds=stream.duration,
         copy=own.copy,

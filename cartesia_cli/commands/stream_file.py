@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -85,7 +84,7 @@ def stream_file(
     if stream.duration is not None:
         seconds = stream.duration if seconds is None else min(stream.duration, seconds)
     request = config.options._replace(encoding=wire_encoding, sample_rate=rate)
-    config = replace(config, options=request, speed=speed, seconds=seconds)
+    config = config._replace(options=request, speed=speed, seconds=seconds)
     if speed != 1.0:
         reporter.warn("--speed: the API expects audio in real time; other speeds are for experiments")
     recorders: list[LatencyRecorder] = []

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import accumulate
 
+from ..record import Record
 from ..text_width import character_width, wrap
 from ..timestamps import clock_time
 from .sanitize import can_encode, one_line, printable
@@ -36,8 +36,7 @@ MIN_LEVEL, MAX_LEVEL = -72.0, 0.0
 BAR_COLUMNS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class MicrophoneLevel:
+class MicrophoneLevel(Record):
     """How loud a microphone is at one moment.
 
     level, noise, threshold   dBFS: of the sound, of the background, and from which on it is speech
@@ -50,8 +49,7 @@ class MicrophoneLevel:
     ends_in: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Record):
     """What a session waits for while no audio goes out.
 
     words     the same message from the longest to the shortest wording
@@ -62,8 +60,7 @@ class Wait:
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveState:
+class LiveState(Record):
     """A live session at one moment.
 
     text             text that isn't settled yet

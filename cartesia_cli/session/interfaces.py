@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..audio.pcm import AudioBlock
 from ..audio.vad import VadEvent
 from ..protocol.events import Event
 from ..protocol.realtime import Command
+from ..record import Record
 from ..tracker import UtteranceTimes
 from ..transcript import Segment
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Record):
     """Time during which a source had no audio to send: its microphone was paused. seconds: how long."""
 
     seconds: float

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
+from ..record import Record
 from ..text_encoding import decode_text
 
 Kind = Literal["srt", "vtt"]
@@ -22,8 +23,7 @@ Value = int | float | str | None
 Voice = tuple[str | None, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """Something that is wrong with a subtitle file.
 
     rule     its name, a key of `lint.RULES`
@@ -69,8 +69,7 @@ class ParsedCue:
         return names.pop() if len(names) == 1 else None
 
 
-@dataclass(frozen=True, slots=True)
-class SubtitleFile:
+class SubtitleFile(Record):
     """A subtitle file.
 
     kind       srt or vtt by its content; None if it isn't a subtitle file. An empty file is one.

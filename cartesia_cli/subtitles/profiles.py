@@ -6,14 +6,13 @@ Must not know how cues are made.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
+from ..record import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Record):
     """The limits of a good cue. Widths in columns (a wide character has two), times in seconds, speeds in columns a
     second.
 
@@ -77,7 +76,7 @@ def make_rules(profile: str | None = None, **numbers: Any) -> Rules:
 
     Raises UsageError for numbers that contradict each other.
     """
-    found = replace(STANDARD if profile is None else PROFILES[profile], **numbers)
+    found = (STANDARD if profile is None else PROFILES[profile])._replace(**numbers)
     for name in ("min_cue", "min_gap"):
         if getattr(found, name) > found.max_cue:
             source = "the default" if profile is None else f"of --subtitle-profile {profile}"
@@ -98,4 +97,4 @@ def lint_rules(profile: str | None, found: Rules, given: Collection[str]) -> tup
     """
     free = frozenset(UNLIMITED.keys() - set(given)) if profile == "none" else frozenset[str]()
     limits: dict[str, Any] = {name: UNLIMITED[name] for name in free}
-    return replace(found, **limits), free
+    return found._replace(**limits), free

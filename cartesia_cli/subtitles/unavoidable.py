@@ -22,7 +22,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -56,7 +55,7 @@ def mark_unavoidable(
         forced = finding.rule == "line-width" and len(finding.text.split()) == 1 and not UNSPACED.search(finding.text)
         if not forced and divisions is not None and finding.cue is not None and finding.rule in DIVISION_RULES:
             forced = divisions.is_forced(finding.cue, finding.rule)
-        marked.append(replace(finding, forced=forced))
+        marked.append(finding._replace(forced=forced))
     return marked
 
 

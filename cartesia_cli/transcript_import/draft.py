@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
@@ -16,6 +15,7 @@ from ..alignment import find_part_ends, has_words, is_covered_by, match_parts
 from ..errors import InputError
 from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
+from ..record import Record
 from ..speakers import merge_speakers
 from ..timestamps import MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
 from ..transcript import (
@@ -53,8 +53,7 @@ TimedSpan = tuple[float, float, str | None]
 """Start and end in seconds, and the speaker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Record):
     """What a document says.
 
     text           None: joined from the segments, or else from the words

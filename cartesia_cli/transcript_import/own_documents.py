@@ -47,9 +47,9 @@ def session(lines: Sequence[JsonObject]) -> Draft:
     whole = "".join(segment.text for segment in segments) if text is None else text
     draft = _draft(end, whole, segments)
     if draft.words is None and any(segment.words for segment in segments):  # the session has not ended
-        draft = replace(draft, words=words_of_segments(segments))
+        draft = draft._replace(words=words_of_segments(segments))
     kept = tuple(notice for notice in notices if notice.event in PERSISTED_NOTICES)
-    return replace(draft, notices=kept)
+    return draft._replace(notices=kept)
 
 
 def answer(item: JsonObject) -> Draft:

@@ -6,7 +6,6 @@ Each has its own units of time and its own way to attach punctuation. Documents 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 
 from ..errors import InputError
@@ -69,8 +68,7 @@ def deepgram(item: JsonObject) -> Draft:
         for best in channel.objects("alternatives")[:1]:
             words = _words(best.objects("words"), "punctuated_word", "word")
             drafts.append((f"channel {number}", Draft(best.required_text("transcript"), words or None)))
-    return replace(
-        merge_channels(drafts, item.place),
+    return merge_channels(drafts, item.place)._replace(
         language=language,
         duration=metadata.seconds("duration"),
         request_id=metadata.text("request_id"),
@@ -91,8 +89,7 @@ def google(item: JsonObject) -> Draft:
     drafts = [(f"channel {tag}", _google_channel(own)) for tag, own in by_channel.items()]
     ends = [end for result in results if (end := _google_time(result, "resultEnd")) is not None]
     languages = [code for result in results if (code := result.text("languageCode", "language_code"))]
-    return replace(
-        merge_channels(drafts, item.place),
+    return merge_channels(drafts, item.place)._replace(
         language=languages[0] if languages else None,
         min_duration=max(ends, default=None),
         request_id=item.object("metadata").text("requestId") or item.label("requestId"),
@@ -138,7 +135,7 @@ def aws(item: JsonObject) -> Draft:
         for label in channels:
             own = _aws_words([each for each in items if each.label("channel_label") == label], speakers)
             drafts.append((label, Draft(None, own)))
-        return replace(merge_channels(drafts, item.place), language=language)
+        return merge_channels(drafts, item.place)._replace(language=language)
     text = join_texts(each.required_text("transcript") for each in transcripts) if transcripts else None
     return Draft(text, _aws_words(items, speakers) if items else None, language=language)
 
@@ -157,8 +154,7 @@ def elevenlabs(item: JsonObject) -> Draft:
     if channels := item.objects("transcripts"):
         labels = [channel.label("channel_index") or str(k) for k, channel in enumerate(channels)]
         drafts = [(f"channel {label}", elevenlabs(channel)) for label, channel in zip(labels, channels, strict=True)]
-        return replace(
-            merge_channels(drafts, item.place),
+        return merge_channels(drafts, item.place)._replace(
             language=channels[0].text("language_code"),
             duration=item.seconds("audio_duration_secs"),
             request_id=item.text("transcription_id"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...audio.vad import VadSettings
 from ...output import Layout
 from ...protocol.realtime import Endpoint, RealtimeOptions
+from ...record import Record
 from ...transcript import Segment
 from ..batch.output_plan import Targets
 from .interaction import KeyActions
@@ -19,8 +19,7 @@ if TYPE_CHECKING:  # only --page needs its server
     from ...output.live_page import Captions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionConfig:
+class SessionConfig(Record):
     """What a session streams, to which endpoint, and where its results go.
 
     source         name of the source in results

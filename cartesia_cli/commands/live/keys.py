@@ -16,12 +16,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
 from ...errors import Interrupted
 from ...output.job_control import SignalHandler, job_control, signal_handlers
+from ...record import Record
 from ...session.interfaces import StopSignal
 
 if sys.platform != "win32":
@@ -41,8 +41,7 @@ HOTKEY_SIGNALS = {"SIGUSR1": "finalize", "SIGUSR2": "pause"}
 """Signal to action, for hot keys of a desktop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Record):
     """Keys bound to an action.
 
     keys           names as `KeyDecoder` gives them, case-insensitive
