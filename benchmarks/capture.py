@@ -194,7 +194,7 @@ class SilentConnection:
     async def send(self, frame: bytes) -> None:
         self.size += len(frame)
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         from cartesia_cli.protocol.realtime import Close
 
         if isinstance(command, Close):

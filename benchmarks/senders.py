@@ -108,7 +108,7 @@ async def ours(address: str, name: str) -> AsyncIterator[Link]:
             return (await anext(connection)).kind
 
         async def say(command: str) -> None:
-            await connection.command(MANUAL.text_commands[command])
+            await connection.send_command(MANUAL.text_commands[command])
 
         yield Link(connection.send, say, hear)
 

@@ -48,7 +48,7 @@ class LateConnection:
             self._recognizer.feed(frame[at : at + 640])
             self._hear()
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         self._check()
         match command:
             case Finalize():

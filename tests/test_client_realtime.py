@@ -91,7 +91,7 @@ class Heard:
 async def a_second(connection: RealtimeConnection) -> None:
     """Audio, `finalize` where there is one, and the end."""
     await some_audio(connection)
-    await connection.command(Close())
+    await connection.send_command(Close())
 
 
 async def some_audio(connection: RealtimeConnection, frames: int = 20) -> None:
@@ -178,8 +178,8 @@ def converse(
 async def utterances(connection: RealtimeConnection) -> None:
     for _ in range(2):
         await some_audio(connection, 5)
-        await connection.command(Finalize())
-    await connection.command(Close())
+        await connection.send_command(Finalize())
+    await connection.send_command(Close())
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_too_many_keyterms_are_refused_before_anything_is_opened(keyterms: tuple
 )
 def test_commands_use_the_spelling_of_the_endpoint(dialect: Endpoint, command: Command, text: str) -> None:
     async def speak(connection: RealtimeConnection) -> None:
-        await connection.command(command)
+        await connection.send_command(command)
         await a_second(connection)
 
     with RealtimeServer(foreign.manual() if dialect is MANUAL else foreign.turns()) as server:
@@ -452,7 +452,7 @@ def test_commands_use_the_spelling_of_the_endpoint(dialect: Endpoint, command: C
 def test_a_command_of_the_other_endpoint_never_goes_out() -> None:
     async def speak(connection: RealtimeConnection) -> None:
         with pytest.raises(ValueError, match="endpoint has no"):
-            await connection.command(Finalize())
+            await connection.send_command(Finalize())
         await a_second(connection)
 
     with RealtimeServer(foreign.turns()) as server:
@@ -462,7 +462,7 @@ def test_a_command_of_the_other_endpoint_never_goes_out() -> None:
 
 async def changes_settings(connection: RealtimeConnection) -> None:
     await some_audio(connection)
-    await connection.command(Config(keyterms=("Ink",)))
+    await connection.send_command(Config(keyterms=("Ink",)))
     await a_second(connection)
 
 
@@ -630,7 +630,7 @@ async def test_iteration_raises_the_reason_of_an_end_that_sending_met_first(hear
                 await anext(connection)
             assert again.value is hearing.value
             with pytest.raises(CliError) as commanding:
-                await connection.command(Close())
+                await connection.send_command(Close())
             assert commanding.value is hearing.value
 
 

@@ -112,7 +112,7 @@ def test_auto_session_with_an_open_turn_ends_normally() -> None:
 
 def test_another_command_than_close_asks_for_no_end() -> None:
     async def configure(connection: RealtimeConnection) -> None:
-        await connection.command(Config())
+        await connection.send_command(Config())
         await half(connection)
 
     with RealtimeServer(foreign.closes(1000)) as server:

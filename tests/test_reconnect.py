@@ -69,7 +69,7 @@ class SimulatedConnection:
             self._tell()
         await asyncio.sleep(0.0005)  # time for the receiver
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         self.commands.append(command)
         match command:
             case Finalize():

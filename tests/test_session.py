@@ -96,7 +96,7 @@ class Wire:
     async def send(self, frame: bytes) -> None:
         self._take(frame)
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         self._take(command)
 
     async def __aiter__(self) -> AsyncIterator[Event]:

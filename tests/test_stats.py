@@ -580,7 +580,7 @@ class Wire:
     async def send(self, frame: bytes) -> None:
         await asyncio.sleep(len(frame) / 2 / RATE)
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         match command:
             case Finalize():
                 for event in (0.15, Delta(text=" word")), (0.1, FlushDone()):

@@ -1,8 +1,8 @@
 """The realtime connection: sends audio and commands, receives events, and reports why it ended.
 
 Both endpoints use one WebSocket alike; their differences are data, one `Endpoint` each. What an end means is decided in
-`ws_errors`. Exceptions of websockets never leave this module, and nothing waits without a limit. Must never know what
-an event means for a transcript.
+`ws_errors`. Exceptions of websockets never leave this module, and a dead connection never blocks for longer than
+`silence_seconds`. Must never know what an event means for a transcript.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ CONFIG_ANSWER_SECONDS = 30.0
 CONFIG_CLOSE_SECONDS = 2.0
 """Seconds after such a refusal, or after a `config`, in which a close of the connection is put down to it."""
 
-ACCOUNT_STATUSES = (402, 429)
+STATUSES_UNRELATED_TO_CONFIG = (402, 429)
 """Statuses of errors that no `config` causes."""
 
 EXCERPT_CHARS = 60
-"""How much of a frame that isn't a documented event is shown."""
+"""How much is shown of a frame that isn't a documented event, or has malformed fields."""
 
 TEXT_EVENTS = Delta, TurnUpdate, TurnEagerEnd, TurnEnd
 """Events that carry recognized text."""
@@ -69,12 +69,13 @@ def ignore(*_: object) -> None:
 class RealtimeConnection:
     """An open session. Iterating yields its events.
 
-    An `error` event ends a session, unless it refuses a `config`: such a one is yielded, as an Error whose `message` is
-    fit for the user, and nothing has changed (API docs: stt/languages). A server that closes the connection because of
-    a `config`, without such an event, makes iteration raise SettingsRefused.
+    An `error` event ends a session, unless it refuses a `config`, which changes nothing (API docs: stt/languages): that
+    one is yielded, as an Error whose `message` is fit for the user. A server that closes the connection because of a
+    `config`, without such an event, makes iteration raise SettingsRefused.
 
-    Iteration raises the reason when the session ends too early. If the server sent text that can't be read, it raises
-    a ProtocolError after all events, because the transcript is incomplete.
+    Iteration raises the reason when the session ends too early. If the server sent text that can't be read, the
+    transcript is incomplete: a session that would end well, or with a refusal after `close`, then ends with a
+    ProtocolError.
 
     The events must be consumed continuously: when a few are waiting, nothing more is read, not even answers to pings.
     """
@@ -123,7 +124,7 @@ class RealtimeConnection:
             frame = convert_s16le(frame, self._encoding)
         await self._send(frame)
 
-    async def command(self, command: Command) -> None:
+    async def send_command(self, command: Command) -> None:
         """Send a command in the endpoint's spelling. Errors as in `send`; raises ValueError if the endpoint lacks
         it.
         """
@@ -160,8 +161,8 @@ class RealtimeConnection:
                 self._ended = self._is_expected_close(closed)
                 error = self._stalled or close_error(closed, self._peer, self.request_id, self._silence_seconds)
                 if closed.rcvd is not None:
-                    error = self._without_config(error)
-                self._failure = self._lost_words if self._ended else self._most_severe(error)
+                    error = self._attribute_to_config(error)
+                self._failure = self._lost_words if self._ended else self._prefer_lost_words(error)
                 break
             event = self._decode_frame(frame)
             if isinstance(event, Error):
@@ -169,7 +170,7 @@ class RealtimeConnection:
                 if self._refuses_config(error):
                     self._config_refused_at = time.monotonic()
                     return event._replace(title=None, message=refusal_reason(event, self._peer))
-                self._failure = self._most_severe(error)
+                self._failure = self._prefer_lost_words(error)
             elif event is not None:
                 if event.kind == self._endpoint.final_event:
                     self._ended, self._failure = True, self._lost_words
@@ -181,11 +182,13 @@ class RealtimeConnection:
         which is an error of its own.
         """
         is_late = self._config_sent_at is None or time.monotonic() - self._config_sent_at > CONFIG_ANSWER_SECONDS
-        is_other = isinstance(error, AuthError) or (error.status or 400) >= 500 or error.status in ACCOUNT_STATUSES
+        is_other = (
+            isinstance(error, AuthError) or (error.status or 400) >= 500 or error.status in STATUSES_UNRELATED_TO_CONFIG
+        )
         return not is_late and not is_other
 
-    def _without_config(self, error: CliError) -> CliError:
-        """The error for a close by the server: NetworkError or SettingsRefused if a `config` probably caused it:
+    def _attribute_to_config(self, error: CliError) -> CliError:
+        """The error for a close by the server: NetworkError or SettingsRefused if a `config` probably caused it, since
         a new connection may then succeed.
 
         Servers should stay connected, but one may close just after it refused a `config`, or instead of doing so.
@@ -198,13 +201,15 @@ class RealtimeConnection:
             return SettingsRefused(error.message, hint=error.hint, request_id=error.request_id)
         return error
 
-    def _most_severe(self, error: CliError) -> CliError:
+    def _prefer_lost_words(self, error: CliError) -> CliError:
         """The error to raise: lost words before a refusal at the end, which may only mean that no speech was found."""
         refused_at_end = self._closing and isinstance(error, ApiError)
         return self._lost_words if self._lost_words is not None and refused_at_end else error
 
     def _decode_frame(self, frame: str | bytes) -> Event | None:
-        """A frame as an event; None for anything else, which is not worth losing a session for."""
+        """Decode a frame, log it, and report what is wrong with it. Returns None if it is not an event: that is not
+        worth losing a session for.
+        """
         try:
             if isinstance(frame, bytes):
                 raise ProtocolError("binary")

@@ -88,7 +88,7 @@ async def realtime_round_trip(
                     await connection.send(block)
                     await asyncio.sleep(BLOCK_SECONDS)
                 ended = time.monotonic()
-                await connection.command(Close())
+                await connection.send_command(Close())
 
             sending = asyncio.create_task(send())
             try:

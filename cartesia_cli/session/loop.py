@@ -365,7 +365,7 @@ class Session:
     async def _send_loop(self, connection: Connection) -> None:
         """Send what is in the buffer as it comes, no faster than the endpoint accepts it, up to `close`."""
         for config in self._configs.in_effect():
-            await connection.command(config)
+            await connection.send_command(config)
         while self.phase is not Phase.CLOSING:
             match self._buffer.next_item():
                 case None:
@@ -389,7 +389,7 @@ class Session:
                         self._configs.sent(marker, self._now())
                     elif isinstance(marker, Close):
                         self._begin_closing()
-                    await connection.command(marker)
+                    await connection.send_command(marker)
 
     async def _receive_loop(self, connection: Connection) -> None:
         """Dispatch events until the connection ends."""
