@@ -43,9 +43,9 @@ class BucketResults:
         self._force, self._resume = force, resume
         self._buckets = Buckets()
 
-    def left(self, job: Job) -> Job | None:
-        """The job with the results that don't exist yet; None if all do. Raises OutputError if one does that must not
-        be overwritten. Called before the recording is sent.
+    def without_existing(self, job: Job) -> Job | None:
+        """The job with the results that don't exist yet; None if all do. Raises OutputError if one exists that must
+        not be overwritten. Called before the recording is sent.
         """
         if self._force:
             return job

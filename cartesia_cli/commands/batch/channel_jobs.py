@@ -19,7 +19,7 @@ from ...protocol.constants import batch_credits
 from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job
-from .upload_audio import in_recording, named_errors
+from .upload_audio import named_errors, to_recording_times
 from .workspace import JobProgress, Workspace
 
 
@@ -71,11 +71,11 @@ class Conversation:
 
     def merge(self, responses: Sequence[BatchResponse], model: str) -> Transcript:
         """The conversation in which each of `jobs` has one of the responses, in the same order."""
-        media, left = self.job.media, list(responses)
+        media, remaining = self.job.media, list(responses)
         parts: list[tuple[str, Transcript]] = []
         for channel in self.channels:
-            response = BatchResponse(text="", words=()) if channel.job is None else left.pop(0)
-            response = in_recording(channel.times.restore(response, self.seconds), media)
+            response = BatchResponse(text="", words=()) if channel.job is None else remaining.pop(0)
+            response = to_recording_times(channel.times.restore(response, self.seconds), media)
             parts.append((channel.speaker, from_batch(response, source=self.job.input.source, model=model)))
         return merge_speakers(parts, duration=self.seconds + max(0.0, media.sound_start if media else 0.0))
 
@@ -108,7 +108,7 @@ def split_job(
                 f"{item.source} has {len(channels)} channels, and --speakers-by-channel names {len(names)} speakers",
                 hint=f"name all {len(channels)}, or none: then they are numbered",
             )
-        found: list[ChannelJob] = []
+        channel_jobs: list[ChannelJob] = []
         for channel in channels:
             speaker = names[channel.number - 1] if names else f"Speaker {channel.number}"
             channel_job = None
@@ -118,5 +118,5 @@ def split_job(
                 channel_job = Job(
                     item._replace(source=source, path=channel.path, relative_path=name), channel.media, {}
                 )
-            found.append(ChannelJob(speaker, channel_job, channel.times))
-        yield Conversation(job, found, seconds)
+            channel_jobs.append(ChannelJob(speaker, channel_job, channel.times))
+        yield Conversation(job, channel_jobs, seconds)

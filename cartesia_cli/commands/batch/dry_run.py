@@ -143,7 +143,7 @@ def _estimate_rows(
     first: dict[str, str] = {}
     for job in plan:
         try:
-            if config.bucket is not None and config.bucket.left(job) is None:
+            if config.bucket is not None and config.bucket.without_existing(job) is None:
                 continue
             if job.media is None:
                 size = workspace.describe(job.input).bytes

@@ -223,7 +223,7 @@ class JobRunner:
     def _left_to_do(self, job: Job) -> Job | None:
         """What is left of a job: all of it, unless another run has finished its recording meanwhile. None: nothing."""
         if self._config.bucket is not None:
-            return self._config.bucket.left(job)
+            return self._config.bucket.without_existing(job)
         if not self._outcomes.was_finished_elsewhere(job.input):
             return job
         from .resume import without_finished  # start-up: other runs are rare

@@ -1,4 +1,4 @@
-"""`--output-manifest`: connects the recordings of a run with the manifest of its results."""
+"""`--output-manifest`: gives each recording of a run its line in the manifest of the results."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def check_output_manifest(path: Path, names: Sequence[str], *, resume: bool, for
 
 
 def check_suffix(path: Path) -> None:
-    """Raises UsageError for a manifest whose name doesn't say so."""
+    """Raises UsageError for a file whose suffix isn't that of a manifest."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: a manifest's suffix is one of {', '.join(SUFFIXES)}", hint="rename it")
 
 
 def path_of_shard(path: Path, shard: Shard) -> Path:
-    """The manifest of one shard, of which a manifest consists: results.jsonl becomes results.3-of-8.jsonl."""
+    """The path of one shard's part of a manifest: results.jsonl becomes results.3-of-8.jsonl."""
     return path.with_name(f"{path.stem}.{shard.number}-of-{shard.total}{path.suffix}")
 
 
@@ -93,7 +93,7 @@ class ManifestResults:
 
     def line(self, item: Input, text: str, duration: float | None) -> str:
         """The line of a recording. `duration`: in seconds, as measured."""
-        return to_json(describe_result(self._audio(item), duration, text, item.fields or {}))
+        return to_json(describe_result(self._audio_path(item), duration, text, item.fields or {}))
 
     def add(self, item: Input, text: str, duration: float | None) -> None:
         """Write the line of a recording."""
@@ -108,7 +108,7 @@ class ManifestResults:
         """Write the line that a recording has in the manifest of an earlier run; whether it has one."""
         assert self._manifest is not None
         item = job.input
-        earlier = self._manifest.earlier(self._audio(item), job.seconds, item.fields or {})
+        earlier = self._manifest.earlier(self._audio_path(item), job.seconds, item.fields or {})
         if earlier is not None and not self._dry_run:
             self.add(item, earlier["pred_text"], earlier.get("duration"))
         return earlier is not None
@@ -118,7 +118,7 @@ class ManifestResults:
         fail.
         """
         assert self._manifest is not None
-        self._manifest.forget_earlier(self._audio(job.input), job.seconds, job.input.fields or {})
+        self._manifest.forget_earlier(self._audio_path(job.input), job.seconds, job.input.fields or {})
 
     def keep_others(self, jobs: Iterable[Job], chosen: Iterable[Job]) -> None:
         """Take over the lines of the jobs that aren't among the chosen ones, as far as they have any."""
@@ -145,7 +145,7 @@ class ManifestResults:
         hint = "to transcribe it again, run the command with --force instead of --resume"
         self._reporter.error(UsageError(message, hint=hint))
 
-    def _audio(self, item: Input) -> str:
+    def _audio_path(self, item: Input) -> str:
         if item.source == STDIN or item.origin is not None:
             return item.origin or STDIN
         fields = item.fields or {}

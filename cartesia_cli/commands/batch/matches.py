@@ -1,7 +1,8 @@
 """Writes the rows that --grep and similar options select, of all inputs to one target, the way grep does.
-With several inputs, each result has the name of its file, and inputs without results are left out. The results of an
-input are written before the next one is transcribed, except in JSON, which is one document. Must never write a file
-that the user didn't name.
+
+With several inputs, rows have the name of their file, and inputs without rows are left out. The rows of an input are
+written as soon as all inputs before it are done, except in JSON, which is one document. Must never write a file that
+the user didn't name.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def report_no_matches(transcript: Transcript, selection: Selection, reporter: Re
 class MatchWriter:
     """Takes transcripts one by one, and writes the selected rows of each.
 
-    combined   whether it writes them; otherwise they are written with the results of each input, and only counted here
+    combined   whether it writes them; otherwise they are written with the results of each input, and only looked for
+               here
     found      whether any row was selected
 
     plan       where they go; with several inputs, rows have the names of their files
@@ -54,7 +56,7 @@ class MatchWriter:
         self._has_rows = False
 
     def select(self, transcript: Transcript) -> str:
-        """The selected rows of a transcript, without what separates them from those of others; "" if it only counts.
+        """The selected rows of a transcript, without what separates them from those of others; "" unless `combined`.
         May be called from any thread.
         """
         if found := bool(excerpts(transcript, self._selection)):
@@ -85,8 +87,8 @@ class MatchWriter:
     def close(self) -> OutputError | None:
         """Write what had to wait. Returns the error of a file that can't be written."""
         if self._format == "json":  # one document, which can't be written before all inputs are known
-            found = "".join(self._documents)
-            self._write(to_json([json.loads(one) for one in self._documents], 2) if self._several else found)
+            documents = [json.loads(one) for one in self._documents]
+            self._write(to_json(documents, 2) if self._several else "".join(self._documents))
         if not self._has_rows:
             self._write(self._header)
         if self.found_nothing:  # a file without matches would look like a result

@@ -55,10 +55,10 @@ def write_result(
 
 def combine_errors(errors: Iterable[OutputError | None]) -> OutputError | None:
     """One error that says what all of several say; None if there is none."""
-    found = [error for error in errors if error is not None]
-    if len(found) < 2:
-        return next(iter(found), None)
-    hints = dict.fromkeys(error.hint for error in found if error.hint is not None)
-    combined = OutputError("; ".join(dict.fromkeys(error.message for error in found)), hint="; ".join(hints) or None)
-    combined.stops_batch = any(error.stops_batch for error in found)
+    raised = [error for error in errors if error is not None]
+    if len(raised) < 2:
+        return next(iter(raised), None)
+    hints = dict.fromkeys(error.hint for error in raised if error.hint is not None)
+    combined = OutputError("; ".join(dict.fromkeys(error.message for error in raised)), hint="; ".join(hints) or None)
+    combined.stops_batch = any(error.stops_batch for error in raised)
     return combined

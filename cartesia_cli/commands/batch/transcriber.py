@@ -34,7 +34,7 @@ from ..backend import Backend
 from .budget import Budget
 from .config import BatchConfig
 from .job import Job
-from .upload_audio import PreparedUpload, choose_upload, in_recording, report_tracks, with_sound_start
+from .upload_audio import PreparedUpload, choose_upload, report_tracks, to_recording_times, with_sound_start
 from .workspace import Workspace
 
 if TYPE_CHECKING:  # start-up: a run may have no cache
@@ -176,10 +176,10 @@ class JobTranscriber:
         self._observer.update(number, "looking up")
         found = self._respond(number, job, *look_up(job, self._config, self._reporter))
         usable = usable_response(found.response.parsed, job, self._reporter)
-        in_whole = in_recording(usable, job.media)
-        report_languages(in_whole, job.input.source, self._reporter)
+        response = to_recording_times(usable, job.media)
+        report_languages(response, job.input.source, self._reporter)
         transcript = from_batch(
-            in_whole,
+            response,
             source=job.input.source,
             model=self._config.model,
             measured_duration=job.seconds,

@@ -42,16 +42,16 @@ def choose_upload(
 ) -> Iterator[PreparedUpload]:
     """What is uploaded of a materialized recording, for the length of the block. Raises InputError if it can't be made.
 
-    local   whether this machine transcribes it
+    local   whether this machine decodes it: then the sound of a film needn't be extracted
     """
     item, media = job.input, job.media
     assert media is not None
     if item.time_range is None and (local or media.is_plain_audio):
-        yield _recording(job, item.path, media, item.relative_path.name)
+        yield _as_upload(job, item.path, media, item.relative_path.name)
         return
     with workspace.temporary_folder() as folder:
         with named_errors(item):
-            recording = _part(job, folder, update) if item.time_range else _sound(job, folder, update, reporter)
+            recording = _cut(job, folder, update) if item.time_range else _extract(job, folder, update, reporter)
         yield recording
 
 
@@ -95,7 +95,7 @@ def report_tracks(job: Job, reporter: Reporter) -> None:
     warn_of_tracks(job.input.path, partial(reporter.warn, about=job.input.source))
 
 
-def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:
+def to_recording_times(response: BatchResponse, media: MediaInfo | None) -> BatchResponse:
     """A response with the times of the whole film, even if its sound begins later than its pictures."""
     if media is None or not media.sound_start:
         return response
@@ -105,19 +105,19 @@ def in_recording(response: BatchResponse, media: MediaInfo | None) -> BatchRespo
     return times.restore(response, None if response.duration is None else times.to_recording(response.duration))
 
 
-def _part(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
-    """The part of a recording that a manifest names."""
+def _cut(job: Job, folder: Path, update: JobProgress) -> PreparedUpload:
+    """Cut the part out of a recording that a manifest names."""
     from ...audio.encoders import cut_segment
 
     item = job.input
     assert item.time_range is not None
     update("cutting")
     path = cut_segment(item.path, *item.time_range, folder)
-    return _recording(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
+    return _as_upload(job, path, probe(path), Path(item.relative_path.name).stem + path.suffix)
 
 
-def _sound(job: Job, folder: Path, update: JobProgress, reporter: Reporter) -> PreparedUpload:
-    """The sound of a film, or of a recording in a container that the API doesn't document."""
+def _extract(job: Job, folder: Path, update: JobProgress, reporter: Reporter) -> PreparedUpload:
+    """Extract the sound of a film, or of a recording in a container that the API doesn't document."""
     from ...audio.soundtrack import extract_soundtrack
 
     item, media = job.input, job.media
@@ -129,16 +129,15 @@ def _sound(job: Job, folder: Path, update: JobProgress, reporter: Reporter) -> P
         reporter.info(f"{item.source}: sending only the sound: {size} of {whole}")
     else:
         reporter.info(f"{item.source}: sending it as {kind}, because the API doesn't document {media.container}")
-    return _recording(job, sound.path, sound.media, f"{Path(item.relative_path.name).stem}.{kind}")
+    return _as_upload(job, sound.path, sound.media, f"{Path(item.relative_path.name).stem}.{kind}")
 
 
-def _recording(job: Job, path: Path, media: MediaInfo, filename: str) -> PreparedUpload:
+def _as_upload(job: Job, path: Path, media: MediaInfo, filename: str) -> PreparedUpload:
     """The file at `path` under a name that servers recognize: they go by its suffix."""
     container = FORMATS[media.container]
-    endings = container.extensions
     suffix = Path(filename).suffix.lower()
-    if endings and suffix not in EXTENSIONS and suffix not in endings:
-        filename += endings[0]
+    if container.extensions and suffix not in EXTENSIONS and suffix not in container.extensions:
+        filename += container.extensions[0]
     return PreparedUpload(Upload(path, filename, container.media_type, job.input.source), media)
 
 

@@ -36,8 +36,8 @@ def write_results(
     outdated: Collection[Path] = (),
     on_written: Callable[[Path], object] = lambda file: None,
 ) -> None:
-    """Write a transcript in each of its formats, and warn if times have to be estimated. OutputError, once all of
-    them are written, for files that had to go to stdout instead.
+    """Write a transcript in each of its formats, and warn if times have to be estimated. Raises OutputError, once
+    all of them are written, for files that had to go to stdout instead.
 
     name         of the input, for warnings
     matches      selects rows of the transcript; if it writes those of all inputs to one target, `print_text` gets them
