@@ -58,10 +58,10 @@ class WhisperEngine:
         name: str,
         *,
         is_quick: bool,
-        shortest_window: int = WINDOW_FRAMES,
+        min_frames: int = WINDOW_FRAMES,
     ) -> None:
-        """`shortest_window`: to how many hundredths of a second at least a window is padded."""
-        self.name, self.is_quick, self._shortest = name, is_quick, shortest_window
+        """`min_frames`: least length to which a window is padded, in hundredths of a second."""
+        self.name, self.is_quick, self._min_frames = name, is_quick, min_frames
         self.batch_size = 4 if is_quick else 2  # larger ones take too much memory; eight at once were no quicker
         # faster-whisper names all languages that any model knows.
         tokens = {code: model.hf_tokenizer.token_to_id(f"<|{code}|>") for code in model.supported_languages}
@@ -72,12 +72,12 @@ class WhisperEngine:
         self.model, self._aligner = model, WordAligner()
 
     def recognize(self, utterances: Sequence[Samples], language: str) -> list[tuple[Word, ...]]:
-        words = recognize(self.model, utterances, language, self._shortest)
+        words = recognize(self.model, utterances, language, self._min_frames)
         pairs = zip(words, utterances, strict=True)
         return [self._aligner.correct_times(own, samples, language) for own, samples in pairs]
 
     def detect_language(self, samples: Samples) -> DetectedLanguage | None:
-        return detect_language(self.model, samples, self._shortest)
+        return detect_language(self.model, samples, self._min_frames)
 
 
 def load_packaged(
@@ -90,7 +90,7 @@ def load_packaged(
     """
     # Other models weren't measured with short windows.
     return _load(
-        opened, model.title, model.weights, observer, workers, MAX_PACKAGED_THREADS, shortest_window=SHORT_WINDOW_FRAMES
+        opened, model.title, model.weights, observer, workers, MAX_PACKAGED_THREADS, min_frames=SHORT_WINDOW_FRAMES
     )
 
 
@@ -116,7 +116,7 @@ def _load(
     observer: ModelObserver,
     workers: int,
     max_threads: int,
-    shortest_window: int = WINDOW_FRAMES,
+    min_frames: int = WINDOW_FRAMES,
 ) -> WhisperEngine:
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all
     # threads, and everything from a MiB up given back when it is freed, an hour of audio peaks at 450 MB instead of
@@ -143,7 +143,7 @@ def _load(
         loaded = _load_on_gpu(name, load_on, observer) or load_on("cpu", "float32")
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(name, error) from error
-    return WhisperEngine(loaded, name, is_quick=size <= MAX_QUICK_BYTES, shortest_window=shortest_window)
+    return WhisperEngine(loaded, name, is_quick=size <= MAX_QUICK_BYTES, min_frames=min_frames)
 
 
 def _load_on_gpu(

@@ -25,10 +25,14 @@ from ..protocol.json_fields import DetectedLanguage, Word
 from ..protocol.languages import CHINESE_SCRIPTS
 from .engine import amplify_quiet
 
-WINDOW_FRAMES, SHORT_WINDOW_FRAMES, MARGIN_FRAMES = 3000, 1000, 200
-"""How many hundredths of a second a window has once it is padded with silence: as many as Whisper was trained on, or
-fewer if that leaves at least the last number of them silent. Speech of 3 s then takes 0.4 of the time.
-"""
+WINDOW_FRAMES = 3000
+"""How many hundredths of a second a window has once it is padded with silence: as many as Whisper was trained on."""
+
+SHORT_WINDOW_FRAMES = 1000
+"""How many it has if it holds little speech. Speech of 3 s then takes 0.4 of the time."""
+
+MARGIN_FRAMES = 200
+"""Least silence at the end of a short window."""
 
 SURE_LOG_PROBABILITY = -0.4
 """A short window counts if the mean logarithm of the probability of its tokens is at least this, and it doesn't repeat
@@ -50,10 +54,13 @@ REPETITION_PENALTY = 1.1
 times, instead of until the model reached its limit.
 """
 
-MAX_NO_SPEECH, MIN_LOG_PROBABILITY = 0.6, -1.0
-"""A text is dropped if the probability that nobody speaks is above the first, and the mean logarithm of the probability
-of its tokens isn't above the second (Whisper's own thresholds).
+MAX_NO_SPEECH_PROBABILITY = 0.6
+"""A text is dropped if the probability that nobody speaks is higher, and MIN_LOG_PROBABILITY isn't exceeded (Whisper's
+own thresholds).
 """
+
+MIN_LOG_PROBABILITY = -1.0
+"""Mean logarithm of the probability of the tokens of a text above which it isn't dropped."""
 
 LANGUAGES_WITHOUT_TIMESTAMPS = frozenset({"en", "zh"})
 """Languages in which the model is told to leave timestamps out. In English, there are as few errors without them. In
@@ -87,11 +94,11 @@ Alignment = list[dict[str, Any]]
 
 
 def recognize(
-    model: WhisperModel, windows: Sequence[Samples], language: str, shortest: int = WINDOW_FRAMES
+    model: WhisperModel, windows: Sequence[Samples], language: str, min_frames: int = WINDOW_FRAMES
 ) -> list[tuple[Word, ...]]:
     """The words of each window, which has at most 30 s. Times are seconds from its first sample.
 
-    shortest   to what a window without much speech is padded, in hundredths of a second
+    min_frames   least length to which a window is padded, in hundredths of a second
     """
     loud = [amplify_quiet(window) for window in windows]
     # Without the voice detector, silence becomes "You".
@@ -101,8 +108,8 @@ def recognize(
     tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=code)
     prompt, timestamps = PROMPTS.get(language, ""), code not in LANGUAGES_WITHOUT_TIMESTAMPS
     words: list[tuple[Word, ...]] = [()] * len(windows)
-    for padded in sorted({shortest, WINDOW_FRAMES}):  # all windows of one call of the model must have the same length
-        if rows := [k for k, mel in mels.items() if _padded_frames(mel, shortest) <= padded]:
+    for padded in sorted({min_frames, WINDOW_FRAMES}):  # all windows of one call of the model must have the same length
+        if rows := [k for k, mel in mels.items() if _padded_frames(mel, min_frames) <= padded]:
             encoded, frames = [_encode(model, mels[k], padded) for k in rows], [mels[k].shape[-1] for k in rows]
             is_short = padded < WINDOW_FRAMES
             found = _decode(model, tokenizer, encoded, frames, prompt, timestamps=timestamps, is_short=is_short)
@@ -113,14 +120,14 @@ def recognize(
     return words
 
 
-def detect_language(model: WhisperModel, samples: Samples, shortest: int = WINDOW_FRAMES) -> DetectedLanguage | None:
+def detect_language(model: WhisperModel, samples: Samples, min_frames: int = WINDOW_FRAMES) -> DetectedLanguage | None:
     """The language of the first 30 s of speech; None if nobody speaks."""
     loud = amplify_quiet(samples)
     speech = get_speech_timestamps(loud)
     if not speech:
         return None
     mel = _mel(model, loud, speech)[..., :WINDOW_FRAMES]
-    encoded = _encode(model, mel, _padded_frames(mel, shortest))
+    encoded = _encode(model, mel, _padded_frames(mel, min_frames))
     token, confidence = model.model.detect_language(StorageView.from_array(encoded))[0][0]
     return DetectedLanguage(token[2:-2], round(float(confidence), 3))  # "<|en|>"
 
@@ -135,8 +142,8 @@ def _mel(model: WhisperModel, samples: Samples, speech: Sequence[Mapping[str, in
     return mel
 
 
-def _padded_frames(mel: NDArray[np.float32], shortest: int) -> int:
-    return shortest if mel.shape[-1] + MARGIN_FRAMES <= shortest else WINDOW_FRAMES
+def _padded_frames(mel: NDArray[np.float32], min_frames: int) -> int:
+    return min_frames if mel.shape[-1] + MARGIN_FRAMES <= min_frames else WINDOW_FRAMES
 
 
 def _encode(model: WhisperModel, mel: NDArray[np.float32], padded: int) -> NDArray[np.float32]:
@@ -184,7 +191,7 @@ def _decode(
     # The score is the mean over the tokens of the text; the end of the text counts, too.
     likely = [one.scores[0] * len(text) / (len(text) + 1) for one, text in zip(results, texts, strict=True)]
     for k, result in enumerate(results):
-        if result.no_speech_prob > MAX_NO_SPEECH and likely[k] <= MIN_LOG_PROBABILITY:
+        if result.no_speech_prob > MAX_NO_SPEECH_PROBABILITY and likely[k] <= MIN_LOG_PROBABILITY:
             texts[k] = []
     tokens = [[token for token in text if token < tokenizer.eot] for text in texts]
     if prompt:  # what isn't speech may be recognized as the prompt itself

@@ -24,19 +24,29 @@ FRAME_SAMPLES, FRAME_SECONDS = RATE // 100, 0.01
 LOUD_PERCENTILE, RANGE_DB = 98, 35
 """Frames belong to speech if they are at most 35 dB softer than the loudest 2 %."""
 
-MAX_GAP_FRAMES, MIN_SPEECH_FRAMES = 15, 4
-"""Shorter silence belongs to speech: stop consonants are silent for a tenth of a second. Shorter speech is a click."""
+MAX_GAP_FRAMES = 15
+"""Longest silence that belongs to speech: stop consonants are silent for a tenth of a second."""
 
-MAX_MOVE_SECONDS, MAX_ALIGNED_MOVE_SECONDS = 0.5, 0.1
-"""How far a word may be lengthened to where speech begins or ends: breath or noise may be there. The second is for
-times from an alignment, which are better.
+MIN_SPEECH_FRAMES = 4
+"""Shorter speech is a click."""
+
+MAX_MOVE_SECONDS = 0.5
+"""How far a word may be lengthened to where speech begins or ends: breath or noise may be there."""
+
+MAX_ALIGNED_MOVE_SECONDS = 0.1
+"""The same for times from an alignment, which are better."""
+
+MAX_DISAGREEMENT_SECONDS = 0.5
+"""How far the start of an aligned word may be from the recognized one."""
+
+MAX_DISAGREEING_WORDS = 2
+"""How many words in a row may be farther: a recognizer places one or two on the wrong side of a pause. If there are
+more, the alignment is wrong.
 """
 
-MAX_DISAGREEMENT_SECONDS, MAX_DISAGREEING_WORDS, MAX_DISAGREEING_IN_NOISE = 0.5, 2, 1
-"""How far the start of an aligned word may be from the recognized one, and how many in a row may be farther: a
-recognizer places one or two words on the wrong side of a pause. If there are more, the alignment is wrong. The third is
-for audio in which noise leaves no pauses: with 0 there, 5 of 100 starts in babble were off by 0.5 s or more instead of
-0.3 s, and with 2, by 0.5 s.
+MAX_DISAGREEING_IN_NOISE = 1
+"""The same in audio in which noise leaves no pauses: with 0, 5 of 100 starts in babble were off by 0.5 s or more
+instead of 0.3 s, and with 2, by 0.5 s.
 """
 
 MIN_WORD_SECONDS = 0.02
@@ -63,7 +73,7 @@ def correct(recognized: Sequence[TimeSpan], aligned: Sequence[TimeSpan | None], 
     placed = _drop_disagreeing(aligned, recognized, tolerated)
     if any(placed):
         spans = snap_to_speech(_merge(placed, spans, duration), speech, duration, MAX_ALIGNED_MOVE_SECONDS)
-    return [WordSpan(*span, place is not None) for span, place in zip(spans, placed, strict=True)]
+    return [WordSpan(*span, found is not None) for span, found in zip(spans, placed, strict=True)]
 
 
 def place(words: Sequence[str], aligned: Sequence[TimeSpan | None], samples: Samples) -> list[WordSpan]:
@@ -76,7 +86,7 @@ def place(words: Sequence[str], aligned: Sequence[TimeSpan | None], samples: Sam
     speech, duration = find_speech(samples), len(samples) / RATE
     spans = _merge(aligned, _spread(words, aligned, speech, duration), duration)
     spans = snap_to_speech(spans, speech, duration, MAX_ALIGNED_MOVE_SECONDS)
-    return [WordSpan(*span, place is not None) for span, place in zip(spans, aligned, strict=True)]
+    return [WordSpan(*span, found is not None) for span, found in zip(spans, aligned, strict=True)]
 
 
 def find_speech(samples: Samples) -> list[TimeSpan]:
@@ -103,10 +113,10 @@ def snap_to_speech(
     if not speech or not spans:
         return _separate(spans, 0.0, duration)
     nearest = [max(range(len(speech)), key=lambda k: _overlap(span, speech[k])) for span in spans]
-    places = np.maximum.accumulate(nearest).tolist()
+    numbers = np.maximum.accumulate(nearest).tolist()  # words are in order
     snapped: list[TimeSpan] = []
-    for place, group in groupby(zip(places, spans, strict=True), key=lambda pair: pair[0]):
-        begin, end = speech[place]
+    for number, group in groupby(zip(numbers, spans, strict=True), key=lambda pair: pair[0]):
+        begin, end = speech[number]
         inside = [(_clip(start, begin, end), _clip(stop, begin, end)) for _, (start, stop) in group]
         if begin > 0 and inside[0][0] - begin <= max_move:
             inside[0] = begin, inside[0][1]
