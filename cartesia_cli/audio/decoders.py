@@ -61,7 +61,6 @@ UNCHECKED = inf, 0.0
 TOLERANCES = {"flac": (0.02, 0.0), "mpegts": UNCHECKED, "mpeg": UNCHECKED}
 """Tolerances of FLAC, where every sample has a timestamp, and of MPEG streams, where clocks jump."""
 
-
 SOUNDFILE_CONTAINERS = frozenset({"aiff", "au", "caf"})
 """Containers that libsndfile decodes best. It stops at damage in FLAC and misses the end of a streamed one, and takes
 the size 0 in a streamed WAV for no samples."""
@@ -86,11 +85,11 @@ class RangeReader:
         return self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        if offset >= MAX_FILE_BYTES:
+            return -1
         base = {os.SEEK_SET: self._start, os.SEEK_END: self._end}.get(whence, 0)
         try:
-            return (
-                self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start if offset < MAX_FILE_BYTES else -1
-            )
+            return self._file.seek(base + offset, 1 if whence == 1 else 0) - self._start
         except (OSError, OverflowError, ValueError):
             return -1
 
@@ -101,13 +100,13 @@ def decode_wav(wav_format: WavFormat, promised: int | None, read: Read, warn: Wa
     Neither library decodes all of them: libsndfile finds no samples where the header has no length; FFmpeg decodes RIFX
     and 24 bits in 32 to noise, and waits for 64 KiB of a pipe. `promised`: bytes by the header, None: up to the end.
     """
-    held = 0
+    received = 0
     for data in whole_frames(read, wav_format.frame_bytes, wav_format.rate, promised):
-        held += len(data)
+        received += len(data)
         yield wav_format.rate, wav_frames(wav_format, data)
     if promised is not None:
         seconds = promised / (wav_format.rate * wav_format.frame_bytes)
-        if note := proportional_duration(seconds, held, promised, exact=True).note:
+        if note := proportional_duration(seconds, received, promised, exact=True).note:
             warn(note)
 
 
@@ -255,7 +254,7 @@ def decode_ffmpeg(file: RangeReader, name: str, warn: Warn, promised: float | No
 
 
 def open_ffmpeg(file: RangeReader) -> InputContainer:
-    """A container that FFmpeg reads, to be closed by the caller. av.FFmpegError if it can't be opened."""
+    """A container that FFmpeg reads, to be closed by the caller. Raises av.FFmpegError if it can't be opened."""
     import av
 
     file.seek(0)
@@ -264,8 +263,8 @@ def open_ffmpeg(file: RangeReader) -> InputContainer:
 
 
 def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:
-    """The default audio track. If there is no decoder for its codec, but for that of another one: the first of those in
-    its language, or else of all. Warns if there are several; raises InputError if there is none.
+    """The default audio track; if there is no decoder for its codec, the first one that can be decoded, in the same
+    language if possible. Warns if there are several; raises InputError if there is none.
     """
     tracks = container.streams.audio
     if not tracks:
@@ -325,7 +324,7 @@ class _Coverage:
             self.start, self.end = min(self.start, max(begin, 0.0)), max(self.end, end)
 
     def warnings(self, promised: float, tolerance: tuple[float, float]) -> Iterator[str]:
-        """Seconds that are missing: in damaged packets, of the duration that a header promises, and between packets."""
+        """Sentences about what is missing: in damaged packets, of the duration by the header, and between packets."""
         if not self.decoded:
             return
         least, share = tolerance
