@@ -15,8 +15,8 @@ from ..settings import OnMistake, Setting, Settings
 from . import COMMANDS
 from . import options as given
 from .command_context import configuration, effective_settings
-from .configured_command import resolve_settings
-from .option_sources import CONFIG_SELECTORS, all_spellings, general_environment, options_by_name
+from .configured_command import resolve_layers
+from .option_sources import CONFIG_SELECTORS, all_spellings, collect_layers, general_environment, options_by_name
 
 EXAMPLES = """
 cartesia-cli config show
@@ -88,7 +88,7 @@ def _command(command: Any, settings: Settings, on_mistake: OnMistake) -> dict[st
     """The setting of each option of a command, by its name in a configuration file. Reports what it would refuse: a
     value that it doesn't accept is left out.
     """
-    found = resolve_settings(command, {}, settings, on_mistake)
+    found = resolve_layers(command, collect_layers(command, {}, settings, on_mistake), on_mistake)
     return {
         name: found.get(name, Setting(option.default, "default", ""))
         for name, option in options_by_name(command).items()

@@ -1,12 +1,17 @@
 """The class of every command: takes defaults of options from the environment and the configuration file.
 
-It accepts `--no-…` for every switch, and refuses what Typer would accept silently.
+It accepts `--no-…` for every switch, and refuses what Typer would accept silently. Values in the environment and in the
+file are checked here as commands do later, so that an error says where they come from, and `doctor` finds it: what a
+value must be by itself, as its option declares (`options.checked_by`), and what several mean together. What depends on
+files that may come and go is checked by the commands. Must never import anything heavy before a value has to be
+checked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -35,14 +40,21 @@ from .option_sources import (
     scan_arguments,
     split_at_command,
 )
-from .precedence import Layer, resolve, select_applicable
+from .precedence import CUE_TIMES, THRESHOLDS, Layer, resolve, select_applicable
 from .requested_formats import requested_formats
-from .value_checks import check_settings, name_origins
 
 DIAGNOSING = ("doctor",)
 """Commands that run even if the configuration can't be used: they report it themselves."""
 
 JSON_FORMATS = frozenset({"json", "ndjson"})
+
+CHECKED_TOGETHER = (
+    ("format", "json", "output"), ("from", "to"), CUE_TIMES, THRESHOLDS, ("wire_encoding",),
+)  # fmt: skip
+"""Options that are checked together, by their long names with underscores."""
+
+TRANSCRIPT_COMMANDS = ("transcribe", "render", "listen", "stream-file")
+"""Commands whose formats are those of transcripts."""
 
 
 class ConfiguredCommand(TyperCommand):
@@ -88,7 +100,7 @@ class ConfiguredCommand(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            name_origins(error, effective_settings(ctx))
+            _name_origins(error, effective_settings(ctx))
             raise
 
     def _configure(self, ctx: Any, given: Mapping[str, Any]) -> None:
@@ -98,7 +110,7 @@ class ConfiguredCommand(TyperCommand):
         chosen = find_config_choice(given, {} if ctx.parent is None else ctx.parent.params)
         ctx.meta[META_CONFIGURATION] = settings = load_configuration(chosen)
         layers = collect_layers(self, given, settings)
-        ctx.meta[META_EFFECTIVE] = effective = _resolve_layers(self, layers, raise_mistake) | chosen
+        ctx.meta[META_EFFECTIVE] = effective = resolve_layers(self, layers) | chosen
         ctx.meta[META_OVERRULED_LOCAL] = _overruled_local(layers, effective)
         options = options_by_name(self)
         ctx.default_map = {options[name].name: setting.value for name, setting in effective.items()}
@@ -115,24 +127,15 @@ def _overruled_local(layers: Sequence[Layer], effective: Mapping[str, Setting]) 
     return None if server is None or server.layer == "flag" else server.origin  # a flag is obvious
 
 
-def resolve_settings(
-    command: Any, given: Mapping[str, Any], settings: Settings, on_mistake: OnMistake = raise_mistake
-) -> dict[str, Setting]:
-    """The setting that applies, for each option that is set anywhere, besides those that choose the configuration.
-    Reports wrong ones, and those that contradict each other, except for flags.
-
-    given   options of the command line
+def resolve_layers(command: Any, layers: Sequence[Layer], on_mistake: OnMistake = raise_mistake) -> dict[str, Setting]:
+    """The setting that applies, for each option that is set in one of the layers. Reports those that the command would
+    refuse, and those that contradict each other, but not what others overrule.
     """
-    return _resolve_layers(command, collect_layers(command, given, settings, on_mistake), on_mistake)
-
-
-def _resolve_layers(command: Any, layers: Sequence[Layer], on_mistake: OnMistake) -> dict[str, Setting]:
-    """The settings of a command that apply. Reports those that it would refuse, but not what others overrule."""
     kept = process_values(command, resolve(layers, on_mistake), on_mistake)
     effective = select_applicable(command.name, kept)
-    check_settings(command.name, effective, on_mistake)
     left_out = {name: setting for name, setting in kept.items() if name not in effective}
-    check_settings(command.name, left_out, on_mistake)
+    for settings in (effective, left_out):
+        _check_together(command.name, settings, on_mistake)
     return effective
 
 
@@ -161,7 +164,7 @@ def find_mistakes(commands: Collection[Any], chosen: Mapping[str, Setting], *, u
             layers = [process_values(command, layer, on_mistake) for layer in collected]
             in_file = [layer for layer in layers if all(setting.layer != "environment" for setting in layer.values())]
             for counted in (layers, in_file):
-                effective = _resolve_layers(command, counted, on_mistake)
+                effective = resolve_layers(command, counted, on_mistake)
                 if one is selected and "base_url" in effective and "insecure_http" in options_by_name(command):
                     allowed = unencrypted or any(effective[name].value for name in SWITCHES if name in effective)
                     _check_server(effective["base_url"], on_mistake, allowed=allowed)
@@ -182,6 +185,61 @@ def _check_server(url: Setting, on_mistake: OnMistake, *, allowed: bool) -> None
         on_mistake(UsageError(f"{url.origin}: {error.message}", hint=error.hint))
 
 
+def _check_together(command: str, settings: Mapping[str, Setting], on_mistake: OnMistake) -> None:
+    """Report, with their origins, values in a file or the environment that the command would refuse."""
+    for names in CHECKED_TOGETHER:
+        group = {name: settings[name] for name in names if name in settings}
+        group = {name: setting for name, setting in group.items() if setting.value not in (None, False, [])}
+        try:
+            _check_group(command, {name: setting.value for name, setting in group.items()})
+        except UsageError as error:
+            if origins := _origins(error, group):
+                on_mistake(UsageError(f"{' and '.join(origins)}: {error.message}", hint=error.hint))
+
+
+def _name_origins(error: UsageError, settings: Mapping[str, Setting]) -> None:
+    """Add to the hint of an error where the values come from that it mentions, unless they were typed."""
+    if origins := [origin for origin in _origins(error, settings) if origin not in error.message]:
+        error.hint = "; ".join(filter(None, (error.hint, f"it comes from {', '.join(origins)}")))
+
+
+def _origins(error: UsageError, settings: Mapping[str, Setting]) -> list[str]:
+    """Where the options and values come from that an error mentions, unless they were typed."""
+    origins = []
+    for name, setting in settings.items():
+        words = [f"--{name.replace('_', '-')}"] + [str(setting.value)] * isinstance(setting.value, str | Path)
+        is_mentioned = any(re.search(rf"(?<![\w./-]){re.escape(word)}(?![\w/-]|\.\w)", error.message) for word in words)
+        if setting.layer != "flag" and is_mentioned:
+            origins.append(setting.origin)
+    return origins
+
+
+def _check_group(command: str, values: Mapping[str, Any]) -> None:
+    """Raises UsageError for values of one group of CHECKED_TOGETHER that the command would refuse."""
+    match values:
+        case {"output": file, **others} if command in TRANSCRIPT_COMMANDS and not others:
+            from .batch.output_plan import parse_formats
+
+            parse_formats(None, False, Path(file))
+        case {"from": since, "to": until}:
+            from .batch.output_options import FormatOptions, SubtitleOptions
+
+            FormatOptions(since=since, until=until).layout(SubtitleOptions())
+        case {"subtitle_profile": _} | {"min_cue": _} | {"max_cue": _} | {"min_gap": _}:
+            from .batch.output_options import SubtitleOptions
+
+            SubtitleOptions(**values).rules()
+        case {"turn_start_threshold": _} | {"turn_eager_end_threshold": _} | {"turn_end_threshold": _}:
+            from ..protocol.realtime import TurnConfig
+            from .live.options import check_order
+
+            check_order(TurnConfig(**{name.removeprefix("turn_"): value for name, value in values.items()}))
+        case {"wire_encoding": _}:
+            from .live.options import StreamOptions
+
+            StreamOptions(**values).wire_format(replay=command == "stream-file")
+
+
 def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
     """Whether JSON is requested, so that errors are JSON, too; also for an invalid command line."""
     before, named, after = split_at_command(arguments)
@@ -190,7 +248,8 @@ def asks_for_json(program: Any, arguments: Sequence[str]) -> bool:
     values = dict(scan_arguments(command, after))
     try:
         settings = load_configuration(find_config_choice(values, dict(scan_arguments(program, before))))
-        values = {name: setting.value for name, setting in resolve_settings(command, values, settings).items()}
+        effective = resolve_layers(command, collect_layers(command, values, settings))
+        values = {name: setting.value for name, setting in effective.items()}
     except CliError:
         pass  # the configuration may be what is wrong: then the command line alone decides
     is_mistaken = "json" not in options_by_name(command) and "--json" in arguments  # it would be -f json
