@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ..daemon_thread import start_daemon_thread
 from ..errors import CliError
+from ..record import Record
 
 MAX_SECONDS = 28.0
 """For all checks together."""
@@ -35,8 +35,7 @@ class Problem(NamedTuple):
     advice: str
 
 
-@dataclass(frozen=True, slots=True)
-class CheckResult:
+class CheckResult(Record):
     """What a check found.
 
     summary    one line: what is there, or what is wrong
@@ -49,7 +48,7 @@ class CheckResult:
     state: State
     summary: str
     advice: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = {}
     also: tuple[Problem, ...] = ()
     seconds: float = 0.0
 
@@ -145,7 +144,7 @@ def _run_one(check: Check, examined: Any, found: Found) -> CheckResult:
         result = CheckResult(State.FAILURE, str(error), error.hint)
     except Exception as error:  # a mistake in the check must not hide the results of the others
         result = failure(f"the check itself failed: {type(error).__name__}: {error}", "please report it")
-    return replace(result, seconds=time.monotonic() - began)
+    return result._replace(seconds=time.monotonic() - began)
 
 
 def _late(seconds: float) -> CheckResult:

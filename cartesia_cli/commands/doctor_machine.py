@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..errors import CliError
 from ..output.console import Reporter
 from ..protocol.constants import Credential, is_unencrypted
+from ..record import Record
 from ..settings import Setting, Settings, suggestion
 from .diagnosis import Check, CheckResult, Found, Problem, State, failure, ok, skipped, warning
 
@@ -44,8 +44,7 @@ MIN_COLUMNS = 40
 """In narrower terminals, the live view and tables are hard to read."""
 
 
-@dataclass(frozen=True)
-class Examined:
+class Examined(Record):
     """What the checks look at.
 
     settings     None if the configuration can't be read: `problem` says why

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ...errors import InputError
 from ...output.console import Reporter
 from ...protocol.batch import BatchResponse
 from ...protocol.constants import batch_credits
+from ...record import Record
 from ...speakers import merge_speakers
 from ...transcript import Transcript, from_batch
 from .job import Job
@@ -23,8 +23,7 @@ from .upload_audio import named_errors, to_recording_times
 from .workspace import JobProgress, Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelJob:
+class ChannelJob(Record):
     """One channel of a recording.
 
     speaker   name of who speaks on it
@@ -37,8 +36,7 @@ class ChannelJob:
     times: TimeMap
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Record):
     """A recording whose channels are transcribed one by one.
 
     seconds   length of the recording

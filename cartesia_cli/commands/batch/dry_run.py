@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...audio.probing import UploadEstimate
@@ -13,6 +12,7 @@ from ...output.files import write_json, write_stdout
 from ...output.sanitize import one_line
 from ...output.text_json import without_none
 from ...protocol.constants import HTTP_ROUTES, batch_credits
+from ...record import Record
 from ...transfer import size_text
 from .channel_jobs import split_job
 from .config import BatchConfig
@@ -23,8 +23,7 @@ from .upload_audio import estimate_upload
 from .workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Record):
     """One recording and what it would cost.
 
     bytes      of the file; None if its server doesn't say
