@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartesia_cli.audio.pacing import CATCH_UP_SECONDS, RealtimeSource, limit_source
+from cartesia_cli.audio.pacing import CATCH_UP_SECONDS, LimitedSource, RealtimeSource
 from cartesia_cli.audio.pcm import RATE, AudioBlock, Samples, decode_pcm
 from cartesia_cli.errors import InputError
 
@@ -191,7 +191,7 @@ def test_limit_is_exact_in_samples_and_closes_the_source(blocks: list[bytes], se
     source = Blocks(*blocks)
 
     async def play() -> bytes:
-        return b"".join([block.pcm async for block in limit_source(source, seconds).blocks()])
+        return b"".join([block.pcm async for block in LimitedSource(source, seconds).blocks()])
 
     whole = b"".join(blocks)
     assert asyncio.run(play()) == (whole if seconds is None else whole[: 2 * round(seconds * RATE)])

@@ -12,6 +12,7 @@ realtime endpoints accept one second of audio per second (API docs: stt).
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -100,10 +101,10 @@ class RealtimeSource:
 
 
 class LimitedSource:
-    """A source of 16-bit samples that ends after a given number of seconds."""
+    """A source of 16-bit samples that ends after a given number of seconds; None: with the source."""
 
-    def __init__(self, source: AudioSource, seconds: float, rate: int = RATE) -> None:
-        self._source, self._left = source, 2 * round(seconds * rate)
+    def __init__(self, source: AudioSource, seconds: float | None, rate: int = RATE) -> None:
+        self._source, self._left = source, sys.maxsize if seconds is None else 2 * round(seconds * rate)
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         async with aclosing(self._source.blocks()) as blocks:
@@ -112,11 +113,6 @@ class LimitedSource:
                 self._left -= len(block.pcm)
                 if self._left <= 0:
                     return
-
-
-def limit_source(source: AudioSource, seconds: float | None, rate: int = RATE) -> AudioSource:
-    """The source, limited to `seconds` unless that is None."""
-    return source if seconds is None else LimitedSource(source, seconds, rate)
 
 
 class _Prefetcher:

@@ -128,7 +128,7 @@ def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, op
 
     from ..audio.devices import select_device
     from ..audio.microphone import Microphone
-    from ..audio.pacing import limit_source
+    from ..audio.pacing import LimitedSource
     from ..audio.session_recording import SessionRecording
 
     device_found = select_device(own.device)
@@ -152,7 +152,7 @@ def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, op
         opened, state_dir(), rate=rate, session_options=session_options, on_warning=reporter.warn
     )
     microphone = interaction.PausableSource(
-        limit_source(session_recording, stream.duration, rate),
+        LimitedSource(session_recording, stream.duration, rate),
         reporter.warn,
         listening,
         sends_silence=config.endpoint is AUTO,

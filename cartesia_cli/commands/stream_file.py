@@ -56,7 +56,7 @@ def stream_file(
 ) -> None:
     """Replay a recording in real time, and show the text as it grows."""
     from ..audio.files import Decoder
-    from ..audio.pacing import RealtimeSource, limit_source
+    from ..audio.pacing import LimitedSource, RealtimeSource
     from ..audio.wav_writer import TeeSource
     from . import backend
     from .batch.inputs import Input, check_not_url
@@ -110,7 +110,7 @@ def stream_file(
             on_gap=gap,
             on_silence=cache(lambda: reporter.info(f"no data from {name}: sending silence until it continues")),
         )
-        source = limit_source(paced, stream.duration, rate)
+        source = LimitedSource(paced, stream.duration, rate)
         if stream.save_audio is None:
             return source
         recordings.append(

@@ -10,7 +10,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -35,18 +36,12 @@ def find_recordings(url: str) -> list[str]:
     """The URLs of the recordings on a page; the page's own if there is only one. Raises InputError if there are
     none.
     """
-
-    def find(downloader: Any) -> list[str]:
-        page = downloader.extract_info(url, download=False, process=False)
-        if "entries" not in page:
-            return [url]
-        entries = [entry for entry in islice(page["entries"], MAX_RECORDINGS) if entry]
-        return [url] if len(entries) == 1 else [address for entry in entries if (address := _address(entry, url))]
-
-    found: list[str] = _run(find, url, {})
-    if not found:
+    with _opened_page(url) as (_, recordings):
+        found = list(islice(recordings, MAX_RECORDINGS))
+    addresses = [url] if len(found) == 1 else [address for entry in found if (address := _address(entry, url))]
+    if not addresses:
         raise _nothing_error(url)
-    return found
+    return addresses
 
 
 def download(
@@ -69,20 +64,6 @@ def download(
             raise too_large_error(f"the recording on {display_url(url)}", max_bytes)
         on_progress(received, int(size) if size else None)
 
-    def download(downloader: Any) -> Any:
-        page = downloader.extract_info(url, download=False, process=False)
-        if "entries" in page:
-            entries = list(islice((entry for entry in page["entries"] if entry), 2))
-            if len(entries) > 1:
-                raise InputError(
-                    f"{display_url(url)} has several recordings",
-                    hint="name the page on the command line by itself: each of them is then an input",
-                )
-            if not entries:
-                raise _nothing_error(url)
-            page = entries[0]
-        return downloader.process_ie_result(page, download=True)
-
     with tempfile.TemporaryDirectory(prefix="page-", dir=folder) as place:
         options = {
             "format": "bestaudio/best",
@@ -91,7 +72,16 @@ def download(
             "max_filesize": max_bytes,
             "progress_hooks": [report],
         }
-        _run(download, url, options)
+        with _opened_page(url, **options) as (downloader, recordings):
+            found = list(islice(recordings, 2))
+            if len(found) > 1:
+                raise InputError(
+                    f"{display_url(url)} has several recordings",
+                    hint="name the page on the command line by itself: each of them is then an input",
+                )
+            if not found:
+                raise _nothing_error(url)
+            downloader.process_ie_result(found[0], download=True)
         files = [path for path in Path(place).iterdir() if path.is_file()]
         if not files:  # yt-dlp says so in a message only
             raise too_large_error(f"the recording on {display_url(url)}", max_bytes)
@@ -101,8 +91,12 @@ def download(
     return DownloadedFile(path, path.stat().st_size)
 
 
-def _run(work: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
-    """Call `work` with a downloader of yt-dlp, and turn its errors into ours."""
+@contextmanager
+def _opened_page(url: str, **options: Any) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """A downloader of yt-dlp, and what it says of each recording on a page. Its errors in the block become ours.
+
+    options   of yt-dlp
+    """
     os.environ.setdefault("YTDLP_NO_PLUGINS", "1")
     from yt_dlp import YoutubeDL
     from yt_dlp.networking.exceptions import RequestError
@@ -112,8 +106,9 @@ def _run(work: Callable[[Any], Any], url: str, options: dict[str, Any]) -> Any:
     quiet = {"quiet": True, "noprogress": True, "logger": silent, "cachedir": False, "fixup": "never",
              "updatetime": False, "socket_timeout": STALL_SECONDS, "noplaylist": True}  # fmt: skip
     try:
-        with YoutubeDL({**quiet, **options}) as downloader:
-            return work(downloader)
+        with YoutubeDL(quiet | options) as downloader:
+            page = downloader.extract_info(url, download=False, process=False)
+            yield downloader, filter(None, page.get("entries", [page]))
     except YoutubeDLError as error:
         cause = getattr(error, "exc_info", None)
         inner = cause[1] if cause and cause[1] is not None else error
