@@ -16,6 +16,7 @@ order", from the lines above. `make check` enforces this (contracts in pyproject
     text_width         columns of a terminal that a text takes
     fingerprint        hashes of files, and whether a file is still the same
     atomic_files       files that are written whole or not at all
+    file_locks         locks on files, for several processes
     directories        the user's directories for configuration, cache and state
     daemon_thread      blocking calls in threads, with deadlines
     evaluation         word and character error rates, and their confidence intervals

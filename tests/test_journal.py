@@ -437,7 +437,7 @@ def test_claims_work_without_locks(out: Path, monkeypatch: pytest.MonkeyPatch) -
     def no_locks(*arguments: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr("cartesia_cli.scale.record_locks.RecordLocks._lock", no_locks)
+    monkeypatch.setattr("cartesia_cli.file_locks.RecordLocks._lock", no_locks)
     details: list[str] = []
     journal = Journal(out, on_failure=pytest.fail, on_detail=details.append)
     journal.start()

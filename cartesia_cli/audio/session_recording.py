@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,14 +20,12 @@ from typing import Any
 
 from ..atomic_files import link_or_copy
 from ..errors import InputError, OutputError
+from ..file_locks import lock_file
 from .pcm import RATE, AudioBlock
 from .wav_writer import BYTES_PER_SAMPLE, AudioSource, WavWriter, open_private, read_back
 
 FILE_NAME_FORMAT = "%Y%m%dT%H%M%S.%fZ.wav"
 """Name of a recording, for `strftime`: when its first block came, in UTC, so that names sort by time in every zone."""
-
-LOCK_OFFSET = 1 << 62
-"""Offset of the byte that is locked: far beyond the audio, because on Windows nothing else can read locked bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,8 @@ class SessionRecording:
             except FileExistsError:
                 started += timedelta(microseconds=1)
         self.path = path
-        _lock_as_owner(self._file)
+        with suppress(OSError):  # a file system without locks
+            lock_file(self._file, wait=True)
         return WavWriter(self._file, self._comment, self._rate)
 
     def _close(self) -> None:
@@ -200,8 +198,7 @@ def _orphan(path: Path) -> OrphanedRecording | None:
     try:
         started = datetime.strptime(path.name, FILE_NAME_FORMAT).replace(tzinfo=UTC)
         with FileIO(path) as file:
-            if _has_owner(file):
-                return None
+            lock_file(file, shared=True)  # without locks, nothing counts as orphaned
         seconds, comment = read_back(path)
     except (OSError, ValueError):
         return None
@@ -212,36 +209,3 @@ def _orphan(path: Path) -> OrphanedRecording | None:
     except ValueError:
         options = {}
     return OrphanedRecording(path, started, seconds, options if isinstance(options, dict) else {})
-
-
-def _lock_as_owner(file: FileIO) -> None:
-    """Lock a file until it is closed, if its file system has locks."""
-    with suppress(OSError):
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(LOCK_OFFSET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX)
-
-
-def _has_owner(file: FileIO) -> bool:
-    """Whether a process has locked a file. True on a file system without locks, so that no recording there ever counts
-    as orphaned.
-    """
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(LOCK_OFFSET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False

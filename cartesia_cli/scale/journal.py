@@ -7,7 +7,7 @@ what runs with other shards have done. Of several lines about a recording, or ab
 - A line is appended by one write under a lock, and ends with a line feed. What a killed process or a power cut leaves
   of one is ignored, and closed by the next line.
 - A recording is claimed before work on it begins, so that no two runs transcribe it at the same time, where the file
-  system has locks. The claim is a record lock (see `record_locks`): it ends with its process. After a claim, lines that
+  system has locks. The claim is a record lock (see `file_locks`): it ends with its process. After a claim, lines that
   others have appended since are read.
 - A file of which more than half is outdated, and that isn't small, is rewritten when a run begins, if no other run uses
   the directory. Of the events of runs, those of the last one are kept.
@@ -29,10 +29,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..atomic_files import write_atomically
+from ..file_locks import RecordLocks
 from . import name_hash
 from .journal_index import FILE_NAME_PATTERN, JournalIndex, key_of, read_lines
 from .journal_lines import RecordingOutcome, RunEvent, decode, encode
-from .record_locks import RecordLocks
 from .shards import Shard
 
 FOLDER = ".cartesia-cli"

@@ -24,14 +24,9 @@ from typing import Any, BinaryIO
 
 from ..atomic_files import output_errors, replacing
 from ..errors import OutputError, UsageError
+from ..file_locks import HELD_ELSEWHERE, lock_file
 from .disk_table import DiskTable
 from .manifests import NEMO_PATH
-from .record_locks import HELD_ELSEWHERE
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 TEXT = "pred_text"
 """NeMo's name for what a model recognized; `text` is what was really said."""
@@ -44,9 +39,6 @@ in this run, or NULL.
 """
 
 ABSENT = -1
-
-LOCKED_BYTE = 1 << 40
-"""What is locked on Windows: a byte that no manifest has, because nobody else can read one that is locked."""
 
 
 def partial_path(path: Path) -> Path:
@@ -242,31 +234,18 @@ def _open_locked(partial: Path, path: Path) -> BinaryIO:
     while True:
         file = partial.open("a+b")
         try:
-            if not _lock(file):
-                raise UsageError(
-                    f"another run is writing {path}", hint="wait until it has ended, or name another manifest"
-                )
+            try:
+                lock_file(file)
+            except OSError as error:  # of another kind where the file system has no locks
+                if error.errno in HELD_ELSEWHERE:
+                    hint = "wait until it has ended, or name another manifest"
+                    raise UsageError(f"another run is writing {path}", hint=hint) from error
             if _size_at(file, partial) != ABSENT:
                 return file
         except BaseException:
             file.close()
             raise
         file.close()  # the other run has ended, and removed it, after it was opened here
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Lock a file until it is closed, also by the end of the process. False if somebody else has locked it; True, too,
-    if the file system has no locks.
-    """
-    try:
-        if sys.platform == "win32":
-            file.seek(LOCKED_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in HELD_ELSEWHERE
-    return True
 
 
 def _size_at(file: BinaryIO, path: Path) -> int:

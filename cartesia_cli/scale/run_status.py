@@ -2,7 +2,7 @@
 
 Recordings, their audio and the credits are counted over all runs. What is left, and how fast it goes, follows from the
 newest run or, if it has a shard, from the newest run of each shard of the same array. Whether a run is alive is known
-from its lock (see `record_locks`), which other machines see if the file system passes locks on.
+from its lock (see `file_locks`), which other machines see if the file system passes locks on.
 """
 
 from __future__ import annotations

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from cartesia_cli.scale import record_locks
-from cartesia_cli.scale.record_locks import RecordLocks
+from cartesia_cli import file_locks
+from cartesia_cli.file_locks import RecordLocks
 
 FAR = 1 << 40
 
 HOLDER = """
 import sys
 from pathlib import Path
-from cartesia_cli.scale.record_locks import RecordLocks
+from cartesia_cli.file_locks import RecordLocks
 locks = RecordLocks(Path(sys.argv[1]))
 for offset in sys.argv[2:]:
     assert locks.acquire(int(offset))
@@ -74,7 +74,7 @@ def test_a_range_is_locked_only_if_nobody_holds_a_byte_of_it(tmp_path: Path) -> 
 
 
 def test_waiting_for_a_lock_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_locks, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(file_locks, "WAIT_SECONDS", 0.0)
     locks = RecordLocks(tmp_path / "lock")
     locks.wait(1)
     with holder(tmp_path / "lock", 0), pytest.raises(TimeoutError, match="another process has locked it"):

@@ -1,10 +1,10 @@
-"""Locks on bytes of a file, by which processes on one or several machines agree who does what.
+"""Locks on files, by which processes on one or several machines agree who does what: on some of their bytes, or whole.
 
-They are POSIX record locks: the kernel releases them when their process ends, even by `kill -9`, and NFS passes them on
-to its server. On Windows they are the locks of `msvcrt`, which behave the same on one machine.
+Locks on bytes are POSIX record locks: the kernel releases them when their process ends, even by `kill -9`, and NFS
+passes them on to its server. On Windows they are the locks of `msvcrt`, which behave the same on one machine.
 
-They belong to a process, so they must never be used between its threads, and the file must never be opened elsewhere in
-the process: closing any descriptor of it would release all locks.
+Record locks belong to a process, so they must never be used between its threads, and the file must never be opened
+elsewhere in the process: closing any descriptor of it would release all locks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import struct
 import sys
 import threading
 import time
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
 if sys.platform == "win32":
     import msvcrt
@@ -27,8 +29,27 @@ HELD_ELSEWHERE = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 
 WAIT_SECONDS, POLL_SECONDS = 30.0, 0.005
 
+LOCKED_BYTE = 1 << 62
+"""What is locked on Windows: a byte that no file has, because nobody else can read one that is locked."""
+
 FLOCK = {"linux": "hhqqi4x", "darwin": "qqihh"}
 """Layout of C's `struct flock` by platform."""
+
+
+def lock_file(file: FileIO | BinaryIO, *, wait: bool = False, shared: bool = False) -> None:
+    """Lock an opened file until it is closed, also by the end of the process. The process may open the same file again,
+    and close that: the lock stays.
+
+    wait     until others release it; otherwise OSError, with an error of HELD_ELSEWHERE
+    shared   whether others may have such a lock at the same time, except on Windows
+
+    Raises OSError if the file system has no locks.
+    """
+    if sys.platform == "win32":
+        file.seek(LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
 
 
 class RecordLocks:
