@@ -234,7 +234,7 @@ class Downloader:
                 return attempt()
             except _Lost as lost:
                 if partial is not None:
-                    on_progress(partial.received, partial.size)  # nobody may need it any more
+                    on_progress(partial.received, partial.size)  # which raises if nobody needs the file any more
                 advanced = partial is not None and partial.received - before >= PROGRESS_BYTES
                 failures = 1 if advanced else failures + 1
                 max_attempts = self._retry.max_attempts(maybe_billed=False)

@@ -163,8 +163,8 @@ class OutputManifest:
                 self._file.flush()
             finally:  # a full disk may have taken a part of it
                 self._size = os.fstat(self._file.fileno()).st_size
-            place = _identity(json.loads(line)), number, self._size - len(data), len(data)
-            self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?, ?)", *place)
+            row = _identity(json.loads(line)), number, self._size - len(data), len(data)
+            self._lines.query("REPLACE INTO line VALUES (?, ?, TRUE, ?, ?)", *row)
 
     def finish(self) -> int:
         """Put the manifest into place, with all lines, and delete the partial file. Returns the number of lines. Raises
@@ -173,11 +173,11 @@ class OutputManifest:
         count = 0
         with self._lock, output_errors(self._path):
             self._check_unchanged()
-            places = self._lines.iterate("SELECT is_partial, offset, size FROM line ORDER BY number, rowid")
+            locations = self._lines.iterate("SELECT is_partial, offset, size FROM line ORDER BY number, rowid")
             try:
                 with replacing(self._path, replaces=self._replaces_manifest) as file:
-                    for place in places:
-                        file.write(self._read_line(*place).rstrip(b"\n") + b"\n")
+                    for location in locations:
+                        file.write(self._read_line(*location).rstrip(b"\n") + b"\n")
                         count += 1
             except FileExistsError as error:
                 hint = "rename it, and run the command again with --resume: what is done is not sent again"
@@ -193,8 +193,8 @@ class OutputManifest:
         offset = 0
         for line in file:
             if (document := _parse(line)) is not None:
-                place = _identity(document), is_partial, offset, len(line)
-                self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?, ?)", *place)
+                row = _identity(document), is_partial, offset, len(line)
+                self._lines.query("REPLACE INTO line VALUES (?, NULL, ?, ?, ?)", *row)
             elif line.strip() and not (is_partial and _is_torn(line)):
                 raise UsageError(f"{path} has lines that are not results, and must not be overwritten", hint=hint)
             offset += len(line)

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESS_BYTES, WORKER_BYTES = 350_000_000, 150_000_000
-"""Memory of a process with Whisper tiny.en, and what each of its workers takes besides, with some reserve: 500 MB were
-measured with one worker, 600 MB with two (benchmarks/local_jobs.py), and 28 MB more for the aligner of each.
+PROCESS_BYTES = 350_000_000
+"""Memory of a process with Whisper tiny.en, without its workers."""
+
+WORKER_BYTES = 150_000_000
+"""Memory of each of its workers, with some reserve: 500 MB were measured with one worker, 600 MB with two
+(benchmarks/local_jobs.py), and 28 MB more for the aligner of each.
 """
 
 TINY_MODEL_BYTES = 75_500_000

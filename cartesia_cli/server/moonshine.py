@@ -34,8 +34,11 @@ PADDING = np.zeros(RATE // 2, np.float32)
 MAX_TOKENS_PER_SECOND, EXTRA_TOKENS = 12, 8
 """Fast speech has some 7 tokens a second, "no, no, no" has 10. More come from a decoder that finds no end."""
 
-LOOP_TOKENS, LOOP_REPEATS = 24, 4
-"""Minimum length of a loop in tokens, and how often they are repeated in it at least."""
+LOOP_TOKENS = 24
+"""Minimum length of a loop, all repetitions together."""
+
+LOOP_REPEATS = 4
+"""Minimum number of repetitions in a loop."""
 
 NOISE_TEXT = "You"
 """The model's text for silence and noise. A spoken "You." has its full stop."""

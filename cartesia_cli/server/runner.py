@@ -83,8 +83,8 @@ def serve(app: Starlette, listeners: Sequence[socket.socket]) -> None:
 
 
 def close_engines(app: Starlette) -> bool:
-    """Have the engines of a server start no more work. Returns whether they are idle: otherwise, the interpreter would
-    wait for them.
+    """Stop the engines of a server from starting more work. Returns whether they are idle: otherwise, the interpreter
+    would wait for them.
     """
     return all(executor.close() for executor in getattr(app.state, "executors", ()))
 

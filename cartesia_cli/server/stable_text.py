@@ -22,12 +22,17 @@ from ..audio.pcm import RATE
 FINAL_PUNCTUATION = ".,;:!?…"
 """Punctuation at the end of a hypothesis: a guess, until the utterance is known to have ended."""
 
-AGREEMENT_SAMPLES, WITHHELD_WORDS, SURE_PROBABILITY = int(1.2 * RATE), 2, 0.85
-"""How much audio must have followed the first of the hypotheses that agree on a word, how many last words are always
-withheld, and the probability from which a word needs no agreement. With a hypothesis every 0.4 s, 1.2 s are four of
-them. Without the probability and with 0.8 s, the first text came half a second later, and a twelfth more words were
-wrong; with 0.4 s it came as soon, and a third more were wrong.
+AGREEMENT_SAMPLES = int(1.2 * RATE)
+"""How much audio must have followed the first of the hypotheses that agree on a word. With a hypothesis every 0.4 s,
+1.2 s are four of them. Without SURE_PROBABILITY and with 0.8 s, the first text came half a second later, and a twelfth
+more words were wrong; with 0.4 s it came as soon, and a third more were wrong.
 """
+
+SURE_PROBABILITY = 0.85
+"""Probability from which a word needs no agreement."""
+
+WITHHELD_WORDS = 2
+"""How many last words are always withheld."""
 
 
 @dataclass(frozen=True, slots=True)

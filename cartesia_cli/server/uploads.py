@@ -33,8 +33,14 @@ BODY_GRACE_SECONDS, MIN_BYTES_PER_SECOND = 20.0, 1024
 MAX_FIELDS, MAX_FIELD_BYTES = 32, 4096
 """Form fields besides the file. Each granularity is one; a field is a model, a language or a word."""
 
-DRAIN_BYTES, DRAIN_SECONDS, MAX_DRAINS = 8 << 20, 2.0, 32
-"""How much of a refused body is still received, for how long, and for how many requests at once."""
+DRAIN_BYTES = 8 << 20
+"""How much of a refused body is still received."""
+
+DRAIN_SECONDS = 2.0
+"""For how long it is received."""
+
+MAX_DRAINS = 32
+"""For how many requests at once."""
 
 
 class Uploads:

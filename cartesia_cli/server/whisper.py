@@ -30,10 +30,12 @@ from .whisper_decoding import SHORT_WINDOW_FRAMES, WINDOW_FRAMES, detect_languag
 
 TOKENIZER = "tokenizer.json"
 
-MAX_THREADS, MAX_PACKAGED_THREADS = 8, 4
-"""Most threads for one call, of any model and of the packaged ones. A transcript must not depend on how many workers
-share the cores: with up to four threads, a packaged model's results are the same to the last bit, with eight they
-aren't.
+MAX_THREADS = 8
+"""Most threads for one call of a model."""
+
+MAX_PACKAGED_THREADS = 4
+"""The same for packaged models. A transcript must not depend on how many workers share the cores: with up to four
+threads, their results are the same to the last bit, with eight they aren't.
 """
 
 MAX_QUICK_BYTES = 100_000_000

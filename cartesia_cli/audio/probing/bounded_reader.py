@@ -19,8 +19,14 @@ from ...errors import InputError
 MAX_READS = 2000
 """Most reads of one file. A real recording needs ten."""
 
-SIGNATURE_BYTES, WINDOW_BYTES, MAX_SEARCH_BYTES = 4 << 10, 64 << 10, 1 << 20
-"""Bytes read to recognize a format; to find frames or the last Ogg page (65,307 at most); in one read, at most."""
+SIGNATURE_BYTES = 4 << 10
+"""Bytes read to recognize a format."""
+
+WINDOW_BYTES = 64 << 10
+"""Bytes read to find frames, or the last Ogg page, which has at most 65,307."""
+
+MAX_SEARCH_BYTES = 1 << 20
+"""Most bytes in one read."""
 
 
 class Undetermined(Exception):
