@@ -72,7 +72,7 @@ class _Follower:
     def __init__(self, path: Path, endpoint: Endpoint, controls: Controls, warn: Callable[[str], None]) -> None:
         self._path, self._endpoint, self._controls, self._warn = path, endpoint, controls, warn
         self._file: int | None = _open(path)
-        self._held = b""
+        self._incomplete = b""
         self._is_too_long = False  # the line so far, of which the beginning was dropped
         self._number = 1  # of the line that is being read
 
@@ -98,27 +98,27 @@ class _Follower:
             self._file = None
 
     def _add(self, data: bytes) -> None:
-        *lines, self._held = (self._held + data).split(b"\n")
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
         for line in lines:
-            self._line(line)
+            self._carry_out(line)
             self._number += 1
-        if len(self._held) > MAX_COMMAND_CHARS:
-            self._held, self._is_too_long = b"", True
+        if len(self._incomplete) > MAX_COMMAND_CHARS:
+            self._incomplete, self._is_too_long = b"", True
 
     def _finish_line(self) -> None:
-        """Nothing more is there now: a last line without its line break counts, if it is complete."""
-        if self._held.rstrip().endswith(b"}") and _parse(self._held) is not None:
-            self._line(self._held)
-            self._held = b""
+        """Carry out a last line without a line break, if it is a whole object: nothing more is there now."""
+        if self._incomplete.rstrip().endswith(b"}") and _parse(self._incomplete) is not None:
+            self._carry_out(self._incomplete)
+            self._incomplete = b""
 
-    def _line(self, line: bytes) -> None:
+    def _carry_out(self, line: bytes) -> None:
         was_too_long, self._is_too_long = self._is_too_long, False
         if not was_too_long and not line.strip():
             return
         try:
             if was_too_long:
                 raise UsageError(f"longer than {MAX_COMMAND_CHARS} bytes")
-            command = self._command(_parse(line))
+            command = self._to_command(_parse(line))
         except CliError as error:
             self._report(error.message)
             return
@@ -127,8 +127,8 @@ class _Follower:
         elif not self._controls.send_command(command):
             self._report("the session is ending: not sent")
 
-    def _command(self, members: dict[str, Any] | None) -> Command:
-        """Raises CliError if it isn't a command of this endpoint."""
+    def _to_command(self, members: dict[str, Any] | None) -> Command:
+        """The command that a JSON object stands for. Raises CliError if it isn't one of this endpoint."""
         if members is None:
             raise UsageError("not a JSON object")
         match members.get("type"):

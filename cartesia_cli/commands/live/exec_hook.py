@@ -31,7 +31,9 @@ EXIT_SECONDS = 15.0
 """Seconds the remaining segments may take after the session."""
 
 MAX_LINES = 100
-"""Lines of a command's output that are shown for one segment: endless output fills neither memory nor the screen."""
+"""Lines that are shown of a command's output for one segment, so that endless output fills neither memory nor the
+screen. The last of them then says that there are more.
+"""
 
 SEGMENT_MARK = b"\0\n"
 """The line between the output of one command and that of the next, in the pipe that they share."""
@@ -114,15 +116,15 @@ class ExecHook:
 
     def _read_output(self) -> None:
         """Show the output of commands, MAX_LINES of each."""
-        left = 0
+        remaining = 0
         with open(self._source, "rb") as lines:
             while line := lines.readline(MAX_LINE_BYTES):
                 if line == SEGMENT_MARK:
-                    left = MAX_LINES
+                    remaining = MAX_LINES
                 elif text := line.decode("utf-8", "replace").rstrip():
-                    left -= 1
-                    if left >= 0:
-                        self._say(text if left else "--exec: the rest of its output is not shown")
+                    remaining -= 1
+                    if remaining >= 0:
+                        self._say(text if remaining else "--exec: the rest of its output is not shown")
 
     def _run_command(self, segment: Segment) -> None:
         from ...output.text_json import to_json  # escapes lone surrogates, which an environment can't hold

@@ -136,7 +136,7 @@ class _Prompt:
         return Config(keyterms=values) if self.setting == "keyterms" else Config(language_hints=values)
 
     def press(self, key: str) -> None:
-        """A character, or a key that deletes: Backspace the last character, Ctrl-U all of them."""
+        """Add a character, or delete: Backspace the last one, Ctrl-U all of them."""
         if key in ("\x7f", "\b"):
             self.text = self.text[:-1]
         elif key == "\x15":
@@ -237,7 +237,7 @@ class KeyActions:
         elif not self.on_air:
             self._toggle_pause()
         else:
-            # A second tap or a repeat of the held key: the last repeat counts as the release.
+            # A second tap or a repeat of the held key: it is released when no more repeats follow.
             if self._release is not None:
                 self._release.cancel()
             loop = asyncio.get_running_loop()

@@ -114,22 +114,22 @@ class KeyDecoder:
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
-        self._held = ""
-        self._at = 0.0
+        self._incomplete = ""
+        self._last_read = 0.0
 
     def decode(self, data: bytes, now: float) -> list[str]:
         """The keys completed by `data`, which was read at `now` (seconds)."""
-        if now - self._at > ESCAPE_SECONDS:
-            self._held = ""
+        if now - self._last_read > ESCAPE_SECONDS:
+            self._incomplete = ""
             self._decoder.reset()
-        self._at = now
-        text = self._held + self._decoder.decode(data)
-        keys, at = [], 0
-        while found := self._KEY.match(text, at):
-            at = found.end()
-            if not found[0].startswith("\x1b"):
-                keys.append({"\r": "enter", "\n": "enter", " ": "space"}.get(found[0], found[0]))
-        self._held = text[at:]
+        self._last_read = now
+        text = self._incomplete + self._decoder.decode(data)
+        keys, end = [], 0
+        while match := self._KEY.match(text, end):
+            end = match.end()
+            if not match[0].startswith("\x1b"):
+                keys.append({"\r": "enter", "\n": "enter", " ": "space"}.get(match[0], match[0]))
+        self._incomplete = text[end:]
         return keys
 
 

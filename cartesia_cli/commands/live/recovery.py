@@ -34,10 +34,10 @@ from .options import LiveOptions
 
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     """Recordings of failed sessions, oldest first, or only `recording`. Raises InputError if it isn't one of them."""
-    everything = find_orphans(state_dir())
+    orphans = find_orphans(state_dir())
     if recording is None:
-        return everything
-    chosen = [one for one in everything if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
+        return orphans
+    chosen = [one for one in orphans if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
     if not chosen:
         raise InputError(
             f"{recording} is not a recording of a failed session", hint="cartesia-cli listen --recover --list"
@@ -48,12 +48,12 @@ def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
 def report_orphans(reporter: Reporter) -> None:
     """Report recordings of failed sessions, if there are any."""
     try:
-        waiting = find_orphans(state_dir())
+        orphans = find_orphans(state_dir())
     except InputError:
         return
-    if waiting:
-        what = f"{len(waiting)} recordings were" if len(waiting) > 1 else "a recording was"
-        seconds = sum(one.seconds for one in waiting)
+    if orphans:
+        what = f"{len(orphans)} recordings were" if len(orphans) > 1 else "a recording was"
+        seconds = sum(one.seconds for one in orphans)
         reporter.info(
             f"{what} left by failed sessions ({seconds:.0f} s): "
             "listen --recover transcribes, listen --recover --discard removes"
