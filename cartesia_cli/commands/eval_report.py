@@ -36,12 +36,12 @@ def build_report(
     first = results[0]
     rows: list[Report] = []
     for number, recording in enumerate(recordings):
-        standard = first.outcomes.get(number)
-        reference = recording.reference if has_references else standard.text if standard else None
+        of_first = first.outcomes.get(number)
+        reference = recording.reference if has_references else of_first.text if of_first else None
         for one in results:
             if (outcome := one.outcomes.get(number)) is not None:
-                is_standard = not has_references and one is first
-                rows.append(_row(recording, one, outcome, None if is_standard else reference, normalizer))
+                is_reference = not has_references and one is first
+                rows.append(_row(recording, one, outcome, None if is_reference else reference, normalizer))
     systems = [_system_report(one, rows, config) for one in results]
     scored = next((system for system in systems if "words" in system), {})
     named = ("wer", "wer_interval", "cer", "cer_interval", *ErrorCounts._fields)
@@ -98,7 +98,7 @@ def _system_report(results: SystemResults, rows: Sequence[Report], config: EvalC
                 [one.character_errors for one in counts], [one.characters for one in counts]
             ),
         }
-        report |= {name: [round(rate, 6) for rate in found] for name, found in intervals.items() if found is not None}
+        report |= {name: [round(rate, 6) for rate in interval] for name, interval in intervals.items() if interval}
     outcomes = list(results.outcomes.values())
     report |= {
         "recordings": sum("hypothesis" in row for row in own),
