@@ -87,7 +87,7 @@ class Day:
         self.dispatcher.marker_reached(marker)
 
     def rewind(self, position: float) -> None:
-        self.buffer.rewind(self.buffer.position(position))
+        self.buffer.rewind(self.buffer.offset(position))
         self.tracker.rewind(position)
         self.timeline.rewind(position)
         self.recorder.rewound(position)

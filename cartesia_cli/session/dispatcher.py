@@ -54,7 +54,7 @@ class EventDispatcher:
     @property
     def resume_offset(self) -> int:
         """Where a new connection has to start, bytes. The tracker doesn't know of audio that the buffer has dropped."""
-        return max(self._buffer.position(self._tracker.resume_position), self._buffer.acknowledged)
+        return max(self._buffer.offset(self._tracker.resume_position), self._buffer.acknowledged)
 
     @property
     def unanswered_seconds(self) -> float:
@@ -144,9 +144,9 @@ class EventDispatcher:
         for fact in facts:
             match fact:
                 case Acknowledged(position=position):
-                    self._buffer.acknowledge(self._buffer.position(position))
+                    self._buffer.acknowledge(self._buffer.offset(position))
                 case FinalizeAnswered():
-                    self._buffer.acknowledge_first(lambda marker: isinstance(marker, Finalize))
+                    self._buffer.acknowledge_marker(lambda marker: isinstance(marker, Finalize))
                 case StartOver():
                     self.needs_new_connection = True
                 case UtteranceTimes():

@@ -1,11 +1,12 @@
 """What a session has to send, in order: audio and the markers between it, kept until it is acknowledged.
 
 A writer appends, a sender takes the next item, and acknowledged audio is forgotten. For a new connection the sender
-goes back to where the session resumes, never to before what is acknowledged. Positions are bytes of audio from the
+goes back to where the session resumes, never to before what is acknowledged. Offsets are bytes of audio from the
 start of the session, the only measure of time here, and always even: they lie between samples.
 
 Never waits for anything but the disk, and doesn't know why something counts as acknowledged. Must never end a session:
-if the disk is full, the oldest audio is dropped, which is reported the first time.
+the oldest audio is dropped if the disk is full, if there is more than MAX_HELD_BYTES, or if it can't be read back. The
+first time, that is reported.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ MarkerT = TypeVar("MarkerT")
 
 
 class SendBuffer(Generic[MarkerT]):
-    """Audio, and markers at positions in it.
+    """Audio, and markers at offsets in it.
 
     rate           samples per second
     frame_bytes    of audio in an item; fewer only before a marker that cuts
     on_warning     called with a message, once, when audio was dropped that was not acknowledged
     is_kept        whether a marker that was not taken stays when the audio before it is dropped
     written        end of all audio so far
-    sent           position of the sender
-    acknowledged   position before which nothing is kept: it is acknowledged, or was dropped without that
+    sent           offset of the sender
+    acknowledged   offset before which nothing is kept: it is acknowledged, or was dropped without that
     dropped        bytes that were dropped without being acknowledged, since the last acknowledgement or rewind
     changed        set when something was appended, or is to be sent again
     """
@@ -64,7 +65,7 @@ class SendBuffer(Generic[MarkerT]):
         self._is_kept, self._has_reported = is_kept, False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
-        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # position, marker, whether it cuts frames
+        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # offset, marker, whether it cuts frames
         self._next = 0  # index of the first marker that has not been taken
         self._audio = _HeldAudio(memory)
 
@@ -72,8 +73,8 @@ class SendBuffer(Generic[MarkerT]):
         """The length of `size` bytes of audio."""
         return size / self._bytes_per_second
 
-    def position(self, seconds: float) -> int:
-        """The position of the sample at a time."""
+    def offset(self, seconds: float) -> int:
+        """The offset of the sample at a time."""
         return 2 * round(seconds * self._bytes_per_second / 2)
 
     def write(self, block: AudioBlock) -> None:
@@ -92,7 +93,7 @@ class SendBuffer(Generic[MarkerT]):
         """Append a marker after all audio so far.
 
         cuts   whether the frame before it is cut short, so that it follows exactly that audio; otherwise it is taken
-               up to a frame earlier: before the frame in which its position lies
+               up to a frame earlier: before the frame in which its offset lies
         """
         self._markers.append((self.written, marker, cuts))
         self.changed.set()
@@ -106,11 +107,11 @@ class SendBuffer(Generic[MarkerT]):
         """Take the next frame or marker. None: there is none yet; wait for `changed`."""
         size = self._frame_bytes
         if self._next < len(self._markers):
-            position, marker, cuts = self._markers[self._next]
-            if position - self.sent < (1 if cuts else self._frame_bytes):
+            offset, marker, cuts = self._markers[self._next]
+            if offset - self.sent < (1 if cuts else self._frame_bytes):
                 self._next += 1
                 return marker
-            size = min(size, position - self.sent)
+            size = min(size, offset - self.sent)
         if size > self.written - self.sent:
             self.changed.clear()
             return None
@@ -122,33 +123,33 @@ class SendBuffer(Generic[MarkerT]):
         self.sent += size
         return frame
 
-    def rewind(self, position: int = 0) -> None:
-        """Send again from `position` on, or from what is not acknowledged, if that is later."""
-        self.sent, self.dropped = max(position, self.acknowledged), 0
+    def rewind(self, offset: int = 0) -> None:
+        """Send again from `offset` on, or from what is not acknowledged, if that is later."""
+        self.sent, self.dropped = max(offset, self.acknowledged), 0
         self._next = sum(at < self.sent for at, _, _ in self._markers)
         self.changed.set()
 
-    def acknowledge(self, position: int) -> None:
-        """Drop what was sent before `position`, with the markers before it: it is not needed any more."""
-        if (position := min(position, self.sent)) > self.acknowledged:
-            self.acknowledged, self.dropped = position, 0
+    def acknowledge(self, offset: int) -> None:
+        """Drop what was sent before `offset`, with the markers before it: it is not needed any more."""
+        if (offset := min(offset, self.sent)) > self.acknowledged:
+            self.acknowledged, self.dropped = offset, 0
         self._drop_acknowledged()
 
-    def acknowledge_first(self, is_wanted: Callable[[MarkerT], bool]) -> None:
-        """Acknowledge the first such marker that was taken, with everything before it."""
+    def acknowledge_marker(self, matches: Callable[[MarkerT], bool]) -> None:
+        """Acknowledge the first taken marker that matches, and everything before it."""
         for index in range(self._next):
-            position, marker, _ = self._markers[index]
-            if is_wanted(marker):
+            offset, marker, _ = self._markers[index]
+            if matches(marker):
                 for _ in range(index + 1):
                     self._drop_marker()
-                self.acknowledge(position)
+                self.acknowledge(offset)
                 return
 
-    def unacknowledged(self, position: int = 0) -> Iterator[bytes]:
-        """All audio from `position` on, or from what is not acknowledged on, if that is later. Raises OSError if it
+    def unacknowledged(self, offset: int = 0) -> Iterator[bytes]:
+        """All audio from `offset` on, or from what is not acknowledged on, if that is later. Raises OSError if it
         can't be read. Nothing may be written meanwhile: that could drop what is still to be read.
         """
-        for at in range(max(position, self.acknowledged), self.written, READ_BYTES):
+        for at in range(max(offset, self.acknowledged), self.written, READ_BYTES):
             yield self._audio.read(at, min(READ_BYTES, self.written - at))
 
     def close(self) -> None:
@@ -172,7 +173,7 @@ class SendBuffer(Generic[MarkerT]):
             self._drop_oldest(excess + limit // 8, reason)
 
     def _drop_oldest(self, size: int, reason: str) -> None:
-        """Drop the oldest `size` bytes, sent or not, rounded up to whole samples, and the markers between them."""
+        """Drop the oldest `size` bytes, sent or not, rounded up to whole samples, and the markers among them."""
         size = min(size + size % 2, self.written - self.acknowledged)
         self.dropped += size
         self.acknowledged += size
@@ -189,23 +190,23 @@ class SendBuffer(Generic[MarkerT]):
 class _StoredRun(NamedTuple):
     """Audio that is contiguous in a store, in the same order as in the session.
 
-    start    position of its first byte in the session; it ends where the next run starts
-    store    where it can be read again; None: only in this buffer, in memory or a temporary file
-    offset   what to add to a position in the session to get the one in the store
+    start   offset of its first byte in the session; it ends where the next run starts
+    store   where it can be read again; None: only in this buffer, in memory or a temporary file
+    shift   what to add to an offset in the session to get the one in the store
     """
 
     start: int
     store: AudioStore | None
-    offset: int
+    shift: int
 
 
 class _HeldAudio:
-    """Audio by its position in the session. The oldest may be dropped; only the newest `memory` bytes are in memory.
+    """Audio by its offset in the session. The oldest may be dropped; only the newest `memory` bytes are in memory.
 
     Older audio is read from the store that has it already, the recording of the session. Audio that no store has is
     moved to temporary files.
 
-    memory_start   position from which all audio is in memory
+    memory_start   offset from which all audio is in memory
     """
 
     def __init__(self, memory: int) -> None:
@@ -220,39 +221,39 @@ class _HeldAudio:
         if len(self._memory) + len(block.pcm) > self._limit:
             self._move_to_disk(len(self._memory) - self._limit // 2)
         run = _StoredRun(self._end, block.store, block.position - self._end if block.store else 0)
-        if (run.store, run.offset) != (self._runs[-1].store, self._runs[-1].offset):
+        if (run.store, run.shift) != (self._runs[-1].store, self._runs[-1].shift):
             if self._runs[-1].start == self._end:  # it is empty
                 self._runs.pop()
             self._runs.append(run)
         self._memory += block.pcm
         self._end += len(block.pcm)
 
-    def read(self, position: int, size: int) -> bytes:
+    def read(self, offset: int, size: int) -> bytes:
         """Raises OSError if a store or a file can't be read, or has less than `size` bytes."""
         parts = []
-        for start, end, run in self._pieces(position, min(position + size, self.memory_start)):
+        for start, end, run in self._pieces(offset, min(offset + size, self.memory_start)):
             if run.store is not None:
-                parts.append(run.store.read(start + run.offset, end - start))
+                parts.append(run.store.read(start + run.shift, end - start))
             else:
                 file = self._files[start // FILE_BYTES]
                 file.seek(start % FILE_BYTES)
                 parts.append(file.read(end - start))
-        start = max(position, self.memory_start) - self.memory_start
-        parts.append(bytes(self._memory[start : max(start, position + size - self.memory_start)]))
+        start = max(offset, self.memory_start) - self.memory_start
+        parts.append(bytes(self._memory[start : max(start, offset + size - self.memory_start)]))
         if len(data := b"".join(parts)) < size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return data
 
-    def drop(self, position: int) -> None:
-        """Forget what is before `position`."""
-        if position > self.memory_start:
-            del self._memory[: position - self.memory_start]
-            self.memory_start = position
-        while len(self._runs) > 1 and self._runs[1].start <= position:
+    def drop(self, offset: int) -> None:
+        """Forget what is before `offset`."""
+        if offset > self.memory_start:
+            del self._memory[: offset - self.memory_start]
+            self.memory_start = offset
+        while len(self._runs) > 1 and self._runs[1].start <= offset:
             del self._runs[0]
-        for number in [number for number in self._files if (number + 1) * FILE_BYTES <= position]:
+        for number in [number for number in self._files if (number + 1) * FILE_BYTES <= offset]:
             self._files.pop(number).close()
-        if position >= self.memory_start:
+        if offset >= self.memory_start:
             self.close()  # nothing is left in the files
 
     def close(self) -> None:
@@ -290,7 +291,7 @@ class _HeldAudio:
 
 
 def _temporary_file() -> IO[bytes]:
-    """A file without a buffer, which would report a full disk too late."""
+    """An unbuffered file: a buffer would report a full disk too late."""
     return TemporaryFile(buffering=0)
 
 
