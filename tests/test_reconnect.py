@@ -26,7 +26,7 @@ from cartesia_cli.protocol.events import Connected, Delta, Done, Event, FlushDon
 from cartesia_cli.protocol.json_fields import Word
 from cartesia_cli.protocol.realtime import Close, Command, Config, Finalize, TurnConfig
 from cartesia_cli.session import Session
-from cartesia_cli.session.interfaces import CatchUp, Skipped, Source, StopSignal
+from cartesia_cli.session.interfaces import Skipped, Source, StopSignal, TranscribeRest
 from cartesia_cli.session.reconnect import ReconnectPolicy
 from cartesia_cli.session.send_buffer import MAX_MEMORY_BYTES
 from cartesia_cli.tracker import MAX_RESPONSE_SECONDS, ManualTracker, SpeechTimeline, TurnTracker
@@ -123,8 +123,8 @@ class Case:
     def __init__(
         self, numbers: list[int], lives: list[int], *, manual: bool, rest: float = 0.9, finalize: bool = True,
         error: CliError | None = None, tries: int = 50, last: int | None = None, config: Config | None = None,
-        noise: float = 0.0005, catch_up: CatchUp | None = None, outage: float = 0.0, source: Source | None = None,
-        config_at: float = 0.0,
+        noise: float = 0.0005, catch_up: TranscribeRest | None = None, outage: float = 0.0,
+        source: Source | None = None, config_at: float = 0.0,
     ) -> None:  # fmt: skip
         self.connections: list[SimulatedConnection] = []
         self.updates: list[Update] = []
@@ -146,7 +146,7 @@ class Case:
             session = Session(
                 connect, source, reducer, Endpointer(VadSettings(silence_ms=400)),
                 sends_finalize=finalize and manual, has_finalize=manual, frame_bytes=CHUNK, write=self.updates.append,
-                reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), catch_up=catch_up,
+                reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), transcribe_rest=catch_up,
             )  # fmt: skip
             if config is not None:
                 asyncio.get_running_loop().call_later(config_at, session.send_command, config)

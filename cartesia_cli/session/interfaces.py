@@ -48,7 +48,7 @@ class Connection(Protocol):
 Connect = Callable[[bool], AbstractAsyncContextManager[Connection]]
 """Opens a connection. Its argument: whether an earlier one was lost."""
 
-CatchUp = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
+TranscribeRest = Callable[[Iterable[bytes], float], Awaitable[list[Segment]]]
 """Transcribes the rest of a session's audio in one request, given as PCM and the position in seconds where it starts.
 Segments and their words are timed from the start of the session. Raises CliError if that fails."""
 

@@ -8,6 +8,7 @@ concurrent tasks; no other module of `session` starts one. What a lost connectio
 send buffer, and is sent again over the next one. How a session ends:
 
     audio ends         `finalize` (manual mode), `close`, and everything that the server still has to say
+    ends while paused  nothing more, if everything is answered and the idle connection was lost meanwhile
     stop requested     the same, without the audio that was still to come
     source fails       the same, and then the source's error
     server fails       its error, after everything that came before it
@@ -19,7 +20,7 @@ send buffer, and is sent again over the next one. How a session ends:
                        length of the audio that had no answer then
     settings refused   a notice; the session continues with its previous settings
     no speech          a notice
-    second signal      Interrupted at once; the first one does the same if nothing has been read yet
+    second signal      Interrupted at once; the first one does the same if no connection has been opened yet
 
 Knows nothing about transport, audio devices or display.
 """
@@ -41,7 +42,7 @@ from ..protocol.realtime import Close, Command, Config, Finalize
 from ..tracker import Tracker
 from ..transcript import Update
 from .dispatcher import EventDispatcher, Marker
-from .interfaces import CatchUp, Connect, Connection, SessionObserver, Skipped, Source, StopSignal
+from .interfaces import Connect, Connection, SessionObserver, Skipped, Source, StopSignal, TranscribeRest
 from .reconnect import BURST_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
 from .sent_configs import SentConfigs
@@ -57,8 +58,8 @@ UNSETTLED_SECONDS = 300.0
 SLOWEST_SERVER_FACTOR = 10.0
 """Seconds of processing per second of audio, of the slowest server that is tolerated."""
 
-CATCH_UP_SECONDS = 30.0
-"""If sending the remaining audio at the end would take longer than this, it is transcribed by `catch_up` instead."""
+MAX_REST_SECONDS = 30.0
+"""If sending the rest of the audio at the end would take longer, `transcribe_rest` gets it instead."""
 
 GRACE_SECONDS = 5.0
 """How long to keep trying to reconnect after a stop was requested."""
@@ -73,7 +74,7 @@ class Phase(Enum):
     STREAMING = "the source gives audio"
     SOURCE_ENDED = "no more audio will come"
     CLOSING = "`close` was sent on this connection"
-    CATCHING_UP = "the rest of the audio is transcribed by `catch_up`"
+    TRANSCRIBING_REST = "the rest of the audio is transcribed by `transcribe_rest`"
 
 
 class Session:
@@ -89,7 +90,7 @@ class Session:
     rate               samples per second, from the source and to the connection
     write              receives every update
     observer           learns what happens
-    catch_up           transcribes what is left at the end, if sending it takes longer than CATCH_UP_SECONDS; or None
+    transcribe_rest    transcribes what is left at the end, if sending it takes longer than MAX_REST_SECONDS; or None
     reconnect_policy   which lost connections are replaced
     pace               speed of the source, as a multiple of real time
     quiet_seconds      how long the server may say nothing after `close`
@@ -110,7 +111,7 @@ class Session:
         write: Callable[[Update], None],
         observer: SessionObserver | None = None,
         reconnect_policy: ReconnectPolicy | None = None,
-        catch_up: CatchUp | None = None,
+        transcribe_rest: TranscribeRest | None = None,
         pace: float = 1.0,
         quiet_seconds: float = QUIET_SECONDS,
         rate: int = RATE,
@@ -119,7 +120,7 @@ class Session:
         self._connect, self._source, self._endpointer = connect, source, endpointer
         self._sends_finalize, self._has_finalize = sends_finalize, has_finalize
         self._reconnect_policy = reconnect_policy or ReconnectPolicy()
-        self._limiter, self._catch_up = RateLimiter(pace), catch_up
+        self._limiter, self._transcribe_rest = RateLimiter(pace), transcribe_rest
         self._observer = observer or SessionObserver()
         self._buffer: SendBuffer[Marker] = SendBuffer(
             frame_bytes,
@@ -133,6 +134,7 @@ class Session:
         self._configs = SentConfigs()
         self._reading: asyncio.Task[None] | None = None  # of the source
         self._stopping = asyncio.Event()  # a stop was requested: cut waits short
+        self._opened_at = 0.0  # when this connection was opened
         self._connect_timeout: asyncio.Timeout | None = None
         self._close_timeout: asyncio.Timeout
         self._closed_at = 0.0
@@ -140,7 +142,7 @@ class Session:
 
     @property
     def unsent_seconds(self) -> float:
-        """Seconds of audio received from the source but not sent yet."""
+        """Seconds of audio received from the source and still to be sent over the current connection."""
         return self._buffer.seconds(self._buffer.written - self._buffer.sent)
 
     @property
@@ -235,46 +237,63 @@ class Session:
     async def _run(self) -> None:
         """Open connections until everything is sent and answered."""
         lost: NetworkError | None = None
-        opened, was_idle = 0.0, False
+        was_idle = False
         while True:
-            is_open = False
-            try:
-                async with AsyncExitStack() as stack:
-                    connection = await self._connect_once(stack, lost is not None)
-                    is_open, opened = True, self._now()
-                    if self._reading is None and self.phase is Phase.STREAMING:
-                        self._reading = asyncio.create_task(self._read_source())
-                    if lost is not None:
-                        self._limiter.restart(opened)
-                        self._dispatcher.rewind(was_idle=was_idle)
-                        self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
-                    lost = await self._run_connection(connection)
-            except CliError as error:
-                raise error if lost is None or is_open else reconnect_failed(lost, error) from None
+            lost = await self._open_and_run(lost, was_idle=was_idle)
             was_idle = lost is not None and self.is_idle
-            if self.phase is Phase.CATCHING_UP and self._catch_up is not None:
-                if (lost := await self._run_catch_up(self._catch_up)) is None:
-                    return
-            elif was_idle:
-                await self._wait_for_audio()
-                if self.phase is Phase.SOURCE_ENDED and self._dispatcher.may_be_idle:
-                    return
-            elif lost is None and self._dispatcher.confirm_end():
+            if (lost := await self._reason_to_reconnect(lost, was_idle=was_idle)) is None:
                 return
-            elif lost is None or self._dispatcher.needs_new_connection:
-                lost = lost or NetworkError("the server didn't answer all of the resent audio")
-            else:
-                await self._wait_to_reconnect(lost, self._now() - opened)
 
-    async def _run_catch_up(self, catch_up: CatchUp) -> NetworkError | None:
-        """Have `catch_up` transcribe the rest. If it fails, the session continues: slower, but complete. Returns its
-        error then.
+    async def _open_and_run(self, lost: NetworkError | None, *, was_idle: bool) -> NetworkError | None:
+        """Open a connection and run it to its end (see `_run_connection`).
+
+        lost       why it is needed; None for the first one
+        was_idle   whether the session was idle when the last one was lost
         """
-        position = self._dispatcher.resume_offset
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await self._connect_once(stack, lost is not None)
+            except CliError as error:
+                if lost is None:
+                    raise
+                raise reconnect_failed(lost, error) from None
+            self._opened_at = self._now()
+            if self._reading is None and self.phase is Phase.STREAMING:
+                self._reading = asyncio.create_task(self._read_source())
+            if lost is not None:
+                self._limiter.restart(self._opened_at)
+                self._dispatcher.rewind(was_idle=was_idle)
+                self.phase = Phase.SOURCE_ENDED if self.phase is Phase.CLOSING else self.phase
+            return await self._run_connection(connection)
+
+    async def _reason_to_reconnect(self, lost: NetworkError | None, *, was_idle: bool) -> NetworkError | None:
+        """Wait until another connection is due after one has ended. Returns why it is needed; None if the session is
+        over. Raises `lost` if it is not to be replaced.
+
+        lost   why it was lost; None if it ended as it should
+        """
+        if self.phase is Phase.TRANSCRIBING_REST and self._transcribe_rest is not None:
+            return await self._run_transcribe_rest(self._transcribe_rest)
+        if lost is None:
+            is_over = self._dispatcher.confirm_end()
+            return None if is_over else NetworkError("the server didn't answer all of the resent audio")
+        if was_idle:
+            await self._wait_for_audio()
+            is_over = self.phase is Phase.SOURCE_ENDED and self._dispatcher.may_be_idle
+            return None if is_over else lost
+        if not self._dispatcher.needs_new_connection:  # otherwise it was given up here, and may be replaced at once
+            await self._wait_to_reconnect(lost)
+        return lost
+
+    async def _run_transcribe_rest(self, transcribe_rest: TranscribeRest) -> NetworkError | None:
+        """Have `transcribe_rest` transcribe the rest. If it fails, the session continues: slower, but complete. Returns
+        its error then.
+        """
+        offset = self._dispatcher.resume_offset
         try:
-            rest = await catch_up(self._buffer.unacknowledged(position), self._buffer.seconds(position))
+            rest = await transcribe_rest(self._buffer.unacknowledged(offset), self._buffer.seconds(offset))
         except CliError as error:
-            self._catch_up, self.phase = None, Phase.SOURCE_ENDED
+            self._transcribe_rest, self.phase = None, Phase.SOURCE_ENDED
             self._dispatcher.notify("catch_up_failed", f"{error.message}: continuing in real time")
             return NetworkError(error.message, hint=error.hint)
         self._dispatcher.replace_rest(rest)
@@ -286,18 +305,15 @@ class Session:
             self._buffer.changed.clear()
             await self._buffer.changed.wait()
 
-    async def _wait_to_reconnect(self, lost: NetworkError, seconds_open: float) -> None:
-        """Wait as long as the policy says after a connection was lost. Raises its error if no other one is to follow.
-
-        seconds_open   how long the connection was open
-        """
-        progress = self._dispatcher.resume_offset + self._buffer.sent
-        worked = self._dispatcher.has_received_event or seconds_open >= WORKING_SECONDS
+    async def _wait_to_reconnect(self, lost: NetworkError) -> None:
+        """Wait as long as the policy says after a connection was lost. Raises its error if it is not to be replaced."""
+        progress = self._dispatcher.resume_offset + self._buffer.sent  # any number that grows with both
+        worked = self._dispatcher.has_received_event or self._now() - self._opened_at >= WORKING_SECONDS
         delay = self._reconnect_policy.next_delay(progress, worked=worked)
         if delay is None:
             raise lost
         if self.unsent_seconds > BURST_SECONDS:
-            self._limiter.slow_down()  # lost while catching up: the pace may be too high for this server
+            self._limiter.slow_down()  # lost while sending a backlog: the pace may be too high for this server
         self._dispatcher.notify("connection_lost", f"{lost.message}: reconnecting")
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
@@ -327,8 +343,9 @@ class Session:
                 self._dispatcher.notify("reconnect_deadline", message)
 
     async def _run_connection(self, connection: Connection) -> NetworkError | None:
-        """Send and receive until a connection ends. Returns the error of a connection that was lost, None for a good
-        end, and raises every other error.
+        """Send and receive until a connection ends. Returns the error of a connection that was lost, such as an idle
+        one that the server closed; None if it ended as it should, or the rest is to be transcribed without it. Raises
+        every other error.
         """
         sending = asyncio.create_task(self._send_loop(connection))
         receiving = asyncio.create_task(self._receive_loop(connection))
@@ -336,22 +353,22 @@ class Session:
             async with asyncio.timeout(None) as self._close_timeout:
                 await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
                 send_error = _error(sending)
-                if self.phase is not Phase.CATCHING_UP and (
+                if self.phase is not Phase.TRANSCRIBING_REST and (
                     send_error is None or isinstance(send_error, CONNECTION_ERRORS)
                 ):
                     await asyncio.wait({receiving})  # its error says more about why the connection ended
         except TimeoutError:
-            raise self._close_timed_out() from None
+            raise self._close_timeout_error() from None
         finally:
             await _cancel(sending, receiving)
         error = _error(receiving)
         for internal in (send_error, error):
             if internal is not None and not isinstance(internal, CONNECTION_ERRORS):
                 raise internal
-        if self.phase is Phase.CATCHING_UP:
+        if self.phase is Phase.TRANSCRIBING_REST:
             return None
         if isinstance(error, SettingsRefused):
-            self._config_refused(error.message)
+            self._report_refused_config(error.message)
         if self.is_idle and isinstance(error, ApiError | None):
             return NetworkError("the server closed an idle connection")
         if error is None and self.phase is not Phase.CLOSING:
@@ -363,7 +380,7 @@ class Session:
         return None
 
     async def _send_loop(self, connection: Connection) -> None:
-        """Send what is in the buffer as it comes, no faster than the endpoint accepts it, up to `close`."""
+        """Send what is in the buffer as it comes, no faster than `_limiter` allows, up to `close`."""
         for config in self._configs.in_effect():
             await connection.send_command(config)
         while self.phase is not Phase.CLOSING:
@@ -371,9 +388,9 @@ class Session:
                 case None:
                     await self._buffer.changed.wait()
                 case bytes() as frame:
-                    is_far_behind = self.unsent_seconds > CATCH_UP_SECONDS * self._limiter.pace
-                    if is_far_behind and self.phase is Phase.SOURCE_ENDED and self._catch_up is not None:
-                        self.phase = Phase.CATCHING_UP
+                    is_far_behind = self.unsent_seconds > MAX_REST_SECONDS * self._limiter.pace
+                    if is_far_behind and self.phase is Phase.SOURCE_ENDED and self._transcribe_rest is not None:
+                        self.phase = Phase.TRANSCRIBING_REST
                         return
                     if (wait := self._limiter.wait(self._now(), self._buffer.seconds(len(frame)))) > 0:
                         await asyncio.sleep(wait)
@@ -394,16 +411,16 @@ class Session:
     async def _receive_loop(self, connection: Connection) -> None:
         """Dispatch events until the connection ends."""
         async for event in connection:
-            if isinstance(event, Error):
-                self._config_refused(event.message or "")
+            if isinstance(event, Error):  # the refusal of a `config`: the connection raises other errors
+                self._report_refused_config(event.message or "")
                 continue
             self._dispatcher.event_received(event)
             if self._dispatcher.needs_new_connection:
                 raise NetworkError("the resent audio doesn't match what was transcribed before")
             if not isinstance(event, Unknown):  # the server is alive, but this doesn't bring any text nearer
-                self._extend_close_timeout()
+                self._reschedule_close_timeout()
 
-    def _config_refused(self, reason: str) -> None:
+    def _report_refused_config(self, reason: str) -> None:
         """The server refused a `config`: nothing has changed there, and later connections don't get it."""
         self._configs.refused()
         message = "the server refused a change of settings, and the session continues with the previous ones"
@@ -415,15 +432,15 @@ class Session:
         self._deadline = (
             self._closed_at + UNSETTLED_SECONDS + SLOWEST_SERVER_FACTOR * self._dispatcher.unanswered_seconds
         )
-        self._extend_close_timeout()
+        self._reschedule_close_timeout()
 
-    def _extend_close_timeout(self) -> None:
+    def _reschedule_close_timeout(self) -> None:
         """After `close`, the server has some seconds to send something, and UNSETTLED_SECONDS to settle something."""
         if self.phase is Phase.CLOSING and not self._close_timeout.expired():
             settling = self._dispatcher.settled_at + UNSETTLED_SECONDS
             self._close_timeout.reschedule(min(self._now() + self._quiet_seconds, settling, self._deadline))
 
-    def _close_timed_out(self) -> NetworkError:
+    def _close_timeout_error(self) -> NetworkError:
         what = f"sent nothing for {self._quiet_seconds:g} s"
         if self._now() >= self._deadline:
             what = f"hadn't finished {self._now() - self._closed_at:.0f} s"

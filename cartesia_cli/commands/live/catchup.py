@@ -15,7 +15,7 @@ from ...output.console import Reporter
 from ...protocol.batch import BatchOptions
 from ...protocol.constants import BATCH_MODEL
 from ...protocol.realtime import RealtimeOptions
-from ...session.interfaces import CatchUp
+from ...session.interfaces import TranscribeRest
 from ...transcript import Segment, blank_between, from_batch
 from ..backend import Backend, ChosenServer
 from ..local_extra import LocalServerObserver
@@ -23,13 +23,13 @@ from ..local_extra import LocalServerObserver
 
 def batch_catch_up(
     server: ChosenServer, options: RealtimeOptions, reporter: Reporter, text: Callable[[], str]
-) -> CatchUp:
+) -> TranscribeRest:
     """Returns what transcribes the rest of a session over the batch endpoint of its server.
 
     text   what has settled in the session so far
     """
 
-    async def catch_up(audio: Iterable[bytes], at: float) -> list[Segment]:
+    async def transcribe_rest(audio: Iterable[bytes], at: float) -> list[Segment]:
         with ExitStack() as stack:
             try:
                 file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="cartesia-cli-", suffix=".wav"))
@@ -61,7 +61,7 @@ def batch_catch_up(
             )
         return from_batch(response, source="", model=BATCH_MODEL, measured_duration=seconds).segments
 
-    return catch_up
+    return transcribe_rest
 
 
 def _join(text: str, segments: list[Segment]) -> list[Segment]:

@@ -125,7 +125,7 @@ class LiveSession:
             frame_bytes=self._frame_bytes,
             write=self._write,
             observer=self._metrics,
-            catch_up=batch_catch_up(self._server, config.options, self._reporter, self._outputs.text)
+            transcribe_rest=batch_catch_up(self._server, config.options, self._reporter, self._outputs.text)
             if streaming.catch_up == "batch"
             else None,
             reconnect_policy=ReconnectPolicy() if streaming.reconnect > 0 else ReconnectPolicy(tries=0),

@@ -55,7 +55,7 @@ class WaitStatus:
     def _describe(self, session: Session, stop: StopSignal, behind: str) -> tuple[str, tuple[str, ...]]:
         """The kind of wait, and its descriptions from longest to shortest."""
         early = "" if self.has_audio or not self._microphone else "not listening yet: "
-        if not self._is_open and session.phase is not Phase.CATCHING_UP and not session.is_idle:
+        if not self._is_open and session.phase is not Phase.TRANSCRIBING_REST and not session.is_idle:
             if self._has_been_open:
                 brief = f"connection lost: reconnecting{behind}"
                 full = f"{self._detail}{behind}" if self._detail else brief
