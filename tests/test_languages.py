@@ -144,20 +144,22 @@ def test_api_gets_chinese_without_its_script_and_is_never_asked_to_detect() -> N
 @pytest.mark.parametrize("endpoint", [AUTO, MANUAL])
 def test_live_models_that_detect_the_language_get_none_for_auto(endpoint: object) -> None:
     stderr = io.StringIO()
-    options = SessionOptions(language="auto").request(endpoint, Reporter(stderr, {}), base_url=BASE_URL, by_level=False)
+    options = SessionOptions(language="auto").request(
+        endpoint, Reporter(stderr, {}), base_url=BASE_URL, ends_by_vad=False
+    )
     assert (options.language, stderr.getvalue()) == (None, "")
     whisper_options = SessionOptions(model="ink-whisper", language="auto")
     with pytest.raises(UsageError, match="can't detect the language"):
-        whisper_options.request(MANUAL, Reporter(stderr, {}), base_url=BASE_URL, by_level=False)
+        whisper_options.request(MANUAL, Reporter(stderr, {}), base_url=BASE_URL, ends_by_vad=False)
 
 
 def test_auto_endpoint_gets_a_language_on_this_machine_only() -> None:
     stderr = io.StringIO()
     german = SessionOptions(language="de")
-    here = german.request(AUTO, Reporter(stderr, {}), base_url=None, by_level=False)
+    here = german.request(AUTO, Reporter(stderr, {}), base_url=None, ends_by_vad=False)
     assert ("language", "de") in here.query(AUTO)
     assert stderr.getvalue() == ""
-    there = german.request(AUTO, Reporter(stderr, {}), base_url=BASE_URL, by_level=False)
+    there = german.request(AUTO, Reporter(stderr, {}), base_url=BASE_URL, ends_by_vad=False)
     assert "language" not in dict(there.query(AUTO))
     assert "not sent" in stderr.getvalue()
 

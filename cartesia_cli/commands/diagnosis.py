@@ -69,7 +69,7 @@ def skipped(reason: str, advice: str | None = None) -> CheckResult:
     return CheckResult(State.SKIPPED, reason, advice)
 
 
-Found = Mapping[str, CheckResult]
+NeededResults = Mapping[str, CheckResult]
 """The results of the checks that another one needs, by their names."""
 
 
@@ -85,7 +85,7 @@ class Check(NamedTuple):
 
     name: str
     title: str
-    run: Callable[[Any, Found], CheckResult]
+    run: Callable[[Any, NeededResults], CheckResult]
     needs: tuple[str, ...] = ()
     seconds: float = 5.0
 
@@ -114,16 +114,16 @@ def run_checks(
     futures: dict[str, Future[CheckResult]] = {}
     titles = {check.name: check.title for check in checks}
     for check in checks:
-        needed = {name: futures[name] for name in check.needs}
+        awaited = {name: futures[name] for name in check.needs}
 
-        def supervise(check: Check = check, needed: Mapping[str, Future[CheckResult]] = needed) -> CheckResult:
-            found = {name: future.result() for name, future in needed.items()}
-            for name, result in found.items():
+        def supervise(check: Check = check, awaited: Mapping[str, Future[CheckResult]] = awaited) -> CheckResult:
+            needed = {name: future.result() for name, future in awaited.items()}
+            for name, result in needed.items():
                 if result.state is State.SKIPPED:
                     return skipped(result.summary)
                 if result.state is State.FAILURE:
                     return skipped(f"not tried: {titles[name]} failed")
-            return _run_one(check, examined, found)
+            return _run_one(check, examined, needed)
 
         futures[check.name] = start_daemon_thread(supervise, f"check {check.name}")
     for check in checks:
@@ -133,11 +133,11 @@ def run_checks(
             yield check, _late(max_seconds)
 
 
-def _run_one(check: Check, examined: Any, found: Found) -> CheckResult:
+def _run_one(check: Check, examined: Any, needed: NeededResults) -> CheckResult:
     """The result of one check, whatever happens in it."""
     began = time.monotonic()
     try:
-        result = start_daemon_thread(lambda: check.run(examined, found), check.name).result(check.seconds)
+        result = start_daemon_thread(lambda: check.run(examined, needed), check.name).result(check.seconds)
     except TimeoutError:
         result = _late(check.seconds)
     except CliError as error:

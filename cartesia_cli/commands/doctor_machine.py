@@ -14,7 +14,7 @@ from ..output.console import Reporter
 from ..protocol.constants import Credential, is_unencrypted
 from ..record import Record
 from ..settings import Setting, Settings, suggestion
-from .diagnosis import Check, CheckResult, Found, Problem, State, failure, ok, skipped, warning
+from .diagnosis import Check, CheckResult, NeededResults, Problem, State, failure, ok, skipped, warning
 
 if TYPE_CHECKING:
     from .backend import BackendConfig
@@ -93,7 +93,7 @@ class Examined(Record):
         return found
 
 
-def check_python(examined: Examined, found: Found) -> CheckResult:
+def check_python(examined: Examined, needed: NeededResults) -> CheckResult:
     import platform
 
     from .. import __version__
@@ -103,7 +103,7 @@ def check_python(examined: Examined, found: Found) -> CheckResult:
     return ok(summary, cartesia_cli=__version__, python=version, executable=sys.executable, platform=system)
 
 
-def check_packages(examined: Examined, found: Found) -> CheckResult:
+def check_packages(examined: Examined, needed: NeededResults) -> CheckResult:
     from importlib import import_module, metadata
 
     versions, broken = {}, {}
@@ -120,7 +120,7 @@ def check_packages(examined: Examined, found: Found) -> CheckResult:
     return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
 
 
-def check_configuration(examined: Examined, found: Found) -> CheckResult:
+def check_configuration(examined: Examined, needed: NeededResults) -> CheckResult:
     """Everything that any command would take from the file and the environment, not only what this one does."""
     from .configured_command import find_mistakes
 
@@ -164,7 +164,7 @@ def _unknown_variables(commands: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(f"the variable {variable} has no effect", f"did you mean {meant}?" if meant else hint)
 
 
-def check_folders(examined: Examined, found: Found) -> CheckResult:
+def check_folders(examined: Examined, needed: NeededResults) -> CheckResult:
     """That recordings of live sessions, cached responses and keys can be written, and disk space for recordings."""
     from ..directories import cache_dir, config_dir, state_dir
     from ..output.files import FULL
@@ -206,7 +206,7 @@ def _try_writing(folder: Path) -> None:
         file.flush()
 
 
-def check_terminal(examined: Examined, found: Found) -> CheckResult:
+def check_terminal(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..output.clipboard import describe_support
     from ..output.terminal_rows import terminal_size
 
@@ -282,7 +282,7 @@ def _mentions(path: Path) -> bool:
         return False
 
 
-def check_completions(examined: Examined, found: Found) -> CheckResult:
+def check_completions(examined: Examined, needed: NeededResults) -> CheckResult:
     shell = Path(os.environ.get("SHELL", "")).name
     if shell not in SHELLS:
         return skipped(f"no completions for the shell {shell}" if shell else "SHELL is not set")
@@ -292,14 +292,14 @@ def check_completions(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{shell}: {script}", shell=shell, script=str(script))
 
 
-def check_portaudio(examined: Examined, found: Found) -> CheckResult:
+def check_portaudio(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..audio.devices import load_portaudio
 
     version = str(load_portaudio().get_portaudio_version()[1]).partition(",")[0]
     return ok(version, version=version)
 
 
-def check_microphones(examined: Examined, found: Found) -> CheckResult:
+def check_microphones(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..audio.devices import list_devices, match_device
 
     devices = list_devices()
@@ -317,14 +317,14 @@ def check_microphones(examined: Examined, found: Found) -> CheckResult:
     return ok(summary, **facts)
 
 
-def check_level(examined: Examined, found: Found) -> CheckResult:
+def check_level(examined: Examined, needed: NeededResults) -> CheckResult:
     """Records two seconds, and keeps nothing."""
     import asyncio
 
     from ..audio.devices import select_device
     from ..audio.microphone import record_level
 
-    if "device" not in found["microphone"].facts:
+    if "device" not in needed["microphone"].facts:
         return skipped("no microphone was found")
     report = asyncio.run(record_level(select_device(examined.device), LEVEL_SECONDS))
     facts = {"peak_dbfs": round(report.peak_dbfs, 1), "rms_dbfs": round(report.rms_dbfs, 1),
@@ -340,7 +340,7 @@ def check_level(examined: Examined, found: Found) -> CheckResult:
     return ok(summary, **facts)
 
 
-def check_engine(examined: Examined, found: Found) -> CheckResult:
+def check_engine(examined: Examined, needed: NeededResults) -> CheckResult:
     from .local_extra import INSTALL_COMMAND, require_local_extra
 
     try:
@@ -361,7 +361,7 @@ def check_engine(examined: Examined, found: Found) -> CheckResult:
     return ok(", ".join(f"{name} {version}" for name, version in versions.items()), versions=versions)
 
 
-def check_weights(examined: Examined, found: Found) -> CheckResult:
+def check_weights(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..server.packaged_models import MOONSHINE, TINY_EN, WHISPER_MODELS
 
     models = [model for model in WHISPER_MODELS if model.is_installed] or [TINY_EN]
@@ -372,7 +372,7 @@ def check_weights(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{', '.join(names)}: as published", models=names)
 
 
-def check_processor(examined: Examined, found: Found) -> CheckResult:
+def check_processor(examined: Examined, needed: NeededResults) -> CheckResult:
     import ctranslate2
 
     from ..server.capacity import read_machine

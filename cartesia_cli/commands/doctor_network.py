@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from ..credentials import KEY_COMMAND_SECONDS, NOT_RUN, key_source
 from ..errors import ApiError, AuthError
 from ..protocol.constants import batch_credits, is_loopback, realtime_credits
-from .diagnosis import Check, CheckResult, Found, failure, ok, skipped, warning
+from .diagnosis import Check, CheckResult, NeededResults, failure, ok, skipped, warning
 from .doctor_machine import Examined
 
 STEP_SECONDS = 8.0
@@ -43,7 +43,7 @@ def round_trip_credits(names: Iterable[str]) -> float:
     return sum(costs.get(name, 0) for name in names)
 
 
-def check_key_present(examined: Examined, found: Found) -> CheckResult:
+def check_key_present(examined: Examined, needed: NeededResults) -> CheckResult:
     assert examined.settings is not None
     source = key_source(examined.settings)
     if source is None:
@@ -61,7 +61,7 @@ def check_key_present(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{source.value.removesuffix(NOT_RUN)}: {source.origin}", origin=source.origin)
 
 
-def check_proxy(examined: Examined, found: Found) -> CheckResult:
+def check_proxy(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..client.probe import find_gateway
 
     if examined.unasked is not None:
@@ -73,7 +73,7 @@ def check_proxy(examined: Examined, found: Found) -> CheckResult:
     return ok("none")
 
 
-def check_dns(examined: Examined, found: Found) -> CheckResult:
+def check_dns(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..client.probe import find_gateway, resolve
 
     gateway = find_gateway(_url(examined))
@@ -81,7 +81,7 @@ def check_dns(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{gateway.host} is {', '.join(addresses)}", host=gateway.host, addresses=addresses)
 
 
-def check_connection(examined: Examined, found: Found) -> CheckResult:
+def check_connection(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..client.probe import connect_tcp, find_gateway
 
     gateway = find_gateway(_url(examined))
@@ -89,7 +89,7 @@ def check_connection(examined: Examined, found: Found) -> CheckResult:
     return ok(f"{address} port {gateway.port}", address=address, port=gateway.port)
 
 
-def check_tls(examined: Examined, found: Found) -> CheckResult:
+def check_tls(examined: Examined, needed: NeededResults) -> CheckResult:
     """An answer to a request without a key: over TLS, unless the server is on this machine."""
     from ..client.probe import ask_status
 
@@ -112,8 +112,8 @@ def check_tls(examined: Examined, found: Found) -> CheckResult:
     return ok(summary, **facts)
 
 
-def check_clock(examined: Examined, found: Found) -> CheckResult:
-    facts = found["tls"].facts
+def check_clock(examined: Examined, needed: NeededResults) -> CheckResult:
+    facts = needed["tls"].facts
     if facts["server_time"] is None:
         return skipped("the server's response has no date")
     skew = (datetime.fromisoformat(facts["local_time"]) - datetime.fromisoformat(facts["server_time"])).total_seconds()
@@ -127,7 +127,7 @@ def check_clock(examined: Examined, found: Found) -> CheckResult:
     return ok(f"within {max(1, round(abs(skew)))} s of the server's", skew_seconds=round(skew, 1))
 
 
-def check_access(examined: Examined, found: Found) -> CheckResult:
+def check_access(examined: Examined, needed: NeededResults) -> CheckResult:
     from ..client.probe import check_key
 
     host = urlsplit(_url(examined)).netloc
@@ -144,7 +144,7 @@ def check_access(examined: Examined, found: Found) -> CheckResult:
     raise error
 
 
-def check_batch(examined: Examined, found: Found, *, endpoint: str) -> CheckResult:
+def check_batch(examined: Examined, needed: NeededResults, *, endpoint: str) -> CheckResult:
     from ..client.round_trip import batch_round_trip
 
     with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +163,7 @@ def check_batch(examined: Examined, found: Found, *, endpoint: str) -> CheckResu
     return ok(f"transcript after {trip.transcript:.2f} s", transcript_seconds=round(trip.transcript, 3))
 
 
-def check_realtime(examined: Examined, found: Found, *, endpoint: str) -> CheckResult:
+def check_realtime(examined: Examined, needed: NeededResults, *, endpoint: str) -> CheckResult:
     import asyncio
 
     from ..client.round_trip import BLOCK_SECONDS, realtime_round_trip

@@ -227,7 +227,7 @@ class LiveTranscriber:
         self._endpoint = options.endpoint(None)
         self._finalizes = self._endpoint is MANUAL
         self._request = options.request(
-            self._endpoint, shared.reporter, base_url=shared.config.backend.base_url, by_level=self._finalizes
+            self._endpoint, shared.reporter, base_url=shared.config.backend.base_url, ends_by_vad=self._finalizes
         )
         self._endpointing = options.endpointing()
         self._is_stopping = False

@@ -31,7 +31,7 @@ MAX_FAILURES = 20
 """Failed recordings in the table. JSON has all of them."""
 
 MAX_RUNS = 100
-"""Shards in the table. JSON has all of them."""
+"""Runs in the table, one of each shard. JSON has all of them."""
 
 HEADER = ("shard", "state", "before", "done", "failed", "left", "audio", "credits", "started", "host")
 

@@ -150,13 +150,13 @@ class SessionOptions(OptionGroup):
         return VadSettings(silence_ms=self.vad_silence_ms, threshold=self.vad_threshold)
 
     def request(
-        self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, by_level: bool
+        self, endpoint: "Endpoint", reporter: Reporter, *, base_url: str | None, ends_by_vad: bool
     ) -> "RealtimeOptions":
         """The request to the server. Raises UsageError for impossible options, and warns about doubtful ones. Turn
         options exclude the manual endpoint (see `precedence`).
 
-        base_url   of the server; None: the local engine answers
-        by_level   whether voice activity ends utterances
+        base_url      of the server; None: the local engine answers
+        ends_by_vad   whether voice activity ends utterances
         """
         from ...model_cache import known_models
         from ...protocol.constants import MODELS, is_loopback, takes_language_hints
@@ -195,7 +195,7 @@ class SessionOptions(OptionGroup):
             "ink-whisper does not support keyterms": bool(keyterms) and self._is_whisper and not local,
             "local engines have no keyterms: --keyterm has no effect": bool(keyterms) and local,
             "--vad-threshold and --vad-silence-ms only affect segment times unless voice activity ends utterances": (
-                not by_level and (self.vad_threshold is not None or self.vad_silence_ms != DEFAULT_SILENCE_MS)
+                not ends_by_vad and (self.vad_threshold is not None or self.vad_silence_ms != DEFAULT_SILENCE_MS)
             ),
             "--min-volume and --max-silence-secs are supported by ink-whisper only": (
                 not self._is_whisper and (self.min_volume is not None or self.max_silence_secs is not None)

@@ -354,8 +354,8 @@ def prepare_session(
     append         file that gets a line for each segment, or None
     """
     endpoint = options.session.endpoint(finalize)
-    by_level = endpoint is MANUAL and finalize in (None, "vad", "both") and not push_to_talk
-    request = options.session.request(endpoint, reporter, base_url=choice.base_url, by_level=by_level)
+    ends_by_vad = endpoint is MANUAL and finalize in (None, "vad", "both") and not push_to_talk
+    request = options.session.request(endpoint, reporter, base_url=choice.base_url, ends_by_vad=ends_by_vad)
     targets = plan.targets([source])[0]
     read = (source.source if replays else None, options.session.keyterms)
     options.stream.check(read, (*targets.values(), append), force=plan.force)
@@ -370,7 +370,7 @@ def prepare_session(
         options=request,
         model=engine_name(choice, request.language, live_model=model) or model,
         endpointing=options.session.endpointing(),
-        finalize=by_level,
+        finalize=ends_by_vad,
         stream_options=options.stream,
         targets=targets,
         layout=layout,
