@@ -4,8 +4,8 @@ One pass, and memory for some seconds of audio. The files are FLAC at 16 kHz, th
 would resample to anyway.
 
 Only silence that can't be speech is cut out: at least MIN_SILENCE_SECONDS long, below MAX_SILENCE_DBFS, and so even
-that nobody can be speaking in it, except where it is too faint for any word. MARGIN_SECONDS of it are kept on either
-side. Must never cut out speech, however faint it is: silence that is sent costs little, a word that isn't is lost.
+that nobody can be speaking in it, or too faint for any word. MARGIN_SECONDS of it are kept on either side. Must
+never cut out speech, however faint it is: silence that is sent costs little, a word that isn't is lost.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ from .probing import MediaInfo, display_name
 from .time_map import Part, TimeMap
 
 MIN_SILENCE_SECONDS = 3.0
+"""Shortest silence that is cut out."""
+
 MARGIN_SECONDS = 0.5
-"""Silence that is cut out, and how much of it is kept before and after a sound: together a pause of 1 s."""
+"""How much of it is kept before and after a sound: together a pause of 1 s."""
 
 MIN_SILENCE_FRAMES, MARGIN_FRAMES = round(MIN_SILENCE_SECONDS / FRAME_SECONDS), round(MARGIN_SECONDS / FRAME_SECONDS)
 
 MAX_SILENCE_DBFS = -50.0
+"""Highest level of silence."""
+
 MAX_SILENCE_RANGE_DB = 6.0
-"""Silence is below this level, and varies no more than this from one frame to another. Speech varies by 20 dB and more,
-and still by 6 dB where its loudest frames are 5 dB above noise."""
+"""How far the levels of its frames may be from each other. Those of speech are 20 dB and more, and still 6 dB where its
+loudest frames are 5 dB above noise.
+"""
 
 SAME_SOUND, SIMILAR_SOUND = 0.98, 0.85
 """Correlations of channels that hold the same sound at most at another level, and of those that may."""
@@ -119,7 +124,7 @@ def _check_distinct(correlations: _Correlations, silent: Sequence[bool], name: s
 
 
 class _Correlations:
-    """Measures how alike channels are, block by block. samples: how many each has had so far."""
+    """Measures how alike channels are, block by block. `samples`: of each channel so far."""
 
     def __init__(self, count: int) -> None:
         self._products = np.zeros((count, count))
@@ -155,8 +160,9 @@ class _SilenceCutter:
         self._is_cutting = False
         self._parts: list[Part] = []
         self._out: list[Samples] = []
-        self._position = 0  # of the next frame in the recording; as the next two, in samples
-        self._written, self._contiguous_position = 0, -1
+        # In samples: where the next frame is in the recording, the length of the file, and where its end was in the
+        # recording.
+        self._position, self._written, self._end_position = 0, 0, -1
 
     @property
     def is_silent(self) -> bool:
@@ -216,11 +222,11 @@ class _SilenceCutter:
         self._is_cutting = False
 
     def _append(self, frame: Samples, position: int) -> None:
-        if position != self._contiguous_position:
+        if position != self._end_position:
             self._parts.append(Part(self._written / RATE, position / RATE))
         self._out.append(frame)
         self._written += len(frame)
-        self._contiguous_position = position + len(frame)
+        self._end_position = position + len(frame)
 
     def _flush(self) -> None:
         if self._out:

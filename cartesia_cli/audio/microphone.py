@@ -101,6 +101,8 @@ class Microphone:
         self._max_blocks = round(INBOX_SECONDS / BLOCK_SECONDS)
         self._lock = threading.Lock()  # for opening and closing, which block
         self._closed = self._has_ended = False
+        self._loop: asyncio.AbstractEventLoop  # set by `blocks`, as the next one
+        self._arrived: asyncio.Event
         self._stream: Any = None
         self._watcher: pulse.SourceWatcher | None = None
 
