@@ -10,7 +10,7 @@ import pytest
 
 import cartesia_cli
 from cartesia_cli.audio.wav_writer import WavWriter, open_private
-from cartesia_cli.commands.live.recovery import report_orphans
+from cartesia_cli.commands.live.recovery import report_recordings
 from cartesia_cli.output.console import Reporter
 from tests.conftest import Run
 from tests.fault_server import Exchange, FaultServer, answers, refuses
@@ -179,5 +179,5 @@ def test_folder_of_recordings_that_cannot_be_read_disturbs_no_session(
     (tmp_path / "state").write_text("not a folder")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     said = io.StringIO()
-    report_orphans(Reporter(said))
+    report_recordings(Reporter(said))
     assert said.getvalue() == ""

@@ -706,7 +706,7 @@ def test_resent_audio_is_counted_twice() -> None:
     day.rewind(1.0)
     day.audio(2.0)
     report = day.report()
-    assert (report["bytes"], report["seconds"], day.recorder.seconds) == (96_000, 3.0, 3.0)
+    assert (report["bytes"], report["seconds"], day.recorder.sent_seconds) == (96_000, 3.0, 3.0)
     assert report["credits"] == 9.0
 
 

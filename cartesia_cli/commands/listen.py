@@ -124,7 +124,7 @@ def listen(context: typer.Context, reporter: Reporter, *, own: ListenOptions, op
         context, reporter, options, choice, plan, layout, Input("microphone", Path("microphone"), Path("microphone")),
         finalize=finalize, push_to_talk=push_to_talk, append=append,
     )  # fmt: skip
-    recovery.report_orphans(reporter)
+    recovery.report_recordings(reporter)
 
     from ..audio.devices import select_device
     from ..audio.microphone import Microphone

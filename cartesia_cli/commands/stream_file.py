@@ -122,7 +122,7 @@ def stream_file(
         with backend.open_live_server(choice, request, reporter) as server:
             live_session.run_session(config, server, make, reporter, view)
     except NetworkError as error:
-        if file != STDIN and channel is None and any(recorder.seconds for recorder in recorders):
+        if file != STDIN and channel is None and any(recorder.sent_seconds for recorder in recorders):
             from .batch.shell_commands import recovery_command
 
             command = recovery_command(context, file, "transcribe")

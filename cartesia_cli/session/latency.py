@@ -94,8 +94,8 @@ class LatencyRecorder(SessionObserver):
         self.activity_log = ActivityLog(clock)
 
     @property
-    def seconds(self) -> float:
-        """All audio that was sent, including what was sent again."""
+    def sent_seconds(self) -> float:
+        """Length of all audio that was sent, including what was sent again."""
         return self._bytes / (2 * self._options.sample_rate)
 
     def finalize_requested(self) -> None:
@@ -164,7 +164,7 @@ class LatencyRecorder(SessionObserver):
         encoding, sample_rate     of what was sent, and bits_per_second
         timeline                  as in ActivityLog
         """
-        options, seconds = self._options, self.seconds
+        options, seconds = self._options, self.sent_seconds
         bytes_per_second = options.sample_rate * ENCODINGS[options.encoding]
         report: dict[str, Any] = {
             "bytes": round(seconds * bytes_per_second),

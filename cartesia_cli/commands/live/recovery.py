@@ -34,10 +34,10 @@ from .options import LiveOptions
 
 def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     """Recordings of failed sessions, oldest first, or only `recording`. Raises InputError if it isn't one of them."""
-    orphans = find_orphans(state_dir())
+    recordings = find_orphans(state_dir())
     if recording is None:
-        return orphans
-    chosen = [one for one in orphans if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
+        return recordings
+    chosen = [one for one in recordings if recording in (one.path, Path(one.path.name)) or _is_same(recording, one)]
     if not chosen:
         raise InputError(
             f"{recording} is not a recording of a failed session", hint="cartesia-cli listen --recover --list"
@@ -45,15 +45,15 @@ def find_recordings(recording: Path | None = None) -> list[OrphanedRecording]:
     return chosen
 
 
-def report_orphans(reporter: Reporter) -> None:
+def report_recordings(reporter: Reporter) -> None:
     """Report recordings of failed sessions, if there are any."""
     try:
-        orphans = find_orphans(state_dir())
-    except InputError:
+        recordings = find_orphans(state_dir())
+    except InputError:  # the recording of this session will report what is wrong with the folder
         return
-    if orphans:
-        what = f"{len(orphans)} recordings were" if len(orphans) > 1 else "a recording was"
-        seconds = sum(one.seconds for one in orphans)
+    if recordings:
+        what = f"{len(recordings)} recordings were" if len(recordings) > 1 else "a recording was"
+        seconds = sum(one.seconds for one in recordings)
         reporter.info(
             f"{what} left by failed sessions ({seconds:.0f} s): "
             "listen --recover transcribes, listen --recover --discard removes"
@@ -88,9 +88,9 @@ def check_may_upload(recordings: Sequence[OrphanedRecording]) -> None:
     """Raise UsageError for recordings of local sessions: that a key was configured since doesn't mean that the user
     agreed to upload them.
     """
-    if kept := [one for one in recordings if one.session_options.get("local")]:
+    if local := [one for one in recordings if one.session_options.get("local")]:
         raise UsageError(
-            f"{kept[0].path} was recorded by a local session: its audio has not left this machine",
+            f"{local[0].path} was recorded by a local session: its audio has not left this machine",
             hint="--local transcribes it here; --cloud sends it",
         )
 

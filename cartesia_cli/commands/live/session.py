@@ -227,7 +227,7 @@ class LiveSession:
         if streaming.stats or unsaved is not None:  # the figures of a picture that can't be written aren't lost
             self._reporter.print_lines(partial(render_statistics, figures))
         failure = combine_errors([failure, unsaved])
-        sent = self._metrics.seconds  # audio that is sent twice is billed twice
+        sent = self._metrics.sent_seconds  # audio that is sent twice is billed twice
         credits = realtime_credits(config.options.model, sent)
         price = "on this machine" if self._server.local else f"{credits:.0f} credits"
         self._reporter.detail(f"{self._timeline.elapsed:.1f} s, {sent:.1f} s of audio sent, {price}")
@@ -309,7 +309,7 @@ class LiveSession:
             speaking=endpointer.in_speech and on_air is not False,
             on_air=on_air,
             resume_hint="" if microphone is None else microphone.resume_hint,
-            credits=None if self._server.local else realtime_credits(config.options.model, self._metrics.seconds),
+            credits=None if self._server.local else realtime_credits(config.options.model, self._metrics.sent_seconds),
             unsent_seconds=session.unsent_seconds,
             languages=tuple(language.language for language in self._languages),
             prompt="" if microphone is None else microphone.prompt,
@@ -335,7 +335,7 @@ def prepare_session(
     context: typer.Context,
     reporter: Reporter,
     options: LiveOptions,
-    choice: BackendConfig,
+    backend: BackendConfig,
     plan: OutputPlan,
     layout: Layout,
     source: Input,
@@ -345,8 +345,9 @@ def prepare_session(
     replays: bool = False,
     append: Path | None = None,
 ) -> tuple[SessionConfig, LiveView]:
-    """What a session streams to the chosen server, where its results go, and its live view, which is shown until the
-    command ends, "starting" first, as the page of `--page` is served. Raises UsageError for options that can't be used.
+    """Check the options of a session, and open its live view, which shows "starting", and the page of `--page`: both
+    last until the command ends. Returns what the session streams to the chosen server and where its results go, and
+    the view. Raises UsageError for options that can't be used.
 
     finalize       value of --finalize; None if it isn't given
     push_to_talk   whether a key ends utterances instead of silence
@@ -355,12 +356,12 @@ def prepare_session(
     """
     endpoint = options.session.endpoint(finalize)
     ends_by_vad = endpoint is MANUAL and finalize in (None, "vad", "both") and not push_to_talk
-    request = options.session.request(endpoint, reporter, base_url=choice.base_url, ends_by_vad=ends_by_vad)
+    request = options.session.request(endpoint, reporter, base_url=backend.base_url, ends_by_vad=ends_by_vad)
     targets = plan.targets([source])[0]
-    read = (source.source if replays else None, options.session.keyterms)
-    options.stream.check(read, (*targets.values(), append), force=plan.force)
+    inputs = (source.source if replays else None, options.session.keyterms)
+    options.stream.check(inputs, (*targets.values(), append), force=plan.force)
     model = request.model
-    report_engine(choice, request.language, reporter, live_model=model)
+    report_engine(backend, request.language, reporter, live_model=model)
     captions = context.with_resource(options.stream.captions(title(source.source), reporter))
     view = context.with_resource(reporter.live_view())
     view.draw(LiveState(wait=STARTING))
@@ -368,7 +369,7 @@ def prepare_session(
         source=source.source,
         endpoint=endpoint,
         options=request,
-        model=engine_name(choice, request.language, live_model=model) or model,
+        model=engine_name(backend, request.language, live_model=model) or model,
         endpointing=options.session.endpointing(),
         finalize=ends_by_vad,
         stream_options=options.stream,
@@ -437,7 +438,7 @@ def _run_loop(main: Coroutine[Any, Any, None], reporter: Reporter) -> None:
 
 
 class _AbandonedThreads(ThreadPoolExecutor):
-    """Threads that the end of the program doesn't wait for."""
+    """Threads that `asyncio.run` doesn't wait for; nor does the end of the program (`__main__._leave`)."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)
