@@ -164,7 +164,7 @@ async def live(engine: moonshine.MoonshineEngine, samples: Samples, mode: str) -
     idle = LIVE_WINDOW_SECONDS if mode == "manual" else IDLE_BUFFER_SECONDS
     recognizer = LiveRecognizer(timed, LIVE_WINDOW_SECONDS, idle, recognize_after=timed_after)
     if mode == "manual":
-        responder = ManualResponder(recognizer, send, options, has_word_times=False, detector=make_detector())
+        responder = ManualResponder(recognizer, send, options, detector=make_detector())
     else:
         responder = TurnResponder(recognizer, send, options, detector=make_detector())
     endpointer = Endpointer(VadSettings())

@@ -201,7 +201,7 @@ async def live_words(audio: Samples, engine: Engine) -> list[Word]:
     recognizer = LiveRecognizer(
         lambda samples: executor.recognize(samples, "en"), LIVE_WINDOW_SECONDS, times=times, recognize_after=after
     )
-    responder = TurnResponder(recognizer, note, RealtimeOptions(model="ink-2", word_timestamps=True), times)
+    responder = TurnResponder(recognizer, note, RealtimeOptions(model="ink-2", word_timestamps=True), None)
     for at in range(0, len(audio), RATE // 10):
         await responder.push_audio(audio[at : at + RATE // 10], caught_up=True)
     await responder.execute(Close())

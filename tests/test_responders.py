@@ -31,11 +31,11 @@ async def recognize(samples: Samples) -> Sequence[Word]:
 
 def manual(say: Callable[[Event], Awaitable[None]], *, timed: bool = False, **options: Any) -> ManualResponder:
     asked = RealtimeOptions(model="ink-whisper" if timed else "ink-2", **options)
-    return ManualResponder(LiveRecognizer(recognize, 8.0, idle_buffer_seconds=8.0), say, asked, has_word_times=timed)
+    return ManualResponder(LiveRecognizer(recognize, 8.0, idle_buffer_seconds=8.0), say, asked, None)
 
 
 def auto(say: Callable[[Event], Awaitable[None]]) -> TurnResponder:
-    return TurnResponder(LiveRecognizer(recognize, 8.0), say, RealtimeOptions(model="ink-2"))
+    return TurnResponder(LiveRecognizer(recognize, 8.0), say, RealtimeOptions(model="ink-2"), None)
 
 
 def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Event], Awaitable[None]]], Responder]:
@@ -49,9 +49,9 @@ def timed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[Ev
         asked = RealtimeOptions(model="ink-2", word_timestamps=True)
         times = LiveWordTimes(align)
         if make is TurnResponder:
-            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0, times=times), say, asked, times)
+            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0, times=times), say, asked, None)
         recognizer = LiveRecognizer(recognize_untimed, 8.0, idle_buffer_seconds=8.0, times=times)
-        return ManualResponder(recognizer, say, asked, has_word_times=False, times=times)
+        return ManualResponder(recognizer, say, asked, None)
 
     return start
 
@@ -62,9 +62,9 @@ def untimed(make: type[ManualResponder | TurnResponder]) -> Callable[[Callable[[
     def start(say: Callable[[Event], Awaitable[None]]) -> Responder:
         asked = RealtimeOptions(model="ink-2")
         if make is TurnResponder:
-            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0), say, asked)
+            return TurnResponder(LiveRecognizer(recognize_untimed, 8.0), say, asked, None)
         recognizer = LiveRecognizer(recognize_untimed, 8.0, idle_buffer_seconds=8.0)
-        return ManualResponder(recognizer, say, asked, has_word_times=False)
+        return ManualResponder(recognizer, say, asked, None)
 
     return start
 
@@ -233,7 +233,7 @@ def test_slow_engine_does_not_speculate_in_every_pause() -> None:
             return
 
         options = RealtimeOptions(model="ink-whisper")
-        responder = ManualResponder(LiveRecognizer(slow, 25.0, 25.0), note, options, has_word_times=True)
+        responder = ManualResponder(LiveRecognizer(slow, 25.0, 25.0), note, options, None)
         await responder.push_audio(silence(0.5), caught_up=True)
         for _ in range(4):
             await responder.push_audio(np.concatenate((say("No."), silence(0.7))), caught_up=True)
@@ -252,7 +252,7 @@ async def test_turn_update_is_sent_during_speech_without_stable_words() -> None:
     async def mumble(samples: Samples) -> Sequence[Word]:
         return [Word(f" m{len(samples)}")]
 
-    responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"))
+    responder = TurnResponder(LiveRecognizer(mumble, 8.0), note, RealtimeOptions(model="ink-2"), None)
     await responder.push_audio(say("She counted the chairs twice, and then once more."), caught_up=True)
     updates = [event for event in events if event.kind == "turn.update"]
     spoken = len(say("She counted the chairs twice, and then once more.")) / RATE
@@ -269,7 +269,7 @@ def test_finalize_mid_word_adds_no_word(sentence: str) -> None:
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")
-        return ManualResponder(LiveRecognizer(recognize, 8.0, 8.0), note, options, has_word_times=False)
+        return ManualResponder(LiveRecognizer(recognize, 8.0, 8.0), note, options, None)
 
     spoken, spelled = say(sentence), sentence.split()
     for at in range(RATE // 4, len(spoken), RATE // 3):
@@ -298,7 +298,7 @@ def test_improbable_last_word_is_withheld_until_close_at_most() -> None:
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")
-        return ManualResponder(LiveRecognizer(unsure, 8.0, 8.0), note, options, has_word_times=False)
+        return ManualResponder(LiveRecognizer(unsure, 8.0, 8.0), note, options, None)
 
     events = said(make, word(0.5), "finalize")
     assert [event.text for event in events if isinstance(event, Delta)] == ["whole", " cut"]
@@ -313,7 +313,7 @@ def test_uncertain_text_is_sent_with_the_end_of_a_turn_only(probability: float, 
         return [Word(" whole", probability=probability)]
 
     def make(note: Callable[[Event], Awaitable[None]]) -> TurnResponder:
-        return TurnResponder(LiveRecognizer(hear, 8.0), note, RealtimeOptions(model="ink-2"))
+        return TurnResponder(LiveRecognizer(hear, 8.0), note, RealtimeOptions(model="ink-2"), None)
 
     events = said(make, silence(0.5), word(), silence(2))
     assert [event.kind for event in events] == kinds
@@ -330,7 +330,7 @@ def test_speech_soon_after_finalize_is_recognized_with_the_words_before_it(pause
 
     def make(note: Callable[[Event], Awaitable[None]]) -> ManualResponder:
         options = RealtimeOptions(model="ink-2")
-        return ManualResponder(LiveRecognizer(noting, 8.0, 8.0), note, options, has_word_times=False)
+        return ManualResponder(LiveRecognizer(noting, 8.0, 8.0), note, options, None)
 
     first, second = word(0.5), word(0.5)
     events = said(make, silence(0.5), first, silence(0.6), "finalize", silence(pause - 0.6), second, silence(1.5))

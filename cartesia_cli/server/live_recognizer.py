@@ -127,7 +127,7 @@ class LiveRecognizer:
     recognize_after       the same after known words; None with an engine that can't
     longest_seconds       audio that is recognized at once; longer utterances have to be cut
     idle_buffer_seconds   audio that is held during silence
-    times                 times the words of all text that is returned; None: they aren't timed
+    times                 times the words of all text that is returned, for `take_timed_words`; None: they aren't timed
     has_partials          False with an engine that is too slow for them: `is_partial_due` is never true
     is_open               whether there is an utterance
     """
@@ -288,6 +288,10 @@ class LiveRecognizer:
             if words and _is_less_likely(words[-1], MIN_LAST_PROBABILITY):
                 words = words[:-1]
         return self._emit(self._text.flush, words, self._end)
+
+    async def take_timed_words(self) -> tuple[Word, ...]:
+        """The words of the text since they were taken the last time, with times; none if they aren't timed."""
+        return () if self._times is None else await self._times.take()
 
     def _keep_context(self, words: tuple[Word, ...], end: int) -> None:
         """Keep what ends at the sample `end`, or what of it is after a pause, to recognize the next audio with it."""

@@ -137,12 +137,8 @@ class RealtimeEndpoint:
         recognizer = LiveRecognizer(
             recognize, longest, idle, times, recognize_after=recognize_after, has_partials=is_quick
         )
-        detector = make_detector()
-        if endpoint is MANUAL:
-            return ManualResponder(
-                recognizer, send, options, has_word_times=has_word_times, times=times, detector=detector
-            )
-        return TurnResponder(recognizer, send, options, times, detector)
+        make = ManualResponder if endpoint is MANUAL else TurnResponder
+        return make(recognizer, send, options, make_detector())
 
     def _executor_for(self, options: RealtimeOptions) -> EngineExecutor:
         """The live engine, unless the session needs word times or another language."""

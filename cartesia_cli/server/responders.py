@@ -14,6 +14,7 @@ from typing import Protocol
 from ..audio.pcm import RATE, Samples
 from ..audio.vad import Endpointer, SpeechDetector, VadEvent, VadSettings
 from ..protocol.batch import api_error
+from ..protocol.constants import is_whisper
 from ..protocol.events import Delta, Event, FlushDone, TurnEagerEnd, TurnEnd, TurnResume, TurnStart, TurnUpdate
 from ..protocol.json_fields import Word
 from ..protocol.realtime import (
@@ -26,7 +27,6 @@ from ..protocol.realtime import (
     turn_order_problem,
 )
 from .live_recognizer import LiveRecognizer
-from .live_word_times import LiveWordTimes
 
 SendEvent = Callable[[Event], Awaitable[None]]
 
@@ -62,25 +62,18 @@ class Responder(Protocol):
 class ManualResponder:
     """The manual endpoint: text since the last delta, at `finalize` or after a long silence.
 
-    recognizer       recognizes the utterances
-    has_word_times   ink-whisper: words with times, and each utterance as a whole; otherwise text alone, as it grows
-    times            of the words that the recognizer recognizes, if a client requested them for text that grows; their
-                     words are sent after it, in a delta without text
-    detector         tells speech from loud noise
+    ink-whisper gets words with times, and each utterance as a whole; other models get text alone, as it grows, and its
+    timed words after it, in a delta without text.
+
+    recognizer   recognizes the utterances
+    detector     tells speech from loud noise; None: nothing does
     """
 
     def __init__(
-        self,
-        recognizer: LiveRecognizer,
-        send: SendEvent,
-        options: RealtimeOptions,
-        *,
-        has_word_times: bool,
-        times: LiveWordTimes | None = None,
-        detector: SpeechDetector | None = None,
+        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, detector: SpeechDetector | None
     ) -> None:
-        self._recognizer, self._send, self._has_word_times = recognizer, send, has_word_times
-        self._times = times
+        self._recognizer, self._send = recognizer, send
+        self._has_word_times = has_word_times = is_whisper(options.model)
         self._marks_estimates = options.word_timestamps  # whether words have `estimated`, which isn't in the API
         self._language = options.language or "en"
         silence, threshold = MANUAL_SILENCE_SECONDS, None
@@ -160,7 +153,7 @@ class ManualResponder:
             await self._send_delta(*await self._recognizer.settle(end.speech if end else None))
 
     async def _send_word_times(self) -> None:
-        if self._times is not None and (words := await self._times.take()):
+        if words := await self._recognizer.take_timed_words():
             await self._send(Delta(words=words))
 
     async def _send_delta(self, text: str, words: tuple[Word, ...]) -> None:
@@ -182,20 +175,14 @@ class ManualResponder:
 class TurnResponder:
     """The auto endpoint: turns, found by level and silence instead of the real service's model of conversation.
 
-    recognizer   recognizes the turns
-    times        of the words that it recognizes, if a client requested them: sent with the end of a turn
-    detector     tells speech from loud noise
+    recognizer   recognizes the turns; its timed words are sent with the end of a turn
+    detector     tells speech from loud noise; None: nothing does
     """
 
     def __init__(
-        self,
-        recognizer: LiveRecognizer,
-        send: SendEvent,
-        options: RealtimeOptions,
-        times: LiveWordTimes | None = None,
-        detector: SpeechDetector | None = None,
+        self, recognizer: LiveRecognizer, send: SendEvent, options: RealtimeOptions, detector: SpeechDetector | None
     ) -> None:
-        self._recognizer, self._send, self._times = recognizer, send, times
+        self._recognizer, self._send = recognizer, send
         self._turn = _merge_turn_config(TURN_DEFAULTS, options.turn)
         self._endpointer = Endpointer(_vad_settings(self._turn), detector=detector)
         self._is_eager = False  # whether an eager end was sent, and neither a resume nor the end since
@@ -255,7 +242,7 @@ class TurnResponder:
         text = self._text()
         if text != self._last_update and not self._is_eager:  # an eager end is followed by a resume or the end
             await self._send_update()
-        words = await self._times.take() if self._times is not None else ()
+        words = await self._recognizer.take_timed_words()
         await self._send(TurnEnd(transcript=text, words=words or None))
         self._has_sent_text = self._has_sent_text or bool(text)
         self._is_eager, self._last_update = False, ""
