@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing, closing
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -37,10 +37,11 @@ MIN_REPORTED_SECONDS = 0.1
 """Delay of the schedule that is reported at once; smaller ones, as by a slow sound card clock, when they add up."""
 
 
+@dataclass(frozen=True, slots=True)
 class RealtimeSource:
     """A source that yields decoded audio in real time.
 
-    blocks       decoded audio at `rate`, of any lengths; read once
+    pieces       decoded audio at `rate`, of any lengths; read once
     seconds      length of a block that is yielded
     rate         Hz
     speed        1 is real time
@@ -50,52 +51,46 @@ class RealtimeSource:
     on_silence   called whenever silence begins to be sent
     """
 
-    def __init__(
-        self,
-        blocks: Iterable[Samples],
-        seconds: float,
-        *,
-        rate: int = RATE,
-        speed: float = 1.0,
-        timeout: float = SILENCE_AFTER_SECONDS,
-        on_late: Callable[[float], None] = lambda seconds: None,
-        on_gap: Callable[[float], None] = lambda seconds: None,
-        on_silence: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-    ) -> None:
-        self._blocks, self._size, self._speed, self._timeout = blocks, max(1, round(seconds * rate)), speed, timeout
-        self._rate = rate
-        self._on_late, self._on_gap, self._on_silence = on_late, on_gap, on_silence
-        self._clock, self._sleep = clock, sleep
+    pieces: Iterable[Samples]
+    seconds: float
+    _: KW_ONLY
+    rate: int = RATE
+    speed: float = 1.0
+    timeout: float = SILENCE_AFTER_SECONDS
+    on_late: Callable[[float], None] = lambda seconds: None
+    on_gap: Callable[[float], None] = lambda seconds: None
+    on_silence: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     async def blocks(self) -> AsyncGenerator[AudioBlock, None]:
         """Blocks of 16-bit samples; the last may be shorter. Raises what decoding raised, after the audio before it."""
-        interval = self._size / self._rate / self._speed
+        size = max(1, round(self.seconds * self.rate))
+        interval = size / self.rate / self.speed
         start, number, lost, is_silent = None, 0, 0.0, False
-        with closing(_Prefetcher(self._blocks, self._size)) as blocks:
+        with closing(_Prefetcher(self.pieces, size)) as blocks:
             while True:
-                block = await blocks.take(0.0 if is_silent else self._timeout)
-                now = self._clock()
+                block = await blocks.take(0.0 if is_silent else self.timeout)
+                now = self.clock()
                 if block is None and not is_silent:
                     start = now - number * interval  # a pause of the input is not caught up
-                    self._on_silence()
+                    self.on_silence()
                 is_silent = block is None
                 block = blocks.take_padded() if block is None else block
                 if not len(block):
                     return
                 start = now if start is None else start
                 if (wait := start + number * interval - now) > 0:
-                    await self._sleep(wait)
-                    now = self._clock()
+                    await self.sleep(wait)
+                    now = self.clock()
                 late = now - start - number * interval
                 if late > CATCH_UP_SECONDS:
                     start += late - CATCH_UP_SECONDS
                     lost += late - CATCH_UP_SECONDS
                 if lost >= MIN_REPORTED_SECONDS:
-                    self._on_gap(lost)
+                    self.on_gap(lost)
                     lost = 0.0
-                self._on_late(late)
+                self.on_late(late)
                 number += 1
                 yield AudioBlock(encode_s16le(block))
 
