@@ -15,6 +15,7 @@ import pytest
 
 from cartesia_cli.errors import CliError, InputError, NetworkError, OutputError, UsageError
 from cartesia_cli.scale.buckets import Buckets, MissingObjectError, stands_for_several
+from cartesia_cli.transfer import DownloadedFile
 from tests.file_server import FileServer
 from tests.object_storage import ObjectStorage, object_storage
 
@@ -32,6 +33,10 @@ TALKS = {
     "talks2/f.mp3": b"f",
     "odd/what? #1 %20é.mp3": DATA,
 }
+
+
+def download(url: str, folder: Path, max_bytes: int = 1 << 30) -> DownloadedFile:
+    return Buckets().download(url, folder, max_bytes=max_bytes, on_progress=lambda received, size: None)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +130,7 @@ def test_downloaded_object_has_its_content_also_with_an_odd_key(tmp_path: Path) 
 def test_errors_name_what_is_missing_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def error(url: str, max_bytes: int = 1 << 30) -> CliError:
         with pytest.raises(CliError) as raised:
-            Buckets().download(url, tmp_path, max_bytes=max_bytes)
+            download(url, tmp_path, max_bytes)
         assert not list(tmp_path.iterdir())
         return raised.value
 
@@ -161,7 +166,7 @@ def test_google_and_azure_are_read_by_the_same_code(
     with FileServer({"/talks/a.mp3": DATA}, headers={"Last-Modified": "Sun, 29 Nov 2026 05:00:00 GMT"}) as server:
         for name, value in settings.items():
             monkeypatch.setenv(name, value.format(url=server.url))
-        assert Buckets().download(f"{scheme}://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == DATA
+        assert download(f"{scheme}://talks/a.mp3", tmp_path).path.read_bytes() == DATA
 
 
 def test_object_is_written_whole_and_not_overwritten(storage: ObjectStorage) -> None:
@@ -187,7 +192,7 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
 
 def test_transfer_that_breaks_off_is_continued(dropping: FileServer, tmp_path: Path) -> None:
     dropping.drop = lambda number: number <= 2
-    done = Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
+    done = download("s3://talks/a.mp3", tmp_path)
     assert done.path.read_bytes() == DATA
     assert dropping.sent_bytes < 1.5 * len(DATA)
 
@@ -202,13 +207,13 @@ def test_object_that_changes_meanwhile_is_never_mixed(dropping: FileServer, tmp_
         return number == 1
 
     dropping.drop = drop_and_change
-    assert Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30).path.read_bytes() == other
+    assert download("s3://talks/a.mp3", tmp_path).path.read_bytes() == other
 
 
 def test_object_that_never_comes_whole_is_a_network_error(dropping: FileServer, tmp_path: Path) -> None:
     dropping.drop = lambda number: True
     with pytest.raises(NetworkError):
-        Buckets().download("s3://talks/a.mp3", tmp_path, max_bytes=1 << 30)
+        download("s3://talks/a.mp3", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -10,6 +10,7 @@ import pytest
 import cartesia_cli
 from cartesia_cli.errors import CliError, InputError, NetworkError
 from cartesia_cli.scale.web_pages import download, find_recordings, is_installed
+from cartesia_cli.transfer import DownloadedFile
 from tests.file_server import FileServer
 
 pytestmark = pytest.mark.waits
@@ -28,6 +29,10 @@ def site() -> Iterator[FileServer]:
         yield server
 
 
+def save(url: str, folder: Path, max_bytes: int = 1 << 30) -> DownloadedFile:
+    return download(url, folder, max_bytes=max_bytes, on_progress=lambda received, size: None)
+
+
 def test_recording_on_a_page_is_downloaded(site: FileServer, tmp_path: Path) -> None:
     progress: list[int] = []
     url = f"{site.url}/one.html"
@@ -42,7 +47,7 @@ def test_recording_on_a_page_is_downloaded(site: FileServer, tmp_path: Path) -> 
 def test_each_recording_of_several_on_a_page_has_its_url(site: FileServer, tmp_path: Path) -> None:
     assert find_recordings(f"{site.url}/two.html") == [f"{site.url}/a.wav", f"{site.url}/b.wav"]
     with pytest.raises(InputError, match="has several recordings"):
-        download(f"{site.url}/two.html", tmp_path, max_bytes=1 << 30)
+        save(f"{site.url}/two.html", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +59,14 @@ def test_page_without_a_recording_is_an_error(
     site: FileServer, tmp_path: Path, page: str, kind: type[CliError], words: str
 ) -> None:
     with pytest.raises(CliError, match=words) as raised:
-        download(f"{site.url}/{page}?token=s3cret", tmp_path, max_bytes=1 << 30)
+        save(f"{site.url}/{page}?token=s3cret", tmp_path)
     assert type(raised.value) is kind and "s3cret" not in str(raised.value)
     assert not list(tmp_path.iterdir())
 
 
 def test_recording_that_is_too_large_is_an_input_error(site: FileServer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"larger than 0\.1 MB"):
-        download(f"{site.url}/one.html", tmp_path, max_bytes=100_000)
+        save(f"{site.url}/one.html", tmp_path, 100_000)
 
 
 def test_configuration_of_yt_dlp_is_not_read(site: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,4 +74,4 @@ def test_configuration_of_yt_dlp_is_not_read(site: FileServer, tmp_path: Path, m
     (tmp_path / ".config" / "yt-dlp" / "config").write_text("--simulate\n")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
-    assert download(f"{site.url}/one.html", tmp_path, max_bytes=1 << 30).bytes == len(SAMPLE)
+    assert save(f"{site.url}/one.html", tmp_path).bytes == len(SAMPLE)

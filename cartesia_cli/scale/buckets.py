@@ -133,14 +133,7 @@ class Buckets:
             return False
         return True
 
-    def download(
-        self,
-        url: str,
-        folder: Path,
-        *,
-        max_bytes: int,
-        on_progress: TransferProgress = lambda received, size: None,
-    ) -> DownloadedFile:
+    def download(self, url: str, folder: Path, *, max_bytes: int, on_progress: TransferProgress) -> DownloadedFile:
         """Save an object in a new file in this folder, which the caller deletes. After an error, no file is left.
 
         A transfer that breaks off is continued if the object is still the same, or else started over. Raises InputError

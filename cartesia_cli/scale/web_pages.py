@@ -44,13 +44,7 @@ def find_recordings(url: str) -> list[str]:
     return addresses
 
 
-def download(
-    url: str,
-    folder: Path,
-    *,
-    max_bytes: int,
-    on_progress: TransferProgress = lambda received, size: None,
-) -> DownloadedFile:
+def download(url: str, folder: Path, *, max_bytes: int, on_progress: TransferProgress) -> DownloadedFile:
     """Download the recording of a page into a new file in this folder, which the caller deletes.
 
     Raises InputError if the page has none or several, or the recording is too large; NetworkError if it can't be

@@ -54,14 +54,7 @@ CUDA_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
 class WhisperEngine:
     """A loaded Whisper model, whose word times are corrected. Its workers share the weights and the cores."""
 
-    def __init__(
-        self,
-        model: faster_whisper.WhisperModel,
-        name: str,
-        *,
-        is_quick: bool,
-        min_frames: int = WINDOW_FRAMES,
-    ) -> None:
+    def __init__(self, model: faster_whisper.WhisperModel, name: str, *, is_quick: bool, min_frames: int) -> None:
         """`min_frames`: least length to which a window is padded, in hundredths of a second."""
         self.name, self.is_quick, self._min_frames = name, is_quick, min_frames
         self.batch_size = 4 if is_quick else 2  # larger ones take too much memory; eight at once were no quicker
@@ -90,10 +83,7 @@ def load_packaged(
     opened    what `PackagedModel.opened` has yielded
     workers   how many calls it can work on at once, if cores and memory allow it
     """
-    # Other models weren't measured with short windows.
-    return _load(
-        opened, model.title, model.weights, observer, workers, MAX_PACKAGED_THREADS, min_frames=SHORT_WINDOW_FRAMES
-    )
+    return _load(opened, model.title, model.weights, observer, workers, is_packaged=True)
 
 
 def load(model: str, observer: ModelObserver, workers: int = 1) -> WhisperEngine:
@@ -108,17 +98,11 @@ def load(model: str, observer: ModelObserver, workers: int = 1) -> WhisperEngine
     except OSError as error:  # a folder without permission to list it
         message = f"the model {model!r} can't be read: {error.strerror}"
         raise EngineError(message, hint="check its permissions") from error
-    return _load((folder, None), name, [Path(folder, WEIGHTS)], observer, workers, MAX_THREADS)
+    return _load((folder, None), name, [Path(folder, WEIGHTS)], observer, workers, is_packaged=False)
 
 
 def _load(
-    opened: OpenedModel,
-    name: str,
-    weights: Iterable[Path],
-    observer: ModelObserver,
-    workers: int,
-    max_threads: int,
-    min_frames: int = WINDOW_FRAMES,
+    opened: OpenedModel, name: str, weights: Iterable[Path], observer: ModelObserver, workers: int, *, is_packaged: bool
 ) -> WhisperEngine:
     # The model's big, short-lived arrays leave glibc with memory that it doesn't give back. With one arena for all
     # threads, and everything from a MiB up given back when it is freed, an hour of audio peaks at 450 MB instead of
@@ -129,6 +113,7 @@ def _load(
         machine = read_machine()
         size = sum(path.stat().st_size for path in weights)
         workers = min(workers, max_workers(machine, size))
+        max_threads = MAX_PACKAGED_THREADS if is_packaged else MAX_THREADS
         threads = min(machine.cores, max_threads, max(MIN_THREADS, machine.cores // workers))
 
         def load_on(device: str, compute_type: str) -> faster_whisper.WhisperModel:
@@ -145,6 +130,7 @@ def _load(
         loaded = _load_on_gpu(name, load_on, observer) or load_on("cpu", "float32")
     except Exception as error:  # whatever the model's files may raise
         raise _load_error(name, error) from error
+    min_frames = SHORT_WINDOW_FRAMES if is_packaged else WINDOW_FRAMES  # others weren't measured with short windows
     return WhisperEngine(loaded, name, is_quick=size <= MAX_QUICK_BYTES, min_frames=min_frames)
 
 
