@@ -117,7 +117,7 @@ class TranscribeCommand:
         workspace = self._stack.enter_context(
             Workspace(options.sending.retries, reporter.info, options.sending.timeout)
         )
-        recordings = [found for name in names for found in workspace.recordings_on_page(name)]
+        recordings = [recording for name in names for recording in workspace.expand_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
         manifest = None
         if options.extra.output_manifest is not None:

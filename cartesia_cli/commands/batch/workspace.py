@@ -99,20 +99,20 @@ class Workspace:
         if not stands_for_several(url):
             yield _remote_input(url, name_of(url))
             return
-        found = 0
+        count = 0
         try:
             for address, key, state in buckets.search(url, EXTENSIONS):
-                found += 1
+                count += 1
                 name = "/".join(safe_name(part) for part in key.split("/") if part)
                 yield _remote_input(address, result_path(address) if keep_folders else name, state)
         except InputError as error:
             yield error
             return
-        if not found:
+        if not count:
             hint = "check the spelling; a prefix ends in /, and recordings are recognized by their suffix"
             yield InputError(f"no recording in {url}", hint=hint)
 
-    def recordings_on_page(self, url: str) -> list[str]:
+    def expand_page(self, url: str) -> list[str]:
         """The URLs of the recordings on a web page, if yt-dlp is installed; otherwise, and for any other URL, itself.
 
         Asks the server only if yt-dlp is installed and the URL doesn't end like a recording.
@@ -200,10 +200,10 @@ class Workspace:
                 shutil.copyfileobj(pipe, file, 1 << 20)
             return item._replace(path=path, remote_state=RemoteState(None, None))
         try:
-            found = self._download(item.origin, folder, on_progress)
+            download = self._download(item.origin, folder, on_progress)
         except OSError as error:
             raise unsaved_error(item.source, error) from error
-        return item._replace(path=found.path, remote_state=RemoteState(found.bytes, found.version))
+        return item._replace(path=download.path, remote_state=RemoteState(download.bytes, download.version))
 
     def _download(self, remote: str, folder: Path, on_progress: TransferProgress) -> DownloadedFile:
         from ...client.download import MAX_BYTES, WebPageError
