@@ -70,7 +70,7 @@ class Device:
 
 
 def list_device_names() -> list[str]:
-    """The names of all devices, each once. InputError as `list_devices`."""
+    """The names of all devices, each once. Raises InputError as `list_devices`."""
     return list(dict.fromkeys(device.name for device in list_devices()))
 
 

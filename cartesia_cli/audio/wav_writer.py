@@ -153,13 +153,15 @@ class WavWriter:
         return data
 
     def hide_comment(self) -> None:
-        """Overwrite the comment until the next block is written. The samples stay where they are. OSError as above."""
+        """Overwrite the comment until the next block is written. The samples stay where they are. Raises OSError as
+        above.
+        """
         if self._comment:
             length = self._data_offset - HEADER_BYTES
             self._write_at(COMMENT_OFFSET, struct.pack("<4sI", b"JUNK", length - 8) + bytes(length - 8))
 
     def restore_comment(self) -> None:
-        """Write the comment again. OSError as above."""
+        """Write the comment again. Raises OSError as above."""
         self._write_at(0, encode_header(self.size, self._comment, self.rate))
 
     def _write_at(self, at: int, data: bytes) -> None:

@@ -138,7 +138,7 @@ class BatchOptions(Record):
 
     @classmethod
     def parse(cls, query: Mapping[str, str], form: Sequence[tuple[str, str]]) -> "BatchOptions":
-        """Parse `query` and `form` on the server. ApiError 400 for a value that the reference rules out."""
+        """Parse `query` and `form` on the server. Raises ApiError 400 for a value that the reference rules out."""
         single = dict(form)
         granularities = [value for name, value in form if name.removesuffix("[]") == "timestamp_granularities"]
         encoding = query.get("encoding") or None
@@ -181,7 +181,7 @@ def excerpt(value: str) -> str:
 
 
 def parse_sample_rate(text: str | None, *, required: bool) -> int | None:
-    """A `sample_rate` parameter in Hz. ApiError 400 unless it is from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE."""
+    """A `sample_rate` parameter in Hz. Raises ApiError 400 unless it is from MIN_SAMPLE_RATE to MAX_SAMPLE_RATE."""
     if not text and not required:
         return None
     # More digits than the largest rate has are rejected unread: int() refuses thousands of digits with a ValueError.

@@ -189,7 +189,7 @@ class RealtimeOptions(Record):
 
     @classmethod
     def parse(cls, endpoint: Endpoint, query: Sequence[tuple[str, str]]) -> RealtimeOptions:
-        """Server side: parse a query. ApiError 400 for what the reference rules out; unknown names are ignored."""
+        """Parse a query on the server; unknown names are ignored. Raises ApiError 400 for what the API rules out."""
         single = dict(query)
         if not single.get("model"):
             raise api_error(400, "Missing model", "The query parameter 'model' is required.")
@@ -231,7 +231,7 @@ class RealtimeOptions(Record):
         return None if problem is None else api_error(400, "Invalid language hints", f"{problem}.")
 
     def with_config(self, config: Config) -> RealtimeOptions:
-        """The parameters after a `config`, as a server sees them. ApiError 400 for values that it refuses."""
+        """The parameters after a `config`, as a server sees them. Raises ApiError 400 for values that it refuses."""
         new = self._replace(
             turn=self.turn.merged(config.turn),
             language_hints=self.language_hints if config.language_hints is None else config.language_hints,
@@ -257,7 +257,7 @@ def encode_command(endpoint: Endpoint, command: Command) -> str:
 
 
 def decode_command(endpoint: Endpoint, frame: str) -> Command:
-    """Server side: decode a command. ApiError 400 for anything that is not a command of this endpoint."""
+    """Server side: decode a command. Raises ApiError 400 for anything that is not a command of this endpoint."""
     if frame in endpoint.text_commands:
         return endpoint.text_commands[frame]
     members: dict[str, Any] = {}
@@ -274,8 +274,8 @@ def decode_command(endpoint: Endpoint, frame: str) -> Command:
 
 
 def decode_config(endpoint: Endpoint, members: Mapping[str, Any]) -> Config:
-    """The members of a `config` message; unknown ones are kept. ApiError 400 for a value of the wrong type, or one that
-    exceeds its limits.
+    """The members of a `config` message; unknown ones are kept. Raises ApiError 400 for a value of the wrong type, or
+    one that exceeds its limits.
     """
     extra = {name: value for name, value in members.items() if name not in ("type", *_CONFIG_FIELDS)}
     turn = members.get("turn")
@@ -347,7 +347,7 @@ def keyterms_problem(keyterms: Sequence[str]) -> str | None:
 
 
 def _check_numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """Those values that have PARAMETER_LIMITS. ApiError 400 for one that is not a number within its limits."""
+    """Those values that have PARAMETER_LIMITS. Raises ApiError 400 for one that is not a number within its limits."""
     found = {}
     for name, (minimum, maximum) in PARAMETER_LIMITS.items():
         value = values.get(name)

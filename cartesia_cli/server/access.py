@@ -41,7 +41,7 @@ class AccessControl:
         self._key, self._free, self._lenient = key, concurrency, lenient
 
     def authorize(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_websocket: bool = False) -> None:
-        """ApiError 401 without the key: Bearer as documented, the older X-API-Key, or a browser's access_token.
+        """Raises ApiError 401 without the key: Bearer as documented, the older X-API-Key, or a browser's access_token.
 
         ApiError 400 without an API version: in the header, or in the query of a WebSocket, where it takes precedence.
         """
@@ -54,7 +54,7 @@ class AccessControl:
         self.check_version(version or headers.get("cartesia-version") or "", is_websocket=is_websocket)
 
     def check_version(self, version: str, *, is_websocket: bool = False) -> None:
-        """ApiError 400 for what isn't an API version."""
+        """Raises ApiError 400 for what isn't an API version."""
         if is_api_version(version) or (self._lenient and not version):
             return
         places = "The header 'Cartesia-Version'" + (" or the parameter 'cartesia_version'" if is_websocket else "")
@@ -63,14 +63,14 @@ class AccessControl:
         raise api_error(400, "Invalid API version" if version else "Missing API version", message + found)
 
     def check_capacity(self) -> None:
-        """ApiError 429 when no request could be admitted now: checked before a long body is received."""
+        """Raises ApiError 429 when no request could be admitted now: checked before a long body is received."""
         if self._free == 0:
             message = "You have exceeded your plan's concurrency limit."
             raise api_error(429, "Too many concurrent requests", message, "concurrency_limited")
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a request for the length of the block. ApiError 429 when there are too many."""
+        """Count a request for the length of the block. Raises ApiError 429 when there are too many."""
         self.check_capacity()
         self._free -= 1
         try:
@@ -93,7 +93,7 @@ class OriginPolicy:
     origins: frozenset[str] = frozenset()
 
     def check(self, headers: Headers) -> None:
-        """ApiError 403 for a request that may come from a foreign page."""
+        """Raises ApiError 403 for a request that may come from a foreign page."""
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         for value in hosts:
             if not self._allows_host(value):

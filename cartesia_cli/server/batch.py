@@ -108,7 +108,7 @@ class BatchEndpoint:
 
 
 def parse_form(request: Request, form: FormData) -> tuple[BinaryIO, BatchOptions]:
-    """The file and the options of a batch request. ApiError 400 for a request that the API reference rules out."""
+    """The file and the options of a batch request. Raises ApiError 400 for what the API reference rules out."""
     upload = form.get("file")
     if not isinstance(upload, UploadFile):
         raise api_error(400, "Missing file", "The form field 'file' is required.")
@@ -117,7 +117,7 @@ def parse_form(request: Request, form: FormData) -> tuple[BinaryIO, BatchOptions
 
 
 def decode_upload(file: BinaryIO, options: BatchOptions) -> Iterator[Samples]:
-    """Blocks of 16 kHz mono from a seekable file. ApiError 400 if it contains no audio."""
+    """Blocks of 16 kHz mono from a seekable file. Raises ApiError 400 if it contains no audio."""
     try:
         if options.encoding is None:
             yield from Decoder().decode_open_file(file, UPLOAD_NAME)

@@ -1,8 +1,8 @@
 """Speech recognition engines as the server sees them: what an engine implements, how it is called, what they share.
 
-To add one, implement `Engine` (a loaded model, shared by all requests), and have a function of `engine_choice` return
-it. The server calls an engine through an `EngineExecutor` only: off the event loop, as many calls at once as it has
-workers. A call may take seconds; whatever it raises is answered with status 500.
+To add one, implement `Engine` (a loaded model, shared by all requests), and return it from a function of
+`engine_choice`. The server calls an engine through an `EngineExecutor` only: off the event loop, as many calls at once
+as it has workers. A call may take seconds; whatever it raises is answered with status 500.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ class EngineExecutor:
         return 1 if self._active["session"] else self.engine.batch_size
 
     def session(self) -> AbstractContextManager[None]:
-        """For the time of a live session: keeps calls of others short."""
+        """Keeps calls of others short while the block, a live session, lasts."""
         return self._count("session")
 
     def check_language(self, language: str) -> None:
-        """ApiError 400 for a language that the engine doesn't recognize."""
+        """Raises ApiError 400 for a language that the engine doesn't recognize."""
         if language not in self.engine.languages:
             problem = "can't detect languages" if language == AUTO_LANGUAGE else f"doesn't know {excerpt(language)}"
             general = "zh-Hant" if language.lower() in TRADITIONAL_CHINESE else language.lower().partition("-")[0]

@@ -42,7 +42,7 @@ does.
 """
 
 PAUSE_PROBABILITY = 0.05
-"""Of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
+"""Probability of a pause after a word. With the default, a tenth of it, more paths end early in noise."""
 
 MAX_ADDED_WORDS = 10_000
 """Unknown words that are added to a dictionary, about a megabyte, before it is loaded again without them."""

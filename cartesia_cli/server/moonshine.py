@@ -31,8 +31,13 @@ PADDING = np.zeros(RATE // 2, np.float32)
 """Silence before and after. Without it, a third more words were wrong; and of 157 clips that were cut anywhere,
 12 ended in a loop instead of none."""
 
-MAX_TOKENS_PER_SECOND, EXTRA_TOKENS = 12, 8
-"""Fast speech has some 7 tokens a second, "no, no, no" has 10. More come from a decoder that finds no end."""
+MAX_TOKENS_PER_SECOND = 12
+"""Most tokens of a text, besides EXTRA_TOKENS. Fast speech has some 7 tokens a second, "no, no, no" has 10. More come
+from a decoder that finds no end.
+"""
+
+EXTRA_TOKENS = 8
+"""Tokens that even the shortest audio may have."""
 
 LOOP_TOKENS = 24
 """Minimum length of a loop, all repetitions together."""

@@ -274,7 +274,7 @@ def _parse_frame(wire: Wire) -> str | bytes:
     return _text("text", wire["text"]) if "text" in wire else _base64("audio", wire["audio"])
 
 
-# Readers: the value of a key of a step, converted. ValueError if it isn't valid.
+# Readers: the value of a key of a step, converted. Raises ValueError if it isn't valid.
 
 
 def _invalid(key: str, expected: str, value: Any) -> ValueError:

@@ -59,7 +59,7 @@ class Uploads:
     async def form(self, request: Request) -> AsyncIterator[FormData]:
         """The form of a request, as soon as all of it has been received; its file is closed after the block.
 
-        ApiError 413 or 408 for a body beyond the limits; HTTPException 400 for one that is not a form.
+        Raises ApiError 413 or 408 for a body beyond the limits; HTTPException 400 for one that is not a form.
         """
         async with self._body(request) as body:
             form_request = Request(request.scope, body.receive)
@@ -70,7 +70,7 @@ class Uploads:
             await form.close()
 
     async def discard(self, request: Request) -> None:
-        """Receive a whole body and ignore it. ApiError 413 or 408 beyond the limits."""
+        """Receive a whole body and ignore it. Raises ApiError 413 or 408 beyond the limits."""
         async with self._body(request) as body:
             while not body.is_complete:
                 if (await body.receive())["type"] == "http.disconnect":
@@ -89,6 +89,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _body(self, request: Request) -> AsyncIterator[_Body]:
+        """A body that is received in the block. If there are too many, the slowest of the others is aborted."""
         body = _Body(request, self._max_bytes)
         if len(self._receiving) >= self._max_bodies:
             min(self._receiving, key=lambda other: other.bytes_per_second).abort()
@@ -134,7 +135,7 @@ class _Body:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
     async def receive(self) -> Message:
-        """The next piece. ApiError 413 as soon as the body is known to be too large, 408 if it comes too slowly."""
+        """The next piece. Raises ApiError 413 once the body is known to be too large, 408 if it comes too slowly."""
         declared = self._request.headers.get("content-length", "")
         self._check_size(int(declared) if declared.isdigit() else 0)
         now = asyncio.get_running_loop().time()

@@ -46,7 +46,6 @@ MIN_THREADS = 2
 When all have work, it costs no CPU time.
 """
 
-
 CUDA_LIBRARIES = ("libcublasLt.so.12", "libcublas.so.12")
 """Of the package nvidia-cublas-cu12 on Linux, each after what it needs."""
 
