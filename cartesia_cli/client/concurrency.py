@@ -56,7 +56,9 @@ class ConcurrencyLimit:
         self.maximum = maximum
         self._value = min(start or maximum, maximum)
         self._condition = threading.Condition(threading.RLock())
-        self._in_flight = self._generation = self._successes = self._fruitless = 0
+        self._in_flight = self._generation = 0
+        self._successes = 0  # since the limit was changed
+        self._fruitless = 0  # refusals since the last success that lowered the limit
         self._pause_ends = time.monotonic()
         self._closed = False
 
@@ -66,7 +68,7 @@ class ConcurrencyLimit:
         return self._value
 
     def lower_maximum(self, maximum: int) -> None:
-        """Allow no more than this many requests: there are no more."""
+        """Allow no more than this many requests at once: there are no more left to send."""
         with self._condition:
             self.maximum = max(1, min(self.maximum, maximum))
             self._value = min(self._value, self.maximum)

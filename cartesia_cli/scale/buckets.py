@@ -28,8 +28,8 @@ if TYPE_CHECKING:  # an extra
 
     Store = S3Store | GCSStore | AzureStore
 
-MAGIC = re.compile(r"[*?\[]")
-"""What makes a key a glob."""
+GLOB_CHARACTERS = re.compile(r"[*?\[]")
+"""Characters that make a key a glob."""
 
 LIST_OBJECTS = 1000
 """Objects in one piece of a listing, as many as S3 puts into a response."""
@@ -39,12 +39,12 @@ BLOCK_BYTES = 1 << 20
 MAX_ATTEMPTS = 3
 """Attempts to get an object in a row that get no further. obstore retries each request by itself, too."""
 
-CREDENTIALS = {
+CREDENTIALS_HINTS = {
     "s3": "set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or AWS_SKIP_SIGNATURE=true for a public bucket",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_SKIP_SIGNATURE=true for a public bucket",
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_SKIP_SIGNATURE=true",
 }
-"""Scheme to the environment variables with the credentials."""
+"""Scheme to how to set its credentials."""
 
 ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -66,7 +66,7 @@ def stands_for_several(url: str) -> bool:
         _, _, key = split_bucket_url(url)
     except ValueError:
         return False
-    return not key or key.endswith("/") or MAGIC.search(key) is not None
+    return not key or key.endswith("/") or GLOB_CHARACTERS.search(key) is not None
 
 
 class Buckets:
@@ -93,9 +93,9 @@ class Buckets:
         """
         scheme, bucket, pattern = split_bucket_url(url)
         parts = pattern.split("/")
-        fixed = next((number for number, part in enumerate(parts) if MAGIC.search(part)), len(parts) - 1)
+        fixed = next((number for number, part in enumerate(parts) if GLOB_CHARACTERS.search(part)), len(parts) - 1)
         base = "".join(f"{part}/" for part in parts[:fixed])
-        globs = tuple(parts[fixed:]) if MAGIC.search(pattern) else ()
+        globs = tuple(parts[fixed:]) if GLOB_CHARACTERS.search(pattern) else ()
         store, _ = self._store(url)
         with _errors(url):
             listing = iter(self._obstore.list(store, base or None, chunk_size=LIST_OBJECTS))
@@ -198,7 +198,7 @@ class Buckets:
             try:
                 store = stores[scheme](bucket, client_options=client, retry_config=retry)
             except (BaseError, ValueError) as error:
-                raise UsageError(f"{url}: {_reason(error)}", hint=CREDENTIALS[scheme]) from error
+                raise UsageError(f"{url}: {_reason(error)}", hint=CREDENTIALS_HINTS[scheme]) from error
             self._stores[scheme, bucket] = store
         return self._stores[scheme, bucket], key
 
@@ -246,13 +246,13 @@ def _cli_error(url: str, error: Exception, writing: bool) -> CliError:
     text = str(error)
     kind = OutputError if writing else InputError
     if METADATA_SERVER.search(text) or isinstance(error, exceptions.UnauthenticatedError):
-        reason, hint = f"no credentials for {scheme}://", CREDENTIALS[scheme]
+        reason, hint = f"no credentials for {scheme}://", CREDENTIALS_HINTS[scheme]
     elif NO_BUCKET.search(text):
         reason, hint = f"there is no bucket {bucket!r}", "check its name, and the endpoint if it has one"
     elif isinstance(error, exceptions.PermissionDeniedError):
         code = re.search(r"<Code>(\w+)</Code>", text)
         reason = f"access denied ({code[1]})" if code else "access denied"
-        hint = f"check the credentials and their rights: {CREDENTIALS[scheme]}"
+        hint = f"check the credentials and their rights: {CREDENTIALS_HINTS[scheme]}"
     elif WRONG_REGION.search(text):
         reason, hint = "the bucket is in another region", "set AWS_REGION to the region of the bucket"
     elif isinstance(error, FileNotFoundError):

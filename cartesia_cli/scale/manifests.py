@@ -100,7 +100,7 @@ def name_of_part(source: str, time_range: TimeRange) -> str:
 
 
 class FolderMetadata:
-    """The metadata of the recordings in a folder and its subfolders, each of which may have a file with it.
+    """The metadata of the recordings in a folder and its subfolders, each of which may have a metadata file.
 
     errors   lines that can't be used, of the files that have been read so far; the caller removes them
     """
@@ -142,7 +142,7 @@ def _metadata_key(folder: Path, recording: Path) -> str:
 
 
 def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
-    """The recording of a line. InputError, without the place, if it can't be used."""
+    """The recording of a line. Raises InputError, without file and line, if it can't be used."""
     if isinstance(fields, str):
         raise InputError(fields)
     name = next((name for name in PATH_FIELDS if name in fields), None)
