@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.audio.pcm import AudioBlock
 from cartesia_cli.audio.wav_writer import WavWriter, open_private
+from cartesia_cli.protocol.realtime import Config, Finalize
 from cartesia_cli.session import send_buffer
 from cartesia_cli.session.send_buffer import SendBuffer
 
@@ -48,7 +49,7 @@ class Traffic:
 
     def __init__(self, recording: WavWriter | None = None) -> None:
         self.troubles: list[str] = []
-        self.buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, on_warning=self.troubles.append)
+        self.buffer = SendBuffer(CHUNK, memory=MEMORY, on_warning=self.troubles.append)
         self._recording = recording
 
     def write(self, size: int, *, recorded: bool = False) -> None:
@@ -211,22 +212,24 @@ def test_on_a_full_disk_only_the_oldest_audio_is_dropped_and_that_is_reported_on
 
 
 @pytest.mark.parametrize("rewinds", [False, True])
-def test_kept_markers_are_sent_even_if_the_audio_before_them_was_dropped(rewinds: bool) -> None:
-    buffer: SendBuffer[str] = SendBuffer(CHUNK, memory=MEMORY, is_kept=lambda marker: marker.startswith("kept"))
+def test_changes_of_settings_are_sent_even_if_the_audio_before_them_was_dropped(rewinds: bool) -> None:
+    taken, *kept = [Config(keyterms=(term,)) for term in ("one", "two", "three", "four")]
+    markers = {1: kept[0], 2: Finalize(), 3: kept[1], 97: kept[2]}
+    buffer = SendBuffer(CHUNK, memory=MEMORY)
     buffer.write(AudioBlock(bytes(CHUNK)))
-    buffer.add_marker("kept, but taken")
-    assert [buffer.next_item(), buffer.next_item()] == [bytes(CHUNK), "kept, but taken"]
+    buffer.add_marker(taken)
+    assert [buffer.next_item(), buffer.next_item()] == [bytes(CHUNK), taken]
     with file_size_limit(0):
         for number in range(100):
             buffer.write(AudioBlock(bytes(CHUNK)))
-            if number in (1, 2, 3, 97):
-                buffer.add_marker(f"{'other' if number == 2 else 'kept'} {number}")
+            if number in markers:
+                buffer.add_marker(markers[number])
     assert buffer.dropped
     if rewinds:
         buffer.rewind()
     items = [*iter(buffer.next_item, None)]
-    assert items[:2] == ["kept 1", "kept 3"]
-    assert [item for item in items[2:] if isinstance(item, str)] == ["kept 97"]
+    assert items[:2] == kept[:2]
+    assert [item for item in items[2:] if not isinstance(item, bytes)] == kept[2:]
 
 
 def test_disk_that_is_no_longer_full_is_used_again() -> None:

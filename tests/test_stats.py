@@ -33,7 +33,7 @@ from cartesia_cli.protocol.events import (
 )
 from cartesia_cli.protocol.realtime import Close, Command, Finalize, RealtimeOptions
 from cartesia_cli.session import Session
-from cartesia_cli.session.dispatcher import EventDispatcher, Marker
+from cartesia_cli.session.dispatcher import EventDispatcher
 from cartesia_cli.session.interfaces import StopSignal
 from cartesia_cli.session.latency import MAX_LISTED, MAX_VALUES, WAITS, LatencyRecorder, Percentiles
 from cartesia_cli.session.send_buffer import SendBuffer
@@ -56,7 +56,7 @@ class Day:
         self.now = 1000.0
         self.recorder, self.timeline = LatencyRecorder(RealtimeOptions(model=model), 3200), SpeechTimeline()
         self.tracker: Tracker = (TurnTracker if auto else ManualTracker)(self.timeline)
-        self.buffer: SendBuffer[Marker] = SendBuffer(3200)
+        self.buffer = SendBuffer(3200)
         self.dispatcher = EventDispatcher(
             self.buffer, self.tracker,
             now=lambda: self.now, write=lambda update: None, observer=self.recorder,

@@ -14,14 +14,11 @@ from collections.abc import Callable, Iterable
 
 from ..audio.vad import VadEvent
 from ..protocol.events import Connected, Event, Unknown
-from ..protocol.realtime import Close, Command, Finalize
+from ..protocol.realtime import Close, Finalize
 from ..tracker import Acknowledged, Fact, FinalizeAnswered, StartOver, Tracker, UtteranceTimes
 from ..transcript import Notice, Partial, Segment, Update
 from .interfaces import SessionObserver
-from .send_buffer import SendBuffer
-
-Marker = VadEvent | Command
-"""What the send buffer holds in order with the audio."""
+from .send_buffer import Marker, SendBuffer
 
 
 class EventDispatcher:
@@ -39,7 +36,7 @@ class EventDispatcher:
 
     def __init__(
         self,
-        buffer: SendBuffer[Marker],
+        buffer: SendBuffer,
         tracker: Tracker,
         *,
         now: Callable[[], float],
@@ -146,7 +143,7 @@ class EventDispatcher:
                 case Acknowledged(position=position):
                     self._buffer.acknowledge(self._buffer.offset(position))
                 case FinalizeAnswered():
-                    self._buffer.acknowledge_marker(lambda marker: isinstance(marker, Finalize))
+                    self._buffer.acknowledge_finalize()
                 case StartOver():
                     self.needs_new_connection = True
                 case UtteranceTimes():

@@ -41,7 +41,7 @@ from ..protocol.events import Error, Unknown
 from ..protocol.realtime import Close, Command, Config, Finalize
 from ..tracker import Tracker
 from ..transcript import Update
-from .dispatcher import EventDispatcher, Marker
+from .dispatcher import EventDispatcher
 from .interfaces import Connect, Connection, SessionObserver, Skipped, Source, StopSignal, TranscribeRest
 from .reconnect import BURST_SECONDS, WORKING_SECONDS, RateLimiter, ReconnectPolicy, reconnect_failed
 from .send_buffer import SendBuffer
@@ -122,11 +122,10 @@ class Session:
         self._reconnect_policy = reconnect_policy or ReconnectPolicy()
         self._limiter, self._transcribe_rest = RateLimiter(pace), transcribe_rest
         self._observer = observer or SessionObserver()
-        self._buffer: SendBuffer[Marker] = SendBuffer(
+        self._buffer = SendBuffer(
             frame_bytes,
             rate=rate,
             on_warning=lambda message: self._dispatcher.notify("buffer_full", message),
-            is_kept=lambda marker: isinstance(marker, Config),
         )
         self._dispatcher = EventDispatcher(self._buffer, tracker, now=self._now, write=write, observer=self._observer)
         self.phase = Phase.STREAMING

@@ -18,9 +18,11 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from tempfile import TemporaryFile
-from typing import IO, Generic, NamedTuple, TypeVar
+from typing import IO, NamedTuple
 
 from ..audio.pcm import RATE, AudioBlock, AudioStore
+from ..audio.vad import VadEvent
+from ..protocol.realtime import Command, Config, Finalize
 
 MAX_MEMORY_BYTES = 2 << 20
 """At most these bytes are held in memory, a minute at 16 kHz; older audio is on disk."""
@@ -34,16 +36,16 @@ FILE_BYTES = 64 << 20
 
 READ_BYTES = 1 << 16
 
-MarkerT = TypeVar("MarkerT")
+Marker = VadEvent | Command
+"""What is sent, or noticed by the endpointer, at an offset in the audio."""
 
 
-class SendBuffer(Generic[MarkerT]):
-    """Audio, and markers at offsets in it.
+class SendBuffer:
+    """Audio, and markers at offsets in it. A Config that was not taken stays when the audio before it is dropped.
 
     rate           samples per second
     frame_bytes    of audio in an item; fewer only before a marker that cuts
     on_warning     called with a message, once, when audio was dropped that was not acknowledged
-    is_kept        whether a marker that was not taken stays when the audio before it is dropped
     written        end of all audio so far
     sent           offset of the sender
     acknowledged   offset before which nothing is kept: it is acknowledged, or was dropped without that
@@ -58,14 +60,13 @@ class SendBuffer(Generic[MarkerT]):
         memory: int = MAX_MEMORY_BYTES,
         rate: int = RATE,
         on_warning: Callable[[str], None] = lambda sentence: None,
-        is_kept: Callable[[MarkerT], bool] = lambda marker: False,
     ) -> None:
         self._bytes_per_second = 2 * rate
         self._frame_bytes, self._memory_limit, self._on_warning = frame_bytes, memory, on_warning
-        self._is_kept, self._has_reported = is_kept, False
+        self._has_reported = False
         self.written = self.sent = self.acknowledged = self.dropped = 0
         self.changed = asyncio.Event()
-        self._markers: deque[tuple[int, MarkerT, bool]] = deque()  # offset, marker, whether it cuts frames
+        self._markers: deque[tuple[int, Marker, bool]] = deque()  # offset, marker, whether it cuts frames
         self._next = 0  # index of the first marker that has not been taken
         self._audio = _HeldAudio(memory)
 
@@ -89,7 +90,7 @@ class SendBuffer(Generic[MarkerT]):
         self.written += size
         self.changed.set()
 
-    def add_marker(self, marker: MarkerT, *, cuts: bool = True) -> None:
+    def add_marker(self, marker: Marker, *, cuts: bool = True) -> None:
         """Append a marker after all audio so far.
 
         cuts   whether the frame before it is cut short, so that it follows exactly that audio; otherwise it is taken
@@ -103,7 +104,7 @@ class SendBuffer(Generic[MarkerT]):
         """Whether there is anything to take."""
         return self._next < len(self._markers) or self.written - self.sent >= self._frame_bytes
 
-    def next_item(self) -> bytes | MarkerT | None:
+    def next_item(self) -> bytes | Marker | None:
         """Take the next frame or marker. None: there is none yet; wait for `changed`."""
         size = self._frame_bytes
         if self._next < len(self._markers):
@@ -135,11 +136,11 @@ class SendBuffer(Generic[MarkerT]):
             self.acknowledged, self.dropped = offset, 0
         self._drop_acknowledged()
 
-    def acknowledge_marker(self, matches: Callable[[MarkerT], bool]) -> None:
-        """Acknowledge the first taken marker that matches, and everything before it."""
+    def acknowledge_finalize(self) -> None:
+        """Acknowledge the first Finalize that was taken, and everything before it."""
         for index in range(self._next):
             offset, marker, _ = self._markers[index]
-            if matches(marker):
+            if isinstance(marker, Finalize):
                 for _ in range(index + 1):
                     self._drop_marker()
                 self.acknowledge(offset)
@@ -180,7 +181,8 @@ class SendBuffer(Generic[MarkerT]):
         self.sent = max(self.sent, self.acknowledged)
         untaken = [marker for at, marker, _ in [*self._markers][self._next :] if at < self.acknowledged]
         self._drop_acknowledged()
-        self._markers.extendleft((self.acknowledged, marker, True) for marker in untaken[::-1] if self._is_kept(marker))
+        kept = [(self.acknowledged, marker, True) for marker in untaken if isinstance(marker, Config)]
+        self._markers.extendleft(reversed(kept))
         if not self._has_reported:
             self._has_reported = True
             left = self.seconds(self.written - self.acknowledged)

@@ -146,10 +146,8 @@ def _escape_srt(lines: Sequence[str]) -> list[str]:
 
 
 def _format_time(time: int, point: str) -> str:
-    seconds, thousandths = divmod(time, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{seconds:02}{point}{thousandths:03}"
+    seconds = time // 1000
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{time % 1000:03}"
 
 
 def clean_line(text: str) -> str:

@@ -45,7 +45,10 @@ def batch_catch_up(
             seconds = size / (BYTES_PER_SAMPLE * options.sample_rate)
             reporter.info(f"{seconds:.0f} s of audio are left: they go through the batch endpoint, at once")
             segments = await start_daemon_thread_async(lambda: transcribe(Path(file.name), seconds), "batch")
-        return _join(text(), [segment.shifted(at) for segment in segments])
+        moved = [segment.shifted(at) for segment in segments]
+        if moved:  # live text contains the spaces between segments, a batch response doesn't
+            moved[0] = moved[0]._replace(text=blank_between(text(), moved[0].text) + moved[0].text)
+        return moved
 
     def transcribe(path: Path, seconds: float) -> Iterable[Segment]:
         asked = BatchOptions(model=BATCH_MODEL, language=options.language, word_timestamps=True)
@@ -62,10 +65,3 @@ def batch_catch_up(
         return from_batch(response, source="", model=BATCH_MODEL, measured_duration=seconds).segments
 
     return transcribe_rest
-
-
-def _join(text: str, segments: list[Segment]) -> list[Segment]:
-    """`segments` to follow `text`: with the space between them that live text contains and a batch response doesn't."""
-    if segments:
-        segments[0] = segments[0]._replace(text=blank_between(text, segments[0].text) + segments[0].text)
-    return segments
