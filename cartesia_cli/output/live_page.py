@@ -155,7 +155,10 @@ class LivePage(PageServer):
         on_error: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self.captions = Captions()
-        self.page, self.policy = _page(source)
+        style, script = read("live.css"), read("live.js")
+        title = f"{source}: live" if source else "live"
+        self.page = fill(read("live.html"), {"title": escape(one_line(title)), "style": style, "script": script})
+        self.policy = policy(style, script, "connect-src 'self'", "img-src data:", "frame-ancestors 'none'")
         super().__init__(port, _Handler, token, on_error)
 
     def __enter__(self) -> Self:
@@ -194,14 +197,6 @@ class _Handler(PageHandler):
 
 def _event(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-
-
-def _page(source: str) -> tuple[str, str]:
-    """The page, and its Content-Security-Policy."""
-    style, script = read("live.css"), read("live.js")
-    allowed = policy(style, script, "connect-src 'self'", "img-src data:", "frame-ancestors 'none'")
-    title = f"{source}: live" if source else "live"
-    return fill(read("live.html"), {"title": escape(one_line(title)), "style": style, "script": script}), allowed
 
 
 def _end_of(text: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal, Protocol
 
 from ...audio.input_check import InputMonitor
@@ -64,6 +64,7 @@ class Controls(Protocol):
         """Draw the live view again, after another program used the terminal."""
 
 
+@dataclass(eq=False)
 class PausableSource:
     """A microphone that can be paused, and that warns about problems with its sound.
 
@@ -76,38 +77,32 @@ class PausableSource:
     rate             sample rate in Hz
     """
 
-    def __init__(
-        self,
-        source: AudioSource,
-        warn: Callable[[str], None],
-        on_first_block: Callable[[], None],
-        *,
-        sends_silence: bool,
-        paused: bool = False,
-        rate: int = RATE,
-    ) -> None:
-        self.paused = paused
-        self._source, self._warn, self._on_first_block = source, warn, on_first_block
-        self._sends_silence, self._rate = sends_silence, rate
+    source: AudioSource
+    warn: Callable[[str], None]
+    on_first_block: Callable[[], None]
+    _: KW_ONLY
+    sends_silence: bool
+    paused: bool = False
+    rate: int = RATE
 
     async def blocks(self) -> AsyncGenerator[AudioBlock | Skipped, None]:
-        monitor, first = InputMonitor(self._rate), True
+        monitor, first = InputMonitor(self.rate), True
         silence, position = Silence(), 0
-        async with aclosing(self._source.blocks()) as blocks:
+        async with aclosing(self.source.blocks()) as blocks:
             async for block in blocks:
                 if first:
                     first = False
-                    self._on_first_block()
+                    self.on_first_block()
                 if self.paused:
                     size = len(block.pcm)
-                    if self._sends_silence:
+                    if self.sends_silence:
                         yield AudioBlock(silence.read(position, size), silence, position)
                         position += size
                     else:
-                        yield Skipped(size / BYTES_PER_SAMPLE / self._rate)
+                        yield Skipped(size / BYTES_PER_SAMPLE / self.rate)
                 else:
                     for problem in monitor.check(block.samples):
-                        self._warn(problem)
+                        self.warn(problem)
                     yield block
 
 
