@@ -12,13 +12,14 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import chain
+from pathlib import PurePath
 from typing import Any
 
 from .. import subtitles
+from ..alignment import find_word_ends
 from ..timestamps import clock_time
 from ..transcript import Transcript
 from . import Layout, Media, SaveTarget
-from .page_corrections import code_units, corrections
 from .paragraphs import Paragraph, md, named, paragraphs, recording_facts
 from .player_files import fill, policy, read
 from .sanitize import printable, title
@@ -27,6 +28,12 @@ from .timed_text import srt
 
 COLOURS = 8
 """Colours of speakers in page.css; more speakers than that share them."""
+
+ESTIMATED_BY_US, ESTIMATED_BY_SERVER, EDITED = 1, 2, 4
+"""Flags of a word: its `timing` is "estimated", its `estimated` is true, its `edited` is true."""
+
+NAMED_ELSEWHERE = {"text", "segments", "words", "notices"}
+"""Members of the document that aren't among its `facts`."""
 
 
 def html(transcript: Transcript, layout: Layout) -> str:
@@ -78,7 +85,7 @@ def _data(transcript: Transcript, found: Sequence[Paragraph], layout: Layout) ->
     words         for each paragraph: offset and length in its text, start and end in milliseconds, of each word
     cues          start and end of each subtitle, in milliseconds
     copies        the transcript in the formats that can be copied
-    corrections   what saving takes, as `page_corrections` has it, or null
+    corrections   what saving takes, or null: see `_corrections`
     """
     media = layout.media or Media()
     cues = subtitles.cues(transcript, layout.rules)
@@ -107,9 +114,66 @@ def is_correctable(transcript: Transcript) -> bool:
 def _corrections(
     transcript: Transcript, found: Sequence[Paragraph], save_target: SaveTarget | None
 ) -> dict[str, Any] | None:
-    """What saving takes; None if there are words that aren't in a paragraph."""
-    count = sum(map(len, _words(transcript, found)))
-    return corrections(transcript, _speakers(found), save_target) if count == len(transcript.words or ()) else None
+    """What saving takes: the document, with its text divided into words. None if there are no words, or some that are
+    blank or aren't in a paragraph. As JSON:
+
+    facts      members of the document that stay as they are; `notices` are apart, since they come last
+    speakers   their names, first those that the page names, in the order of their numbers there; words and segments
+               have their number instead, or -1
+    words      for each: the text before it, its leading spaces, spelling, trailing spaces, start, end, flags, speaker
+    tail       the text behind the last word
+    segments   each with its `length` in UTF-16 code units instead of its text
+    name       of a file to save it in
+    save       `url` and `version` of the SaveTarget, or null
+
+    Joined, what stands between the words and the words themselves are the text, character for character, so that a page
+    that changes one word saves all others as they were.
+    """
+    document, spoken = transcript.to_dict(), transcript.words or ()
+    ends = find_word_ends(transcript.text, spoken)
+    shown = sum(map(len, _words(transcript, found)))
+    if not ends or shown != len(spoken) or not all(word.word.strip() for word in spoken):
+        return None
+    named = [*_speakers(found), *(word.speaker for word in spoken)]
+    named += [segment.speaker for segment in transcript.segments]
+    numbers: dict[str | None, int] = {None: -1}
+    for name in named:
+        numbers.setdefault(name, len(numbers) - 1)
+    return {
+        "facts": {name: value for name, value in document.items() if name not in NAMED_ELSEWHERE},
+        "notices": document.get("notices"),
+        "speakers": [name for name in numbers if name is not None],
+        "words": list(_word_rows(transcript.text, ends, document["words"], numbers)),
+        "tail": transcript.text[ends[-1] :],
+        "segments": [_segment_row(segment, numbers) for segment in document["segments"]],
+        "name": f"{PurePath(title(transcript.source)).stem or 'transcript'}.json",
+        "save": save_target and {"url": save_target.url, "version": save_target.version},
+    }
+
+
+def _word_rows(
+    text: str, ends: Sequence[int], words: Sequence[dict[str, Any]], numbers: dict[str | None, int]
+) -> Iterator[list[str | float]]:
+    before = 0
+    for word, end in zip(words, ends, strict=True):
+        written: str = word["word"]
+        spelling = written.strip()
+        leading, _, trailing = written.partition(spelling)
+        flags = (
+            ESTIMATED_BY_US * ("timing" in word)
+            + ESTIMATED_BY_SERVER * ("estimated" in word)
+            + EDITED * ("edited" in word)
+        )
+        yield [
+            text[before : end - len(spelling)], leading, spelling, trailing, word["start"], word["end"], flags,
+            numbers[word.get("speaker")],
+        ]  # fmt: skip
+        before = end
+
+
+def _segment_row(segment: dict[str, Any], numbers: dict[str | None, int]) -> dict[str, Any]:
+    kept = {name: value for name, value in segment.items() if name != "text"}
+    return kept | {"length": _code_units(segment["text"]), "speaker": numbers[segment.get("speaker")]}
 
 
 def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[tuple[int, int, int, int]]]:
@@ -125,9 +189,9 @@ def _words(transcript: Transcript, found: Sequence[Paragraph]) -> Iterator[list[
             k += 1
             if first < begin:
                 continue
-            units += code_units(part.text[at : first - begin])
+            units += _code_units(part.text[at : first - begin])
             at = first - begin
-            length = code_units(part.text[at : min(last, end) - begin])
+            length = _code_units(part.text[at : min(last, end) - begin])
             words.append((units, length, round(1000 * start), round(1000 * max(start, stop))))
         yield words
         begin = end
@@ -146,3 +210,8 @@ def _timed_spans(transcript: Transcript) -> Iterator[tuple[int, int, float, floa
     for span in transcript.segment_spans():
         if span.start is not None and span.end is not None:
             yield span.text_start, span.text_end, span.start, span.end
+
+
+def _code_units(text: str) -> int:
+    """The length of a text in UTF-16 code units, in which scripts count."""
+    return len(text) + sum(character > "\uffff" for character in text)
