@@ -239,12 +239,12 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
     memory: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         recording = session_recording.SessionRecording(opened, Path(folder))
-        clock, heard, line = SpeechTimeline(), Endpointer(), SilentConnection()
+        timeline, heard, line = SpeechTimeline(), Endpointer(), SilentConnection()
 
         class MemoryAtFiveMinutes(LatencyRecorder):
             def audio_sent(self, size: int) -> None:
                 super().audio_sent(size)
-                if not memory and clock.sent >= 300:
+                if not memory and timeline.sent >= 300:
                     memory.append(peak())
 
         @asynccontextmanager
@@ -252,7 +252,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
             yield line
 
         session = Session(
-            connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(clock), heard,
+            connect, LimitedSource(BlockCounter(recording), 60.0 * minutes), ManualTracker(timeline), heard,
             sends_finalize=True, has_finalize=True, frame_bytes=3200, write=lambda update: None,
             observer=MemoryAtFiveMinutes(RealtimeOptions(model="ink-2"), 3200), pace=1e6,
         )  # fmt: skip
@@ -260,7 +260,7 @@ async def simulated(minutes: int, rate: int) -> dict[str, float]:
         await session.run(StopSignal())
         used = time.process_time() - before
         found = {
-            "clock": clock.sent,
+            "clock": timeline.sent,
             "sent": line.size / 2 / OUTPUT_RATE,
             "endpointer": heard.processed_seconds,
             "recording": recording.seconds,

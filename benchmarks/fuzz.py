@@ -101,16 +101,16 @@ def targets(folder: Path) -> dict[str, Target]:
             )
 
     def event(data: bytes) -> None:
-        clock = SpeechTimeline()
-        trackers = ManualTracker(clock), TurnTracker(clock)
+        timeline = SpeechTimeline()
+        trackers = ManualTracker(timeline), TurnTracker(timeline)
         for frame in data.split(b"\n"):
-            clock.sent += 0.1
+            timeline.sent += 0.1
             try:
                 found = decode(frame)
             except ProtocolError:
                 continue
             for tracker in trackers:
-                list(tracker.process(found, clock.sent))
+                list(tracker.process(found, timeline.sent))
         for tracker in trackers:
             list(tracker.settle_open(complete=True))
 

@@ -231,8 +231,8 @@ def heard(frames: list[str]) -> list[Event]:
 def test_any_session_keeps_its_text_and_is_written_in_every_format(
     frames: list[str], is_manual: bool, name: str
 ) -> None:
-    clock, found = SpeechTimeline(), heard(frames)
-    tracker = ManualTracker(clock) if is_manual else TurnTracker(clock)
+    timeline, found = SpeechTimeline(), heard(frames)
+    tracker = ManualTracker(timeline) if is_manual else TurnTracker(timeline)
     out: list[str] = []
     writing = open_stream(name, LAYOUT, out.append, "talk.wav", "ink-2", live=True)
     segments: list[Segment] = []
@@ -243,10 +243,10 @@ def test_any_session_keeps_its_text_and_is_written_in_every_format(
         writing.write(update)
 
     for k, event in enumerate(found):
-        clock.sent = 0.5 * k
+        timeline.sent = 0.5 * k
         if k % 4 == 3:
-            tracker.finalize_sent(clock.sent)
-        for update in tracker.process(event, clock.sent):
+            tracker.finalize_sent(timeline.sent)
+        for update in tracker.process(event, timeline.sent):
             if isinstance(update, Partial | Segment | Notice):
                 write(update)
     for update in tracker.settle_open(complete=True):

@@ -141,10 +141,10 @@ class Case:
             yield self.connections[-1]
 
         async def run() -> None:
-            clock = SpeechTimeline()
-            reducer = (ManualTracker if manual else TurnTracker)(clock)
+            timeline = SpeechTimeline()
+            tracker = (ManualTracker if manual else TurnTracker)(timeline)
             session = Session(
-                connect, source, reducer, Endpointer(VadSettings(silence_ms=400)),
+                connect, source, tracker, Endpointer(VadSettings(silence_ms=400)),
                 sends_finalize=finalize and manual, has_finalize=manual, frame_bytes=CHUNK, write=self.updates.append,
                 reconnect_policy=ReconnectPolicy(tries, jitter=lambda: -0.5), transcribe_rest=catch_up,
             )  # fmt: skip
@@ -155,7 +155,7 @@ class Case:
                     await session.run(StopSignal())
             except CliError as failure:
                 self.error = failure
-            self.sent = clock.sent
+            self.sent = timeline.sent
 
         with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
             runner.run(run())

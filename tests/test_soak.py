@@ -188,7 +188,7 @@ class Soak:
             runner.run(self._run())
 
     async def _run(self) -> None:
-        dice, clock = random.Random(self.seed), SpeechTimeline()
+        dice, timeline = random.Random(self.seed), SpeechTimeline()
         frames = self.count * LENGTH * 2 * RATE / CHUNK
         lives = [dice.randrange(1, round(1.7 * frames / self.losses)) for _ in range(self.losses)]
 
@@ -199,7 +199,7 @@ class Soak:
             yield Distant(self.manual, lives[self.lost] if self.lost < self.losses else None)
 
         self._session = Session(
-            connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(clock),
+            connect, Speaker(self.count, dice), (ManualTracker if self.manual else TurnTracker)(timeline),
             Endpointer(VadSettings(silence_ms=400)),
             sends_finalize=self.manual, has_finalize=self.manual, frame_bytes=CHUNK,
             write=self._take,

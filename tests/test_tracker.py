@@ -147,10 +147,10 @@ def test_words_that_come_after_their_segment_settled_are_ignored() -> None:
 
 
 def test_turn_with_words_has_their_times() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.speech_started(0.4)
-    clock.advance(2.0, 2.0)
-    clock.speech_stopped(1.5)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.speech_started(0.4)
+    timeline.advance(2.0, 2.0)
+    timeline.speech_stopped(1.5)
     assert said(tracker, TurnEnd(transcript="Hello world!", words=HELLO)) == [
         Segment(0.5, 1.4, "Hello world!", "server", HELLO)
     ]
@@ -169,12 +169,12 @@ def test_turn_words_count_from_the_start_of_their_connection() -> None:
 
 
 def test_part_of_a_resent_turn_that_is_new_keeps_its_word_times() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.advance(3.0, 3.0)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.advance(3.0, 3.0)
     list(said(tracker, TurnEnd(transcript="One two.", words=(Word("One", 0.5, 0.9), Word(" two.", 0.9, 1.4)))))
     tracker.rewind(0.0)
-    clock.rewind(0.0)
-    clock.advance(3.0, 6.0)
+    timeline.rewind(0.0)
+    timeline.advance(3.0, 6.0)
     spoken = (Word("One", 0.5, 0.9), Word(" two.", 0.9, 1.4), Word(" Three.", 1.6, 2.0))
     new = segments(reduced(tracker, [TurnEnd(transcript="One two. Three.", words=spoken)]))
     assert new == [Segment(1.6, 2.0, " Three.", "server", spoken[2:])]
@@ -187,19 +187,19 @@ def test_broken_word_times_are_not_labelled_as_the_servers(broken: Word) -> None
 
 def test_text_after_its_flush_done_is_settled_at_once_with_the_times_of_its_speech() -> None:
     """The order of an old example: each text comes a little after the `flush_done` that should be behind it."""
-    tracker, clock = tracking(ManualTracker)
+    tracker, timeline = tracking(ManualTracker)
     came: list[Segment] = []
     for onset, text in ((0.5, "One."), (3.5, " Two.")):
-        clock.sent = onset + 0.1
-        clock.speech_started(onset)
-        clock.sent = onset + 1.5
-        clock.speech_stopped(onset + 1.0)
-        tracker.finalize_sent(clock.sent)
+        timeline.sent = onset + 0.1
+        timeline.speech_started(onset)
+        timeline.sent = onset + 1.5
+        timeline.speech_stopped(onset + 1.0)
+        tracker.finalize_sent(timeline.sent)
         came += segments(said(tracker, FlushDone()))
-        clock.sent += 0.2
+        timeline.sent += 0.2
         came += segments(said(tracker, Delta(text=text)))
         assert came[-1] == Segment(onset, onset + 1.0, text, "audio")
-    tracker.finalize_sent(clock.sent)
+    tracker.finalize_sent(timeline.sent)
     assert segments(reduced(tracker, [FlushDone(), Done()])) == []
 
 
@@ -213,13 +213,13 @@ def test_second_text_after_flush_done_is_timed_at_the_end_of_its_utterance() -> 
 
 @pytest.mark.parametrize(("speaks", "timing"), [(True, "audio"), (False, "estimated")])
 def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: bool, timing: str) -> None:
-    tracker, clock = after_an_utterance()
-    clock.sent = 2.2
+    tracker, timeline = after_an_utterance()
+    timeline.sent = 2.2
     assert texts(said(tracker, Delta(text="One."))) == []
     assert texts(said(tracker, FlushDone())) == ["One."]
     if speaks:
-        clock.speech_started(2.1)
-    clock.sent = 2.6
+        timeline.speech_started(2.1)
+    timeline.sent = 2.6
     updates = reduced(tracker, [Delta(text=" Tw"), Delta(text="o.")])
     assert updates[:2] == [Partial(2.6, " Tw"), Partial(2.6, " Two.")]
     assert [(segment.text, segment.timing) for segment in segments(updates)] == [(" Two.", timing)]
@@ -227,15 +227,15 @@ def test_text_after_an_answered_flush_done_waits_for_the_next_utterance(speaks: 
 
 @pytest.mark.parametrize("why", ["somebody speaks again", "another finalize waits", "it is long ago"])
 def test_text_that_may_belong_to_the_next_utterance_waits_for_it(why: str) -> None:
-    tracker, clock = after_an_utterance()
+    tracker, timeline = after_an_utterance()
     assert list(said(tracker, FlushDone())) == []
-    clock.sent = 2.5 if why != "it is long ago" else 13.5
+    timeline.sent = 2.5 if why != "it is long ago" else 13.5
     if why != "it is long ago":
-        clock.speech_started(2.3)
+        timeline.speech_started(2.3)
     if why == "another finalize waits":
-        clock.speech_stopped(2.4)
-        tracker.finalize_sent(clock.sent)
-    assert list(said(tracker, Delta(text="One."))) == [Partial(clock.sent, "One.")]
+        timeline.speech_stopped(2.4)
+        tracker.finalize_sent(timeline.sent)
+    assert list(said(tracker, Delta(text="One."))) == [Partial(timeline.sent, "One.")]
     timings = [segment.timing for segment in segments(reduced(tracker, [FlushDone(), Delta(text="x"), FlushDone()]))]
     assert timings[0] == ("audio" if why == "it is long ago" else "estimated")
 
@@ -272,8 +272,8 @@ ONE_WORD = (Word("One", 0.5, 0.9),)
     ],
 )
 def test_words_of_some_deltas_only_are_discarded(deltas: list[Delta]) -> None:
-    tracker, clock = tracking(ManualTracker)
-    clock.sent = 3.0
+    tracker, timeline = tracking(ManualTracker)
+    timeline.sent = 3.0
     text = "".join(delta.text for delta in deltas)
     assert segments(reduced(tracker, [*deltas, FlushDone()])) == [Segment(0.0, 3.0, text, "audio")]
     again = reduced(tracker, [Delta(text="One", words=ONE_WORD)])
@@ -294,14 +294,14 @@ def test_language_of_a_delta_stays_with_its_segment() -> None:
 
 
 def test_segment_times_are_the_speech_between_two_finalizes() -> None:
-    tracker, clock = tracking(ManualTracker)
-    clock.sent = 3.0
-    clock.speech_started(0.4)
-    clock.speech_stopped(2.1)
-    tracker.finalize_sent(clock.sent)
-    clock.sent = 5.0
-    tracker.finalize_sent(clock.sent)
-    clock.sent = 6.0  # answers come later than the audio
+    tracker, timeline = tracking(ManualTracker)
+    timeline.sent = 3.0
+    timeline.speech_started(0.4)
+    timeline.speech_stopped(2.1)
+    tracker.finalize_sent(timeline.sent)
+    timeline.sent = 5.0
+    tracker.finalize_sent(timeline.sent)
+    timeline.sent = 6.0  # answers come later than the audio
     updates = reduced(tracker, [Delta(text="a"), FlushDone(), Delta(text=" b"), FlushDone()])
     assert [(segment.start, segment.end) for segment in segments(updates)] == [(0.4, 2.1), (3.0, 5.0)]
 
@@ -322,16 +322,18 @@ UTTERANCES = {
 
 @pytest.mark.parametrize("steps", UTTERANCES.values(), ids=UTTERANCES)
 def test_utterance_is_the_speech_since_the_one_before(steps: str) -> None:
-    clock = SpeechTimeline()
+    timeline = SpeechTimeline()
     for step in steps.split(", "):
         name, *numbers = step.split()
         seconds = tuple(map(float, numbers))
         if name == "utterance":
-            assert clock.end_utterance() == seconds
+            assert timeline.end_utterance() == seconds
         elif name == "sent":
-            clock.sent = seconds[0]
+            timeline.sent = seconds[0]
         else:
-            {"onset": clock.speech_started, "pause": clock.speech_stopped, "rewind": clock.rewind}[name](*seconds)
+            {"onset": timeline.speech_started, "pause": timeline.speech_stopped, "rewind": timeline.rewind}[name](
+                *seconds
+            )
 
 
 WORDS = ["", " ", "a", " b", "\n", "c\u0301"]
@@ -357,19 +359,19 @@ def test_segments_joined_are_the_deltas_joined_in_any_order_of_events(
     steps: list[Event | str], sounds: list[str]
 ) -> None:
     """What is open when a connection is lost is said again by the next one, or kept."""
-    clock, updates, settled, current, is_whole = SpeechTimeline(), list[Update](), "", "", True
-    tracker = ManualTracker(clock)
+    timeline, updates, settled, current, is_whole = SpeechTimeline(), list[Update](), "", "", True
+    tracker = ManualTracker(timeline)
     for number, (step, sound) in enumerate(zip_longest(steps, sounds)):
-        clock.sent += 0.5
+        timeline.sent += 0.5
         if sound:
-            getattr(clock, sound)(clock.sent + (number % 3 - 1) / 10)
+            getattr(timeline, sound)(timeline.sent + (number % 3 - 1) / 10)
         if step is LOST:
-            at = clock.sent - 0.5 * (number % 3)
+            at = timeline.sent - 0.5 * (number % 3)
             tracker.rewind(at)
-            clock.rewind(at)
+            timeline.rewind(at)
             current, is_whole = "", False
         elif step is ASKED:
-            tracker.finalize_sent(clock.sent)
+            tracker.finalize_sent(timeline.sent)
         elif isinstance(step, Event):
             current += step.text if isinstance(step, Delta) and step.is_final else ""
             updates += said(tracker, step)
@@ -437,53 +439,53 @@ def test_eager_ends_and_resumes_are_notices() -> None:
 
 
 def test_turn_times_come_from_the_detected_speech() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.sent = 2.0
-    clock.speech_started(1.2)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.sent = 2.0
+    timeline.speech_started(1.2)
     list(said(tracker, START))
-    clock.speech_stopped(3.4)
-    clock.sent = 4.0
+    timeline.speech_stopped(3.4)
+    timeline.sent = 4.0
     assert list(said(tracker, end("Hey"))) == [Segment(1.2, 3.4, "Hey", "audio")]
 
 
 def test_turn_that_ends_after_the_next_one_began_keeps_the_times_of_its_speech() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.sent = 1.2
-    clock.speech_started(1.0)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.sent = 1.2
+    timeline.speech_started(1.0)
     list(said(tracker, START))
-    clock.sent = 2.3
-    clock.speech_stopped(2.0)
-    clock.sent = 3.0
-    clock.speech_started(2.9)
-    clock.sent = 3.2
+    timeline.sent = 2.3
+    timeline.speech_stopped(2.0)
+    timeline.sent = 3.0
+    timeline.speech_started(2.9)
+    timeline.sent = 3.2
     # So early in a session nobody knows how late this server is.
     assert list(said(tracker, end("One."))) == [Segment(1.0, 2.0, "One.", "estimated")]
-    clock.sent = 4.1
-    clock.speech_stopped(3.9)
-    clock.sent = 4.8
+    timeline.sent = 4.1
+    timeline.speech_stopped(3.9)
+    timeline.sent = 4.8
     assert reduced(tracker, [START, end(" Two.")]) == [Segment(2.9, 3.9, " Two.", "estimated")]
 
 
 def test_speech_that_continues_when_a_turn_ends_is_divided_there() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.speech_started(1.0)
-    clock.advance(1.3, 1.3)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.speech_started(1.0)
+    timeline.advance(1.3, 1.3)
     assert said(tracker, START) == []
-    clock.speech_stopped(2.0)
-    clock.speech_started(3.0)
+    timeline.speech_stopped(2.0)
+    timeline.speech_started(3.0)
     for tenth in range(14, 61):
-        clock.advance(tenth / 10, tenth / 10)
+        timeline.advance(tenth / 10, tenth / 10)
     [segment] = segments(said(tracker, end("One. Two.")))
     assert segment.start == 1.0
     assert 5.5 < segment.end <= 6.0
 
 
 def test_open_text_at_the_end_lasts_as_long_as_its_speech() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.speech_started(1.0)
-    clock.speech_stopped(2.0)
-    clock.speech_started(3.0)
-    clock.sent = 4.0
+    tracker, timeline = tracking(TurnTracker)
+    timeline.speech_started(1.0)
+    timeline.speech_stopped(2.0)
+    timeline.speech_started(3.0)
+    timeline.sent = 4.0
     assert reduced(tracker, [START, update("One. Two")])[-1] == Segment(1.0, 4.0, "One. Two", "audio")
 
 
@@ -569,59 +571,59 @@ def test_open_text_is_dropped_when_catch_up_replaces_the_rest(machine: type[Manu
 
 
 def test_turn_whose_start_is_repeated_is_placed_where_it_began() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.speech_started(1.0)
-    clock.advance(1.2, 1.2)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.speech_started(1.0)
+    timeline.advance(1.2, 1.2)
     assert updates_of(tracker.process(START, 1.2)) == updates_of(tracker.process(START, 1.2)) == []
-    clock.advance(2.5, 2.5)
-    clock.speech_stopped(2.0)
+    timeline.advance(2.5, 2.5)
+    timeline.speech_stopped(2.0)
     assert said(tracker, end("Hey"), 2.5) == [Segment(1.0, 2.0, "Hey", "audio")]
 
 
 def test_sound_without_a_turn_within_the_longest_delay_is_assigned_to_none() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.speech_started(0.0)
-    clock.speech_stopped(0.3)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.speech_started(0.0)
+    timeline.speech_stopped(0.3)
     for tenth in range(1, 206):
-        clock.advance(tenth / 10, tenth / 10)
+        timeline.advance(tenth / 10, tenth / 10)
         assert updates_of(tracker.advance(tenth / 10)) == []
         if tenth == 200:
-            clock.speech_started(20.0)
+            timeline.speech_started(20.0)
     assert said(tracker, START, 20.5) == []
-    clock.speech_stopped(20.4)
+    timeline.speech_stopped(20.4)
     assert said(tracker, end("Hey"), 20.8) == [Segment(20.0, 20.4, "Hey", "audio")]
 
 
 def test_resent_turn_without_words_is_not_matched_with_earlier_text() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.advance(2.0, 2.0)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.advance(2.0, 2.0)
     assert texts(said(tracker, end("one two"))) == ["one two"]
     tracker.rewind(0.0)
-    clock.rewind(0.0)
-    clock.advance(2.0, 4.0)
+    timeline.rewind(0.0)
+    timeline.advance(2.0, 4.0)
     assert texts(said(tracker, end("…"))) == texts(said(tracker, end("one two"))) == []
     assert texts(reduced(tracker, [end("three")])) == [" three"]
 
 
 @pytest.mark.parametrize("heard_again", ["", "Two."])
 def test_session_may_not_end_while_skipped_audio_may_have_no_answer(heard_again: str) -> None:
-    tracker, clock = tracking(TurnTracker)
+    tracker, timeline = tracking(TurnTracker)
     facts: list[Fact] = []
     steps = {72: START, 80: end("One."), 282: START, 290: end("Two."), 292: START, 300: end("Three.")}
     for tenth in range(1, 301):
-        clock.advance(tenth / 10, tenth / 10)
+        timeline.advance(tenth / 10, tenth / 10)
         facts += tracker.advance(tenth / 10)
         if tenth in (70, 280, 290):
-            clock.speech_started(tenth / 10)
+            timeline.speech_started(tenth / 10)
         elif tenth in (75, 285, 295):
-            clock.speech_stopped(tenth / 10)
+            timeline.speech_stopped(tenth / 10)
         if tenth in steps:
             facts += tracker.process(steps[tenth], tenth / 10)
     position, acknowledged = 27.5, [fact.position for fact in facts if isinstance(fact, Acknowledged)]
     tracker.rewind(position, skips_audio=True)
-    clock.rewind(position)
+    timeline.rewind(position)
     for tenth in range(276, 301):
-        clock.advance(tenth / 10, tenth / 10 + 3)
+        timeline.advance(tenth / 10, tenth / 10 + 3)
     if heard_again:
         assert texts(said(tracker, end(heard_again), 33.0)) == []
     assert not tracker.confirm_end() and tracker.resume_position == acknowledged[-1] < position
@@ -630,12 +632,12 @@ def test_session_may_not_end_while_skipped_audio_may_have_no_answer(heard_again:
 
 
 def test_end_without_a_turn_and_text_answers_no_audio() -> None:
-    tracker, clock = tracking(TurnTracker)
+    tracker, timeline = tracking(TurnTracker)
     for tenth in range(1, 101):
-        clock.advance(tenth / 10, tenth / 10)
+        timeline.advance(tenth / 10, tenth / 10)
         if tenth in (10, 40, 70):
-            clock.speech_started(tenth / 10)
-            clock.speech_stopped(tenth / 10 + 0.5)
+            timeline.speech_started(tenth / 10)
+            timeline.speech_stopped(tenth / 10 + 0.5)
         if tenth == 60:
             said(tracker, end("One."))
     position = tracker.resume_position
@@ -645,13 +647,13 @@ def test_end_without_a_turn_and_text_answers_no_audio() -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_long_turn_that_begins_with_settled_words_settles_without_them(ends: bool) -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.advance(5.0, 5.0)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.advance(5.0, 5.0)
     updates = said(tracker, end("One two three."))
     tracker.rewind(0.0)
-    clock.rewind(0.0)
+    timeline.rewind(0.0)
     for second in range(1, 31):
-        clock.advance(second, 5.0 + second)
+        timeline.advance(second, 5.0 + second)
         updates += updates_of(tracker.advance(5.0 + second))
         if second in (2, 29):
             updates += said(tracker, update("One two three, four five."))
@@ -662,12 +664,12 @@ def test_long_turn_that_begins_with_settled_words_settles_without_them(ends: boo
 
 def test_start_of_speech_is_kept_as_long_as_the_speech_lasts() -> None:
     """A turn may be longer than what is kept of when audio was sent."""
-    clock = SpeechTimeline()
-    clock.speech_started(0.5)
+    timeline = SpeechTimeline()
+    timeline.speech_started(0.5)
     for tenth in range(1, 1201):
-        clock.advance(tenth / 10, tenth / 10)
-    assert clock.time_after(0.5) is None
-    assert clock.speech == UtteranceTimes(start=0.5, start_sent_at=0.6)
+        timeline.advance(tenth / 10, tenth / 10)
+    assert timeline.time_after(0.5) is None
+    assert timeline.speech == UtteranceTimes(start=0.5, start_sent_at=0.6)
 
 
 def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
@@ -675,10 +677,10 @@ def times_of(facts: Iterable[Fact]) -> list[UtteranceTimes]:
 
 
 def test_utterance_is_reported_once_when_its_finalize_is_answered() -> None:
-    tracker, clock = tracking(ManualTracker)
-    clock.speech_started(0.5)
-    clock.advance(2.0, 2.0)
-    clock.speech_stopped(1.5)
+    tracker, timeline = tracking(ManualTracker)
+    timeline.speech_started(0.5)
+    timeline.advance(2.0, 2.0)
+    timeline.speech_stopped(1.5)
     tracker.finalize_sent(2.1)
     expected = UtteranceTimes(0.5, 1.5, start_sent_at=2.0, stop_sent_at=2.0, finalized=2.1, flushed=2.4)
     assert times_of(tracker.process(FlushDone(), 2.4)) == [expected]
@@ -688,19 +690,19 @@ def test_utterance_is_reported_once_when_its_finalize_is_answered() -> None:
 
 def test_text_that_may_belong_to_another_utterance_is_not_a_last_text() -> None:
     """Two were finalized, and the first answer had no text: what comes next belongs to either of them."""
-    tracker, clock = tracking(ManualTracker)
+    tracker, timeline = tracking(ManualTracker)
     for start in (0.0, 2.0):
-        clock.speech_started(start)
-        clock.advance(start + 1.5, start + 1.5)
-        clock.speech_stopped(start + 1.0)
+        timeline.speech_started(start)
+        timeline.advance(start + 1.5, start + 1.5)
+        timeline.speech_stopped(start + 1.0)
         tracker.finalize_sent(start + 1.5)
     facts = [fact for event in (FlushDone(), Delta(text="one"), FlushDone()) for fact in tracker.process(event, 4.0)]
     assert [(times.flushed, times.first_text, times.last_text) for times in times_of(facts)] == [(4.0, None, None)] * 2
 
 
 def test_turn_that_starts_again_after_an_eager_end_has_no_eager_end() -> None:
-    tracker, clock = tracking(TurnTracker)
-    clock.advance(1.0, 1.0)
+    tracker, timeline = tracking(TurnTracker)
+    timeline.advance(1.0, 1.0)
     for event in (START, eager(""), START):
         list(tracker.process(event, 1.0))
     (times,) = times_of(tracker.process(end("Hey"), 2.0))
@@ -735,13 +737,13 @@ LOST = "lost"
 def test_text_that_a_lost_connection_had_said_is_settled_if_no_other_says_it(
     events: list[Event | str], expected: list[str]
 ) -> None:
-    (tracker, clock), updates = tracking(TurnTracker), list[Update]()
+    (tracker, timeline), updates = tracking(TurnTracker), list[Update]()
     for event in events:
         if isinstance(event, str):
             tracker.rewind(0.0)
-            clock.rewind(0.0)
+            timeline.rewind(0.0)
         else:
-            clock.sent += 1.0
+            timeline.sent += 1.0
             updates += said(tracker, event)
     updates += updates_of(tracker.settle_open(complete=False))
     assert texts(updates) == expected
