@@ -339,7 +339,7 @@ def refusal_reason(error: "Error", peer: Peer) -> str:
     return reason or "the server gave no reason"
 
 
-def redirect_target(location: str) -> str:
+def shown_redirect_target(location: str) -> str:
     """Where a redirect leads, without its user, password and query, which may hold anything; "" if that is nowhere."""
     try:
         parts = urlsplit(location)

@@ -26,7 +26,7 @@ from .http_errors import (
     Peer,
     TunnelTrace,
     invalid_http_reason,
-    redirect_target,
+    shown_redirect_target,
     tunnel_problem,
 )
 
@@ -279,7 +279,7 @@ def _redirect_target(address: str, reply: HttpResponse) -> str:
     if not location:
         what = "sent a redirect without a usable address"
     elif (here.scheme, here.netloc) != (there.scheme, there.netloc):
-        what, hint = f"redirects to {redirect_target(target)}", OTHER_SERVER if there.scheme in PORTS else hint
+        what, hint = f"redirects to {shown_redirect_target(target)}", OTHER_SERVER if there.scheme in PORTS else hint
     elif reply.status not in (307, 308):
         what, hint = "sent a redirect that would drop the upload", "check the path of the base URL"
     else:

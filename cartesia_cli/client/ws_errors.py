@@ -111,7 +111,7 @@ def _response_failure(response: Response, peer: Peer) -> Failure:
         return http_errors.refusal_failure(status, headers, body, peer.host, peer, hints=HINTS)
     request_id = peer.quote(headers.get("x-request-id", "")) or None
     if status >= 300:
-        target = peer.quote(http_errors.redirect_target(headers.get("location", "")))
+        target = peer.quote(http_errors.shown_redirect_target(headers.get("location", "")))
         message = f"{peer.host} redirects to {target or 'nowhere'}"
         return Failure(ApiError(message, hint=http_errors.OTHER_SERVER, status=status, request_id=request_id))
     message = f"{peer.host}: status {status}, but not a WebSocket"
