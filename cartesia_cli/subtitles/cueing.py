@@ -213,11 +213,8 @@ def _add_labels(texts: Sequence[_TimedText], line_width: int) -> list[_TimedText
 
 def _find_turns(texts: Sequence[_TimedText]) -> Iterator[tuple[int, int]]:
     """The turns: for each the first text, and the one after its last."""
-    first = 0
-    for k in range(1, len(texts) + 1):
-        if k == len(texts) or texts[k].speaker != texts[first].speaker:
-            yield first, k
-            first = k
+    firsts = [k for k in range(len(texts)) if k == 0 or texts[k].speaker != texts[k - 1].speaker]
+    return pairwise([*firsts, len(texts)])
 
 
 def _separate_turns(texts: list[_TimedText], turns: Sequence[tuple[int, int]], rules: Rules) -> list[_TimedText]:

@@ -131,6 +131,8 @@ class JsonObject:
         return InputError(f"{self.place}{name} is missing", hint=KNOWN_FORMATS)
 
     def wrong(self, name: str, wanted: str) -> InputError:
+        if name not in self:
+            return self.missing(name)
         return InputError(
             f"{self.place}{name} is {describe_type(self.values[name])}, where {wanted} belongs", hint=KNOWN_FORMATS
         )

@@ -52,11 +52,7 @@ def chunks(item: JsonObject) -> Draft:
     for chunk in item.objects("chunks"):
         pair = chunk.values.get("timestamp")
         if not isinstance(pair, list) or len(pair) != 2:
-            raise (
-                chunk.wrong("timestamp", "a list of start and end")
-                if "timestamp" in chunk
-                else chunk.missing("timestamp")
-            )
+            raise chunk.wrong("timestamp", "a list of start and end")
         times = JsonObject({"start": pair[0], "end": pair[1]}, f"{chunk.place}timestamp.")
         parts.append(Word(chunk.required_text("text"), times.seconds("start"), times.seconds("end")))
     if any(len(part.word.split()) > 1 for part in parts):

@@ -126,10 +126,6 @@ class _Prompt:
         text = self.text if self.setting == "keyterms" else self.text.replace(" ", ",")
         return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
-    def to_command(self, values: tuple[str, ...]) -> Config:
-        """The command that makes these the entries."""
-        return Config(keyterms=values) if self.setting == "keyterms" else Config(language_hints=values)
-
     def press(self, key: str) -> None:
         """Add a character, or delete: Backspace the last one, Ctrl-U all of them."""
         if key in ("\x7f", "\b"):
@@ -302,7 +298,7 @@ class KeyActions:
             self._reporter.info(f"{problem}: nothing was changed")
         elif values == before:
             self._reporter.info(f"{prompt.label}: unchanged")
-        elif self._controls.send_command(prompt.to_command(values)):
+        elif self._controls.send_command(Config()._replace(**{prompt.setting: values})):
             self._reporter.info(f"{prompt.label}: {prompt.separator.join(values) or 'none'}")
         self._controls.redraw()
 

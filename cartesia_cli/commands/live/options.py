@@ -42,18 +42,12 @@ MAX_KEYTERMS_BYTES = 1 << 20
 """Largest file of key terms that is read: many times what can be sent."""
 
 
-def _check_hints(hints: list[str]) -> None:
+def _check_list(option: str, parameter: str, values: list[str]) -> None:
+    """Raises UsageError for key terms or language hints that can't be sent. `parameter`: field of RealtimeOptions."""
     from ...protocol.realtime import AUTO, RealtimeOptions
 
-    check_texts("language-hint", hints)
-    RealtimeOptions(model="", language_hints=tuple(hints)).query(AUTO)
-
-
-def _check_keyterms(terms: list[str]) -> None:
-    from ...protocol.realtime import AUTO, RealtimeOptions
-
-    check_texts("keyterm", terms)
-    RealtimeOptions(model="", keyterms=tuple(terms)).query(AUTO)
+    check_texts(option, values)
+    RealtimeOptions(model="")._replace(**{parameter: tuple(values)}).query(AUTO)
 
 
 def _check_page_token(token: str) -> None:
@@ -76,7 +70,7 @@ VadSilence = Annotated[
 ]
 Keyterm = Annotated[
     list[str] | None,
-    typer.Option(metavar="TERM", callback=checked_by(_check_keyterms),
+    typer.Option(metavar="TERM", callback=checked_by(partial(_check_list, "keyterm", "keyterms")),
                  help="A word or name to expect; not with ink-whisper (repeatable)."),
 ]  # fmt: skip
 Keyterms = Annotated[
@@ -127,7 +121,7 @@ class SessionOptions(OptionGroup):
     ] = None  # fmt: skip
     language_hint: Annotated[
         list[str] | None,
-        typer.Option(metavar="CODE", callback=checked_by(_check_hints),
+        typer.Option(metavar="CODE", callback=checked_by(partial(_check_list, "language-hint", "language_hints")),
                      help="A language to expect, such as pt; ink-preview only (repeatable, up to 6)."),
     ] = None  # fmt: skip
     keyterm: Keyterm = None
