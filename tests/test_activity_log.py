@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from cartesia_cli.output.stats import LANES, render_time_line, svg
-from cartesia_cli.session.activity_log import MAX_STEPS, ActivityLog
+from cartesia_cli.session.latency import MAX_STEPS, ActivityLog
 from cartesia_cli.transcript import Notice, Partial, Segment
 from tests import golden
 
