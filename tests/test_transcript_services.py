@@ -387,6 +387,37 @@ def test_openais_diarized_json_has_speakers_and_segments() -> None:
     assert [(s.start, s.end, s.speaker) for s in transcript.segments] == [(0.24, 1.4, "A"), (2.1, 2.8, "B")]
 
 
+DIARIZED = (
+    ("agent", "Thanks for calling OpenAI support."),
+    ("A", "Hi, how do I enable it?"),
+    ("agent", "A: Like this."),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (f"Agent: {DIARIZED[0][1]}\nA: {DIARIZED[1][1]}\nSpeaker agent: {DIARIZED[2][1]}", None),
+        (f"{DIARIZED[0][1]} A: {DIARIZED[1][1]} {DIARIZED[2][1]}", None),
+        (" ".join(text for _, text in DIARIZED), "the text"),
+        (f"Note: {DIARIZED[0][1]} {DIARIZED[1][1]} {DIARIZED[2][1]}", "the text"),
+        (f"Agent: {DIARIZED[0][1]} {DIARIZED[1][1]} {DIARIZED[2][1]} More.", "the text"),
+    ],
+)
+def test_labels_that_only_the_text_of_diarized_json_has_are_not_words(text: str, wanted: str | None) -> None:
+    segments = [
+        {"type": "transcript.text.segment", "id": f"seg_{k}", "start": k * 5.0, "end": k * 5 + 4.5}
+        | {"text": t, "speaker": s}
+        for k, (s, t) in enumerate(DIARIZED)
+    ]
+    (t,) = load_transcripts(json.dumps({"task": "transcribe", "duration": 15.0, "text": text, "segments": segments}))
+    assert t.text == (text if wanted else " ".join(said for _, said in DIARIZED))
+    if not wanted:
+        assert [(s.start, s.end, s.speaker, s.text.strip()) for s in t.segments] == [
+            (k * 5.0, k * 5 + 4.5, *turn) for k, turn in enumerate(DIARIZED)
+        ]
+
+
 def test_assemblyai_without_utterances_or_words_is_still_in_milliseconds() -> None:
     words = {name: value for name, value in ASSEMBLYAI.items() if name != "utterances"}
     assert [w.start for w in only(words).words or ()] == [w.start for w in SPOKEN]

@@ -37,13 +37,39 @@ def segments(item: JsonObject) -> Draft:
     else:
         said = words(item) or words(item, "word_segments") or ()
     return Draft(
-        text=join_texts(segment.text for segment in found) if text is None else text,
+        text=join_texts(segment.text for segment in found) if text is None or _adds_only_labels(text, found) else text,
         words=said or None,
         segments=tuple(found),
         model=item.text("model"),
         language=item.text("language"),
         duration=item.decimal("duration"),  # a string in OpenAI's documentation
     )
+
+
+def _adds_only_labels(text: str, segments: Sequence[Segment]) -> bool:
+    """Whether a text consists of the segments and, before some of them, the names of their speakers, as in OpenAI's
+    diarized_json: `Agent: Hello.` and `A: Hi.`
+    """
+    at, labels = 0, 0
+    for segment in segments:
+        said, speaker = segment.text.strip(), segment.speaker
+        if speaker is None:
+            return False
+        label = re.compile(rf"\s*(?:speaker\s+)?{re.escape(speaker.strip())}\s*:\s*", re.IGNORECASE).match(text, at)
+        if label and text.startswith(said, label.end()):
+            at, labels = label.end() + len(said), labels + 1
+            continue
+        at = _skip_spaces(text, at)
+        if not text.startswith(said, at):
+            return False
+        at += len(said)
+    return labels > 0 and _skip_spaces(text, at) == len(text)
+
+
+def _skip_spaces(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
 
 
 def chunks(item: JsonObject) -> Draft:
