@@ -537,6 +537,27 @@ def test_durations_of_google_are_read_in_every_spelling() -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["resultEndTime", "resultEndOffset", "result_end_time"])
+def test_results_of_google_without_word_times_are_segments_that_end_when_they_say(end: str) -> None:
+    texts = ("Good morning, Anna.", " How are you?", " Fine.")
+    results = [
+        {"alternatives": [{"transcript": text}], end: f"{seconds}s"}
+        for text, seconds in zip(texts, (60, "120.500", 3600), strict=True)
+    ]
+    (t,) = load_transcripts(json.dumps({"results": results}))
+    assert [(s.start, s.end, s.text, s.timing) for s in t.segments] == [
+        (0, 60, texts[0], "server"), (60, 120.5, texts[1], "server"), (120.5, 3600, texts[2], "server"),
+    ]  # fmt: skip
+    silent = [results[0], {end: "100s"}, results[1], results[2]]
+    assert [s.start for s in only({"results": silent}).segments] == [0, 100, 120.5]
+    channels = [result | {"channelTag": 1 + k % 2} for k, result in enumerate(results)]
+    assert [(s.start, s.end, s.speaker) for s in only({"results": channels}).segments] == [
+        (0, 60, "channel 1"), (0, 120.5, "channel 2"), (60, 3600, "channel 1"),
+    ]  # fmt: skip
+    del results[1][end]
+    assert not only({"results": results}).segments
+
+
 def test_a_batch_of_google_is_a_transcript_for_each_file() -> None:
     batch = {"results": {name: {"transcript": GOOGLE_V2} for name in ("gs://b/a.wav", "gs://b/c.wav")}}
     transcripts = load_transcripts(json.dumps(batch))

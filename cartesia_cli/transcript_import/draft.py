@@ -169,7 +169,8 @@ def merge_channels(channels: Sequence[tuple[str, Draft]], prefix: str) -> Draft:
     for label, draft in channels:
         text = draft.text if draft.text is not None else join_texts(_spellings(draft.words))
         response = BatchResponse(text=text, words=draft.words)
-        parts.append((label, from_batch(response, source="", model=UNKNOWN)))
+        part = from_batch(response, source="", model=UNKNOWN)
+        parts.append((label, part._replace(segments=slice_text(part.text, draft.segments)) if draft.segments else part))
     merged = merge_speakers(parts)
     return Draft(merged.text, merged.words, merged.segments)
 

@@ -92,6 +92,7 @@ def google(item: JsonObject) -> Draft:
     return merge_channels(drafts, item.place)._replace(
         language=languages[0] if languages else None,
         min_duration=max(ends, default=None),
+        has_units=True,
         request_id=item.object("metadata").text("requestId") or item.label("requestId"),
     )
 
@@ -195,7 +196,23 @@ def _google_channel(results: Sequence[JsonObject]) -> Draft:
     if len(best) > 1 and words[-1] and not texts[-1].strip() and len(words[-1]) >= sum(map(len, words[:-1])):
         words = words[-1:]
     said = tuple(word for own in words for word in own)
-    return Draft(join_texts(texts) if any(texts) else None, said or None)
+    timed = any(word.start is not None and word.end is not None for word in said)
+    return Draft(join_texts(texts) if any(texts) else None, said or None, () if timed else _google_segments(results))
+
+
+def _google_segments(results: Sequence[JsonObject]) -> tuple[Segment, ...]:
+    """The results as segments: each follows the one before it, and says when it ends. None if one doesn't say that."""
+    segments: list[Segment] = []
+    start = 0.0
+    for result in results:
+        end = _google_time(result, "resultEnd")
+        best = result.objects("alternatives")[:1]
+        if text := (best[0].text("transcript") or "" if best else ""):
+            if end is None:
+                return ()
+            segments.append(Segment(start, end, text, "server"))
+        start = start if end is None else end
+    return tuple(segments)
 
 
 def _google_words(items: Iterable[JsonObject]) -> Iterator[Word]:
