@@ -54,7 +54,7 @@ RUNS: Mapping[str, Session] = {
 LIVE: Mapping[str, tuple[Session, float | None, tuple[str, ...]]] = {
     "live": (
         Session(92, ("cartesia-cli stream-file talk.wav",)), 9.5,
-        ("output/live_view.py", "output/live_rows.py", "output/status_row.py"),
+        ("output/live_view.py", "output/status_row.py"),
     ),
     "stats": (
         Session(92, ("cartesia-cli stream-file talk.wav --mode manual --vad-silence-ms 120 -q --stats -o a.txt",)),

@@ -25,7 +25,7 @@ import pytest
 
 from cartesia_cli.commands.live.exec_hook import MAX_LINES, ExecHook
 from cartesia_cli.commands.live.keys import bindings, help_text
-from cartesia_cli.output.live_rows import LiveRows
+from cartesia_cli.output.live_view import LiveRows
 from cartesia_cli.transcript import Segment
 from tests import realtime_server as realtime
 from tests import speech

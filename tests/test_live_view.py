@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from cartesia_cli.errors import CliError
 from cartesia_cli.output.console import Reporter
-from cartesia_cli.output.live_rows import LiveRows, LiveState, MicrophoneLevel, Wait
-from cartesia_cli.output.live_view import MIN_REDRAW_SECONDS, LiveView
+from cartesia_cli.output.live_view import MIN_REDRAW_SECONDS, LiveRows, LiveState, LiveView, MicrophoneLevel, Wait
 from cartesia_cli.text_width import text_width, wrap
 from tests.emulated_terminal import Terminal
 

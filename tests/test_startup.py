@@ -34,7 +34,7 @@ REALTIME = frozenset(
 )
 RARE = frozenset(
     "cartesia_cli.subtitles cartesia_cli.transcript_import cartesia_cli.server cartesia_cli.audio.session_recording "
-    "cartesia_cli.commands.batch.matches cartesia_cli.commands.batch.dry_run cartesia_cli.output.live_rows "
+    "cartesia_cli.commands.batch.matches cartesia_cli.commands.batch.dry_run cartesia_cli.output.live_view "
     "cartesia_cli.output.table cartesia_cli.output.paragraphs cartesia_cli.scale.journal cartesia_cli.scale.shards "
     "cartesia_cli.scale.manifests csv "
     "cartesia_cli.audio.soundtrack cartesia_cli.client.download cartesia_cli.audio.probing.mpeg cartesia_cli.cache "

@@ -7,6 +7,7 @@ belongs to.
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
@@ -165,13 +166,10 @@ def _read_seconds(value: Any) -> float | None:
     return seconds if math.isfinite(seconds) else None
 
 
-def _list_reader(read_item: Callable[[Any], object]) -> Callable[[Any], tuple[object, ...]]:
-    def read(value: Any) -> tuple[object, ...]:
-        if not isinstance(value, list):
-            raise ValueError(value)
-        return tuple(map(read_item, value))
-
-    return read
+def _read_list(read_item: Callable[[Any], object], value: Any) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise ValueError(value)
+    return tuple(map(read_item, value))
 
 
 def _read_word(item: Any) -> Word:
@@ -195,6 +193,6 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("start", "end", "duration"), _read_seconds),
     "is_final": _read_bool,
     **dict.fromkeys(("status_code", "code"), _read_int),
-    "words": _list_reader(_read_word),
-    "languages": _list_reader(_read_language),
+    "words": partial(_read_list, _read_word),
+    "languages": partial(_read_list, _read_language),
 }

@@ -27,8 +27,7 @@ from ...output import Layout
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_file
 from ...output.frame_log import FrameLog
-from ...output.live_rows import LiveState, MicrophoneLevel
-from ...output.live_view import LiveView
+from ...output.live_view import LiveState, LiveView, MicrophoneLevel
 from ...output.sanitize import title
 from ...output.stats import render_statistics, svg
 from ...protocol.constants import is_loopback, realtime_credits, server_name

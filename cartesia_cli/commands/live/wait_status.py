@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from ...output.live_rows import MIN_SHOWN_BEHIND_SECONDS, Wait
+from ...output.live_view import MIN_SHOWN_BEHIND_SECONDS, Wait
 from ...session import Session
 from ...session.interfaces import StopSignal
 from ...session.loop import Phase
