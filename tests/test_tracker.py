@@ -331,9 +331,8 @@ def test_utterance_is_the_speech_since_the_one_before(steps: str) -> None:
         elif name == "sent":
             timeline.sent = seconds[0]
         else:
-            {"onset": timeline.speech_started, "pause": timeline.speech_stopped, "rewind": timeline.rewind}[name](
-                *seconds
-            )
+            report = {"onset": timeline.speech_started, "pause": timeline.speech_stopped, "rewind": timeline.rewind}
+            report[name](*seconds)
 
 
 WORDS = ["", " ", "a", " b", "\n", "c\u0301"]
