@@ -120,12 +120,8 @@ def ours(samples: Samples) -> list[VadEvent]:
 
 def theirs(samples: Samples) -> list[VadEvent]:
     """webrtcvad's decisions on frames, followed by our state machine."""
-    attack, pause, end_silence, longest = (
-        round(seconds / FRAME_SECONDS)
-        for seconds in (SETTINGS.attack_ms / 1000, SETTINGS.pause_ms / 1000, HANGOVER, SETTINGS.max_utterance_seconds)
-    )
     state_machine, vad, data = (
-        VadStateMachine(attack, pause, end_silence, longest, FRAME_SECONDS),
+        VadStateMachine(SETTINGS, FRAME_SECONDS),
         webrtcvad.Vad(2),
         pcm16(samples),
     )

@@ -23,9 +23,16 @@ from .speech import say, silence, write_wav
 FRAME = round(RATE * FRAME_SECONDS)
 
 
+def in_frames(attack: int, pause: int, end_silence: int, longest: int) -> VadSettings:
+    """Settings for frames of a second."""
+    return VadSettings(
+        silence_ms=1000 * end_silence, pause_ms=1000 * pause, attack_ms=1000 * attack, max_utterance_seconds=longest
+    )
+
+
 def told(frames: str, attack: int = 2, pause: int = 3, end_silence: int = 5, longest: int = 100) -> str:
     """The events of the state machine for frames, where a letter is speech: each as `kind speech/at`, in frames."""
-    automaton = VadStateMachine(attack, pause, end_silence, longest)
+    automaton = VadStateMachine(in_frames(attack, pause, end_silence, longest), 1.0)
     marks = [mark for frame in frames for mark in automaton.update(frame != ".")]
     return ", ".join(f"{'capped ' * mark.capped}{mark.kind} {mark.speech:g}/{mark.at:g}" for mark in marks)
 
@@ -114,7 +121,7 @@ RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 8)), max_size=20)
 @given(RUNS, SIZES)
 def test_events_are_in_order_and_cover_all_speech(runs: list[tuple[bool, int]], sizes: dict[str, int]) -> None:
     frames = [speech for speech, length in runs for _ in range(length)]
-    automaton = VadStateMachine(**sizes)
+    automaton = VadStateMachine(in_frames(**sizes), 1.0)
     marks = [mark for frame in frames for mark in automaton.update(frame)]
     assert in_order(marks)
     assert automaton.in_speech == (bool(marks) and marks[-1].kind != "end")
@@ -141,28 +148,28 @@ def test_events_are_in_order_and_cover_all_speech(runs: list[tuple[bool, int]], 
 def test_events_are_in_order_while_settings_change(
     parts: list[tuple[list[tuple[bool, int]], dict[str, int]]],
 ) -> None:
-    automaton = VadStateMachine(1, 2, 3, 4)
+    automaton = VadStateMachine(in_frames(1, 2, 3, 4), 1.0)
     marks = []
     for runs, sizes in parts:
-        automaton.configure(**sizes)
+        automaton.configure(in_frames(**sizes))
         marks += [mark for speech, length in runs for _ in range(length) for mark in automaton.update(speech)]
     assert in_order(marks)
     assert all(before.at <= after.at and before.speech <= after.speech for before, after in pairwise(marks))
 
 
 def test_a_shorter_end_silence_counts_the_silence_that_was_there_before() -> None:
-    automaton = VadStateMachine(1, 2, 10, 100)
+    automaton = VadStateMachine(in_frames(1, 2, 10, 100), 1.0)
     for frame in (True, False, False, False, False):
         automaton.update(frame)
-    automaton.configure(1, 2, 3, 100)
+    automaton.configure(in_frames(1, 2, 3, 100))
     assert list(automaton.update(False)) == [VadEvent("end", 6, 1)]
 
 
 def test_shorter_pause_setting_is_not_applied_to_the_past() -> None:
-    automaton = VadStateMachine(1, 5, 10, 100)
+    automaton = VadStateMachine(in_frames(1, 5, 10, 100), 1.0)
     for frame in (True, False, False, False):
         automaton.update(frame)
-    automaton.configure(1, 2, 10, 100)
+    automaton.configure(in_frames(1, 2, 10, 100))
     assert list(automaton.update(True)) == []
 
 

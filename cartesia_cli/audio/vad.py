@@ -86,16 +86,13 @@ def utterances(events: Iterable[VadEvent], until: float | None = None) -> list[t
 
 
 class VadStateMachine:
-    """Turns frames, each speech or not, into events. Arguments count frames, 1 or more, except the last.
+    """Turns frames, each speech or not, into events.
 
-    attack          speech that begins or resumes an utterance
-    pause           silence that is a pause
-    end_silence     silence that ends an utterance
-    longest         length at which an utterance ends; in the last fifth of it, the first pause ends it
+    settings        its times are rounded to whole frames, at least one; its threshold isn't used
     frame_seconds   length of a frame
     """
 
-    def __init__(self, attack: int, pause: int, end_silence: int, longest: int, frame_seconds: float = 1.0) -> None:
+    def __init__(self, settings: VadSettings, frame_seconds: float) -> None:
         self.in_speech = False
         """Whether an utterance has begun and not ended."""
         self.silence = 0
@@ -103,12 +100,17 @@ class VadStateMachine:
         self.in_pause = False
         """Whether that silence has lasted long enough to be a pause."""
         self._frame_seconds = frame_seconds
-        self.configure(attack, pause, end_silence, longest)
+        self.configure(settings)
         self.now = self._speech_run = self._may_end_at = self._must_end_at = 0
 
-    def configure(self, attack: int, pause: int, end_silence: int, longest: int) -> None:
-        """Change the settings from now on; `longest` from the next utterance on."""
-        self._attack, self._pause, self._end_silence, self._longest = attack, pause, end_silence, longest
+    def configure(self, settings: VadSettings) -> None:
+        """Change the settings from now on; `max_utterance_seconds` from the next utterance on."""
+
+        def frames(seconds: float) -> int:
+            return max(1, round(seconds / self._frame_seconds))
+
+        self._attack, self._pause = frames(settings.attack_ms / 1000), frames(settings.pause_ms / 1000)
+        self._end_silence, self._longest = frames(settings.silence_ms / 1000), frames(settings.max_utterance_seconds)
 
     def update(self, speech: bool) -> Sequence[VadEvent]:
         """Take the next frame; returns the events at its end."""
@@ -181,7 +183,7 @@ class Endpointer:
         self._probabilities: deque[float] = deque()  # of the frames that aren't classified yet
         self._levels, self._noise = FrameLevels(rate), NoiseFloor()
         self._frame_seconds = self._levels.frame_samples / rate
-        self._machine = VadStateMachine(*self._frame_counts(settings), frame_seconds=self._frame_seconds)
+        self._machine = VadStateMachine(settings, self._frame_seconds)
         self._settings = settings
         self._fixed_threshold = settings.threshold
         self._rate = rate
@@ -191,18 +193,7 @@ class Endpointer:
     def configure(self, settings: VadSettings) -> None:
         """Change the settings from now on. The threshold stays as it is."""
         self._settings = settings
-        self._machine.configure(*self._frame_counts(settings))
-
-    def _frame_counts(self, settings: VadSettings) -> tuple[int, int, int, int]:
-        """Attack, pause, end silence and longest, in frames."""
-        seconds = (
-            settings.attack_ms / 1000,
-            settings.pause_ms / 1000,
-            settings.silence_ms / 1000,
-            settings.max_utterance_seconds,
-        )
-        attack, pause, end_silence, longest = (max(1, round(length / self._frame_seconds)) for length in seconds)
-        return attack, pause, end_silence, longest
+        self._machine.configure(settings)
 
     @property
     def processed_seconds(self) -> float:

@@ -41,7 +41,7 @@ from .observer import ExchangeObserver, ServerObserver, SilentObserver
 from .packaged_models import WHISPER_MODELS, identify_folder
 from .realtime import IDLE_SECONDS, RealtimeEndpoint
 from .script import Script
-from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, unrouted_id
+from .scripted import ScriptedBatchEndpoint, ScriptedRealtimeEndpoint, request_id_of
 from .uploads import Uploads
 
 DEFAULT_CONCURRENCY = 8
@@ -138,7 +138,7 @@ def create_scripted_app(script: Script, config: ServerConfig | None = None) -> S
         config,
         MODELS_AT_RELEASE,
         identity=config.identity or ServerIdentity.of("script", None, ()),
-        new_id=unrouted_id,
+        new_id=request_id_of,
     )
 
 

@@ -40,11 +40,11 @@ class ScriptedBatchEndpoint:
 
     async def answer(self, request: Request) -> Response:
         """The response of the script, or the documented error."""
-        request_id = unrouted_id("http")
+        request_id = request_id_of("http")
         try:
             await self._uploads.check(request, self._access)
             number = next(self._numbers)
-            request_id = _request_id("http", number)
+            request_id = request_id_of("http", number)
             steps = self._script.for_number(number).steps
             step = next((step for step in steps if step.on == "batch"), Step())
             response = await self._respond(request, step.reply or ScriptedReply(200), steps, request_id)
@@ -77,12 +77,12 @@ class ScriptedRealtimeEndpoint:
 
     async def answer(self, websocket: WebSocket, endpoint: Endpoint) -> None:
         """A whole session, or the refusal of its handshake."""
-        request_id = unrouted_id("websocket")
+        request_id = request_id_of("websocket")
         try:
             self._access.authorize(websocket.headers, websocket.query_params, is_websocket=True)
             with self._access.admit():
                 number = next(self._numbers)
-                request_id = _request_id("websocket", number)
+                request_id = request_id_of("websocket", number)
                 script = self._script.for_number(number)
                 await ScriptPlayer(websocket, endpoint, request_id, self._idle_seconds, script).run()
         except HandshakeRefused as refused:
@@ -91,13 +91,8 @@ class ScriptedRealtimeEndpoint:
             await websocket.send_denial_response(error_response(error, request_id))
 
 
-def unrouted_id(kind: str) -> str:
-    """The id of a request (`http`) or a handshake (`websocket`) that has no number: the same for all."""
-    return _request_id(kind, 0)
-
-
-def _request_id(kind: str, number: int) -> str:
-    """The id of a request or a session: the same in every run."""
+def request_id_of(kind: str, number: int = 0) -> str:
+    """The id of a request (`http`) or a session (`websocket`): the same in every run. 0: of those without a number."""
     return f"00000000-0000-4000-{'9' if kind == 'http' else '8'}000-{number:012d}"
 
 
