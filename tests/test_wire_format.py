@@ -88,21 +88,18 @@ def test_encoding_g711_takes_the_nearest_code() -> None:
 def test_decoder_reports_the_wire_format_of_a_recording(
     data: bytes, channel: int | None, expected: tuple[str, int], tmp_path: Path
 ) -> None:
-    path, formats = tmp_path / "talk.wav", list[tuple[str, int]]()
+    path, decoder = tmp_path / "talk.wav", Decoder(rate=None, channel=channel)
     path.write_bytes(data)
-    blocks = Decoder(rate=None, channel=channel, on_format=lambda *found: formats.append(found)).decode_file(path)
-    next(blocks)
-    assert formats == [expected]
+    next(decoder.decode_file(path))
+    assert decoder.own_format == expected
 
 
 def test_headerless_g711_is_sent_as_it_is(tmp_path: Path) -> None:
-    path, formats = tmp_path / "talk.ul", list[tuple[str, int]]()
+    path, decoder = tmp_path / "talk.ul", Decoder(rate=None)
     path.write_bytes(ALL_CODES)
     with path.open("rb") as file:
-        blocks = [
-            *Decoder(rate=None, on_format=lambda *found: formats.append(found)).decode_raw(file, "pcm_mulaw", 8000),
-        ]
-    assert formats == [("pcm_mulaw", 8000)]
+        blocks = list(decoder.decode_raw(file, "pcm_mulaw", 8000))
+    assert decoder.own_format == ("pcm_mulaw", 8000)
     assert convert_s16le(encode_s16le(np.concatenate(blocks)), "pcm_mulaw") == ALL_CODES
 
 
@@ -230,9 +227,9 @@ def test_what_is_left_for_the_batch_endpoint_keeps_its_rate(tmp_path: Path) -> N
         asyncio.run(catch_up([tone(8000, 2.0)], 0.0))
         upload = server.requests[0].part("file").content
     (tmp_path / "rest.wav").write_bytes(upload)
-    found = list[int]()
-    blocks = [*Decoder(rate=None, on_format=lambda _, rate: found.append(rate)).decode_file(tmp_path / "rest.wav")]
-    assert found == [8000]
+    decoder = Decoder(rate=None)
+    blocks = list(decoder.decode_file(tmp_path / "rest.wav"))
+    assert decoder.own_format[1] == 8000
     assert encode_s16le(np.concatenate(blocks)) == tone(8000, 2.0)
 
 

@@ -98,14 +98,10 @@ def cut_segment(path: Path, offset: float, duration: float, folder: Path) -> Pat
     Raises InputError if the recording can't be decoded, ends before the segment does, or the file can't be written.
     """
     name = display_name(path)
-    rate = 0
-
-    def keep_rate(encoding: str, found: int) -> None:
-        nonlocal rate
-        rate = found
-
-    blocks = Decoder(rate=None, start=offset, on_format=keep_rate).decode_file(path)
-    first = next(blocks)  # calls keep_rate
+    decoder = Decoder(rate=None, start=offset)
+    blocks = decoder.decode_file(path)
+    first = next(blocks)
+    _, rate = decoder.own_format
     wanted = sys.maxsize if duration == inf else round((offset + duration) * rate) - round(offset * rate)
     with new_flac_file(folder, name, rate) as (writer, segment):
         for block in chain([first], blocks):

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,9 +49,6 @@ from .probing.formats import sniff
 from .probing.ogg_flac import find_chained_recordings
 from .wav_header import ALAW, MULAW, WavFormat, read_wav_header
 
-OnFormat = Callable[[str, int], None]
-"""Called with the encoding and the rate (Hz) in which a recording can be sent without loss."""
-
 LINEAR_ENCODING, COMPANDED_ENCODINGS = "pcm_s16le", ("pcm_mulaw", "pcm_alaw")
 
 MIN_BLOCK_SECONDS = 0.4
@@ -67,7 +64,7 @@ STREAM_NAME = "the input"
 """What messages call a stream, which has no name."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Decoder:
     """Decodes recordings into blocks of mono float32 samples, -1..1.
 
@@ -78,14 +75,15 @@ class Decoder:
     start       seconds to leave out at the beginning of a file, to the sample; in WAV they aren't even read
     warn        called with a sentence for what only decoding shows: missing parts, tracks that are left out. What
                 probing shows is in `probe(path).note`
-    on_format   called before the first block
+
+    own_format   encoding and rate (Hz) in which the recording can be sent without loss; set with its first block
     """
 
     rate: int | None = RATE
     channel: int | None = None
     start: float = 0.0
     warn: Warn = lambda note: None
-    on_format: OnFormat = lambda encoding, rate: None
+    own_format: tuple[str, int] = field(init=False, repr=False)
 
     def decode_file(self, path: Path, name: str | None = None) -> Iterator[Samples]:
         """Decode a file in any container. `name`: what messages call it; None: as its path."""
@@ -184,11 +182,9 @@ class Decoder:
         samples.
         """
         mono = ((piece_rate, _mono(frames, self.channel, name)) for piece_rate, frames in pieces)
-        has_format = has_samples = False
+        has_samples = False
         for found_rate, frames in _at_one_rate(mono, self.rate, name):
-            if not has_format:
-                has_format = True
-                self.on_format(encoding, found_rate)
+            self.own_format = encoding, found_rate
             if len(frames):
                 has_samples = True
                 yield frames[:, 0].clip(-1, 1)  # the filter may overshoot

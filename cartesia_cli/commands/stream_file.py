@@ -72,15 +72,9 @@ def stream_file(
     config, view = live_session.prepare_session(
         context, reporter, options, choice, plan, layout, source, finalize=finalize, replays=True
     )
-    own: list[tuple[str, int]] = []
-    decoder = Decoder(
-        rate=None if wire is None else wire[1],
-        channel=channel,
-        warn=partial(reporter.warn, about=file),
-        on_format=lambda encoding, rate: own.append((encoding, rate)),
-    )
+    decoder = Decoder(rate=None if wire is None else wire[1], channel=channel, warn=partial(reporter.warn, about=file))
     blocks, seconds = _recording(file, encoding, sample_rate, decoder)
-    wire_encoding, rate = wire or own[0]
+    wire_encoding, rate = wire or decoder.own_format
     if stream.duration is not None:
         seconds = stream.duration if seconds is None else min(stream.duration, seconds)
     request = config.options._replace(encoding=wire_encoding, sample_rate=rate)
