@@ -10,6 +10,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -609,6 +610,75 @@ def test_command_for_the_rest_names_inputs_if_results_go_to_stdout(three: Home) 
     assert (done.returncode, done.stdout.count("\n")) == (5, 1)
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert finish(three, f"hint: {error['hint']}") == ["-d.wav", "c.wav"]
+
+
+def stop_at(user: Home, number: int) -> None:
+    """Have the request with this number, of those that follow, end the run."""
+    user.server.script[:] = [named] * (len(user.server.requests) + number - 1) + [refuses(402), named]
+
+
+@pytest.mark.parametrize("had_results", ["", "a", "abc"])
+@pytest.mark.parametrize("options", ["--output-dir .", "-f srt", "-f srt,vtt --output-dir ."])
+def test_command_for_the_rest_of_a_run_with_force_transcribes_nothing_twice(
+    options: str, had_results: str, three: Home
+) -> None:
+    """What this run has replaced is done; what it was to replace isn't."""
+    command = ["transcribe", ".", *options.split(), "--force", "--no-cache", "-j1"]
+    if had_results:
+        three(*command)
+        for name in {*"abc"} - {*had_results}:
+            for file in {*three.folder.glob(f"{name}.*")} - {three.folder / f"{name}.wav"}:
+                file.unlink()
+    stop_at(three, 2)
+    done = three(*command)
+    assert done.returncode == 5
+    assert finish(three, done.stderr) == ["b.wav", "c.wav"]
+
+
+def test_command_that_tries_one_again_with_force_writes_the_same_file(user: Home) -> None:
+    """The result of a single input would go to stdout."""
+    for k in range(11):
+        recording(user.folder, f"{k}.wav", 3244 + 2 * k)
+    command = ["transcribe", ".", "-f", "srt", "--force", "--no-cache", "-j1"]
+    assert user(*command).returncode == 0
+    user.server.script[:] = [named] * 11 + [refuses(400), named]
+    done = user(*command)
+    assert done.returncode == 1
+    _, _, again = done.stderr.partition("\nto try again: cartesia-cli transcribe ")
+    assert again == "--format srt --force --jobs 1 --no-cache --output 0.srt 0.wav\n"
+
+
+def test_command_for_the_rest_says_if_it_transcribes_what_is_done_again(three: Home) -> None:
+    """Of recordings in subfolders, inputs that are named one by one would have other results."""
+    (three.folder / "in" / "sub").mkdir(parents=True)
+    for name in "abc":
+        (three.folder / f"{name}.wav").rename(three.folder / "in" / "sub" / f"{name}.wav")
+    command = ["transcribe", "in", "--output-dir", "out", "--force", "-j1"]
+    assert three(*command).returncode == 0
+    for cache, end in (["--no-cache"], "in, which transcribes all of them again\n"), (["--language", "de"], "in\n"):
+        stop_at(three, 2)
+        done = three(*command, *cache)
+        assert done.returncode == 5 and done.stderr.endswith(end)
+
+
+@pytest.mark.parametrize("listed", [["--files-from", "list.txt"], ["@list.txt"]])
+def test_command_for_the_rest_of_a_list_names_inputs_if_results_go_to_stdout(listed: list[str], three: Home) -> None:
+    (three.folder / "list.txt").write_text("a.wav\nb.wav\nc.wav\n")
+    three.server.script[:] = [named, refuses(402), named]
+    done = three("transcribe", *listed, "-f", "ndjson", "--no-cache", "-j1")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["hint"].endswith("then: cartesia-cli transcribe --format ndjson --jobs 1 --no-cache b.wav c.wav")
+
+
+def test_command_for_the_rest_of_a_list_that_comes_in_says_where_to_begin(three: Home) -> None:
+    three.server.script[:] = [named, refuses(402), named]
+    command = [sys.executable, "-m", "cartesia_cli", "transcribe", "--files-from", "-", "-f", "ndjson", "--no-cache"]
+    done = subprocess.run(
+        [*command, "-j1"], input="a.wav\nb.wav\nc.wav\n", capture_output=True, text=True, cwd=three.folder,
+        env=environment(three.home, three.server.base_url),
+    )  # fmt: skip
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["hint"].endswith("--no-cache, with the list from b.wav on")
 
 
 @pytest.mark.parametrize("fault", [refuses(400), refuses(413), "closes_after_upload"])

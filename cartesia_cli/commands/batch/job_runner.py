@@ -102,7 +102,8 @@ class JobRunner:
     summary       counts what has been done so far
     outcomes      what becomes of each recording is recorded here
     limit         of jobs at once
-    rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others
+    rest_command  makes the shell command that does the rest, of the jobs that are left; of none if there may be others:
+                  then it gets the first input that is left, too, if that is known
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class JobRunner:
         *,
         outcomes: OutcomeStore,
         limit: ConcurrencyLimit,
-        rest_command: Callable[[Sequence[Job]], str],
+        rest_command: Callable[[Sequence[Job], str | None], str],
     ) -> None:
         self._plan, self._config, self._transcriber, self._reporter = plan, config, transcriber, reporter
         self._observer, self._summary, self._outcomes, self._limit = observer, summary, outcomes, limit
@@ -128,6 +129,7 @@ class JobRunner:
         self._failures: list[tuple[int, Job]] = []
         self._jobs = enumerate(plan)
         self._done: set[int] = set()
+        self._in_progress: dict[int, str] = {}
         self._deferred: deque[tuple[int, Job]] = deque()
         self._failed = 0
         self._is_plan_exhausted = self._has_deferred = self._is_interrupted = False
@@ -207,6 +209,7 @@ class JobRunner:
                 if number >= self._known_inputs:
                     self._known_inputs = number + 1
                     self._observer.found(1, job.seconds)
+                self._in_progress[number] = job.input.source
             self._observer.unusable(self._plan.unusable)
             self._summary.total = self._known_inputs + self._plan.unusable
             return numbered
@@ -265,8 +268,10 @@ class JobRunner:
         if error is not None and not stops:
             self._outcomes.record_failed(job.input, self._config.request, error)
         with self._lock:
-            if number < len(self._plan.first) and not stops:
-                self._done.add(number)
+            if not stops:
+                self._in_progress.pop(number, None)
+                if number < len(self._plan.first):
+                    self._done.add(number)
             self._failed += error is not None
             if error is not None and len(self._failures) < MAX_NAMED:
                 self._failures.append((number, job))
@@ -299,7 +304,7 @@ class JobRunner:
         untried = len(unfinished) - is_one_tried
         if self._alone and self._is_interrupted and unfinished:
             self._reporter.warn(f"stopped: {self._plan.first[0].input.source} is not transcribed")
-            self._reporter.info(f"to transcribe it: {self._rest_command(self._plan.first)}")
+            self._reporter.info(f"to transcribe it: {self._rest_command(self._plan.first, None)}")
         if self._alone or (self._plan.complete and not untried and not lost):
             return ""
         self._update_elapsed()
@@ -308,7 +313,8 @@ class JobRunner:
         unprinted = f", {len(lost)} not printed" if lost else ""
         self._reporter.warn(f"stopped: {self._summary.to_text()}; {which} {how}{unprinted}")
         left = [job for i, job in enumerate(self._plan.first) if i in unfinished | lost]
-        rest = self._rest_command(left if self._plan.complete else ())
+        first_left = self._in_progress[min(self._in_progress)] if self._in_progress else None
+        rest = self._rest_command(left, None) if self._plan.complete else self._rest_command((), first_left)
         if self._is_interrupted:
             self._reporter.info(f"to do the rest: {rest}")
         return rest
@@ -320,7 +326,7 @@ class JobRunner:
         more = f" and {self._failed - MAX_FAILURES_NAMED} more" if self._failed > MAX_FAILURES_NAMED else ""
         self._reporter.info(f"failed: {names}{more}")
         are_all_known = self._failed == len(failures)
-        self._reporter.info(f"to try again: {self._rest_command(failures if are_all_known else ())}")
+        self._reporter.info(f"to try again: {self._rest_command(failures if are_all_known else (), None)}")
 
     def _update_elapsed(self) -> None:
         self._summary.elapsed_seconds = time.monotonic() - self._began

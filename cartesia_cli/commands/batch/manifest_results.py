@@ -91,6 +91,11 @@ class ManifestResults:
         if self._manifest is None:
             self._manifest = OutputManifest(self._path, resume=self._resume, force=self._force, dry_run=self._dry_run)
 
+    @property
+    def replaces_earlier(self) -> bool:
+        """Whether there is a manifest of an earlier run that this one replaces when it is done."""
+        return self._force and self._path.exists()
+
     def line(self, item: Input, text: str, duration: float | None) -> str:
         """The line of a recording. `duration`: in seconds, as measured."""
         return to_json(describe_result(self._audio_path(item), duration, text, item.fields or {}))

@@ -17,7 +17,9 @@ from .stdin import STDIN
 if TYPE_CHECKING:
     import typer
 
+    from .config import BatchConfig
     from .job import Job
+    from .output_plan import OutputPlan
 
 MAX_NAMED = 20
 """Inputs that a suggested command names one by one."""
@@ -33,32 +35,72 @@ RECOVERY_OPTIONS = frozenset({
 
 
 def rest_command(
-    context: typer.Context, names: Sequence[str], left: Sequence[Job], *, to_files: bool, force: bool
+    context: typer.Context,
+    names: Sequence[str],
+    left: Sequence[Job],
+    first_left: str | None,
+    *,
+    plan: OutputPlan,
+    config: BatchConfig,
 ) -> str:
-    """The command that does the rest of a run that was stopped, with the options of its command line.
+    """The command that does the rest of a run that was stopped, with the options of its command line. It doesn't
+    transcribe again what is done; where no command can do that, and no cache has the responses, it says so.
 
-    names      the run's inputs, the sample among them
-    left       the jobs that are left; none if they aren't known. More than MAX_NAMED are not named one by one
-    to_files   whether results go to files
+    names        the run's inputs, the sample among them
+    left         the jobs that are left; none if they aren't known
+    first_left   the first input that is left, if they aren't known
     """
-    typed = _typed_options(context, without=("--sample",))
-    resumes = to_files and not force
-    if _has_secret(names, typed):
-        return "the same command with --resume" if resumes else "the same command"
-    inputs = names
-    if resumes:
-        typed = [*typed, *({"--resume"} - set(typed))]
-    elif not to_files and 0 < len(left) <= MAX_NAMED and "--files-from" not in typed:
-        inputs = [job.input.source for job in left]
-    # Otherwise once more from the start: the cache has the responses that came before.
-    return shell_command("transcribe", *typed, files=inputs)
+    typed = _typed_options(context, without=("sample",))
+    has_secret = _has_secret(names, typed)
+    if not plan.to_stdout and (not config.replaces or _resumes_replacing(left, plan, config)):
+        if has_secret:
+            return "the same command with --resume" + (" instead of --force" if config.replaces else "")
+        typed = _typed_options(context, without=("sample", "force", "resume"))
+        return shell_command("transcribe", *typed, "--resume", files=names)
+    if has_secret:
+        return "the same command"
+    if 0 < len(left) <= MAX_NAMED and _can_be_named(left, plan, config):
+        typed = _typed_options(context, without=("sample", "files_from"))
+        if not plan.to_stdout and plan.output is None and plan.output_dir is None and len(left) == 1:
+            # that of a single input would go to stdout
+            typed += [word for file in left[0].targets.values() for word in ("--output", str(file))]
+        return shell_command("transcribe", *typed, files=[job.input.source for job in left])
+    # Once more from the start: the cache has the responses that came before.
+    command = shell_command("transcribe", *typed, files=names)
+    if config.cache is not None:
+        return command
+    if first_left is not None and "--files-from" in typed and not names:
+        return f"{command}, with the list from {first_left} on"
+    return f"{command}, which transcribes all of them again"
+
+
+def _resumes_replacing(left: Sequence[Job], plan: OutputPlan, config: BatchConfig) -> bool:
+    """Whether --resume does the rest of a run with --force: nothing that is left has results of earlier runs, which
+    would count as done.
+    """
+    if not left or plan.combined or config.bucket is not None:
+        return False
+    if config.manifest is not None and config.manifest.replaces_earlier:
+        return False
+    return not any(file is not None and os.path.lexists(file) for job in left for file in job.targets.values())
+
+
+def _can_be_named(left: Sequence[Job], plan: OutputPlan, config: BatchConfig) -> bool:
+    """Whether jobs have the same results if their inputs are named one by one."""
+    if any(job.input.time_range is not None or job.input.origin not in (None, job.input.source) for job in left):
+        return False  # a part of a recording, or a URL with a secret in it
+    if plan.to_stdout:
+        return True
+    if config.manifest is not None or plan.combined:  # one file for all
+        return False
+    return plan.output_dir is None or all(str(job.input.relative_path) == job.input.path.name for job in left)
 
 
 def run_command(context: typer.Context, names: Sequence[str]) -> str | None:
     """The command that does what is left of a run with --output-dir, for its journal. None if it would be too long, or
     show a password or signature in a URL.
     """
-    typed = _typed_options(context, without=("--sample", "--force", "--resume", "--retry-failed"))
+    typed = _typed_options(context, without=("sample", "force", "resume", "retry_failed"))
     if _has_secret(names, typed):
         return None
     command = shell_command("transcribe", *typed, "--resume", files=names)
@@ -114,11 +156,10 @@ def recovery_command(context: typer.Context, file: str, *command: str) -> str:
 def _typed_options(context: typer.Context, *, without: Sequence[str]) -> list[str]:
     """The options that were given on the command line of the running command, as command-line arguments.
 
-    without   switches to leave out
+    without   options to leave out, by their long names with underscores
     """
-    settings = effective_settings(context)
-    typed = _arguments(context, {name: setting.value for name, setting in settings.items() if setting.layer == "flag"})
-    return [word for word in typed if word not in without]
+    typed = {name: setting.value for name, setting in effective_settings(context).items() if setting.layer == "flag"}
+    return _arguments(context, {name: value for name, value in typed.items() if name not in without})
 
 
 def _arguments(context: typer.Context, values: Mapping[str, Any]) -> list[str]:

@@ -167,7 +167,7 @@ class TranscribeCommand:
         else:
             is_done = not plan.unusable
             if plan.first or not plan.complete:
-                is_done = self._transcribe(plan, names, workspace)
+                is_done = self._transcribe(plan, output_plan, names, workspace)
         skipped.report()
         return is_done and (manifest is None or not manifest.missing)
 
@@ -305,7 +305,7 @@ class TranscribeCommand:
         elif plan.complete and not plan.first and not plan.unusable:
             self._reporter.info(EMPTY_LIST if self._shard is None else f"no inputs in shard {self._shard}")
 
-    def _transcribe(self, plan: BatchPlan, names: Sequence[str], workspace: Workspace) -> bool:
+    def _transcribe(self, plan: BatchPlan, output_plan: OutputPlan, names: Sequence[str], workspace: Workspace) -> bool:
         """Transcribe what is planned. Returns whether no input failed and, with --grep, anything matched."""
         config, matches = self._config, self._config.matches
         if self._cluster is None:
@@ -321,10 +321,7 @@ class TranscribeCommand:
             local=local, pause_seconds=lambda: limit.pause_seconds, lines=not plan.is_alone
         )
         budget = Budget(self._options.sending.max_credits)
-        force = self._options.output.force
-        rest_command = partial(
-            shell_commands.rest_command, self._context, names, to_files=not plan.to_stdout, force=force
-        )
+        rest_command = partial(shell_commands.rest_command, self._context, names, plan=output_plan, config=config)
         try:
             with progress as observer:
                 transcriber = JobTranscriber(
