@@ -7,7 +7,6 @@ is attempted; `http_transport` carries out one attempt, and `http_errors` decide
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from ..errors import ApiError, NetworkError, ProtocolError
@@ -28,7 +27,7 @@ from .http_errors import (
     refusal_failure,
     truncated_response_failure,
 )
-from .http_transport import AbortHandle, HttpClient, HttpRequest, HttpResponse, peer_of
+from .http_transport import AbortHandle, BuildRequest, HttpClient, HttpRequest, HttpResponse, peer_of
 from .upload import MultipartBody, Upload, file_size
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class Request(Record, Generic[T]):
 
     name: str
     address: str
-    build: Callable[[UploadProgress], HttpRequest]
+    build: BuildRequest
     decode: Callable[[bytes], T]
     deadlines: Deadlines
     size: int = 0
@@ -216,10 +215,9 @@ class BatchClient:
         """One attempt. Raises only what no other attempt could change."""
         # A new progress: the thread of an attempt that was given up may still report its own.
         name, progress, abort_handle = request.name, UploadProgress(request.size), AbortHandle()
-        build = partial(request.build, progress)
         try:
             response = run_with_deadline(
-                lambda: self._http.exchange(build, request.address, progress, abort_handle),
+                lambda: self._http.exchange(request.build, request.address, progress, abort_handle),
                 progress,
                 request.deadlines,
                 end_time,

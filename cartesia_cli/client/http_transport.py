@@ -56,7 +56,7 @@ class HttpRequest(Record):
     body: bytes | Iterator[bytes] | None = None
 
 
-BuildRequest = Callable[[], HttpRequest]
+BuildRequest = Callable[[UploadProgress], HttpRequest]
 """Makes a request. Called again for a redirect, because a body can be read only once."""
 
 
@@ -138,7 +138,7 @@ class HttpClient:
         for _ in range(MAX_REDIRECTS + 1):
             progress.restart()
             try:
-                reply = self._exchange_once(build(), address, progress, abort_handle)
+                reply = self._exchange_once(build(progress), address, progress, abort_handle)
             except (httpcore.ReadError, httpcore.WriteError, httpcore.RemoteProtocolError) as error:
                 if self._has_tunnel and abort_handle.awaits_tunnel:
                     raise httpcore.ConnectError(tunnel_problem(error)) from error

@@ -167,7 +167,7 @@ def _ask(
     with closing(HttpClient(base_url, credential, api_version)) as http:
         try:
             reply = run_with_deadline(
-                lambda: http.exchange(lambda: HttpRequest("GET"), address, progress, handle),
+                lambda: http.exchange(lambda progress: HttpRequest("GET"), address, progress, handle),
                 progress,
                 Deadlines.uniform(seconds),
                 began + seconds,

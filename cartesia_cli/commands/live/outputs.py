@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,11 +21,14 @@ from .config import SessionConfig
 
 
 class LiveOutputs:
-    """What a session has heard so far, and where it goes: to stdout, files, `--append`, `--exec` and a page."""
+    """What a session has heard so far, and where it goes: to stdout, files, `--append`, `--exec` and a page.
+
+    segments   the settled segments, without those that the user dropped
+    """
 
     def __init__(self, config: SessionConfig, reporter: Reporter, view: LiveView) -> None:
         self._config, self._reporter, self._view = config, reporter, view
-        self._segments: list[Segment] = []
+        self.segments: list[Segment] = []
         self._notices: list[Notice] = []
         self._append_file = None if config.append is None else AppendFile(config.append, reporter.warn)
         self._file_parts: dict[str, list[str]] = {}  # by format, the text of its file, which is written at the end
@@ -50,19 +53,14 @@ class LiveOutputs:
         self._is_on_screen = self._stdout_has_segments and is_same_terminal(sys.stdout, sys.stderr)
         """Whether segments already appear on the terminal that shows messages."""
 
-    @property
-    def segments(self) -> Sequence[Segment]:
-        """The settled segments, without those that the user dropped."""
-        return self._segments
-
     def text(self) -> str:
         """The text of these segments."""
-        return "".join(segment.text for segment in self._segments)
+        return "".join(segment.text for segment in self.segments)
 
     def write(self, update: Update) -> None:
         """Add an update to the transcript and to every output."""
         if isinstance(update, Segment):
-            self._segments.append(update)
+            self.segments.append(update)
         elif isinstance(update, Notice) and update.event in PERSISTED_NOTICES:
             self._notices.append(update)
         if self._config.captions is not None:
@@ -86,9 +84,9 @@ class LiveOutputs:
         """Drop the last segment where that is possible. Returns a message that says what was dropped, and which outputs
         already have it; None if there is no segment.
         """
-        if not self._segments:
+        if not self.segments:
             return None
-        dropped = self._segments.pop()
+        dropped = self.segments.pop()
         if self._config.captions is not None:
             self._config.captions.undo()
         where = {
@@ -102,7 +100,7 @@ class LiveOutputs:
     def transcript(self, duration: float, request_id: str | None) -> Transcript:
         """The transcript of all segments so far. duration: seconds of the session."""
         return from_segments(
-            self._segments,
+            self.segments,
             source=self._config.source,
             model=self._config.model,
             language=self._config.options.named_language,
