@@ -32,9 +32,7 @@ def is_supported(environ: Mapping[str, str]) -> bool:
             return _numbers(version) >= ITERM_SINCE
         case "WezTerm":
             return version[:8].isdecimal() and version[:8] >= WEZTERM_SINCE
-        case None | "":
-            pass
-        case _:
+        case str(program) if program:
             return False
     # A terminal that was started from another one may inherit these, but not its TERM. Windows has none.
     if environ.get("TERM", "xterm-256color") != "xterm-256color":

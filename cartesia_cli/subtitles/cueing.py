@@ -202,13 +202,11 @@ def _split_text(text: str, line_width: int, first_width: int) -> list[tuple[str,
 
 def _add_labels(texts: Sequence[_TimedText], line_width: int) -> list[_TimedText]:
     """The texts, of which the first of each turn has the name of its speaker. Half a line is left for the text."""
-    before = None
-    labelled = []
-    for timed in texts:
-        label = "" if timed.speaker == before else speaker_label(timed.speaker, line_width // 2)
-        labelled.append(timed._replace(label=label))
-        before = timed.speaker
-    return labelled
+    speakers = [timed.speaker for timed in texts]
+    return [
+        timed if timed.speaker == before else timed._replace(label=speaker_label(timed.speaker, line_width // 2))
+        for timed, before in zip(texts, [None, *speakers], strict=False)
+    ]
 
 
 def _find_turns(texts: Sequence[_TimedText]) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Literal, NamedTuple, get_args
 
 from ..record import Record
@@ -182,15 +182,12 @@ class _NumberedLine(NamedTuple):
 
 def _split_blocks(lines: Sequence[str], kind: Kind) -> Iterator[list[_NumberedLine]]:
     """Lines between blank ones. A line of spaces is blank in SubRip, for players, but not in WebVTT."""
-    block: list[_NumberedLine] = []
-    for number, text in enumerate(lines, 1):
-        if text.strip() if kind == "srt" else text:
-            block.append(_NumberedLine(number, text))
-        elif block:
-            yield block
-            block = []
-    if block:
-        yield block
+
+    def has_text(line: _NumberedLine) -> bool:
+        return bool(line.text.strip() if kind == "srt" else line.text)
+
+    numbered = (_NumberedLine(number, text) for number, text in enumerate(lines, 1))
+    return (list(block) for is_shown, block in groupby(numbered, has_text) if is_shown)
 
 
 class _Parser:
