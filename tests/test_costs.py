@@ -372,6 +372,21 @@ def test_resume_recognizes_a_recording_by_content_not_time(two: Home) -> None:
     assert two.uploads(".", "--resume", "--no-cache") == 0
 
 
+def test_resume_skips_renamed_recordings_with_results_of_several_runs(two: Home) -> None:
+    """The last run has written only what was missing then, or has failed."""
+    command = ["transcribe", ".", "--output-dir", "out", "--resume", "--no-cache"]
+    assert two(*command).returncode == 0
+    assert two(*command, "-f", "text,srt").returncode == 0
+    two.server.script[:] = [refuses(400)]
+    assert two(*command, "-f", "text,srt,vtt").returncode == 1
+    two.server.script[:] = [named]
+    (two.folder / "a.wav").rename(two.folder / "speech.wav")
+    before = len(two.server.requests)
+    done = two(*command, "-f", "text,srt")
+    assert len(two.server.requests) == before, done.stderr
+    assert "speech.wav: already done, before it was renamed: its result is " in done.stderr
+
+
 def test_resume_skips_renamed_recordings(two: Home) -> None:
     (two.folder / "a.wav").rename(two.folder / "speech.wav")
     done = two("transcribe", ".", "--resume", "--no-cache")

@@ -86,8 +86,9 @@ def test_recordings_are_found_by_name_by_result_and_by_content(begin: Open, out:
             [out / "monday" / "talk.srt", out / "talk.srt", out.parent / "monday" / "talk.txt"]
         )
         assert {name: same(outcome) for name, outcome in found.items()} == {str(out / "monday" / "talk.srt"): DONE}
-        assert [same(outcome) for outcome in journal.with_audio("a" * 64)] == [DONE]
-        assert journal.with_audio("b" * 64) == []
+        results = {name: same(outcome) for name, outcome in journal.results_of("a" * 64)}
+        assert results == dict.fromkeys(DONE.files, DONE)
+        assert journal.results_of("b" * 64) == []
         assert [same(outcome) for outcome in journal.outcomes()] == [DONE, FAILED]
 
 
@@ -102,7 +103,9 @@ def test_last_line_about_a_recording_or_a_result_counts(begin: Open, out: Path) 
         assert outcome is not None and outcome.state == "failed"
         found = journal.find_results([out / "monday" / f"talk.{suffix}" for suffix in ("txt", "srt", "vtt")])
         assert [outcome.audio for outcome in found.values()] == ["a" * 64, "a" * 64, "e" * 64]
-        assert journal.with_audio("a" * 64) == journal.with_audio("e" * 64) == []
+        # Results stay those of what they were made from.
+        assert sorted(name for name, _ in journal.results_of("a" * 64)) == ["monday/talk.srt", "monday/talk.txt"]
+        assert [name for name, _ in journal.results_of("e" * 64)] == ["monday/talk.vtt"]
         assert len(list(journal.outcomes())) == 1
 
 
@@ -426,7 +429,7 @@ def test_index_without_space_for_temporary_files_finds_nothing_and_removes_nothi
     reports: list[str] = []
     journal = Journal(out, on_failure=reports.append)
     journal.start()
-    assert journal.outcome("b.mp3") is None and list(journal.outcomes()) == [] and journal.with_audio("") == []
+    assert journal.outcome("b.mp3") is None and list(journal.outcomes()) == [] and journal.results_of("") == []
     assert not journal.has_size(1) and journal.claim("a")
     journal.add(DONE)
     journal.finish()

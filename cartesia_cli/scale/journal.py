@@ -176,13 +176,15 @@ class Journal:
                 found[real] = outcome
         return found
 
-    def with_audio(self, digest: str) -> list[RecordingOutcome]:
-        """Recordings whose content had this SHA-256 when they were last transcribed."""
+    def results_of(self, digest: str) -> list[tuple[str, RecordingOutcome]]:
+        """The results, as they are named in the journal, of recordings whose content had this SHA-256; each with the
+        outcome that names it.
+        """
         with self._mutex:
-            return self._index.with_audio(digest)
+            return self._index.results_of(digest)
 
     def has_size(self, size: int) -> bool:
-        """Whether a recording of so many bytes was transcribed: otherwise its content needn't be compared."""
+        """Whether there are results of a recording of so many bytes: otherwise its content needn't be compared."""
         with self._mutex:
             return self._index.has_size(size)
 

@@ -37,20 +37,21 @@ OPEN_FILES = 16
 SCHEMA = """
 PRAGMA cache_size = -4000;
 PRAGMA journal_mode = OFF;
-CREATE TABLE recording (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
-CREATE INDEX recording_audio ON recording (audio);
-CREATE INDEX recording_bytes ON recording (bytes);
-CREATE TABLE result (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER);
+CREATE TABLE recording (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER);
+CREATE TABLE result (key INTEGER PRIMARY KEY, location INTEGER, time INTEGER, audio INTEGER, bytes INTEGER);
+CREATE INDEX result_audio ON result (audio);
+CREATE INDEX result_bytes ON result (bytes);
 """
 
 ADD_RECORDING = """
-INSERT INTO recording VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
-SET location = excluded.location, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
+INSERT INTO recording VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET location = excluded.location, time = excluded.time
 WHERE excluded.time >= time
 """
 
 ADD_RESULT = """
-INSERT INTO result VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET location = excluded.location, time = excluded.time
+INSERT INTO result VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE
+SET location = excluded.location, time = excluded.time, audio = excluded.audio, bytes = excluded.bytes
 WHERE excluded.time >= time
 """
 
@@ -141,14 +142,13 @@ class JournalIndex:
                 continue
             location, time = number << OFFSET_BITS | offset, max(self._last_times.get(name, 0), int(line.time))
             self._last_times[name] = time
-            audio = size = None
-            if line.audio is not None and line.files:
-                audio = key_of(line.audio)
-                if line.stat is not None:
-                    _device, _inode, size, *_times = line.stat
-            self._query(ADD_RECORDING, key_of(line.recording), location, time, audio, size)
+            self._query(ADD_RECORDING, key_of(line.recording), location, time)
+            audio = None if line.audio is None else key_of(line.audio)
+            size = None
+            if line.stat is not None:
+                _device, _inode, size, *_times = line.stat
             for result in line.files:
-                self._query(ADD_RESULT, key_of(result), location, time)
+                self._query(ADD_RESULT, key_of(result), location, time, audio, size)
         self._query("COMMIT")
 
     def find(self, kind: Kind, name: str) -> RecordingOutcome | None:
@@ -158,15 +158,21 @@ class JournalIndex:
         names = () if outcome is None else (outcome.recording,) if kind == "recording" else outcome.files
         return outcome if name in names else None  # another's may have the same hash
 
-    def with_audio(self, digest: str) -> list[RecordingOutcome]:
-        """The recordings whose last line has this SHA-256 of their content."""
-        rows = self._query("SELECT location FROM recording WHERE audio = ?", key_of(digest))
-        found = (self._outcome_at(location) for (location,) in rows)
-        return [outcome for outcome in found if outcome is not None and outcome.audio == digest]
+    def results_of(self, digest: str) -> list[tuple[str, RecordingOutcome]]:
+        """The results of recordings whose content has this SHA-256, each with the last line about it."""
+        rows = self._query("SELECT key, location FROM result WHERE audio = ?", key_of(digest))
+        found = [(key, self._outcome_at(location)) for key, location in rows]
+        return [
+            (name, outcome)
+            for key, outcome in found
+            if outcome is not None and outcome.audio == digest
+            for name in outcome.files
+            if key_of(name) == key
+        ]
 
     def has_size(self, size: int) -> bool:
-        """Whether there is a recording of so many bytes."""
-        return bool(self._query("SELECT 1 FROM recording WHERE bytes = ?", size))
+        """Whether there is a result of a recording of so many bytes."""
+        return bool(self._query("SELECT 1 FROM result WHERE bytes = ? LIMIT 1", size))
 
     def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:
         """The lines that count, each with whether it is the last one of its recording, or only that of a result."""

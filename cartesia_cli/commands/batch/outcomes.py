@@ -292,8 +292,8 @@ class OutcomeStore:
         except OSError:
             return []
         audio = fingerprint(recording)
-        outcomes: Sequence[RecordingOutcome] = [] if audio is None else journal.with_audio(audio.digest)
-        files = ((journal.directory / name, outcome) for outcome in outcomes for name in outcome.files)
+        results = [] if audio is None else journal.results_of(audio.digest)
+        files = ((journal.directory / name, outcome) for name, outcome in results)
         return [self._result(journal, str(file), outcome) for file, outcome in files if file.parent == folder]
 
     @staticmethod
