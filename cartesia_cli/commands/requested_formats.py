@@ -25,6 +25,6 @@ def requested_formats(values: Mapping[str, Any]) -> tuple[str, ...]:
 
 def implied_format(values: Mapping[str, Any]) -> str | None:
     """The format that the suffix of --output implies, or None."""
-    from ..output import EXTENSIONS
+    from ..output import format_by_name
 
-    return EXTENSIONS.get(PurePath(str(values.get("output") or "")).suffix.lower())
+    return format_by_name(PurePath(str(values.get("output") or "")))

@@ -7,6 +7,7 @@ options, never on whether stdout is a terminal.
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from ..record import Record
@@ -104,7 +105,7 @@ FORMATS = {
     "ndjson": OutputFormat("text_json:ndjson", (".ndjson", ".jsonl"), needs_words=False),
     "tsv": OutputFormat("table:tsv", (".tsv",)),
     "csv": OutputFormat("table:csv", (".csv",)),
-    "table": OutputFormat("table:table"),
+    "table": OutputFormat("table:table", (".table.txt",)),
     "srt": OutputFormat("timed_text:srt", (".srt",)),
     "vtt": OutputFormat("timed_text:vtt", (".vtt",)),
     "ass": OutputFormat("timed_text:ass", (".ass",)),
@@ -114,7 +115,7 @@ FORMATS = {
 }
 
 EXTENSIONS = {suffix: name for name, format in FORMATS.items() for suffix in format.suffixes}
-"""The format that the name of an output file implies."""
+"""Suffix to format; `format_by_name` looks names of files up."""
 
 NEEDS_WORDS = frozenset(name for name, format in FORMATS.items() if format.needs_words)
 """Formats that need word times."""
@@ -132,4 +133,12 @@ def writer(name: str) -> Writer:
 
 def extension(name: str) -> str:
     """The suffix of a file in this format."""
-    return next(iter(FORMATS[name].suffixes), f".{name}.txt")
+    return FORMATS[name].suffixes[0]
+
+
+def format_by_name(file: PurePath) -> str | None:
+    """The format that the name of an output file implies: by its last two suffixes, as in words.table.txt, or by the
+    last one; None if it implies none.
+    """
+    suffixes = [suffix.lower() for suffix in file.suffixes]
+    return EXTENSIONS.get("".join(suffixes[-2:])) or EXTENSIONS.get(file.suffix.lower())
