@@ -280,6 +280,20 @@ def test_the_program_sends_headerless_audio_with_its_format_in_the_query(tmp_pat
     assert request.part("file").content == raw.read_bytes()
 
 
+def test_page_of_headerless_audio_carries_it_and_does_not_refer_to_what_no_browser_plays(tmp_path: Path) -> None:
+    (tmp_path / "talk.raw").write_bytes(b"\x01\x02" * 16000)
+    encoding = ("talk.raw", "--encoding", "pcm_s16le", "--sample-rate", "16000", "--force")
+    with FaultServer("fine") as server:
+        for more, carries in (("--embed-audio",), True), ((), False):
+            done = run_program(
+                ["transcribe", *encoding, "-o", "page.html", *more],
+                env=environment(tmp_path, server.base_url), cwd=tmp_path, stdin=subprocess.DEVNULL, timeout=30,
+            )  # fmt: skip
+            assert (done.returncode, b"no waveform" in done.stderr) == (0, False)
+            page = (tmp_path / "page.html").read_text()
+            assert ("audio/webm" in page, '"link":"talk.raw"' in page) == (carries, False)
+
+
 def test_file_names_that_are_not_utf8_are_shown(wav: Path, tmp_path: Path) -> None:
     name = b'caf\xe9 "1"\n.wav'
     try:

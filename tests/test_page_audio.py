@@ -9,7 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from cartesia_cli.audio.encoders import opus
+from cartesia_cli.audio.encoders import OPUS_RATE, opus
+from cartesia_cli.audio.files import Decoder
 from cartesia_cli.audio.level import MAX_PEAKS, peaks
 from cartesia_cli.audio.pcm import RATE
 from tests import golden
@@ -31,11 +32,11 @@ def test_waveform_has_the_loudest_sample_of_each_stretch(seconds: float) -> None
 def test_copy_is_opus_of_the_same_length_and_bounded(tmp_path: Path) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(golden.SAMPLE)
-    copied = opus(path, 1 << 20)
+    copied = opus(Decoder(rate=OPUS_RATE).decode_file(path), 1 << 20)
     assert copied is not None and len(copied) < len(golden.SAMPLE) / 4
     with av.open(io.BytesIO(copied)) as container:
         (stream,) = container.streams
         assert stream.codec_context.name == "libopus" or "opus" in stream.codec_context.name
         last = max(packet.pts * packet.time_base for packet in container.demux(stream) if packet.pts is not None)
     assert float(last) == pytest.approx(10.8, abs=0.1)
-    assert opus(path, 10_000) is None
+    assert opus(Decoder(rate=OPUS_RATE).decode_file(path), 10_000) is None

@@ -135,6 +135,22 @@ def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
 # Output paths ----------------------------------------------------------------------------------------------
 
 
+def test_suffixes_of_a_table_imply_it(run: Run, talk: Path, tmp_path: Path) -> None:
+    table = run("render", talk.name, "-f", "table").stdout
+    assert run("render", talk.name, "-o", "words.TABLE.txt").returncode == 0
+    assert (tmp_path / "words.TABLE.txt").read_bytes() == table
+    assert run("render", talk.name, "-o", "v1.2.txt").returncode == 0
+    assert (tmp_path / "v1.2.txt").read_text() == "One, two. Three!\n"
+
+
+def test_page_without_the_copy_that_was_asked_for_is_reported(run: Run, talk: Path, tmp_path: Path) -> None:
+    done = run("render", talk.name, "-o", "a.html", "--embed-audio")
+    assert (done.returncode, b"no copy of the recording: none is found" in done.stderr) == (0, True)
+    done = run("render", talk.name, "-o", "b.html", "--embed-audio", "--audio", talk.name)
+    assert (done.returncode, b"neither a waveform nor a copy of the recording:" in done.stderr) == (0, True)
+    assert not run("render", talk.name, "-o", "c.html").stderr.replace(b"wrote c.html\n", b"")
+
+
 def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(document(f"{name}.wav"))

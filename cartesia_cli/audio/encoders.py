@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from itertools import chain
 from math import inf
@@ -117,14 +117,11 @@ def cut_segment(path: Path, offset: float, duration: float, folder: Path) -> Pat
     return segment
 
 
-def opus(path: Path, max_bytes: int) -> bytes | None:
-    """A recording as Opus in WebM, mono; None if it would take more than `max_bytes`.
-
-    Raises InputError if it can't be decoded.
-    """
+def opus(blocks: Iterable[Samples], max_bytes: int) -> bytes | None:
+    """A recording, as blocks at OPUS_RATE, as Opus in WebM, mono; None if it would take more than `max_bytes`."""
     target = io.BytesIO()
     with closing(SoundWriter(target, "webm", "libopus", OPUS_RATE, OPUS_OPTIONS)) as writer:
-        for samples in Decoder(rate=OPUS_RATE).decode_file(path):
+        for samples in blocks:
             writer.write(samples)
             if target.tell() > max_bytes:
                 return None

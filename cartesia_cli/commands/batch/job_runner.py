@@ -382,7 +382,9 @@ class JobRunner:
 
         item = done.job.input
         stays = planned.input.origin is None and item.time_range is None and item.source != STDIN
-        return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio)
+        encoding, rate = self._config.request.encoding, self._config.request.sample_rate
+        raw = None if encoding is None or rate is None else (encoding, rate)
+        return PageMedia(item.path, self._reporter, linked=stays, embed=self._config.embed_audio, raw=raw)
 
     def _print(self, text: str) -> None:
         matches = self._config.matches
