@@ -9,16 +9,21 @@ Pure: texts and counts in, figures out.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
 from .errors import EngineError
+from .protocol.languages import AUTO_LANGUAGE, primary_language
 
 INSTALL_COMMAND = "pip install 'cartesia-cli[eval]'"
 
 UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 """Languages that are written without spaces: each character counts as a word, as in Whisper's paper (appendix D)."""
+
+UNSPACED_SCRIPTS = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO", "MYANMAR")
+"""With what the Unicode names of their characters begin."""
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
@@ -92,14 +97,20 @@ class Normalizer(NamedTuple):
 
 
 def load_normalizer(language: str | None) -> Normalizer:
-    """The normalizer of a language code; None is English. Raises EngineError if the extra isn't installed."""
+    """The normalizer of a language; None is English. With AUTO_LANGUAGE, characters of UNSPACED_SCRIPTS are words.
+
+    Raises EngineError if the extra isn't installed.
+    """
     if missing := [name for name in ("jiwer", "whisper_normalizer") if find_spec(name) is None]:
         message = f"eval needs packages that are not installed ({', '.join(missing)})"
         raise EngineError(message, hint=INSTALL_COMMAND)
     from whisper_normalizer.basic import BasicTextNormalizer
     from whisper_normalizer.english import EnglishTextNormalizer
 
-    code = (language or "en").lower().partition("-")[0]
+    if language == AUTO_LANGUAGE:
+        basic = BasicTextNormalizer()
+        return Normalizer("basic", lambda text: " ".join(_words(basic(text))), lambda text: _joined(basic(text)))
+    code = primary_language(language or "en")
     if code in UNSPACED_LANGUAGES:
         whole, divided = BasicTextNormalizer(), BasicTextNormalizer(split_letters=True)
         return Normalizer(
@@ -111,6 +122,24 @@ def load_normalizer(language: str | None) -> Normalizer:
         return " ".join(normalize(text).split())
 
     return Normalizer(name, squeezed, squeezed)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a normalized text, and each character of the UNSPACED_SCRIPTS as one."""
+    return "".join(f" {char} " if _is_unspaced(char) else char for char in text).split()
+
+
+def _joined(text: str) -> str:
+    """The words of a normalized text, with a space between two unless one of them is of the UNSPACED_SCRIPTS."""
+    words = _words(text)
+    pairs = zip(["", *words], words, strict=False)
+    return "".join(
+        word if not before or _is_unspaced(before[0]) or _is_unspaced(word[0]) else f" {word}" for before, word in pairs
+    )
+
+
+def _is_unspaced(char: str) -> bool:
+    return not char.isascii() and unicodedata.name(char, "").startswith(UNSPACED_SCRIPTS)
 
 
 def compare(reference: str, hypothesis: str, normalizer: Normalizer) -> Comparison:

@@ -43,6 +43,18 @@ def test_languages_without_spaces_are_compared_by_characters() -> None:
     assert counts == ErrorCounts(substitutions=1, words=4, character_errors=1, characters=4)
 
 
+def test_words_of_a_detected_language_are_compared_by_characters_in_scripts_without_spaces() -> None:
+    counts = compare("我要走了", "我要走吧", load_normalizer("auto")).counts
+    assert (counts.errors, counts.words, counts.character_errors, counts.characters) == (1, 4, 1, 4)
+    counts = compare("Das ist, äh, 日本 und カ", "das ist äh 日木 und カ", load_normalizer("auto")).counts
+    assert (counts.errors, counts.words, counts.character_errors, counts.characters) == (1, 7, 1, 16)
+
+
+@pytest.mark.parametrize("language", ["Chinese", "zho", "zh_CN", "cmn-Hans-CN"])
+def test_languages_are_known_by_their_other_names(language: str) -> None:
+    assert compare("我要走了", "我要走吧", load_normalizer(language)).counts.words == 4
+
+
 def test_edits_are_runs_of_equal_and_of_different_words() -> None:
     edits = compare("go forward ten meters", "go forward ten yards now", load_normalizer("de")).edits
     assert [(edit.kind, edit.reference, edit.hypothesis) for edit in edits] == [

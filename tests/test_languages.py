@@ -27,7 +27,13 @@ from cartesia_cli.output.console import Reporter
 from cartesia_cli.protocol.batch import BatchOptions, BatchResponse, decode_batch, encode_batch
 from cartesia_cli.protocol.constants import BASE_URL
 from cartesia_cli.protocol.json_fields import DetectedLanguage, Word
-from cartesia_cli.protocol.languages import LANGUAGE_NAMES, LANGUAGES
+from cartesia_cli.protocol.languages import (
+    LANGUAGE_NAMES,
+    LANGUAGES,
+    OTHER_NAMES,
+    THREE_LETTER_CODES,
+    primary_language,
+)
 from cartesia_cli.protocol.realtime import AUTO, MANUAL
 from cartesia_cli.server import moonshine, whisper
 from cartesia_cli.server.app import create_app
@@ -122,6 +128,24 @@ def test_detected_languages_are_said_with_their_confidence(
 def test_every_language_has_a_name() -> None:
     assert set(LANGUAGES) < set(LANGUAGE_NAMES)
     assert len(set(LANGUAGE_NAMES.values())) == len(LANGUAGE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("en", "en"), ("EN", "en"), ("en-US", "en"), ("en_us", "en"), ("english", "en"), ("eng", "en"), ("deu", "de"),
+        ("ger", "de"), ("Haitian Creole", "ht"), ("cmn-Hans-CN", "zh"), ("zh-Hant", "zh"), ("castilian", "es"),
+        ("haw", "haw"), ("tlh-Latn", "tlh"), ("", ""),
+    ],
+)  # fmt: skip
+def test_language_is_known_by_its_code_or_name(language: str, code: str) -> None:
+    assert primary_language(language) == code
+
+
+def test_other_names_and_codes_are_of_languages_that_have_a_name() -> None:
+    codes = [entry.split() for entry in THREE_LETTER_CODES.split(",")]
+    assert {code for _, code in codes} | {*OTHER_NAMES.values()} < set(LANGUAGE_NAMES)
+    assert not {name for name, _ in codes} & set(LANGUAGE_NAMES)
 
 
 # What is sent to which server

@@ -499,6 +499,12 @@ def test_titles_and_initials_do_not_end_a_sentence() -> None:
         assert not any(part.endswith(("Dr.", "Mr.", "J.")) for cue in found for part in cue)
 
 
+@pytest.mark.parametrize(("code", "names"), [("en", ("english", "eng", "en_US")), ("de", ("German", "deu", "ger"))])
+def test_language_may_be_named_in_full_or_by_three_letters(code: str, names: tuple[str, ...]) -> None:
+    text = {"en": STORY, "de": GERMAN}[code]
+    assert all(said(text, name) == said(text, code) for name in names)
+
+
 GERMAN = """Als ich zwölf Jahre alt war, fuhr mein Vater mit mir zur Sternwarte auf dem Königstuhl. Wir fuhren im
 Dunkeln den Berg hinauf, und ich weiß noch, wie die Scheinwerfer über die Bäume strichen. Oben hielt er an, machte
 den Motor aus und sagte mir, ich solle nach oben schauen. Noch nie hatte ich so viele Sterne gesehen. Die

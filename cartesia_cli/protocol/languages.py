@@ -6,6 +6,8 @@ value: within an API version the server may add new ones (API docs: api-conventi
 
 from __future__ import annotations
 
+from functools import cache
+
 from ..errors import UsageError
 
 AUTO_LANGUAGE = "auto"
@@ -43,6 +45,42 @@ HINT_LANGUAGES = tuple(code for code in LANGUAGE_NAMES if code not in CHINESE_SC
 
 LANGUAGES = tuple(code for code in HINT_LANGUAGES if code != "or")
 """Languages of ink-whisper."""
+
+
+THREE_LETTER_CODES = """
+eng en, zho zh, chi zh, cmn zh, deu de, ger de, spa es, rus ru, kor ko, fra fr, fre fr, jpn ja, por pt, tur tr, pol pl,
+cat ca, nld nl, dut nl, ara ar, swe sv, ita it, ind id, hin hi, fin fi, vie vi, heb he, iw he, ukr uk, ell el, gre el,
+msa ms, may ms, ces cs, cze cs, ron ro, rum ro, dan da, hun hu, tam ta, nor no, nob no, nb no, tha th, urd ur, hrv hr,
+bul bg, lit lt, lat la, mri mi, mao mi, mal ml, cym cy, wel cy, slk sk, slo sk, tel te, fas fa, per fa, lav lv, ben bn,
+srp sr, aze az, slv sl, kan kn, est et, mkd mk, mac mk, bre br, eus eu, baq eu, isl is, ice is, hye hy, arm hy, nep ne,
+mon mn, bos bs, kaz kk, sqi sq, alb sq, swa sw, glg gl, mar mr, pan pa, sin si, khm km, sna sn, yor yo, som so, afr af,
+oci oc, kat ka, geo ka, bel be, tgk tg, snd sd, guj gu, amh am, yid yi, lao lo, uzb uz, fao fo, hat ht, pus ps, tuk tk,
+nno nn, mlt mt, san sa, ltz lb, mya my, bur my, bod bo, tib bo, tgl tl, fil tl, mlg mg, asm as, tat tt, lin ln, hau ha,
+bak ba, jav jw, jv jw, sun su, ori or
+"""
+"""Codes of ISO 639-2 and 639-3, and others of the same languages, each with the one in LANGUAGE_NAMES."""
+
+OTHER_NAMES = {
+    "burmese": "my", "castilian": "es", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "mandarin": "zh",
+    "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps", "sinhalese": "si", "valencian": "ca",
+}  # fmt: skip
+"""Names that Whisper has besides those in LANGUAGE_NAMES, in lower case."""
+
+
+def primary_language(language: str) -> str:
+    """The code of a language, without a script or a region, whatever program names it: "de" for "de-DE", "de_de",
+    "deu" and "German". Anything else as it is, in lower case, without what follows the first hyphen.
+    """
+    name = language.strip().casefold()
+    code = name.replace("_", "-").partition("-")[0]
+    return _codes_by_name().get(name) or _codes_by_name().get(code, code)
+
+
+@cache
+def _codes_by_name() -> dict[str, str]:
+    names = {name.casefold(): code for code, name in LANGUAGE_NAMES.items()}
+    codes: dict[str, str] = dict(entry.split() for entry in THREE_LETTER_CODES.split(","))
+    return names | OTHER_NAMES | codes
 
 
 def api_language(code: str | None) -> str | None:

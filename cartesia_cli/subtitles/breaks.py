@@ -13,6 +13,7 @@ from itertools import pairwise, repeat
 from typing import NamedTuple
 
 from ..alignment import UNSPACED_CHARACTER
+from ..protocol.languages import primary_language
 from ..text_width import text_width
 from ..transcript import CLAUSE_ENDS, CLOSING_MARKS, OPENING_MARKS, SENTENCE_ENDS
 from .function_words import GRAMMARS, NO_GRAMMAR, Grammar
@@ -112,7 +113,7 @@ def break_costs(features: Sequence[TokenFeatures], spaces: Sequence[bool], langu
 
     spaces   whether a space separates each token from the one before
     """
-    grammar = GRAMMARS.get((language or "en").casefold().replace("_", "-").split("-")[0], NO_GRAMMAR)
+    grammar = GRAMMARS.get(primary_language(language or "en"), NO_GRAMMAR)
     after = features[1:]
     found = [
         0.0,
