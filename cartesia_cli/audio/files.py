@@ -45,7 +45,7 @@ from .decoders import (
 from .pcm import RATE, Resampler, Samples, decode_pcm
 from .probing import MediaInfo, display_name, probe
 from .probing.bounded_reader import MAX_SEARCH_BYTES, BoundedReader, Undetermined, open_regular_file
-from .probing.formats import sniff
+from .probing.formats import sniff, sniff_head
 from .probing.ogg_flac import find_chained_recordings
 from .wav_header import ALAW, MULAW, WavFormat, read_wav_header
 
@@ -113,15 +113,33 @@ class Decoder:
                 yield frames.T.clip(-1, 1)  # the filter may overshoot
 
     def decode_raw(
-        self, stream: BinaryIO, encoding: str, sample_rate: int, name: str = STREAM_NAME
+        self, stream: BinaryIO, encoding: str, sample_rate: int, name: str = STREAM_NAME, *, probes: bool = False
     ) -> Iterator[Samples]:
         """Decode headerless mono samples as they arrive; a partial last sample is dropped.
 
-        `encoding` is one of ENCODINGS, `sample_rate` in Hz. Raises InputError also if reading fails.
+        `encoding` is one of ENCODINGS, `sample_rate` in Hz; `probes`: whether `warn` also gets what probing would have
+        reported. Raises InputError also if reading fails.
         """
-        blocks = whole_frames(_available_bytes(stream), ENCODINGS[encoding], sample_rate)
+        read = _available_bytes(stream)
+        blocks = whole_frames(self._probed(read, encoding) if probes else read, ENCODINGS[encoding], sample_rate)
         pieces = ((sample_rate, decode_pcm(data, encoding).reshape(-1, 1)) for data in blocks)
         yield from self._resampled(pieces, name, encoding if encoding in COMPANDED_ENCODINGS else LINEAR_ENCODING)
+
+    def _probed(self, read: Read, encoding: str) -> Read:
+        """A read that warns if headerless samples look like a file with a header, or end inside a sample."""
+        size, width = 0, ENCODINGS[encoding]
+
+        def read_probed(count: int) -> bytes:
+            nonlocal size
+            data = read(count)
+            if not size and (found := sniff_head(data)):
+                self.warn(f"looks like {found}, not like headerless {encoding}; it will be transcribed as noise")
+            size += len(data)
+            if not data and (left_over := size % width):
+                self.warn(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
+            return data
+
+        return read_probed
 
     def decode_pipe(self, stream: BinaryIO) -> Iterator[Samples]:
         """As `decode_file`, for a stream that can't seek: uncompressed WAV as it arrives, others from a temporary file.

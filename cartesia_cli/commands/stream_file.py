@@ -140,18 +140,17 @@ def _recording(
     The first block is already decoded: undecodable input is reported before anything is connected, and no server
     closes the connection while a pipe is still empty.
     """
-    from io import BufferedReader
     from itertools import chain
 
     from ..audio.probing import probe, probe_raw
-    from .batch.stdin import STDIN, HeaderlessReader, stdin_stream
+    from .batch.stdin import STDIN, stdin_stream
 
     path, piping = Path(file), file == STDIN
     recording = None
     if encoding is not None and sample_rate is not None:
         recording = None if piping else probe_raw(path, encoding, sample_rate)
-        stream = BufferedReader(HeaderlessReader(stdin_stream(), encoding, decoder.warn)) if piping else path.open("rb")
-        blocks = decoder.decode_raw(stream, encoding, sample_rate)
+        stream = stdin_stream() if piping else path.open("rb")
+        blocks = decoder.decode_raw(stream, encoding, sample_rate, probes=piping)
     elif piping:
         blocks = decoder.decode_pipe(stdin_stream())
     else:

@@ -1,19 +1,13 @@
 """stdin as an input: saved in a temporary file, because a pipe can be read only once, or read as it comes."""
 
-import io
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from ...audio.probing.formats import sniff_head
 from ...errors import InputError, UsageError
-from ...protocol.constants import ENCODINGS
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 STDIN = "-"
 """How a user names it."""
@@ -52,25 +46,3 @@ def stdin_stream(what: str = "a recording") -> BinaryIO:
     if sys.stdin.buffer.isatty():
         raise UsageError(f"stdin is a terminal, not {what}", hint=hint)
     return sys.stdin.buffer
-
-
-class HeaderlessReader(io.RawIOBase):
-    """A stream of headerless samples. Warns if they look like a file with a header, or end inside a sample."""
-
-    def __init__(self, stream: BinaryIO, encoding: str, warn: Callable[[str], object]) -> None:
-        self._stream, self._encoding, self._warn, self._size = stream, encoding, warn, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer)
-        data = getattr(self._stream, "read1", self._stream.read)(len(view))
-        view[: len(data)] = data
-        if not self._size and (found := sniff_head(data)):
-            self._warn(f"looks like {found}, not like headerless {self._encoding}; it will be transcribed as noise")
-        self._size += len(data)
-        width = ENCODINGS[self._encoding]
-        if not data and (left_over := self._size % width):
-            self._warn(f"ends inside a sample of {self._encoding}: {left_over} of {width} bytes")
-        return len(data)
