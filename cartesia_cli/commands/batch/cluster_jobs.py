@@ -9,13 +9,13 @@ from __future__ import annotations
 import atexit
 import io
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
 from ...client import ConcurrencyLimit
 from ...errors import AuthError
 from ...output.console import Reporter
+from ...record import Record
 from ...scale.dask_cluster import DaskCluster, worker_threads
 from .. import backend
 from ..backend import BackendConfig
@@ -37,8 +37,7 @@ MAX_CALLS = 1024
 KEY_HINT = "set CARTESIA_API_KEY in the environment of the workers"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
+class WorkerConfig(Record):
     """What all recordings of a run have in common, as far as workers need it. It contains no key.
 
     batch      without a cache: workers have their own
@@ -108,14 +107,15 @@ def transcribe_on_worker(job: Job, config: WorkerConfig) -> tuple[TranscribedJob
     return done, messages.getvalue().splitlines()
 
 
-_opened: dict[WorkerConfig, backend.Backend] = {}
+_opened: list[tuple[WorkerConfig, backend.Backend]] = []
 _opening = Lock()
 
 
 def _open_backend(config: WorkerConfig) -> backend.Backend:
     """The connection or engine of this worker process, which is opened once."""
     with _opening:
-        if config not in _opened:
+        found = next((opened for used, opened in _opened if used == config), None)
+        if found is None:
             stack = ExitStack()
             atexit.register(stack.close)
             opening = backend.open_backend(
@@ -124,8 +124,9 @@ def _open_backend(config: WorkerConfig) -> backend.Backend:
                 retries=config.retries,
                 limit=ConcurrencyLimit(worker_threads()),
             )
-            _opened[config] = stack.enter_context(opening)
-        return _opened[config]
+            found = stack.enter_context(opening)
+            _opened.append((config, found))
+        return found
 
 
 def _choose_backend(config: WorkerConfig) -> BackendConfig:
