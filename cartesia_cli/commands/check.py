@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ..errors import Exit, InputError, UsageError
 from ..output.console import Reporter
+from ..record import Record
 from .batch.output_options import SubtitleOptions
 
 if TYPE_CHECKING:  # --help does without
@@ -45,8 +45,7 @@ Format = Annotated[Literal["text", "json"], typer.Option("--format", "-f", help=
 Json = Annotated[bool, typer.Option("--json", help="Short for -f json.")]
 
 
-@dataclass(frozen=True, slots=True)
-class FileReport:
+class FileReport(Record):
     """The findings in one file."""
 
     source: str

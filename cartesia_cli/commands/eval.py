@@ -7,7 +7,6 @@ evaluated so far is reported even if the run is interrupted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +127,7 @@ def _local_systems(systems: Sequence[System], choice: BackendConfig, language: s
             if one.local_model is not None
             else engine_name(choice, language, live_model=one.model if one.is_live else None)
         )
-        system = replace(one, engine=engine)
+        system = one._replace(engine=engine)
         named.setdefault(system.name, system)
     return list(named.values())
 
@@ -174,7 +173,7 @@ def _find_recordings(
             try:
                 reference = _reference(item)
                 if (former := found.get(place)) is not None:
-                    found[place] = replace(former, reference=_agreed(item, former.reference, reference))
+                    found[place] = former._replace(reference=_agreed(item, former.reference, reference))
                     continue
                 media = None if item.origin is not None else probe_input(item, options)
                 found[place] = EvalRecording(Job(item, media, {}), reference)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import chain, count
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..protocol.batch import BatchOptions
 from ..protocol.constants import is_loopback, is_whisper, realtime_credits, takes_language_hints
 from ..protocol.languages import HINT_LANGUAGES
 from ..protocol.realtime import MANUAL
+from ..record import Record
 from ..transcript import Transcript
 from . import backend
 from .backend import Backend, BackendConfig
@@ -48,8 +48,7 @@ ENDPOINT = "stt"
 """The route of the batch endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
+class System(Record):
     """One way to transcribe.
 
     mode          the batch endpoint, or one of the two realtime ones
@@ -72,8 +71,7 @@ class System:
         return self.mode != "batch"
 
 
-@dataclass(frozen=True, slots=True)
-class EvalRecording:
+class EvalRecording(Record):
     """A recording, and what is said in it.
 
     reference   None: it is not known
@@ -88,8 +86,7 @@ class EvalRecording:
         return self.job.input.source
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Record):
     """What a system made of a recording.
 
     text        None if it failed
@@ -107,7 +104,6 @@ class Outcome:
     latencies: Sequence[Mapping[str, float]] = ()
 
 
-@dataclass(slots=True)
 class SystemResults:
     """The outcomes of a system so far.
 
@@ -115,13 +111,12 @@ class SystemResults:
     elapsed    seconds from the first recording to the last, without loading an engine
     """
 
-    system: System
-    outcomes: dict[int, Outcome] = field(default_factory=dict)
-    elapsed: float = 0.0
+    def __init__(self, system: System) -> None:
+        self.system, self.elapsed = system, 0.0
+        self.outcomes: dict[int, Outcome] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class EvalConfig:
+class EvalConfig(Record):
     """What all systems have in common.
 
     keyterms   words to expect in live sessions, for models that take them
@@ -146,8 +141,7 @@ class EvalConfig:
         return ConcurrencyLimit(self.sending.jobs or (1 if self.local else backend.CLOUD_JOBS))
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(Record):
     """What the transcribers of a run have in common."""
 
     config: EvalConfig

@@ -73,7 +73,7 @@ def stream_file(
         context, reporter, options, choice, plan, layout, source, finalize=finalize, replays=True
     )
     decoder = Decoder(rate=None if wire is None else wire[1], channel=channel, warn=partial(reporter.warn, about=file))
-    blocks, seconds = _recording(file, encoding, sample_rate, decoder)
+    blocks, seconds = decode_input(file, decoder, encoding, sample_rate)
     wire_encoding, rate = wire or decoder.own_format
     if stream.duration is not None:
         seconds = stream.duration if seconds is None else min(stream.duration, seconds)
@@ -132,8 +132,8 @@ def stream_file(
         raise typer.Exit(Exit.FAILED)
 
 
-def _recording(
-    file: str, encoding: str | None, sample_rate: int | None, decoder: Decoder
+def decode_input(
+    file: str, decoder: Decoder, encoding: str | None = None, sample_rate: int | None = None
 ) -> tuple[Iterator[Samples], float | None]:
     """The samples of the input, and their duration in seconds if it is known.
 

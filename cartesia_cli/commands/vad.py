@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,20 +43,14 @@ def vad(
     """List the utterances and the noise level in a recording, and flags that suit it."""
     from ..audio.files import Decoder
     from ..audio.pcm import divide_into_rows
-    from ..audio.probing import probe
     from ..audio.vad import Endpointer, VadEvent, VadSettings, utterances
     from ..output.files import write_json, write_stdout
     from .batch.inputs import check_not_url
-    from .batch.stdin import STDIN, stdin_stream
+    from .stream_file import decode_input
 
     decoder = Decoder(channel=channel, warn=partial(reporter.warn, about=file))
     check_not_url(file)
-    if file == STDIN:
-        blocks = decoder.decode_pipe(stdin_stream())
-    else:
-        if note := probe(Path(file)).note:
-            decoder.warn(note)
-        blocks = decoder.decode_file(Path(file))
+    blocks, _ = decode_input(file, decoder)
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
     events: list[VadEvent] = []
     levels: list[float] = []
