@@ -5,7 +5,6 @@ Takes the report that is written as JSON. Must never compute anything that isn't
 
 from __future__ import annotations
 
-import csv as csv_module
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from ..text_width import wrap
 from .sanitize import one_line
 from .stats import COLUMNS, LABELS
-from .table import escape_formula
+from .table import delimited, escape_formula
 
 Report = Mapping[str, Any]
 
@@ -49,13 +48,8 @@ def csv(report: Report) -> str:
     """A row for each recording and system, as in RFC 4180. Text that a spreadsheet would take for a formula gets an
     apostrophe before it, as in the CSV of words.
     """
-    buffer = io.StringIO()
-    writer = csv_module.writer(buffer)
-    writer.writerow(CSV_COLUMNS)
-    for row in report["rows"]:
-        cells = {**row, "error": row["error"]["message"] if "error" in row else ""}
-        writer.writerow([_cell(cells.get(name, "")) for name in CSV_COLUMNS])
-    return buffer.getvalue()
+    rows = [row | {"error": row["error"]["message"]} if "error" in row else row for row in report["rows"]]
+    return delimited("csv", [CSV_COLUMNS, *([_cell(row.get(name, "")) for name in CSV_COLUMNS] for row in rows)])
 
 
 def worst_rows(report: Report, count: int) -> list[Report]:

@@ -128,7 +128,7 @@ def _all_rows(format: str, transcript: Transcript, layout: Layout) -> str:
 
 def row_header(format: str, *, file: bool = False, speakers: bool = False) -> str:
     """The first line of tsv or csv, with a first column for files and a last one for speakers if requested."""
-    return _delimited(format, [[*["file"] * file, *ROW_COLUMNS[format], *["speaker"] * speakers]])
+    return delimited(format, [[*["file"] * file, *ROW_COLUMNS[format], *["speaker"] * speakers]])
 
 
 def row_lines(format: str, found: Iterable[WordRow], file: str | None = None, *, speakers: bool = False) -> str:
@@ -143,10 +143,10 @@ def row_lines(format: str, found: Iterable[WordRow], file: str | None = None, *,
             times = [str(row.number), _format_seconds(row.start, ""), _format_seconds(row.end, "")]
         speaker = [escape_formula(one_line(row.speaker or ""))] * speakers
         rows.append([*name, *times, escape_formula(row.text), *speaker])
-    return _delimited(format, rows)
+    return delimited(format, rows)
 
 
-def _delimited(format: str, rows: Iterable[Sequence[str]]) -> str:
+def delimited(format: str, rows: Iterable[Sequence[str]]) -> str:
     """Cells as tsv or csv. Those of tsv hold neither tabs nor line breaks."""
     if format == "tsv":
         return "".join("\t".join(cells) + "\n" for cells in rows)
