@@ -18,8 +18,8 @@ command that is running.
 RENDERING_VARIABLES = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "TERMINAL_WIDTH", "TYPER_USE_RICH")
 """Variables of the environment that change what Typer and rich make of a help page."""
 
-STOPPED = (130, 143)
-"""Exit codes after Ctrl-C and SIGTERM: Exit.INTERRUPTED and Exit.TERMINATED."""
+STOPPED = (129, 130, 143)
+"""Exit codes after SIGHUP, Ctrl-C and SIGTERM: Exit.HUNG_UP, Exit.INTERRUPTED and Exit.TERMINATED."""
 
 CLEANUP_SECONDS = 3.0
 """How long a stopped command waits for an engine that is being loaded, which takes a second or two."""
@@ -151,8 +151,9 @@ def _leave(code: int) -> int:
 
             from .daemon_thread import wait_for_temporary_files
 
-            for number in (signal.SIGINT, signal.SIGTERM):  # another Ctrl-C needn't hurry what ends soon
-                signal.signal(number, signal.SIG_IGN)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # another Ctrl-C needn't hurry what ends soon
+                if number := getattr(signal, name, None):
+                    signal.signal(number, signal.SIG_IGN)
             flushing = threading.Thread(target=_flush, args=[code], daemon=True)
             flushing.start()
             flushing.join(FLUSH_SECONDS)

@@ -30,7 +30,7 @@ from .output.files import StdoutClosed
 
 HELP = "Speech to text in the terminal: with Cartesia's API or, without a key, on this machine."
 EPILOG = """
-Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 130 and 143 stopped.
+Exit codes: 0 done, 1 some inputs failed, 2 usage, 3 input, 4 no key or refused, 5 API, 6 network, 129/130/143 stopped.
 
 Every switch has an opposite, to override a configuration file or the environment: --no-paragraphs, --no-json, ...
 """
@@ -98,6 +98,8 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, interrupt)
     sys.unraisablehook = threading.excepthook = _unraisable_hook(reporter)
     arguments = _expand_aliases(arguments)
     _, named, _ = split_at_command(arguments)

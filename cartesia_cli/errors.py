@@ -29,6 +29,7 @@ class Exit(IntEnum):
     AUTH = 4
     API = 5
     NETWORK = 6
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -131,7 +132,7 @@ class Stopped(Exception):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Not an Exception, so that no handler on the way out mistakes it for a failure."""
+    """Ctrl-C, SIGTERM or SIGHUP. Not an Exception, so that no handler on the way out mistakes it for a failure."""
 
     def __init__(self, exit_code: Exit = Exit.INTERRUPTED) -> None:
         super().__init__(exit_code)

@@ -1301,7 +1301,7 @@ def test_an_interruption_ends_uploads_while_other_responses_are_awaited(home: Pa
     assert any("waiting for 1 recording that is sent already" in line for line in ended.lines)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_an_interruption_ends_the_program_at_once(situation: str, number: int, code: int, home: Path) -> None:
     behaviour, size, reached = SITUATIONS[situation]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests import speech
-from tests.fork_server import default_signals
+from tests.fault_server import FaultServer
+from tests.fault_server import environment as server_environment
+from tests.fork_server import default_signals, start_program
+from tests.test_soundtrack import film
 
 IMPORTED_CODE = {
     # pybind11 raises this for every exception during the start of a module, also for those of signal handlers
@@ -33,7 +37,7 @@ time.sleep(60)
 }
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 @pytest.mark.parametrize("imported", IMPORTED_CODE)
 def test_signal_during_an_import_ends_the_program_with_the_signals_exit_code(
     environment: dict[str, str], tmp_path: Path, imported: str, name: str, code: int
@@ -74,6 +78,26 @@ main()
     )
     expected = "True 0" if command.startswith("vad") else "True 3"
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (0, expected), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("source", ["-", "film.mkv"])
+def test_signal_during_an_upload_leaves_no_temporary_files(tmp_path: Path, source: str, number: signal.Signals) -> None:
+    """Of stdin, a copy is made; of a film, its sound is."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    path = film(tmp_path / "film.mkv", "-c:a", "libopus")
+    with FaultServer("never_answers") as server, path.open("rb") as stdin:
+        env = server_environment(tmp_path, server.base_url, TMPDIR=str(temporary))
+        process = start_program(
+            ["transcribe", source], env=env, cwd=tmp_path,
+            stdin=stdin, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        server.wait(lambda server: server.requests and server.requests[0].whole)
+        assert list(temporary.iterdir())
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 128 + number
+    assert list(temporary.iterdir()) == []
 
 
 def test_ctrl_c_while_the_engine_is_loaded_leaves_no_temporary_files(

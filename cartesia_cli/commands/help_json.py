@@ -24,6 +24,7 @@ EXIT_CODES = {
     Exit.AUTH: "no key, or the key was refused",
     Exit.API: "the API refused, or its response is not a transcript",
     Exit.NETWORK: "the network: unreachable, TLS, timeout, connection lost",
+    Exit.HUNG_UP: "SIGHUP, as when the terminal is closed",
     Exit.INTERRUPTED: "Ctrl-C",
     Exit.TERMINATED: "SIGTERM",
 }

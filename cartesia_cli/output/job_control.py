@@ -54,6 +54,11 @@ def signal_handlers(handlers: Mapping[str, SignalHandler]) -> Iterator[None]:
             signal.signal(signal.Signals[name], handler)
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a signal is ignored, as SIGHUP is under nohup. False if the system doesn't have it."""
+    return any(signal.getsignal(signal.Signals[known]) is signal.SIG_IGN for known in _known([name]))
+
+
 def _known(names: Iterable[str]) -> list[str]:
     """The signals that this system has."""
     return [name for name in names if name in signal.Signals.__members__]

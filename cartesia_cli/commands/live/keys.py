@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from ...errors import Interrupted
-from ...output.job_control import SignalHandler, job_control, signal_handlers
+from ...output.job_control import SignalHandler, is_ignored, job_control, signal_handlers
 from ...record import Record
 from ...session.interfaces import StopSignal
 
@@ -156,7 +156,7 @@ def read_keys(handle: Callable[[str], None], *, on_resume: Callable[[], None] = 
 @contextmanager
 def stop_on_signals(stop: StopSignal) -> Iterator[None]:
     """While the block runs, the first of STOP_SIGNALS asks the session to finish, the second to end at once, and the
-    third raises Interrupted. In another thread than the main one, signals have no effect.
+    third raises Interrupted. In another thread than the main one, signals have no effect; nor has SIGHUP under nohup.
     """
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers in the main thread only
         yield
@@ -171,7 +171,7 @@ def stop_on_signals(stop: StopSignal) -> Iterator[None]:
             raise Interrupted
         _call_soon(loop, stop.interrupt)
 
-    with signal_handlers(dict.fromkeys(STOP_SIGNALS, handle)):
+    with signal_handlers({name: handle for name in STOP_SIGNALS if name != "SIGHUP" or not is_ignored(name)}):
         yield
 
 
