@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from uvicorn.server import ServerState
 
 from ..protocol.batch import api_error
 from .access import error_response
@@ -42,13 +41,6 @@ CONNECTION_KEY = "connection"
 """Key in a scope's `state` under which a WebSocket endpoint finds its WebSocketConnection."""
 
 SHUTTING_DOWN = "The server was stopped before the request was done."
-
-
-def enforce_time_limits(state: ServerState, now: float) -> None:
-    """Close the connections that are out of time. Must be called about once a second."""
-    for connection in list(state.connections):
-        if isinstance(connection, HttpConnection | WebSocketConnection):
-            connection.enforce_time_limits(now)
 
 
 class _UnreadOutput:

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from ..errors import EngineError, Interrupted, UsageError
 from ..protocol.constants import is_loopback_host
-from .connections import HttpConnection, WebSocketConnection, enforce_time_limits
+from .connections import HttpConnection, WebSocketConnection
 
 START_SECONDS = 10.0
 GRACEFUL_SECONDS = 5
@@ -127,7 +127,10 @@ def _make_server(app: Starlette, graceful_seconds: int) -> uvicorn.Server:
     server = uvicorn.Server(config)
 
     async def check_connections() -> None:
-        enforce_time_limits(server.server_state, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, HttpConnection | WebSocketConnection):
+                connection.enforce_time_limits(now)
 
     config.callback_notify, config.timeout_notify = check_connections, 0
     return server
