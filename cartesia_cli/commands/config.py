@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -48,31 +47,29 @@ def config(context: typer.Context, *, action: Action = None, format: given.ListF
     mistakes: dict[str, tuple[str, UsageError]] = {}
     commands = {}
     for name in names or COMMANDS:
-        commands[name] = _command(program.commands[name], settings, partial(_note, mistakes, name))
+        found: list[UsageError] = []
+        commands[name] = _command(program.commands[name], settings, found.append)
+        for error in found:
+            mistakes.setdefault(error.message, (name, error))  # once if several commands would refuse it
     if format == "json":
         document = {
             "settings": {name: _document(setting) for name, setting in general.items()},
             "commands": {
-                command: {name: _document(setting) for name, setting in found.items()}
-                for command, found in commands.items()
+                command: {name: _document(setting) for name, setting in shown.items()}
+                for command, shown in commands.items()
             },
         }
         write_json(document)
     else:
         rows = list(general.items())
-        for command, found in commands.items():
-            rows += [(f"{command}.{name}", setting) for name, setting in found.items()]
+        for command, shown in commands.items():
+            rows += [(f"{command}.{name}", setting) for name, setting in shown.items()]
         write_stdout(_table(rows))
     for count, (name, error) in enumerate(mistakes.values(), 1):
         context.obj.options = all_spellings(program.commands[name])  # hints name them
         if count == len(mistakes):
             raise error
         context.obj.error(error)
-
-
-def _note(mistakes: dict[str, tuple[str, UsageError]], command: str, error: UsageError) -> None:
-    """Remember what a command would refuse, once if several would."""
-    mistakes.setdefault(error.message, (command, error))
 
 
 def _general(settings: Settings, effective: Mapping[str, Setting]) -> Iterator[tuple[str, Setting]]:
