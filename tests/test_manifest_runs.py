@@ -514,3 +514,24 @@ def test_part_beyond_the_end_is_an_error_before_any_upload(
     assert "talk.wav#t=100,102 begins after the end of the recording" in done.stderr
     assert "hint: are offset and duration of the manifest in seconds?" in done.stderr
     assert service.names == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-o", "x.jsonl"],
+        ["-o", "wavs/../x.jsonl", "--force"],
+        ["-o", "x.jsonl", "--resume"],
+        ["-f", "json", "--output-dir", "out"],
+        ["-f", "text", "--output-dir", "out", "--keep-json", "out"],
+    ],
+)
+def test_manifest_and_transcript_can_not_share_a_file(
+    options: list[str], transcribe: Transcribe, tmp_path: Path, service: NamingService
+) -> None:
+    manifest = "x.jsonl" if "-o" in options else "out/0.json"
+    for dry_run in (["--dry-run"], []):
+        done = transcribe("wavs/0.wav", *options, "--output-manifest", manifest, *dry_run)
+        assert (done.returncode, service.names) == (2, []), done.stderr
+        assert f"{manifest} is where a transcript goes" in done.stderr
+        assert not (tmp_path / manifest).exists()

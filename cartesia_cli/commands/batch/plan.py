@@ -48,6 +48,7 @@ class BatchPlan:
         reporter: Reporter,
         *,
         response_folder: Path | None,
+        output_manifest: Path | None,
         select: SelectPending | None,
         streamed: bool,
         on_found: Callable[[bool], object],
@@ -57,13 +58,14 @@ class BatchPlan:
 
         outcomes          of earlier runs: their results keep their file names
         response_folder   where response bodies are saved, or None
+        output_manifest   where the manifest of the results goes, or None
         select            None: all jobs have to be done
         streamed          whether inputs come in while others are being transcribed: each is planned by itself, unless
                           only the result of one can be written
         on_found          called when the first inputs are found, before they are probed: whether any may be a recording
         """
         self._options, self._plan, self._outcomes, self._reporter = options, plan, outcomes, reporter
-        self._response_folder, self._select = response_folder, select
+        self._response_folder, self._output_manifest, self._select = response_folder, output_manifest, select
         self._taken = SeenNames()
         self.to_stdout = plan.to_stdout
         self.unusable = self.left_out = 0
@@ -131,7 +133,13 @@ class BatchPlan:
 
         targets = self._plan.targets(inputs, owner_of)
         response_files = _plan_response_files(inputs, targets, self._plan, self._response_folder, owner_of)
-        return [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
+        jobs = [Job(*one, files, file) for one, files, file in zip(probed, targets, response_files, strict=True)]
+        if self._output_manifest is not None:
+            manifest = os.path.realpath(self._output_manifest)
+            if any(os.path.realpath(file) == manifest for job in jobs for file in job.files):
+                message = f"{self._output_manifest} is where a transcript goes"
+                raise UsageError(message, hint="choose another file for --output-manifest")
+        return jobs
 
     def _refuse(self, items: Sequence[Input | InputError], error: CliError) -> None:
         """Report an error because of which inputs can't be transcribed."""

@@ -119,9 +119,8 @@ class TranscribeCommand:
         )
         recordings = [recording for name in names for recording in workspace.expand_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
-        manifest = None
-        if options.extra.output_manifest is not None:
-            manifest = self._open_manifest(options.extra.output_manifest, names)
+        manifest_path = self._manifest_path()
+        manifest = None if manifest_path is None else self._open_manifest(manifest_path, names)
         output_plan = options.output.plan(
             self._formats, several=several, selects_rows=options.format.selects_rows
         )._replace(force=dry_run or config.replaces or options.pending.continues, to_bucket=config.bucket is not None)
@@ -241,15 +240,22 @@ class TranscribeCommand:
         self._reporter.info(f"saved the sample as {path}")
         return path
 
+    def _manifest_path(self) -> Path | None:
+        """Where the manifest of the results goes, if one is wanted."""
+        path = self._options.extra.output_manifest
+        if path is None or self._shard is None:
+            return path
+        from .manifest_results import path_of_shard
+
+        return path_of_shard(path, self._shard)
+
     def _open_manifest(self, path: Path, names: Sequence[str]) -> ManifestResults | None:
         """The manifest of the results; None in a dry run that need not look into it. Raises UsageError if it can't be
         written.
         """
-        from .manifest_results import ManifestResults, check_output_manifest, path_of_shard
+        from .manifest_results import ManifestResults, check_output_manifest
 
         options = self._options
-        if self._shard is not None:
-            path = path_of_shard(path, self._shard)
         keeps_lines, dry_run = options.pending.continues, options.input.dry_run
         force = options.output.force or dry_run
         check_output_manifest(path, names, resume=keeps_lines, force=force)
@@ -276,6 +282,7 @@ class TranscribeCommand:
             self._outcomes,
             self._reporter,
             response_folder=options.extra.keep_json,
+            output_manifest=self._manifest_path(),
             select=self._select_pending if options.pending.continues else None,
             streamed=is_streamed(options.input.files_from),
             on_found=skipped.report,
