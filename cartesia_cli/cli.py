@@ -199,9 +199,12 @@ def _expand_aliases(arguments: list[str]) -> list[str]:
 
 
 def _is_names(argument: str) -> bool:
-    """Whether an argument is a list of names, rather than an option or an input."""
+    """Whether an argument is a list of names, rather than an option or an input. A name alone, which will be refused,
+    has no dot, as files have.
+    """
     is_input = os.path.lexists(argument) or re.search(r"[*?\[]|://", argument) is not None
-    return "," in argument and not argument.startswith("-") and not is_input
+    is_name = "," in argument or re.search(r"[@./\\]", argument) is None
+    return is_name and not argument.startswith("-") and not is_input
 
 
 def _is_list(value: str) -> bool:

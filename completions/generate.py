@@ -238,7 +238,7 @@ def _options(name: str, command: Any, context: typer.Context) -> list[tuple[str,
             continue
         names = sorted([*option.opts, *option.secondary_opts], key=lambda spelling: not spelling.startswith("--"))
         aliases = [alias for alias, meant in cli.ALIASES.items() if meant in names]
-        if name and option.name != "help" and (opposite := opposite_flag(option)):
+        if name and option.name != "help" and option.is_flag and (opposite := opposite_flag(option)):
             aliases.append(opposite)
         offered, accepted = ([], names + aliases) if option.hidden else (names, aliases)
         kind = "" if option.is_flag or option.count else _kind(name, names[0], getattr(option.type, "choices", ()))

@@ -16,6 +16,7 @@ from cartesia_cli.commands import option_sources
 from cartesia_cli.commands.command_context import configuration_problem
 from cartesia_cli.commands.option_sources import (
     CONFIG_SELECTORS,
+    OPTIONAL_VALUES,
     TOML_TYPES,
     opposite_flag,
     options_by_name,
@@ -50,6 +51,7 @@ WORDS = {
     "turn_start_threshold": (0.65, 0.7, 0.75, 0.8),
     "turn_eager_end_threshold": (0.4, 0.5, 0.6, 0.7),
     "turn_end_threshold": (0.1, 0.2, 0.3, 0.4),
+    "speakers_by_channel": ("a,b", "numbered", "c,d", "e,f"),
     "shard": ("1/8", "2/8", "3/8", "auto"),
     "encoding": ("pcm_s16le", "pcm_s32le", "pcm_mulaw", "pcm_alaw"),
     "wire_encoding": ("pcm_s16le", "pcm_s32le", "pcm_mulaw", "pcm_alaw"),
@@ -184,7 +186,7 @@ def test_every_option_takes_the_value_of_the_strongest_layer(
 def test_wrong_types_in_the_file_are_refused(configure: Callable[..., dict[str, Any]], command: str) -> None:
     for name, option in options_of(command):
         assert option.type.name.split()[0] in TOML_TYPES
-        wrong: list[Any] = [["a", 1], "text" if option.is_flag else True]
+        wrong: list[Any] = [["a", 1], "text" if option.is_flag else 5 if name in OPTIONAL_VALUES else True]
         wrong += ["5"] if option.type.name.startswith(("int", "float")) else [5]
         for value, layer in zip(wrong, ("profile", "file", "file"), strict=True):
             place = rf"config\.toml, line \d+: \[.*{command}\] {name} must be"
@@ -233,7 +235,9 @@ WRONG_VALUES = [
     ("models", {"base_url": "ftp://x"}, "is not an http(s) address"),
     ("models", {"base_url": "http://a..b"}, "is not a host name"),
     ("transcribe", {"shard": "9/8"}, "there is no shard 9 of 8"),
-    ("transcribe", {"speakers_by_channel": "A"}, None),
+    ("transcribe", {"speakers_by_channel": "A"}, "names only one speaker"),
+    ("transcribe", {"speakers_by_channel": True}, None),
+    ("transcribe", {"speakers_by_channel": False}, None),
     ("transcribe", {"shard": "auto"}, None),  # there may be a job array when it runs
     ("transcribe", {"speakers_by_channel": "A,A"}, "each channel needs a name of its own"),
     ("transcribe", {"speakers_by_channel": "A,\u200b"}, "each channel needs a name of its own"),

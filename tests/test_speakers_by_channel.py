@@ -140,6 +140,7 @@ def test_recording_of_silence_costs_nothing(tmp_path: Path, service: Service, tr
     (["call.wav", "--speakers-by-channel=Anna,Ben,Cy"],
      "has 2 channels, and --speakers-by-channel names 3 speakers\nhint: name all 2, or none"),
     (["call.wav", "--speakers-by-channel=Anna,Anna"], "each channel needs a name of its own"),
+    (["call.wav", "--speakers-by-channel", "Anna"], "names only one speaker\nhint: name one for each channel"),
     (["call.wav", "--speakers-by-channel=Anna,"], "each channel needs a name of its own"),
     (["call.wav", "--speakers-by-channel=Anna, \u200b"], "each channel needs a name of its own"),
     (["call.wav", "--language", " "], "--language must not be empty"),
@@ -203,6 +204,23 @@ def test_voices_in_webvtt(call: Path, transcribe: Transcribe) -> None:
 ])  # fmt: skip
 def test_names_may_be_left_out_before_an_input(typed: list[str], meant: list[str]) -> None:
     assert _expand_aliases(["transcribe", *typed]) == ["transcribe", *meant]
+
+
+@pytest.mark.parametrize("value", ["true", "1", "On"])
+def test_channels_can_be_switched_on_for_all_runs_and_off_for_one(
+    call: Path, tmp_path: Path, service: Service, transcribe: Transcribe, value: str
+) -> None:
+    variable = "CARTESIA_TRANSCRIBE_SPEAKERS_BY_CHANNEL"
+    assert "Speaker 1: low." in transcribe(call.name, **{variable: value}).stdout
+    (tmp_path / "mono.wav").write_bytes(SAMPLE.read_bytes())
+    done = transcribe("mono.wav", **{variable: value})
+    assert done.returncode == 3 and "hint: --no-speakers-by-channel transcribes it as a whole" in done.stderr
+    assert transcribe("mono.wav", "--no-speakers-by-channel", **{variable: value}).returncode == 0
+    assert "Speaker" not in transcribe(call.name, "--no-speakers-by-channel", **{variable: value}).stdout
+    assert "Speaker" not in transcribe(call.name, **{variable: "false"}).stdout
+    (tmp_path / "config.toml").write_text("[transcribe]\nspeakers_by_channel = true\n")
+    assert "Speaker 1: low." in transcribe(call.name, "--config", "config.toml").stdout
+    assert "Speaker" not in transcribe(call.name, "--config", "config.toml", **{variable: "off"}).stdout
 
 
 def test_file_with_a_comma_in_its_name_is_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

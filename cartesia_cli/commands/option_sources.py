@@ -41,6 +41,9 @@ TOML_TYPE_NAMES = {
 
 CORRECT_SETTING = "correct the setting, or remove it from the file"
 
+OPTIONAL_VALUES = frozenset({"speakers_by_channel"})
+"""Options that may be given without a value, as switches are: true and false are values, too."""
+
 BOOLEAN_WORDS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 GivenOption = tuple[str, Any]
@@ -60,9 +63,9 @@ def options_by_name(command: Any) -> dict[str, Any]:
 
 def opposite_flag(option: Any) -> str | None:
     """The spelling that gives a switch its other value: `--no-x` for `--x`, `--x` for `--no-x`. None for an option that
-    takes a value.
+    needs a value.
     """
-    if not option.is_flag:
+    if not option.is_flag and option.name not in OPTIONAL_VALUES:
         return None
     long = next(str(name) for name in option.opts if name.startswith("--"))
     return f"--{long.removeprefix('--no-')}" if long.startswith("--no-") else f"--no-{long.removeprefix('--')}"
@@ -224,6 +227,8 @@ def _typed(option: Any, setting: Setting) -> Setting:
     """A setting in the environment or the configuration file, with a value of the option's type. Raises UsageError for
     another.
     """
+    if option.name in OPTIONAL_VALUES and isinstance(setting.value, bool):
+        setting = setting._replace(value=str(setting.value).lower())
     if setting.layer == "environment":
         setting = setting._replace(value=_from_text(option, setting))
     else:

@@ -17,6 +17,7 @@ from ..errors import AuthError, UsageError
 from ..output.console import Reporter
 from ..record import Record
 from .command_context import configuration, overruled_local
+from .option_sources import BOOLEAN_WORDS
 
 if TYPE_CHECKING:  # --help does without
     from ..protocol.batch import BatchOptions
@@ -350,13 +351,31 @@ def warn_of_unknown_values(
         reporter.warn("key terms are not sent: the batch endpoint does not take them")
 
 
+def read_names(text: str | None) -> str | None:
+    """A callback: the names of speakers, or NUMBERED, or None. The option is also a switch, for which words such as
+    true and false stand. Raises UsageError for names that can't be used.
+    """
+    if text is None:
+        return None
+    switch = BOOLEAN_WORDS.get(text.strip().lower())
+    if switch is not None:
+        return NUMBERED if switch else None
+    parse_names(text)
+    return text
+
+
 def parse_names(text: str) -> tuple[str, ...]:
-    """The names of speakers, separated by commas; none for NUMBERED. Raises UsageError for a name that is empty, or is
-    there twice.
+    """The names of speakers, separated by commas; none for NUMBERED. Raises UsageError for a single name, and for one
+    that is empty, or is there twice.
     """
     if text == NUMBERED:
         return ()
     names = tuple(name.strip() for name in text.split(","))
+    if len(names) == 1:
+        raise UsageError(
+            f"--speakers-by-channel={text} names only one speaker",
+            hint="name one for each channel, as in --speakers-by-channel=Anna,Ben; without names, they are numbered",
+        )
     are_visible = all(any(c.isprintable() and not c.isspace() for c in name) for name in names)
     if not are_visible or len(set(names)) < len(names):
         raise UsageError(

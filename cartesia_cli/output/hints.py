@@ -20,7 +20,7 @@ OPTION_HINTS = {
     "the audio may have been billed: another attempt sends it again": (
         "the audio may have been billed: --retries N sends it again"
     ),
-    "transcribe it as a whole": "leave out --speakers-by-channel",
+    "transcribe it as a whole": "--no-speakers-by-channel transcribes it as a whole",
     "words are missing: a log of the frames shows what came instead": (
         "words are missing: --raw-events FILE shows what came instead"
     ),

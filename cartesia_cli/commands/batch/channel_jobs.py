@@ -95,7 +95,7 @@ def split_job(
     if item.time_range is not None:
         raise InputError(
             f"{item.source} is a part of a recording, which can't be split into channels",
-            hint="leave out --speakers-by-channel",
+            hint="--no-speakers-by-channel transcribes it as a whole",
         )
     update("splitting the channels of")
     with workspace.temporary_folder() as folder:

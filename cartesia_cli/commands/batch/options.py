@@ -99,7 +99,7 @@ class RecordingOptions(given.OptionGroup):
     speakers_by_channel: Annotated[
         str | None,
         typer.Option("--speakers-by-channel", metavar="[NAME,NAME]", show_default=False,
-                     callback=given.checked_by(given.parse_names),
+                     callback=given.read_names,
                      help="Transcribe each channel by itself, and merge them into a conversation."),
     ] = None  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...remote_url import display_url, is_remote
 from ..command_context import effective_settings
-from ..option_sources import CONFIG_SELECTORS, opposite_flag, options_by_name
+from ..option_sources import CONFIG_SELECTORS, OPTIONAL_VALUES, opposite_flag, options_by_name
 from ..options import NUMBERED, ServerOptions
 from ..precedence import REQUIREMENTS
 from .output_options import FormatOptions, OutputOptions, SubtitleOptions
@@ -173,6 +173,8 @@ def _arguments(context: typer.Context, values: Mapping[str, Any]) -> list[str]:
                 words.append(flag if one else opposite_flag(option) or flag)
             elif flag == "--speakers-by-channel" and one is not None:  # a word after it is one only if it has a comma
                 words.append(flag if one == NUMBERED else f"{flag}={one}")
+            elif one is None and name in OPTIONAL_VALUES and name in values:
+                words.append(f"--no-{name.replace('_', '-')}")
             elif one is not None:
                 words += [flag, str(one)]
     return words
