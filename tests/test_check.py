@@ -40,6 +40,19 @@ def found(rules: Rules, *cues: tuple[int, int, str]) -> list[tuple[Any, ...]]:
     return [(f.rule, f.cue, f.value, f.limit) for f in lint(parse(file(*cues), "srt"), rules)]
 
 
+def test_transcript_of_another_recording_is_reported(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.srt").write_text(file((0, 1000, "one two.")))
+    for name, start in (("right", 0.0), ("late", 9.0)):
+        words = [{"word": w, "start": start + k / 2, "end": start + k / 2 + 0.4} for k, w in enumerate(("one", "two."))]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"text": "one two.", "words": words}))
+    done = run("check", "a.srt", "--transcript", "right.json")
+    assert (done.returncode, b"warning" in done.stderr) == (0, False)
+    done = run("check", "a.srt", "--transcript", "late.json")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        0, b"warning: a.srt: no cue has the words of late.json at their times: is it of another recording?",
+    )  # fmt: skip
+
+
 # Rules
 
 

@@ -72,7 +72,7 @@ def check(
     from ..output.text_json import without_none
     from ..subtitles.lint import lint
     from ..subtitles.profiles import STANDARD, lint_rules
-    from ..subtitles.unavoidable import mark_unavoidable
+    from ..subtitles.unavoidable import has_words_of, mark_unavoidable
 
     rules = subtitle_options.rules() or STANDARD
     given = [name for name in subtitle_options.names() if getattr(subtitle_options, name) is not None]
@@ -88,6 +88,9 @@ def check(
     failed = bool(unreadable) or bool(total.total() if strict else total["violations"])
     for error in unreadable:
         reporter.error(error)
+    for source, subtitles in files:
+        if words and subtitles.cues and not has_words_of(subtitles, words, rules):
+            reporter.warn(f"no cue has the words of {transcript} at their times: is it of another recording?", source)
     if reporter.as_json:
         numbers = {name: value for name, value in vars(rules).items() if name not in unlimited}
         document = {
@@ -159,7 +162,7 @@ def _read_words(item: Input | InputError) -> tuple[Word, ...]:
     if len(transcripts) > 1:
         raise InputError(f"{item.source} has {len(transcripts)} transcripts", hint="--transcript takes a single one")
     if not transcripts[0].words:
-        raise InputError(f"{item.source} has no words", hint="`transcribe -w --json` writes them")
+        raise InputError(f"{item.source} has no words", hint="`transcribe --json` writes them")
     return transcripts[0].words
 
 

@@ -59,6 +59,12 @@ def mark_unavoidable(
     return marked
 
 
+def has_words_of(subtitles: SubtitleFile, words: Sequence[Word], rules: Rules) -> bool:
+    """Whether any cue of a file consists of these words, at about their times."""
+    spoken = _spoken_words(words, _label_columns(words, subtitles, rules))
+    return bool(_find_cue_words(spoken, subtitles.cues))
+
+
 class _SpokenWord(NamedTuple):
     """A word as it was said.
 
