@@ -130,6 +130,13 @@ def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
         b"One, two. Three!\n", b"warning: bare.json: no word times: -w has none to show\n",
     )  # fmt: skip
     assert run("render", "bare.json").stderr == b""
+    rows = run("render", "bare.json", "-f", "csv")
+    assert rows.stderr == b"warning: bare.json: no word times: each row is a segment\n"
+    words = [{"word": "One,", "start": 0.5, "end": 1.0}, {"word": "two."}, {"word": "Three!", "start": 2.0, "end": 3.0}]
+    (tmp_path / "some.json").write_text(json.dumps({"text": "One, two. Three!", "words": words}))
+    assert run("render", "some.json", "-f", "csv").stderr == b""
+    done = run("render", "some.json", "-f", "srt")
+    assert done.stderr == b"warning: some.json: 1 of 3 words have no times: theirs are estimated\n"
 
 
 # Output paths ----------------------------------------------------------------------------------------------

@@ -317,7 +317,10 @@ def test_stretches_of_hugging_face_are_segments() -> None:
     ]
     found = only({"text": "Hi Anna. Bye.", "chunks": chunks})
     assert [(part.start, part.end, part.text) for part in found.segments] == [(0, 2.5, "Hi Anna."), (3, 4, " Bye.")]
-    chunks[1]["timestamp"] = [3, None]  # cut off: words, of which the last has no times
+    chunks[1]["timestamp"] = [3, None]  # cut off: the known start is kept
+    last = only({"text": "Hi Anna. Bye.", "chunks": chunks}).segments[-1]
+    assert (last.start, last.end, last.timing) == (3, pytest.approx(3 + 4 / 15), "estimated")
+    chunks[1]["timestamp"] = [None, 4]
     assert only({"text": "Hi Anna. Bye.", "chunks": chunks}).words is not None
 
 

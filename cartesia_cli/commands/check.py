@@ -88,8 +88,10 @@ def check(
     failed = bool(unreadable) or bool(total.total() if strict else total["violations"])
     for error in unreadable:
         reporter.error(error)
-    for source, subtitles in files:
-        if words and subtitles.cues and not has_words_of(subtitles, words, rules):
+    if words and all(word.start is None for word in words):
+        reporter.warn("it has no word times, so no violation is marked as forced", transcript or "")
+    for source, subtitles in files if any(word.start is not None for word in words) else ():
+        if subtitles.cues and not has_words_of(subtitles, words, rules):
             reporter.warn(f"no cue has the words of {transcript} at their times: is it of another recording?", source)
     if reporter.as_json:
         numbers = {name: value for name, value in vars(rules).items() if name not in unlimited}

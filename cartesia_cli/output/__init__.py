@@ -4,7 +4,7 @@ A writer is a function from a Transcript to the whole text of a file. What it wr
 options, never on whether stdout is a terminal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import PurePath
@@ -120,6 +120,9 @@ EXTENSIONS = {suffix: name for name, format in FORMATS.items() for suffix in for
 NEEDS_WORDS = frozenset(name for name, format in FORMATS.items() if format.needs_words)
 """Formats that need word times."""
 
+TABLES = frozenset({"tsv", "csv", "table"})
+"""Formats with the times of the transcript only: without words, each segment is a row."""
+
 CONCATENABLE = frozenset({"text", "ndjson"})
 """Formats of which several documents may follow each other in one stream."""
 
@@ -129,6 +132,22 @@ def writer(name: str) -> Writer:
     module, _, function = FORMATS[name].writer.partition(":")
     found: Writer = getattr(import_module(f".{module}", __name__), function)
     return found
+
+
+def note_on_times(transcript: "Transcript", formats: Iterable[str]) -> str | None:
+    """What readers of these formats should know of the times in them: that some are estimated, or of whole segments.
+    None if there is nothing to say.
+    """
+    wanted = NEEDS_WORDS.intersection(formats)
+    words = [word for word in transcript.words or () if word.word.strip()]
+    untimed = sum(word.start is None for word in words)
+    if not wanted or not transcript.text.strip():
+        return None
+    if wanted <= TABLES and (transcript.words is not None or not transcript.has_estimated_segments):
+        return None if transcript.words is not None else "no word times: each row is a segment"
+    if untimed == len(words):
+        return "no word times: times within the text are estimated"
+    return f"{untimed} of {len(words)} words have no times: theirs are estimated" if untimed else None
 
 
 def extension(name: str) -> str:

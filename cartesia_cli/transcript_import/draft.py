@@ -17,7 +17,7 @@ from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
 from ..record import Record
 from ..speakers import merge_speakers
-from ..timestamps import MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
+from ..timestamps import CHARACTERS_PER_SECOND, MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
 from ..transcript import (
     Notice,
     Segment,
@@ -153,6 +153,13 @@ def slice_text(text: str, segments: Sequence[Segment]) -> tuple[Segment, ...]:
         else segment._replace(text=text[start:end])
         for start, (end, segment) in zip(starts, ended, strict=False)
     )
+
+
+def end_estimated(segment: Segment, following: float | None) -> Segment:
+    """The segment with an end that is estimated from its start. `following`: when the next one begins, if it does."""
+    end = segment.start + max(1, len(segment.text.strip())) / CHARACTERS_PER_SECOND
+    latest = math.inf if following is None else following
+    return segment._replace(end=max(segment.start, min(end, latest)), timing="estimated")
 
 
 def merge_channels(channels: Sequence[tuple[str, Draft]], prefix: str) -> Draft:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 from ..errors import InputError
 from ..subtitles.parser import kind_by_name, parse
-from ..timestamps import CHARACTERS_PER_SECOND
 from ..transcript import Segment, join_texts
-from .draft import Draft
+from .draft import Draft, end_estimated
 
 _TIMES = re.compile(r"^[-\d:., \t]{0,40}\d:\d\d[.,]?\d{0,9}[ \t]*-->", re.MULTILINE | re.ASCII)
 
@@ -65,7 +64,4 @@ def subtitle_file(text: str, source: str, warn: Callable[[str], None]) -> Draft:
 
 def _repair_end(segment: Segment, following: float) -> Segment:
     """Give a segment that ends before it begins an estimated end, no later than the next segment."""
-    if segment.end >= segment.start:
-        return segment
-    end = segment.start + max(1, len(segment.text)) / CHARACTERS_PER_SECOND
-    return segment._replace(end=max(segment.start, min(end, following)), timing="estimated")
+    return segment if segment.end >= segment.start else end_estimated(segment, following)

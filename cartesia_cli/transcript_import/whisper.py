@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ..protocol.json_fields import Word
 from ..transcript import Segment, join_texts
-from .draft import Draft
+from .draft import Draft, end_estimated
 from .json_values import JsonObject
 from .own_documents import words
 
@@ -82,9 +82,15 @@ def chunks(item: JsonObject) -> Draft:
         times = JsonObject({"start": pair[0], "end": pair[1]}, f"{chunk.place}timestamp.")
         parts.append(Word(chunk.required_text("text"), times.seconds("start"), times.seconds("end")))
     if any(len(part.word.split()) > 1 for part in parts):
-        timed = [(part.start, part.end, part.word) for part in parts]
-        stretches = [Segment(a, b, text, "server") for a, b, text in timed if a is not None and b is not None]
-        if len(stretches) == len(parts):
+        starts = [part.start for part in parts]
+        stretches = [
+            Segment(part.start, part.end, part.word, "server")
+            if part.end is not None
+            else end_estimated(Segment(part.start, part.start, part.word, "server"), following)
+            for part, following in zip(parts, [*starts[1:], None], strict=True)
+            if part.start is not None
+        ]
+        if len(stretches) == len(parts):  # the last one has no end where the recording was cut off
             return Draft(item.text("text"), segments=tuple(stretches))
     return Draft(item.text("text"), tuple(parts))
 

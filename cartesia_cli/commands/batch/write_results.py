@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import OutputError
-from ...output import NEEDS_WORDS, Layout, writer
+from ...output import Layout, note_on_times, writer
 from ...output.console import Reporter
 from ...output.files import write_stdout
 from ...transcript import Transcript
@@ -49,11 +49,10 @@ def write_results(
     outdated     files that are replaced in any case
     on_written   called with each file
     """
-    if transcript.words is None and transcript.text.strip():
-        if not NEEDS_WORDS.isdisjoint(targets):
-            reporter.warn("no word times: times within the text are estimated", about=name)
-        elif layout.words:
-            reporter.warn("no word times: -w has none to show", about=name)
+    if (note := note_on_times(transcript, targets)) is not None:
+        reporter.warn(note, about=name)
+    elif layout.words and transcript.words is None and transcript.text.strip():
+        reporter.warn("no word times: -w has none to show", about=name)
     if matches is not None:
         rows = matches.select(transcript)
         if matches.combined:

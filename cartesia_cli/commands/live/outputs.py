@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import OutputError
-from ...output import NEEDS_WORDS
+from ...output import note_on_times
 from ...output.console import Reporter
 from ...output.files import StdoutClosed, write_stdout
 from ...output.live_view import LiveView
@@ -117,11 +117,10 @@ class LiveOutputs:
         """
         config = self._config
         failures: list[OutputError | None] = []
-        if transcript.words is None and transcript.text.strip():
-            if not NEEDS_WORDS.isdisjoint(config.targets):
-                self._reporter.warn("the server sent no word times: times within the text are estimated")
-            elif config.layout.words:
-                self._reporter.warn("the server sent no word times: -w has none to show")
+        if (note := note_on_times(transcript, config.targets)) is not None:
+            self._reporter.warn(f"the server sent {note}" if transcript.words is None else note)
+        elif config.layout.words and transcript.words is None and transcript.text.strip():
+            self._reporter.warn("the server sent no word times: -w has none to show")
         for stream in self._streams:
             if has_connected or isinstance(stream, EventStream):
                 with suppress(StdoutClosed):
