@@ -85,7 +85,7 @@ def test_lone_surrogate_stops_neither_its_segment_nor_the_next(tmp_path: Path) -
         hook.submit(segment("third \U0001f600"))
     calls = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [text for text, _ in calls] == [" sec?ond", "third \U0001f600"]
-    assert json.loads(calls[0][1]["CARTESIA_SEGMENT"])["text"] == " sec\ud83dond"
+    assert json.loads(calls[0][1]["CARTESIA_SEGMENT"])["text"] == " sec\ufffdond"
     assert messages == []
 
 

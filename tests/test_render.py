@@ -330,6 +330,16 @@ def test_lone_surrogates_and_control_characters_are_not_printed(run: Run, tmp_pa
         assert not {0, 0x1B} & set(done.stdout)
 
 
+@pytest.mark.parametrize("format", ["json", "ndjson"])
+def test_json_has_no_lone_surrogates_of_a_text_but_the_bytes_of_a_file_name(
+    run: Run, tmp_path: Path, format: str
+) -> None:
+    saved = {"text": "a \ud800 \udc00 \udfff b", "duration": 2, "source": "caf\udce9.wav", "model": "m"}
+    (tmp_path / "a.json").write_text(json.dumps(saved))
+    read = json.loads(run("render", "a.json", "-f", format).stdout)
+    assert (read["text"], read["source"]) == ("a \ufffd \ufffd \ufffd b", "caf\udce9.wav")
+
+
 def test_terminal_on_stdin_is_not_waited_for(environment: dict[str, str], tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     command = [sys.executable, "-m", "cartesia_cli", "render", "-"]

@@ -18,7 +18,8 @@ from .sanitize import BIDI, printable
 if TYPE_CHECKING:
     from .rows import WordRow
 
-_UNSAFE = f"[\x7f-\x9f\u2028\u2029{BIDI}\ud800-\udfff]"
+_UNSAFE = f"[\x7f-\x9f\u2028\u2029{BIDI}\udc80-\udcff]"
+_HALVES = "[\ud800-\udc7f\udd00-\udfff]"
 
 
 def text(transcript: Transcript, layout: Layout) -> str:
@@ -96,7 +97,9 @@ def to_json(document: object, indent: int | None = None) -> str:
     """JSON as it is written to stdout and to files, with its line break.
 
     Escapes what JSON doesn't: U+007F to U+009F, which control terminals, bidirectional overrides, line separators, and
-    lone surrogates, which can't be encoded.
+    U+DC80 to U+DCFF, by which Python has bytes of file names that aren't UTF-8. Other lone surrogates become U+FFFD:
+    they aren't characters, and other programs reject them even if they are escaped.
     """
     text = join_surrogates(json_module.dumps(document, ensure_ascii=False, indent=indent))
+    text = re.sub(_HALVES, "\ufffd", text)
     return re.sub(_UNSAFE, lambda match: f"\\u{ord(match[0]):04x}", text) + "\n"

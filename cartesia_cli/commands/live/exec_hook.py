@@ -127,7 +127,7 @@ class ExecHook:
                         self._say(text if remaining else "--exec: the rest of its output is not shown")
 
     def _run_command(self, segment: Segment) -> None:
-        from ...output.text_json import to_json  # escapes lone surrogates, which an environment can't hold
+        from ...output.text_json import to_json  # leaves no lone surrogates, which an environment can't hold
 
         document = to_json(segment.to_dict()).rstrip("\n")
         environment = {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
