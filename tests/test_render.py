@@ -136,7 +136,7 @@ def test_estimated_times_are_reported(run: Run, tmp_path: Path) -> None:
     (tmp_path / "some.json").write_text(json.dumps({"text": "One, two. Three!", "words": words}))
     assert run("render", "some.json", "-f", "csv").stderr == b""
     done = run("render", "some.json", "-f", "srt")
-    assert done.stderr == b"warning: some.json: 1 of 3 words have no times: theirs are estimated\n"
+    assert done.stderr == b"warning: some.json: no times for 1 of 3 words: theirs are estimated\n"
 
 
 # Output paths ----------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def note_on_times(transcript: "Transcript", formats: Iterable[str]) -> str | Non
         return None if transcript.words is not None else "no word times: each row is a segment"
     if untimed == len(words):
         return "no word times: times within the text are estimated"
-    return f"{untimed} of {len(words)} words have no times: theirs are estimated" if untimed else None
+    return f"no times for {untimed} of {len(words)} words: theirs are estimated" if untimed else None
 
 
 def extension(name: str) -> str:

@@ -118,7 +118,7 @@ class LiveOutputs:
         config = self._config
         failures: list[OutputError | None] = []
         if (note := note_on_times(transcript, config.targets)) is not None:
-            self._reporter.warn(f"the server sent {note}" if transcript.words is None else note)
+            self._reporter.warn(f"the server sent {note}")
         elif config.layout.words and transcript.words is None and transcript.text.strip():
             self._reporter.warn("the server sent no word times: -w has none to show")
         for stream in self._streams:
