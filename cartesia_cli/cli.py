@@ -219,9 +219,15 @@ def _unraisable_hook(reporter: Reporter) -> Callable[[Any], None]:
 
     def hook(dropped: Any) -> None:
         error = dropped.exc_value
-        if isinstance(error, Interrupted):
-            threading.Timer(0.05, os.kill, (os.getpid(), error.exit_code - 128)).start()
-        elif reporter.debug and isinstance(error, Exception):
+        if reporter.debug and isinstance(error, Exception):
             reporter.print_traceback(error)
+        while isinstance(error, Interrupted):
+            try:
+                threading.Timer(0.05, os.kill, (os.getpid(), error.exit_code - 128)).start()
+                error = None
+            except (
+                Interrupted
+            ) as again:  # on a busy machine it comes before this ends, and Python would drop it here, too
+                error = again
 
     return hook

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from cartesia_cli import cli
+from cartesia_cli.errors import Exit, Interrupted
+from cartesia_cli.output.console import Reporter
 from tests import speech
 from tests.fault_server import FaultServer
 from tests.fault_server import environment as server_environment
@@ -50,6 +55,23 @@ def test_signal_during_an_import_ends_the_program_with_the_signals_exit_code(
         preexec_fn=default_signals, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+
+
+def test_signal_that_comes_while_a_dropped_one_is_sent_again_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+
+    class Timer:
+        def __init__(self, seconds: float, function: object, arguments: tuple[int, int]) -> None:
+            self._signal = arguments[1]
+
+        def start(self) -> None:
+            sent.append(self._signal)
+            if len(sent) == 1:
+                raise Interrupted(Exit.TERMINATED)
+
+    monkeypatch.setattr("threading.Timer", Timer)
+    cli._unraisable_hook(Reporter(io.StringIO()))(SimpleNamespace(exc_value=Interrupted(Exit.INTERRUPTED)))
+    assert sent == [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.mark.parametrize("command", ["listen --device nothing-is-called-so", "vad talk.wav"])
@@ -109,6 +131,7 @@ def test_ctrl_c_while_the_engine_is_loaded_leaves_no_temporary_files(
     script = """
 import os, signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 import faster_whisper
 
 def load(folder, **options):
