@@ -124,7 +124,7 @@ def test_metadata_of_a_folder_goes_with_its_recordings(tmp_path: Path, transcrib
     (tmp_path / "wavs" / "metadata.csv").write_text('file_name,transcription\n3.wav,"one, two"\n1.wav,x,y\n')
     done = transcribe("wavs", "--output-manifest", "wavs/out.jsonl")
     assert done.returncode == Exit.FAILED
-    assert "error: wavs/metadata.csv, line 3: 3 cells for 2 columns" in done.stderr
+    assert "error: wavs/metadata.csv, line 3: 3 cells for 2 columns\nhint: each row has as many cells" in done.stderr
     found = documents(tmp_path / "wavs" / "out.jsonl")
     assert len(found) == 10
     assert found[3] == {
@@ -511,9 +511,19 @@ def test_part_beyond_the_end_is_an_error_before_any_upload(
     write_manifest(tmp_path / "in.jsonl", {"audio_filepath": "talk.wav", "offset": 100, "duration": 2})
     done = transcribe("in.jsonl")
     assert done.returncode == Exit.INPUT
-    assert "talk.wav#t=100,102 begins after the end of the recording" in done.stderr
+    assert "error: in.jsonl, line 1: talk.wav#t=100,102 begins after the end of the recording" in done.stderr
     assert "hint: are offset and duration of the manifest in seconds?" in done.stderr
     assert service.names == []
+
+
+def test_missing_recording_is_an_error_with_the_number_of_its_line(
+    tmp_path: Path, transcribe: Transcribe, service: NamingService
+) -> None:
+    write_manifest(tmp_path / "in.jsonl", *nemo(0), {"audio_filepath": "none.flac"}, {"audio_filepath": "no ne.wav "})
+    done = transcribe("in.jsonl", "--output-dir", "out")
+    assert done.returncode == Exit.FAILED and len(service.names) == 1
+    assert "error: in.jsonl, line 2: none.flac does not exist\n" in done.stderr
+    assert "error: in.jsonl, line 3: 'no ne.wav ' does not exist\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def read(path: Path) -> list[ManifestEntry | str]:
 def test_nemo_line_yields_path_fields_and_no_segment(tmp_path: Path) -> None:
     fields = {"speaker": "a", "audio_filepath": "wavs/1.wav", "duration": 3.5, "text": "hello", "x": [1, {"y": None}]}
     (entry,) = read(write(tmp_path / "m.json", fields))
-    assert entry == ManifestEntry("wavs/1.wav", str(tmp_path / "wavs" / "1.wav"), None, fields)
+    assert entry == ManifestEntry("wavs/1.wav", str(tmp_path / "wavs" / "1.wav"), None, fields, 1)
     assert list(entry.fields) == list(fields)
 
 

@@ -35,7 +35,8 @@ MAX_LINE_BYTES = 4 << 20
 """Longest line that is read. One with times for each word of an hour has some 600 KB."""
 
 SECONDS_HINT = "offset and duration are seconds, 0 or more, such as 2.5; without duration, a part lasts to the end"
-HINT = "each line is a JSON object with audio_filepath, or file_name"
+JSON_HINT = "each line is a JSON object with audio_filepath, or file_name"
+CSV_HINT = "each row has as many cells as the first one, which names them; one with a comma is in quotation marks"
 
 TimeRange = tuple[float, float]
 """Where a part of a recording begins, and how long it is, in seconds; math.inf: to the end."""
@@ -48,12 +49,14 @@ class ManifestEntry(NamedTuple):
     location     the URL, or the path with the manifest's folder before it
     time_range   the part that is meant; None: all of it
     fields       all fields of the line, in order. Those of a CSV file are strings
+    number       of the line, from 1
     """
 
     audio: str
     location: str
     time_range: TimeRange | None
     fields: Mapping[str, Any]
+    number: int
 
 
 Row = tuple[int, Mapping[str, Any] | str]
@@ -82,9 +85,12 @@ def read_manifest(path: Path) -> Iterator[ManifestEntry | InputError]:
             lines = _lines(file)
             for number, fields in _csv_rows(lines, _columns(lines)) if _is_csv(path) else _json_rows(lines):
                 try:
-                    yield _entry(path, fields)
+                    yield _entry(path, number, fields)
                 except InputError as error:
-                    yield InputError(f"{path}, line {number}: {error.message}", hint=error.hint or HINT)
+                    yield InputError(
+                        f"{path}, line {number}: {error.message}",
+                        hint=error.hint or (CSV_HINT if _is_csv(path) else JSON_HINT),
+                    )
     except OSError as error:
         yield InputError(f"{path} can't be read: {error.strerror}")
 
@@ -141,7 +147,7 @@ def _metadata_key(folder: Path, recording: Path) -> str:
     return json.dumps([folder.as_posix(), recording.as_posix()])  # in ASCII: not every name is UTF-8
 
 
-def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
+def _entry(manifest: Path, number: int, fields: Mapping[str, Any] | str) -> ManifestEntry:
     """The recording of a line. Raises InputError, without file and line, if it can't be used."""
     if isinstance(fields, str):
         raise InputError(fields)
@@ -152,7 +158,7 @@ def _entry(manifest: Path, fields: Mapping[str, Any] | str) -> ManifestEntry:
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
         raise InputError(f"{name} is not a path: {_shown(audio)}")
     location = audio if "://" in audio else os.path.join(os.path.dirname(manifest), os.path.expanduser(audio))
-    return ManifestEntry(audio, location, _time_range(fields) if name == NEMO_PATH else None, fields)
+    return ManifestEntry(audio, location, _time_range(fields) if name == NEMO_PATH else None, fields, number)
 
 
 def _time_range(fields: Mapping[str, Any]) -> TimeRange | None:

@@ -142,7 +142,10 @@ def open_regular_file(path: Path, name: str) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def display_name(path: Path) -> str:
-    """A file's name for messages: as it is, or escaped where it could change what a terminal shows."""
+    """A file's name for messages: as it is, or in quotation marks where it could change what a terminal shows, or has
+    spaces that a message would lose.
+    """
     text = str(path)
     harmless = dict.fromkeys(map(ord, "\u00a0\u202f\u3000\u200c\u200d"))  # wide spaces and joiners are in some names
-    return text if text.translate(harmless).isprintable() else repr(text)
+    keeps_spaces = not text.startswith(" ") and not text.endswith(" ") and "  " not in text
+    return text if keeps_spaces and text.translate(harmless).isprintable() else repr(text)

@@ -49,6 +49,7 @@ class Input(NamedTuple):
     time_range      offset and duration, in seconds, of the part that is meant; None: the whole recording
     fields          all fields of the line of a manifest that named it
     number          its position among the inputs of a run, from 0
+    line            manifest and number of the line that named it, for messages; None: another name of it suffices
     remote_state    size and version of a remote recording, once a listing or its server has said them
     """
 
@@ -60,6 +61,7 @@ class Input(NamedTuple):
     fields: Mapping[str, Any] | None = None
     number: int = 0
     remote_state: RemoteState | None = None
+    line: str | None = None
 
 
 class UrlExpander(Protocol):
@@ -368,7 +370,8 @@ def _read_manifest(manifest: Path, search: _Search) -> Iterator[Input | InputErr
             relative = path_below(manifest.parent, path)
         if time_range is not None:
             source, relative = name_of_part(source, time_range), path_of_part(relative, time_range)
-        yield Input(source, path, relative, origin=origin, time_range=time_range, fields=entry.fields)
+        line = f"{manifest}, line {entry.number}"
+        yield Input(source, path, relative, origin=origin, time_range=time_range, fields=entry.fields, line=line)
 
 
 def _with_metadata(folder: str, found: Iterator[Input | InputError]) -> Iterator[Input | InputError]:

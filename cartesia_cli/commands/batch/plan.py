@@ -111,6 +111,8 @@ class BatchPlan:
                     raise item
                 probed.append((item, None if item.origin is not None else probe_input(item, self._options)))
             except InputError as error:
+                if isinstance(item, Input) and item.line is not None:
+                    error.message = f"{item.line}: {error.message}"
                 if error is item and self._is_single:
                     raise
                 self._refuse([item], error)

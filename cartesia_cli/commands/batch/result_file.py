@@ -47,7 +47,8 @@ def write_result(
             shown = bucket.write(file, text)
     except OutputError as error:
         print_text(f"==> {one_line(str(file))} <==\n{text}" if label else text)
-        error.hint = "it went to stdout instead; -o names another place"
+        # of several results, -o may not be able to take any
+        error.hint = f"it went to stdout instead; {'name another place for it' if label else '-o names another place'}"
         return error
     reporter.info(f"wrote {shown}")
     return None

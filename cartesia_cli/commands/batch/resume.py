@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from .config import BatchConfig
     from .job import Job, Refuse
 
-KEEP_HINT = "to keep both, name another --output-dir; to overwrite it, run the command with --force instead of --resume"
+INSTEAD = "with --force instead of --resume or --retry-failed"
 
-OVERWRITE_HINT = "to overwrite it, run the command for this input with --force instead of --resume"
+KEEP_HINT = f"to keep both, name another --output-dir; to overwrite it, run the command {INSTEAD}"
+
+OVERWRITE_HINT = f"to overwrite it, run the command for this input {INSTEAD}"
 
 
 def select_pending(
