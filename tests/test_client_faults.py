@@ -823,7 +823,7 @@ def test_an_abandoned_exchange_does_not_count_for_the_next_attempt(home: Path, m
     def exchange(
         self: HttpClient, build: BuildRequest, address: str, progress: UploadProgress, abort_handle: AbortHandle
     ) -> HttpResponse:
-        build()
+        build(progress)
         attempts.append(progress)
         if len(attempts) == 1:
             has_second.wait(LONGEST_RUN)
