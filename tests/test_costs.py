@@ -427,6 +427,17 @@ def test_resume_to_stdout_is_a_usage_error(what: str, user: Home) -> None:
     assert "--resume needs results in files" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "what", ["talk.wav", "talk.wav -o -", ". -f ndjson", "talk.wav --grep bytes", "talk.wav --dry-run"]
+)
+def test_configured_resume_does_not_keep_results_from_stdout(what: str, user: Home) -> None:
+    recording(user.folder, "talk.wav")
+    assert user("transcribe", *what.split(), CARTESIA_TRANSCRIBE_RESUME="true").returncode == 0
+    assert user("transcribe", ".", "--output-dir", "out").returncode == 0
+    done = user("transcribe", ".", "--output-dir", "out", CARTESIA_TRANSCRIBE_RESUME="true")
+    assert "1 of 1 already done" in done.stderr
+
+
 def test_resume_and_force_exclude_each_other(two: Home) -> None:
     done = two("transcribe", ".", "--resume", "--force")
     assert (done.returncode, len(two.server.requests)) == (2, 2)

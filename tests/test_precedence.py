@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,17 @@ def test_wrong_value_is_overruled_by_another_option(configure: Callable[..., dic
     ]:
         for layer in LAYERS[1:]:
             configure(command, {"flag": typed_options, layer: wrong})
+
+
+def test_option_that_a_configured_format_lacks_names_where_that_is_set(
+    configure: Callable[..., dict[str, Any]],
+) -> None:
+    with pytest.raises(UsageError, match="--word-timestamps needs") as caught:
+        configure("render", {"flag": {"word_timestamps": True}, "file": {"format": "srt"}})
+    assert re.search(r"; the format comes from .*config\.toml, line \d+: \[render\] format$", str(caught.value.hint))
+    with pytest.raises(UsageError, match="--word-timestamps needs") as caught:
+        configure("render", {"flag": {"word_timestamps": True, "format": "srt"}})
+    assert "comes from" not in str(caught.value.hint)
 
 
 PAIRS: dict[tuple[str, str], tuple[Any, Any]] = {

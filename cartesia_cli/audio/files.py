@@ -133,7 +133,7 @@ class Decoder:
             nonlocal size
             data = read(count)
             if not size and (found := sniff_head(data)):
-                self.warn(f"looks like {found}, not like headerless {encoding}; it will be transcribed as noise")
+                self.warn(f"looks like {found}, not like headerless {encoding}: all its bytes are taken for samples")
             size += len(data)
             if not data and (left_over := size % width):
                 self.warn(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")

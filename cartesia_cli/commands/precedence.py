@@ -228,9 +228,16 @@ def select_applicable(command: str, settings: Mapping[str, Setting]) -> dict[str
             continue
         if not requirement.met(values):
             if settings[requirement.option].layer == "flag":
-                raise UsageError(requirement.message, hint=requirement.hint)
+                raise UsageError(requirement.message, hint=requirement.hint + _format_origin(settings))
             inapplicable.add(requirement.option)
     return {name: setting for name, setting in settings.items() if name not in inapplicable}
+
+
+def _format_origin(settings: Mapping[str, Setting]) -> str:
+    """Where the formats are set, as another clause of a hint; empty if they were typed, or are the default."""
+    names = [name for name in ("format", "json") if name in settings and _is_set(settings[name])]
+    origins = [settings[name].origin for name in names if settings[name].layer != "flag"]
+    return f"; the format comes from {', '.join(origins)}" if origins else ""
 
 
 def _is_set(setting: Setting) -> bool:

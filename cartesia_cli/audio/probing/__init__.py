@@ -112,7 +112,9 @@ def probe_raw(path: Path, encoding: str, sample_rate: int, name: str | None = No
         raise InputError(f"{name} holds less than one sample of {encoding}", hint="is the encoding right?")
     notes = []
     if container:
-        notes.append(f"looks like {container}, not like headerless {encoding}, and would be transcribed as noise")
+        notes.append(
+            f"looks like {container}, not like headerless {encoding}: all its bytes would be taken for samples"
+        )
     if left_over:
         notes.append(f"ends inside a sample of {encoding}: {left_over} of {width} bytes")
     return MediaInfo("raw", size, samples / sample_rate, note="; ".join(notes) or None)

@@ -15,6 +15,7 @@ from ...output.console import Reporter
 from ...protocol.batch import DEFAULT_LANGUAGE
 from .. import backend
 from ..backend import Backend
+from ..command_context import effective_settings
 from . import shell_commands
 from .budget import Budget
 from .config import BatchConfig
@@ -119,21 +120,24 @@ class TranscribeCommand:
         )
         recordings = [recording for name in names for recording in workspace.expand_page(name)]
         several = options.input.files_from is not None or len(recordings) > 1 or may_be_several(recordings[0])
+        output_plan = options.output.plan(self._formats, several=several, selects_rows=options.format.selects_rows)
+        if options.pending.resume and output_plan.to_stdout:
+            if effective_settings(self._context)["resume"].layer == "flag":
+                raise UsageError(
+                    "--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR"
+                )
+            self._options = options = options._replace(pending=options.pending._replace(resume=False))
         manifest_path = self._manifest_path()
         manifest = None if manifest_path is None else self._open_manifest(manifest_path, names)
-        output_plan = options.output.plan(
-            self._formats, several=several, selects_rows=options.format.selects_rows
-        )._replace(force=dry_run or config.replaces or options.pending.continues, to_bucket=config.bucket is not None)
+        output_plan = output_plan._replace(
+            force=dry_run or config.replaces or options.pending.continues, to_bucket=config.bucket is not None
+        )
         matches = None
         if options.format.selects_rows:
             from .matches import MatchWriter
 
             matches = MatchWriter(config.layout, output_plan, reporter, speakers=config.speakers is not None)
         self._config = config = config._replace(manifest=manifest, matches=matches)
-        if options.pending.resume and output_plan.to_stdout:
-            raise UsageError(
-                "--resume needs results in files, and these go to stdout", hint="-o FILE or --output-dir DIR"
-            )
         skipped = SkippedInputs(reporter)
         spooled = self._stack.enter_context(spool_stdin(names))
         found = find_inputs(
