@@ -35,6 +35,11 @@ def join_surrogates(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
+def replace_lone_surrogates(text: str) -> str:
+    """`text` with its surrogate pairs joined, and U+FFFD for each surrogate that isn't half of a pair."""
+    return text if text.isascii() else re.sub(_SURROGATE, "\ufffd", join_surrogates(text))
+
+
 def ends_within_character(text: str) -> bool:
     """Whether a text ends with the first half of a surrogate pair."""
     return "\ud800" <= text[-1:] <= "\udbff"

@@ -1,6 +1,7 @@
 """Defines transcripts: segments, words, live updates, and the JSON document that users get.
 
-Must never change the text of a server or a file; where there is only the text of its parts, `join_texts` adds spaces
+Must never change the text of a server or a file, except that a lone surrogate, which is no character and which other
+programs refuse to read, is U+FFFD; where there is only the text of its parts, `join_texts` adds spaces
 between them. Segments are slices of the text, so that all of them joined are the text, character for character. Every
 time says where it comes from; one that the server sent but that can't be true is estimated like a missing one.
 """
@@ -16,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from .alignment import UNSPACED_CHARACTER, covering_words, find_word_ends
 from .protocol.batch import BatchResponse
 from .protocol.json_fields import DetectedLanguage, Word
-from .text_encoding import ends_within_character, join_surrogates
+from .text_encoding import ends_within_character, join_surrogates, replace_lone_surrogates
 from .timestamps import (
     MAX_SECONDS,
     Span,
@@ -283,8 +284,9 @@ def from_batch(
     """A batch response as a transcript. `measured_duration`: seconds, as the file itself says, if it does."""
     reported = known_duration(response.duration)
     duration = known_duration(measured_duration) if reported is None else reported
-    text = text_of_parts(response.text, [word.word for word in response.words or ()])
-    words = covering_words(text, response.words) if response.words else response.words
+    words = response.words and tuple(word._replace(word=replace_lone_surrogates(word.word)) for word in response.words)
+    text = text_of_parts(replace_lone_surrogates(response.text), [word.word for word in words or ()])
+    words = covering_words(text, words) if words else words
     transcript = Transcript(
         source=source,
         model=model,
@@ -341,7 +343,7 @@ def from_segments(
 
     If some segments came with words, the text of the others is split into words without times.
     """
-    segments = _join_split_characters(segments)
+    segments = [*map(_whole_characters, _join_split_characters(segments))]
     spoken = Counter[str]()
     for segment in segments:
         if segment.language:
@@ -378,14 +380,21 @@ def _join_split_characters(segments: Sequence[Segment]) -> Sequence[Segment]:
     return whole
 
 
+def _whole_characters(segment: Segment) -> Segment:
+    """A segment without lone surrogates."""
+    words = tuple(word._replace(word=replace_lone_surrogates(word.word)) for word in segment.words)
+    return segment._replace(text=replace_lone_surrogates(segment.text), words=words)
+
+
 def blank_between(before: str, after: str) -> str:
     """The space between two texts, such as those of two connections; "" if they already have one, after an opening
-    mark, and in scripts without spaces.
+    mark, and in scripts without spaces: between two of their characters, and beside their punctuation.
     """
     if not before or not after or before[-1].isspace() or after[0].isspace():
         return ""
-    beside = before[-1] + after[0]
-    return "" if before[-1] in OPENING_MARKS or re.search(UNSPACED_CHARACTER, beside) else " "
+    unspaced = [char for char in (before[-1], after[0]) if re.match(UNSPACED_CHARACTER, char)]
+    needs_none = len(unspaced) == 2 or any(not char.isalnum() for char in unspaced)
+    return "" if before[-1] in OPENING_MARKS or needs_none else " "
 
 
 def join_texts(texts: Iterable[str]) -> str:

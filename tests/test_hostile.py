@@ -33,7 +33,7 @@ from cartesia_cli.protocol import events
 from cartesia_cli.protocol.batch import decode_batch
 from cartesia_cli.protocol.constants import ENCODINGS
 from cartesia_cli.protocol.events import Delta, Event, TurnEnd, decode, decode_error
-from cartesia_cli.text_encoding import join_surrogates
+from cartesia_cli.text_encoding import join_surrogates, replace_lone_surrogates
 from cartesia_cli.tracker import ManualTracker, SpeechTimeline, TurnTracker
 from cartesia_cli.transcript import Notice, Partial, Segment, Transcript, Update, from_batch, from_segments
 from cartesia_cli.transcript_import import load_transcripts
@@ -162,8 +162,7 @@ def all_formats(transcript: Transcript) -> None:
         text = writer(name)(transcript, LAYOUT)
         harmless(text)
         if name in ("json", "ndjson"):
-            readable = re.sub("[\ud800-\udc7f\udd00-\udfff]", "\ufffd", transcript.text)
-            assert json.loads(text, parse_constant=no_constant)["text"] == readable
+            assert json.loads(text, parse_constant=no_constant)["text"] == transcript.text
 
 
 def is_whole(transcript: Transcript) -> bool:
@@ -197,7 +196,7 @@ def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: 
         return
     transcript = from_batch(response, source="talk.wav", model="ink-whisper", measured_duration=1.0)
     joined = "".join(word.word for word in response.words or ())
-    assert transcript.text == response.text or (
+    assert transcript.text == replace_lone_surrogates(response.text) or (
         not response.text.strip() and squeezed(transcript.text) == squeezed(joined)
     )
     assert is_whole(transcript)
@@ -206,7 +205,7 @@ def test_any_response_is_a_transcript_in_every_format_or_a_protocol_error(body: 
 
 def squeezed(text: str) -> str:
     """A text without its spaces."""
-    return "".join(join_surrogates(text).split())
+    return "".join(replace_lone_surrogates(text).split())
 
 
 @given(as_bytes(documents("error") | TEXTS))

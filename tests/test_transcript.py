@@ -231,7 +231,8 @@ def test_sentences_end_behind_punctuation_that_words_come_without() -> None:
     ("before", "after", "between"),
     [
         ("Hi.", "Yes", " "), ("Hi. ", "Yes", ""), ("Hi.", " Yes", ""), ("", "Yes", ""), ("¿", "Qué", ""),
-        ("안녕", "하세요", " "), ("今日", "は", ""), ("。", "Yes", ""), ("สวัสดี", "ครับ", ""),
+        ("안녕", "하세요", " "), ("今日", "は", ""), ("。", "Yes", ""), ("use", "日本", " "), ("日本", "use", " "),
+        ("สวัสดี", "ครับ", ""),
     ],
 )  # fmt: skip
 def test_texts_are_joined_with_a_space_unless_their_script_has_none(before: str, after: str, between: str) -> None:

@@ -17,6 +17,7 @@ from ..protocol.batch import BatchResponse
 from ..protocol.json_fields import Word
 from ..record import Record
 from ..speakers import merge_speakers
+from ..text_encoding import replace_lone_surrogates
 from ..timestamps import CHARACTERS_PER_SECOND, MAX_SECONDS, far_limit, known_duration, rising_spans, to_ms
 from ..transcript import (
     Notice,
@@ -88,7 +89,7 @@ def to_transcript(draft: Draft, source: str, prefix: str) -> Transcript:
     transcript = from_batch(response, source=draft.source or source, model=draft.model or UNKNOWN)
     if not (draft.segments or draft.is_ours):
         return transcript
-    segments = draft.segments
+    segments = tuple(part._replace(text=replace_lone_surrogates(part.text)) for part in draft.segments)
     if not (draft.is_ours and "".join(segment.text for segment in segments) == transcript.text):
         segments = slice_text(transcript.text, segments)
     segments = plausible_segments(segments, transcript.duration)
