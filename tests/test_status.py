@@ -175,6 +175,21 @@ def test_failures_are_listed_with_their_errors_and_the_command_for_the_rest(tmp_
     assert text.endswith("\nto do the rest in /data: cartesia-cli transcribe talks --output-dir out --resume\n")
 
 
+def test_rest_whose_command_is_not_recorded_is_mentioned(tmp_path: Path) -> None:
+    first, *others = run_lines("1", 1000.0, "ab", failed="x", inputs=3)
+    assert isinstance(first, RunEvent)
+    write(tmp_path, replace(first, command=None, folder=None), *others)
+    assert "command" not in report(tmp_path, code=1)
+    assert "\n\nto do the rest: the same command with --resume (it isn't recorded: " in status(tmp_path, code=1)
+
+
+def test_journal_that_can_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).touch()
+    done = run_program(["status", str(tmp_path)], text=True)
+    assert done.returncode == 3
+    assert f"error: the journal in {tmp_path} can't be read: Not a directory\n" in done.stderr
+
+
 def test_table_shows_twenty_failures_and_json_all(tmp_path: Path) -> None:
     names = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 25))
     write(tmp_path, *run_lines("1", 1000.0, "", failed=names, inputs=25))

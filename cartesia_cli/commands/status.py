@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -33,6 +33,10 @@ MAX_FAILURES = 20
 MAX_RUNS = 100
 """Runs in the table, one of each shard. JSON has all of them."""
 
+UNKNOWN_COMMAND = (
+    "to do the rest: the same command with --resume (it isn't recorded: a URL in it has a secret, or it is very long)"
+)
+
 HEADER = ("shard", "state", "before", "done", "failed", "left", "audio", "credits", "started", "host")
 
 Directory = Annotated[str, typer.Argument(metavar="DIR", help="The --output-dir of `transcribe`.")]
@@ -47,6 +51,7 @@ def status(*, directory: Directory, format: given.ListFormat = "table") -> None:
         raise InputError(f"{directory} is not a folder", hint="name the folder that a run writes its results to")
     journal = Journal(Path(directory), on_failure=_fail)
     if not journal.events():
+        _check_readable(Path(directory))
         raise InputError(
             f"{directory} has no journal of a run",
             hint=f"`transcribe INPUT... --output-dir {directory}` keeps one there",
@@ -60,6 +65,20 @@ def status(*, directory: Directory, format: given.ListFormat = "table") -> None:
         raise typer.Exit(Exit.FAILED)
 
 
+def _check_readable(directory: Path) -> None:
+    """Raises InputError for a directory whose journal can't be read, if it has any."""
+    from ..scale.journal import FOLDER
+    from .batch.inputs import unreadable_error
+
+    try:
+        for file in list((directory / FOLDER).iterdir()):
+            file.open("rb").close()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise unreadable_error(f"the journal in {directory}", error) from error
+
+
 def _fail(sentence: str) -> NoReturn:
     raise OutputError(sentence, hint="set TMPDIR to another folder")
 
@@ -70,12 +89,9 @@ def _failures(journal: Journal) -> Iterator[RecordingOutcome]:
 
 def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
     """The command that does what is left, of the first shard of which anything is, and the folder in which to enter it;
-    if nothing is left of the last runs, that of an earlier one. None if the command isn't known.
+    if nothing is left of the last runs, that of an earlier one. None if nothing is left, or the command isn't known.
     """
-    runs = sorted(found.runs, key=lambda run: not run.needs_another)
-    if not any(run.needs_another for run in runs) and not found.missing:
-        runs = [found.failed_before] if found.failed_before is not None else []
-    run = next((run.start for run in runs if run.start.command), None)
+    run = next((run.start for run in _unfinished(found) if run.start.command), None)
     if run is None or run.command is None:
         return None
     command = run.command
@@ -83,6 +99,14 @@ def _rest(found: DirectoryStatus) -> tuple[str, str | None] | None:
         shard = f"--shard {found.unfinished_shards[0]}/{found.shards}"
         command = re.sub(r"--shard \d+/\d+", shard, command)
     return command, run.folder
+
+
+def _unfinished(found: DirectoryStatus) -> Sequence[RunStatus]:
+    """The runs one of whose commands does what is left, those that need another run first; none if nothing is left."""
+    runs = sorted(found.runs, key=lambda run: not run.needs_another)
+    if any(run.needs_another for run in runs) or found.missing:
+        return runs
+    return [found.failed_before] if found.failed_before is not None else []
 
 
 # For people ------------------------------------------------------------------------------------------------
@@ -115,6 +139,10 @@ def _table(found: DirectoryStatus, directory: str, journal: Journal) -> Iterator
             yield ""
         what = "the first of them" if len(found.unfinished_shards) > 1 else "the rest"
         yield f"to do {what}{f' in {one_line(folder)}' if folder else ''}: {one_line(command)}"
+    elif _unfinished(found):
+        if not found.unfinished_shards:
+            yield ""
+        yield UNKNOWN_COMMAND
 
 
 def _counts(found: DirectoryStatus) -> str:

@@ -112,7 +112,7 @@ def print_estimate(
     notes = {
         "would come from the cache, free of charge": sum(row.cached for row in rows),
         "have the same audio as another input": sum(row.same_as is not None for row in rows),
-        "have an unknown duration: the total is a lower bound": unknown,
+        "have an unknown duration" + ": the total is a lower bound" * (len(rows) > 1): unknown,
     }
     for note, count in notes.items():
         if count:
