@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+import cartesia_cli
 from cartesia_cli.errors import UsageError
 from cartesia_cli.output.frame_log import FrameLog
 from cartesia_cli.protocol.constants import build_url
@@ -134,6 +135,15 @@ def test_texts_in_batch_responses(route: str) -> None:
         }  # fmt: skip
         refused = httpx.post(base_url + route, data=data, headers=VERSION, trust_env=False)
         assert (refused.status_code, refused.json()["title"]) == (400, "Missing file")
+
+
+def test_batch_response_waits_for_the_texts_and_has_the_length_of_the_recording() -> None:
+    with playing([{"at": 0.5, "text": "Hi", "wait": 0.4}, {"on": "finalize", "wait": 9}]) as base_url:
+        began = time.monotonic()
+        files = {"file": (Path(cartesia_cli.__file__).parent / "sample.wav").read_bytes()}
+        answer = httpx.post(f"{base_url}/stt", **(BATCH | {"files": files}), trust_env=False).json()  # type: ignore[arg-type]
+    assert (answer["text"], answer["duration"]) == ("Hi", 10.809)
+    assert 0.4 <= time.monotonic() - began < 9
 
 
 def test_other_routes_answer_as_with_an_engine() -> None:

@@ -128,10 +128,10 @@ def _read_files(
     if transcript and os.path.isdir(transcript):
         raise folder_error(transcript)
     with spool_stdin(named, "a file") as spooled:
-        words = _read_words(next(iter(find_inputs([transcript], spooled)))) if transcript else ()
+        words = _read_words(next(iter(find_inputs([transcript], spooled, command="check")))) if transcript else ()
         files: list[tuple[str, SubtitleFile]] = []
         unreadable: list[InputError] = []
-        for item in find_files(inputs, spooled):
+        for item in find_files(inputs, spooled, "check"):
             try:
                 files.append(_read_subtitles(item))
             except InputError as error:

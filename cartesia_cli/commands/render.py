@@ -73,7 +73,7 @@ def render(
     layout = format_options.layout(subtitle_options)
     several = len(inputs) > 1 or is_folder_or_glob(inputs[0])
     with spool_stdin(inputs, "a transcript") as spooled:
-        found = find_files(inputs, spooled)
+        found = find_files(inputs, spooled, "render")
         items, failed = _load_transcripts(found, reporter)
     speakers = any(transcript.has_speakers for _, transcript in items)
     if audio is not None and len(items) > 1 and "html" in formats:

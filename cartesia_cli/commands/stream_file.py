@@ -64,7 +64,7 @@ def stream_file(
     from .live import session as live_session
 
     plan, layout = options.plan(), options.layout()
-    check_not_url(file)
+    check_not_url(file, command="stream-file")
     choice = options.backend.resolve(context, reporter)
     stream, wire = options.stream, options.stream.wire_format(replay=True)
     name = Path("stdin" if file == STDIN else Path(file).name)

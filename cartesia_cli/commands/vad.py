@@ -49,7 +49,7 @@ def vad(
     from .stream_file import decode_input
 
     decoder = Decoder(channel=channel, warn=partial(reporter.warn, about=file))
-    check_not_url(file)
+    check_not_url(file, command="vad")
     blocks, _ = decode_input(file, decoder)
     endpointer = Endpointer(VadSettings(silence_ms=vad_silence_ms, threshold=vad_threshold))
     events: list[VadEvent] = []

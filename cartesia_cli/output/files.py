@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
+from .hints import STDOUT_HINT
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errors that writing any other file would run into, too."""
@@ -25,7 +26,7 @@ class StdoutClosed(Exception):
 def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
     """Write to stdout, and flush. Raises StdoutClosed if its reader is gone, OutputError if it can't be written."""
     if stream is None and sys.stdout is None:
-        raise OutputError("stdout is closed", hint="-o writes to a file instead")
+        raise OutputError("stdout is closed", hint=STDOUT_HINT)
     out = stream or sys.stdout.buffer
     try:
         out.write(_encoded(text))
@@ -34,7 +35,7 @@ def write_stdout(text: str, stream: BinaryIO | None = None) -> None:
         _abandon(out)
         if isinstance(error, BrokenPipeError):
             raise StdoutClosed from error
-        failure = OutputError(f"stdout can't be written: {error.strerror}", hint="-o writes to a file instead")
+        failure = OutputError(f"stdout can't be written: {error.strerror}", hint=STDOUT_HINT)
         failure.stops_batch = True
         raise failure from error
 

@@ -27,6 +27,10 @@ OPTION_HINTS = {
 }
 """Hint of an error, or a clause of one that has several, to the same advice on the command line."""
 
+STDOUT_HINT = "-o writes to a file instead"
+STDOUT_HINT_WITHOUT_OPTION = "redirect stdout to a file that can be written"
+"""For commands that have no -o."""
+
 DEFAULT_HINTS = {
     "internal": "--debug shows where; please report it",
     "usage": "cartesia-cli --help lists the commands; the options of each are in its own --help",
@@ -51,6 +55,8 @@ _COMMAND_LINE = "cartesia-cli "
 
 def fit_hint(error: CliError, options: Collection[str] | None) -> str:
     """The hint of an error for a command with these options, which are None as long as the command isn't known."""
+    if error.hint == STDOUT_HINT and "-o" not in (options or ()):
+        return STDOUT_HINT_WITHOUT_OPTION
     text = "; ".join(OPTION_HINTS.get(clause, clause) for clause in (error.hint or "").split("; "))
     if options is not None:
         advice, command, line = text.partition(_COMMAND_LINE)

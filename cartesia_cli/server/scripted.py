@@ -13,17 +13,19 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
+from typing import BinaryIO
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
+from ..audio.pcm import RATE
 from ..errors import ApiError
 from ..protocol.batch import BatchOptions, BatchResponse, api_error, encode_batch
 from ..protocol.json_fields import Word
 from ..protocol.realtime import Endpoint
 from .access import AccessControl, error_response
-from .batch import parse_form
+from .batch import decode_upload, parse_form
 from .script import Script, ScriptedReply, Step
 from .script_player import HandshakeRefused, ScriptPlayer
 from .uploads import Uploads
@@ -46,10 +48,13 @@ class ScriptedBatchEndpoint:
             number = next(self._numbers)
             request_id = request_id_of("http", number)
             steps = self._script.for_number(number).steps
-            step = next((step for step in steps if step.on == "batch"), Step())
-            response = await self._respond(request, step.reply or ScriptedReply(200), steps, request_id)
+            step = next((step for step in steps if step.on == "batch"), None)
+            # Without a step of its own, the response is the texts, and comes when the last of them would.
+            seconds = step.wait + step.stall if step else sum(one.wait for one in steps if one.text is not None)
+            reply = step.reply if step else None
+            response = await self._respond(request, reply or ScriptedReply(200), steps, request_id)
             with self._access.admit():
-                await _wait(request, step.wait + step.stall)
+                await _wait(request, seconds)
             return response
         except ApiError as error:
             return error_response(error, request_id)
@@ -63,8 +68,9 @@ class ScriptedBatchEndpoint:
             await self._uploads.discard(request)
             return _scripted_response(reply, request_id)
         async with self._uploads.form(request) as form:
-            _, options = parse_form(request, form)
-        response = Response(_transcript(steps, options, request_id), media_type="application/json")
+            file, options = parse_form(request, form)
+            length = await asyncio.to_thread(_length, file, options)
+        response = Response(_transcript(steps, options, request_id, length), media_type="application/json")
         response.headers.update({"X-Request-Id": request_id} | dict(reply.headers))
         return response
 
@@ -121,8 +127,16 @@ def _scripted_response(reply: ScriptedReply, request_id: str) -> Response:
     return response
 
 
-def _transcript(steps: Iterable[Step], options: BatchOptions, request_id: str) -> bytes:
-    """All texts as the body of a batch response."""
+def _length(file: BinaryIO, options: BatchOptions) -> float:
+    """Seconds of audio in an upload; 0 if it isn't a recording, which tests may send, too."""
+    try:
+        return sum(map(len, decode_upload(file, options))) / RATE
+    except ApiError:
+        return 0.0
+
+
+def _transcript(steps: Iterable[Step], options: BatchOptions, request_id: str, length: float) -> bytes:
+    """All texts as the body of a batch response to a recording of `length` seconds."""
     # Steps that react to a command have no time: they come last.
     timed = sorted(steps, key=lambda step: step.on != "audio")
     texts = [(step.at, step.text) for step in timed if step.text is not None]
@@ -130,7 +144,7 @@ def _transcript(steps: Iterable[Step], options: BatchOptions, request_id: str) -
         BatchResponse(
             text="".join(text for _, text in texts).strip(),
             language=options.language or "en",
-            duration=max((at for at, _ in texts), default=0.0),
+            duration=max([round(length, 3), *(at for at, _ in texts)]),
             words=tuple(_spread_words(texts)) if options.word_timestamps else None,
             request_id=request_id,
         )

@@ -24,7 +24,7 @@ from ..text_encoding import decode_text
 from ..transcript import Transcript
 from . import own_documents, services, whisper
 from .draft import Draft, to_transcript
-from .json_values import KNOWN_FORMATS, JsonObject, parse
+from .json_values import KNOWN_FORMATS, REFUSED_HINT, JsonObject, parse
 from .subtitle_files import is_subtitle_file, subtitle_file
 
 
@@ -115,6 +115,6 @@ def _find_importer(item: JsonObject) -> Importer:
     refusals = (item.values[name] for name in ("message", "title", "error") if name in item.values)
     if refusal := next(refusals, None):
         raise InputError(
-            f"{item.place}an error response, not a transcript: {json.dumps(refusal)[:200]}", hint=KNOWN_FORMATS
+            f"{item.place}an error response, not a transcript: {json.dumps(refusal)[:200]}", hint=REFUSED_HINT
         )
     raise InputError(f"{item.place}not a transcript: neither text nor segments", hint=KNOWN_FORMATS)

@@ -20,6 +20,8 @@ KNOWN_FORMATS = (
     "Google and AWS, of Whisper, whisper.cpp and WhisperX, SRT and WebVTT"
 )
 
+REFUSED_HINT = "transcribe the recording again: this is what the service said instead"
+
 _SPACES = re.compile(r"[ \t\r\n]*")
 _DECIMAL = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 _PROTOBUF_DURATION = re.compile(r"(-?\d{1,300}(?:\.\d{1,300})?)s", re.ASCII)

@@ -26,7 +26,7 @@ def document(item: JsonObject) -> Draft:
     if "matches" in item.values and "text" not in item.values:
         raise InputError(
             f"{item.place}selected rows, not a whole transcript",
-            hint="make it again without --grep, --from, --to and --longest-gaps",
+            hint="`render --help` lists the options that select rows: make it again without them",
         )
     return _draft(item, item.required_text("text"), [_segment(segment) for segment in item.objects("segments")])
 

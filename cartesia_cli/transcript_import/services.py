@@ -12,13 +12,13 @@ from ..errors import InputError
 from ..protocol.json_fields import Word
 from ..transcript import OPENING_MARKS, Segment, join_texts
 from .draft import Draft, merge_channels
-from .json_values import KNOWN_FORMATS, JsonObject
+from .json_values import REFUSED_HINT, JsonObject
 
 
 def assemblyai(item: JsonObject) -> Draft:
     """Words and utterances in milliseconds, beside an `audio_duration` in seconds."""
     if (error := item.text("error")) and not item.text("text"):
-        raise InputError(f"{item.place}an error response, not a transcript: {error[:200]}", hint=KNOWN_FORMATS)
+        raise InputError(f"{item.place}an error response, not a transcript: {error[:200]}", hint=REFUSED_HINT)
     stretches, words = item.objects(*ASSEMBLYAI_PARTS), item.objects("words")
     nested = [stretch.objects("words") for stretch in stretches]
     if not words and all(nested):

@@ -34,9 +34,10 @@ def subtitle_file(text: str, source: str, warn: Callable[[str], None]) -> Draft:
         is_astray = finding.rule == "stray-text" and not finding.text.isdecimal()
         if times_unread or (is_astray and not any(cue.line < finding.line for cue in subtitles.cues)):
             what = f"times can't be read: {finding.value}" if times_unread else f"text without times: {finding.text}"
-            raise InputError(
-                f"{source}, line {finding.line}: {what[:200]}", hint="`cartesia-cli check` lists all that is wrong"
-            )
+            hint = "`cartesia-cli check` lists all that is wrong"
+            if subtitles.kind is None:  # `check` doesn't take it for a subtitle file
+                hint = "a cue begins with its times: 00:00:01,000 --> 00:00:02,500"
+            raise InputError(f"{source}, line {finding.line}: {what[:200]}", hint=hint)
     if not subtitles.cues:
         raise InputError(f"{source} has no cues", hint="is it cut off?")
     astray = {

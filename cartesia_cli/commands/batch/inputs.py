@@ -116,6 +116,7 @@ def find_inputs(
     on_repeat: Callable[[str], object] = lambda source: None,
     with_fields: bool = False,
     with_repeats: bool = False,
+    command: str = "transcribe",
 ) -> Iterator[Input | InputError]:
     """Each input once, in the order of the arguments. An argument that stands for no input yields the error instead.
 
@@ -130,9 +131,10 @@ def find_inputs(
     on_repeat    called for each input that is left out because it was there before
     with_fields  whether recordings of a folder get the fields that its metadata files have for them
     with_repeats whether an input also counts where it is named again
+    command      the one that reads them, for hints
     """
     for argument in arguments:
-        check_not_url(argument, can_download=expander is not None)
+        check_not_url(argument, can_download=expander is not None, command=command)
     seen = SeenNames()
     for found in _expand_all(arguments, files_from, _Search(spooled, expander, headerless, on_skip, with_fields)):
         if isinstance(found, InputError) or seen.add(identity_of(found)) or with_repeats:
@@ -154,9 +156,10 @@ def match_url(text: str) -> re.Match[str] | None:
     return re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text) if ":/" in text else None
 
 
-def check_not_url(argument: str, *, can_download: bool = False) -> None:
+def check_not_url(argument: str, *, can_download: bool = False, command: str = "transcribe") -> None:
     """Raises UsageError for a URL, unless a file has that name.
 
+    command        the one that reads what is piped in instead
     can_download   whether URLs are allowed from which recordings can be downloaded
     """
     match = match_url(argument)
@@ -170,7 +173,7 @@ def check_not_url(argument: str, *, can_download: bool = False) -> None:
     where = "recordings can't be read from there" if can_download else "inputs must be local files"
     raise UsageError(
         f"{argument} is a URL; {where}",
-        hint=f"download it first, or pipe it in: {download} | cartesia-cli transcribe -",
+        hint=f"download it first, or pipe it in: {download} | cartesia-cli {command} -",
     )
 
 
@@ -213,10 +216,10 @@ def folder_error(name: str) -> InputError:
     return InputError(f"{name} is a folder", hint="name the files in it, or a quoted glob")
 
 
-def find_files(arguments: Sequence[str], spooled: Path | None) -> list[Input | InputError]:
+def find_files(arguments: Sequence[str], spooled: Path | None, command: str) -> list[Input | InputError]:
     """The files that the arguments of a command for local files stand for. Folders aren't searched: they are errors."""
     folders = [argument for argument in arguments if os.path.isdir(argument)]
-    files = find_inputs([argument for argument in arguments if argument not in folders], spooled)
+    files = find_inputs([argument for argument in arguments if argument not in folders], spooled, command=command)
     return [*map(folder_error, folders), *files]
 
 

@@ -28,7 +28,7 @@ FindOwner = Callable[[Path, Sequence[Input]], object]
 """Finds whose results have this path without a suffix: one of these inputs, another recording, or None."""
 
 FOLDER_HINT = (
-    "transcribe them into different folders, or name the folder that both are in as the input: "
+    "write their results into different folders, or name the folder that both are in as the input: "
     "results then keep the folders below it"
 )
 LIST_HINT = "name them in a list, --files-from FILE: results then keep the folders of the URLs"
