@@ -53,7 +53,7 @@ def answer(arguments: list[str]) -> int:
 def candidates(words: list[str]) -> list[str]:
     """The lines to print for a command line, without the program's name, whose last word is unfinished."""
     *before, word = words
-    command, awaited, ended, given = PROGRAM, "", False, set[str]()
+    command, awaited, ended, given, operands = PROGRAM, "", False, set[str](), 0
     for earlier in before:
         if awaited:
             awaited = ""  # whatever it looks like, it is the value
@@ -66,6 +66,8 @@ def candidates(words: list[str]) -> list[str]:
             if not earlier or earlier not in OPTIONS:
                 return []
             command, ended, given = earlier, False, set()
+        else:
+            operands += 1
     if awaited:
         return _values(awaited, word)
     if not ended and word.startswith("--") and "=" in word:
@@ -73,7 +75,8 @@ def candidates(words: list[str]) -> list[str]:
         return _values(_kind(command, name), value, prefix=f"{name}=")
     if not ended and (word.startswith("-") or not OPERANDS[command]):
         return _options(command, word, given)
-    return _values(OPERANDS[command], word)
+    kind = OPERANDS[command]
+    return _values(OPERANDS[PROGRAM] if kind == "show" and operands else kind, word)  # config show COMMAND...
 
 
 def _options(command: str, word: str, given: set[str]) -> list[str]:

@@ -242,6 +242,12 @@ class TestDevices:
 # The program
 
 
+def test_commands_follow_config_show() -> None:
+    assert [line.split("\t")[0] for line in candidates(["config", ""])] == ["show"]
+    for words in (["config", "show", "tr"], ["config", "-v", "show", "transcribe", ""]):
+        assert "transcribe" in [line.split("\t")[0] for line in candidates(words)]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [[], ["bash"], ["tcsh", ""], ["zsh", "transcribe", "\udcff", "--format=\udcff,"], ["fish", "-", "", "--"]],

@@ -158,6 +158,11 @@ def test_page_without_the_copy_that_was_asked_for_is_reported(run: Run, talk: Pa
     assert not run("render", talk.name, "-o", "c.html").stderr.replace(b"wrote c.html\n", b"")
 
 
+def test_page_of_a_part_offers_a_file_that_is_named_as_its_results(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(document("talks/a.flac#t=0.1,0.6"))
+    assert b'"name":"a@0.1-0.6.json"' in run("render", "a.json", "-f", "html").stdout
+
+
 def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(document(f"{name}.wav"))

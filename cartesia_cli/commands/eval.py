@@ -292,7 +292,9 @@ def _render(report: Report, format: str, worst: int, columns: int | None) -> str
         return to_json(report, indent=2)
     if format == "csv":
         return eval_text.csv(report)
-    return eval_page.html(report) if format == "html" else eval_text.table(report, columns=columns, worst=worst)
+    if format == "html":
+        return eval_page.html(report, shows_worst=worst > 0)
+    return eval_text.table(report, columns=columns, worst=worst)
 
 
 def _describe_gate(gate: dict[str, Any]) -> str:

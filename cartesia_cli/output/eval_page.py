@@ -39,9 +39,11 @@ p.diff { margin: .2rem 0 1rem } h3 { font-size: 1rem; margin: 1rem 0 0 }
 """
 
 
-def html(report: Report) -> str:
-    """The page: a table and a chart of the systems, latencies, gates, the worst recordings, and all recordings."""
-    body = "\n".join(_body(report))
+def html(report: Report, *, shows_worst: bool = True) -> str:
+    """The page: a table and a chart of the systems, latencies, gates, the worst recordings if `shows_worst`, and all
+    recordings.
+    """
+    body = "\n".join(_body(report, shows_worst))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Evaluation</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n'
@@ -49,12 +51,13 @@ def html(report: Report) -> str:
     )
 
 
-def _body(report: Report) -> Iterator[str]:
+def _body(report: Report, shows_worst: bool) -> Iterator[str]:
     yield "<h1>Evaluation</h1>"
     compared = "with what was said" if report["reference"] == "text" else f"with {_safe(report['reference'])}"
+    count = report["recordings"]
     unfinished = "" if report["complete"] else " It was stopped before its end."
     yield (
-        f"<p>{report['recordings']} recordings, {report['duration']:.0f} s, compared {compared}; language "
+        f"<p>{count} recording{'' if count == 1 else 's'}, {report['duration']:.0f} s, compared {compared}; language "
         f"{_safe(report['language'])}, normalizer {_safe(report['normalizer'])}.{unfinished}</p>"
     )
     yield from _systems(report)
@@ -70,7 +73,7 @@ def _body(report: Report) -> Iterator[str]:
     yield from _chart("Wait for the final text, median and 95th percentile", bars)
     yield from _latencies(report)
     yield from _gates(report)
-    if worst := worst_rows(report, MAX_WORST):
+    if worst := worst_rows(report, MAX_WORST if shows_worst else 0):
         yield "<h2>Worst recordings</h2>"
         for row in worst:
             yield f"<h3>{_safe(row['recording'])}, {_safe(row['system'])}: {_safe(rate_text(row))}</h3>"

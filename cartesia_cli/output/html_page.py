@@ -8,6 +8,7 @@ script only, by their hashes. Control characters and bidirectional overrides are
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -146,9 +147,16 @@ def _corrections(
         "words": list(_word_rows(transcript.text, ends, document["words"], numbers)),
         "tail": transcript.text[ends[-1] :],
         "segments": [_segment_row(segment, numbers) for segment in document["segments"]],
-        "name": f"{PurePath(title(transcript.source)).stem or 'transcript'}.json",
+        "name": f"{_stem(title(transcript.source))}.json",
         "save": save_target and {"url": save_target.url, "version": save_target.version},
     }
+
+
+def _stem(source: str) -> str:
+    """What the results of a recording are called, without a suffix; those of a part have its times, as in a@0.1-0.6."""
+    if part := re.search(r"#t=([\d.]+),([\d.]*)\Z", source):
+        return f"{PurePath(source[: part.start()]).stem}@{part[1]}-{part[2]}"
+    return PurePath(source).stem or "transcript"
 
 
 def _word_rows(

@@ -194,7 +194,7 @@ def reject_other_files(name: str, extension: str, head: bytes) -> None:
     if what is None and _is_text(head):
         what = "text"
     if what is None and extension not in EXTENSIONS | AMBIGUOUS_EXTENSIONS:
-        what = f"an unknown format ({head[:8].hex(' ')})"
+        what = f"no known format ({head[:8].hex(' ')})"
     if what:
         formats = f"a recording is one of {DOCUMENTED_FORMATS}"
         headerless = "" if what == "text" else "; headerless samples need an encoding and a sample rate"
