@@ -163,6 +163,12 @@ def test_page_of_a_part_offers_a_file_that_is_named_as_its_results(run: Run, tmp
     assert b'"name":"a@0.1-0.6.json"' in run("render", "a.json", "-f", "html").stdout
 
 
+def test_output_with_a_slash_at_its_end_is_a_folder(run: Run, talk: Path, tmp_path: Path) -> None:
+    done = run("render", talk.name, "-o", "new/")
+    assert (done.returncode, done.stderr) == (2, b"error: new/ is a folder\nhint: name a file in it\n")
+    assert not (tmp_path / "new").exists()
+
+
 def test_several_inputs_and_formats_go_to_output_dir(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.json").write_text(document(f"{name}.wav"))

@@ -89,7 +89,7 @@ def _command(command: Any, settings: Settings, on_mistake: OnMistake) -> dict[st
     return {
         name: found.get(name, Setting(option.default, "default", ""))
         for name, option in options_by_name(command).items()
-        if name not in CONFIG_SELECTORS
+        if name not in CONFIG_SELECTORS and (name in found or not option.hidden)
     }
 
 

@@ -74,6 +74,7 @@ class ConfiguredCommand(TyperCommand):
             given = scan_arguments(self, args)
             group = {} if ctx.parent is None else ctx.parent.params
             _refuse_empty(self, [*group.items(), *given], args)
+            _refuse_folder(given)
             _refuse_repeated(self, given)
             try:
                 self._configure(ctx, dict(given))
@@ -273,6 +274,13 @@ def _refuse_empty(command: Any, given: Sequence[GivenOption], arguments: Sequenc
         name = named.rstrip(".") if re.fullmatch(r"[A-Z]+\.*", named) else "an argument"
     if name is not None:
         raise UsageError(f"{name} must not be empty", hint="is a variable empty?")
+
+
+def _refuse_folder(given: Sequence[GivenOption]) -> None:
+    """Raises UsageError for a folder as -o: a path drops the slash, and a file would get the name of the folder."""
+    for name, value in given:
+        if name == "output" and isinstance(value, str) and value.endswith("/"):
+            raise UsageError(f"{value} is a folder", hint="name a file in it")
 
 
 def _refuse_repeated(command: Any, given: Sequence[GivenOption]) -> None:
