@@ -13,10 +13,11 @@ from typing import BinaryIO
 
 from ..errors import OutputError
 from ..text_encoding import join_surrogates
-from .hints import STDOUT_HINT
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """Errors that writing any other file would run into, too."""
+
+STDOUT_HINT = "-o writes to a file instead"
 
 
 class StdoutClosed(Exception):

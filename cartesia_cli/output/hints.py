@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection
 
 from ..errors import CliError
+from .files import STDOUT_HINT
 
 OPTION_HINTS = {
     "allow more time": "--timeout SECONDS waits longer",
@@ -27,9 +28,8 @@ OPTION_HINTS = {
 }
 """Hint of an error, or a clause of one that has several, to the same advice on the command line."""
 
-STDOUT_HINT = "-o writes to a file instead"
 STDOUT_HINT_WITHOUT_OPTION = "redirect stdout to a file that can be written"
-"""For commands that have no -o."""
+"""In place of STDOUT_HINT, for commands that have no -o."""
 
 DEFAULT_HINTS = {
     "internal": "--debug shows where; please report it",
