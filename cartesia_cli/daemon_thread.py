@@ -49,7 +49,7 @@ def start_daemon_thread(work: Callable[[], T], name: str, *, has_temporary_files
 
 
 def wait_for_temporary_files(seconds: float) -> None:
-    """Wait until threads that have temporary files have removed them, for so many seconds at most."""
+    """Wait up to `seconds` until threads that have temporary files have removed them."""
     deadline = time.monotonic() + seconds
     for thread in _with_temporary_files:
         thread.join(max(0.0, deadline - time.monotonic()))

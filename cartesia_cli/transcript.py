@@ -1,7 +1,7 @@
 """Defines transcripts: segments, words, live updates, and the JSON document that users get.
 
-Must never change the text of a server or a file, except that a lone surrogate, which is no character and which other
-programs refuse to read, is U+FFFD; where there is only the text of its parts, `join_texts` adds spaces
+Must never change the text of a server or a file, with one exception: lone surrogates, which UTF-8 can't encode and
+other programs refuse to read, become U+FFFD. Where a document has only parts of a text, `join_texts` adds the spaces
 between them. Segments are slices of the text, so that all of them joined are the text, character for character. Every
 time says where it comes from; one that the server sent but that can't be true is estimated like a missing one.
 """

@@ -263,8 +263,8 @@ def open_ffmpeg(file: RangeReader) -> InputContainer:
 
 
 def choose_track(container: InputContainer, name: str, warn: Warn) -> AudioStream:
-    """The default audio track; if there is no decoder for its codec, the first one that can be decoded, in the same
-    language if possible. Warns if there are several; raises InputError if there is none.
+    """Choose the audio track to decode: the default one. If its codec has no decoder, the first track that can be
+    decoded, preferably in the same language. Warns if there are several tracks; raises InputError if there is none.
     """
     tracks = container.streams.audio
     if not tracks:

@@ -34,7 +34,7 @@ class TimeMap:
 
     @classmethod
     def shift(cls, seconds: float) -> TimeMap:
-        """The map of audio that begins so many seconds after its recording; before it, if negative."""
+        """The map of audio that begins `seconds` after its recording, or before it if negative."""
         return cls((Part(0.0, seconds),))
 
     def to_recording(self, seconds: float) -> float:

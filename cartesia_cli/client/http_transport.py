@@ -132,7 +132,7 @@ class HttpClient:
 
         address   URL
 
-        Raises one of HTTP_ERRORS if there is no response, ApiError for a redirect that isn't followed, and
+        Raises one of HTTP_ERRORS if no response arrives, ApiError for a redirect that must not be followed, and
         ProtocolError for a body that is too large.
         """
         for _ in range(MAX_REDIRECTS + 1):

@@ -9,10 +9,10 @@ class BatchObserver:
     """
 
     def found(self, recordings: int, seconds: float | None) -> None:
-        """Recordings were found that are going to be transcribed, of so many seconds in all; None: unknown."""
+        """More recordings to transcribe were found. `seconds`: their length in all; None: unknown."""
 
     def unusable(self, inputs: int) -> None:
-        """So many inputs can't be transcribed, in all; they are not among those that were found."""
+        """`inputs` in all can't be transcribed; they are not among those that were found."""
 
     def all_found(self) -> None:
         """No more will be found."""
@@ -26,7 +26,7 @@ class BatchObserver:
         """
 
     def finished(self, number: int, *, seconds: float, credits: float, from_cache: bool) -> None:
-        """A job has its transcript, `seconds` long, which cost so many credits."""
+        """A job has its transcript, `seconds` long, and what it cost."""
 
     def failed(self, number: int, *, given_up: bool = False) -> None:
         """A job has no transcript. The reporter prints why, unless it is given up because the run is being stopped."""

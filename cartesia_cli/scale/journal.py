@@ -184,7 +184,7 @@ class Journal:
             return self._index.results_of(digest)
 
     def has_size(self, size: int) -> bool:
-        """Whether there are results of a recording of so many bytes: otherwise its content needn't be compared."""
+        """Whether there are results of a recording of `size` bytes: otherwise its content needn't be compared."""
         with self._mutex:
             return self._index.has_size(size)
 

@@ -171,7 +171,7 @@ class JournalIndex:
         ]
 
     def has_size(self, size: int) -> bool:
-        """Whether there is a result of a recording of so many bytes."""
+        """Whether there is a result of a recording of `size` bytes."""
         return bool(self._query("SELECT 1 FROM result WHERE bytes = ? LIMIT 1", size))
 
     def current_outcomes(self) -> Iterator[tuple[RecordingOutcome, bool]]:

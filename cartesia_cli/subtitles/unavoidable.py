@@ -91,7 +91,7 @@ def _label_columns(words: Sequence[Word], subtitles: SubtitleFile, rules: Rules)
 
 
 def _spoken_words(words: Iterable[Word], label_columns: int) -> list[_SpokenWord]:
-    """The words that have letters. A name of at most so many columns belongs to the first word of each turn."""
+    """The words that have letters. The first word of each turn includes the name, at most `label_columns` wide."""
     texts = [(text, letters, word) for word in words if (letters := _letters(text := word.word.strip()))]
     spoken: list[_SpokenWord] = []
     before, latest, turn = "", 0, 0

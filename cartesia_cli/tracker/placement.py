@@ -143,8 +143,8 @@ def place_turn(timeline: SpeechTimeline, delay: ResponseDelay, opened_at: float,
 
 
 def _response_delay(span: SpeechSpan, opened_at: float) -> float:
-    """The time from the sending of a span's first sample to the first event of a turn, in seconds. 0 if it isn't known
-    when that was: then it is being sent just now, or was sent so long ago that it is no longer in the log.
+    """Seconds from sending a span's first sample to the first event of a turn. 0 if the send log has no time for that
+    sample, because it is only just being sent or was sent too long ago.
     """
     return 0.0 if span.start_sent_at is None else opened_at - span.start_sent_at
 

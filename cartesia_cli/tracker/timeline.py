@@ -189,8 +189,8 @@ class SpeechTimeline:
             del self.spans[0]
 
     def position_at(self, time: float) -> float:
-        """The position of the sender at `time`, on this connection. If that is no longer in the log: where the
-        connection started, a lower bound.
+        """The position of the sender at `time`, on this connection. For a time before the send log begins, the position
+        where the connection started, which is a lower bound.
         """
         index = bisect_right(self._times, time)
         return self._positions[index - 1] if index else self._start

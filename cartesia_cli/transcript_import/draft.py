@@ -231,8 +231,7 @@ def _times_out_of_order(what: str, spans: Sequence[TimedSpan]) -> tuple[str, str
 def _times_in_wrong_unit(
     what: str, spans: Sequence[TimedSpan], characters: float, length: float | None
 ) -> tuple[str, str] | None:
-    """The same for spans that nobody can have said, with so many characters on average, because they are too long or
-    too short."""
+    """The same for spans that are too long or too short for speech of `characters` characters on average."""
     lengths = [end - start for start, end, _ in spans if end > start]
     if not lengths:
         return None
