@@ -543,6 +543,8 @@ def test_dry_run_reports_unknown_durations(user: Home) -> None:
     done = user("transcribe", "a.wav", "b.webm", "--dry-run")
     assert [row[1:3] for row in rows(done.stdout)] == [["2.0", "1.0"], ["?", "?"], ["2.0+", "1.0+"]]
     assert "1 of 2 have an unknown duration: the total is a lower bound" in done.stderr
+    alone = user("transcribe", "b.webm", "--dry-run")
+    assert "1 of 1 have an unknown duration\n" in alone.stderr  # no total is shown
     report = json.loads(user("transcribe", "a.wav", "b.webm", "--dry-run", "--json").stdout)
     assert (report["duration"], report["credits"], report["unknown_durations"]) == (2.0, 1.0, 1)
     assert "credits" not in report["inputs"][1]

@@ -284,7 +284,10 @@ def test_reports_are_written_in_each_format_and_nothing_in_them_is_markup(run: R
     heard = {"text": "</p><img src=x onerror=alert(1)> b and more", "duration": 0.5}
     with CloudServer(answers(heard)) as server:
         done = run("eval", "=1+1<b>.wav", "-o", "r.html", "-o", "r.csv", "-o", "r.json", "-o", "r.txt", env=server.env)
-    assert done.returncode == 0, done.stderr.decode()
+        brief = run("eval", "=1+1<b>.wav", "-o", "brief.html", "--worst", "0", env=server.env)
+    assert (done.returncode, brief.returncode) == (0, 0), done.stderr.decode() + brief.stderr.decode()
+    assert ["Worst recordings" in (tmp_path / name).read_text() for name in ("r.html", "brief.html")] == [True, False]
+    assert "<p>1 recording, " in (tmp_path / "r.html").read_text()
     page = Page()
     page.feed((tmp_path / "r.html").read_text())
     page.close()
