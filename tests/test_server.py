@@ -457,21 +457,3 @@ def test_serve_prints_exports_and_exits_cleanly(environment: dict[str, str]) -> 
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 0
     assert b"Traceback" not in stderr
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_signal_that_ends_serve_is_a_normal_end(environment: dict[str, str], tmp_path: Path, name: str) -> None:
-    import signal
-    import subprocess
-    import sys
-
-    (tmp_path / "script.jsonl").write_text('{"at": 0.1, "text": "Hello"}\n')
-    command = [sys.executable, "-m", "cartesia_cli", "serve", "--port", "0", "--script", "script.jsonl"]
-    with subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
-    ) as process:  # fmt: skip
-        assert process.stdout is not None and process.stdout.readline().startswith(b"export CARTESIA_BASE_URL=")
-        process.send_signal(getattr(signal, name))
-        _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 0 and b"Traceback" not in stderr, stderr
